@@ -1,0 +1,1 @@
+"""What crosses a border: envelope, facts, submissions, answers, topics. Imports pydantic and the standard library only."""

@@ -1,0 +1,146 @@
+"""Every topic: kind, who writes, who reads, partitions, retention, size. And the publishers, from publishers.toml.
+
+Rights, AsyncAPI, Strimzi resources and `lotse topics` come from here.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from contracts.envelope import Code, Model
+
+DAY_MS = 86_400_000
+KIB = 1024
+
+OWNERS: dict[str, str] = {
+    "intake": "intake",
+    "referral": "referral",
+    "attendance": "referral",
+    "dropout": "referral",
+    "notification": "notification",
+}
+"""Which service owns a family. referral owns three, because subscribers and rights differ."""
+
+SUBMITTED: tuple[str, ...] = ("intake", "referral", "attendance")
+"""Families that take submissions."""
+
+CLOCK = "clock.ticks"
+REPORT = "report.participation.internal"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+
+
+class Publisher(Model):
+    """A system that publishes, known by the topics it alone may write. `organisations`: for whom it may speak."""
+
+    name: Name
+    source: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
+    tenants: Annotated[tuple[Code, ...], Field(min_length=1)]
+    organisations: Annotated[tuple[Code, ...], Field(min_length=1)]
+    families: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _families_take_submissions(self) -> "Publisher":
+        for family in self.families:
+            if family not in SUBMITTED:
+                raise ValueError(f"family {family} takes no submissions")
+        return self
+
+
+class BadPublishers(Exception):
+    """publishers.toml can't be used; the text names file, entry and field, never a value."""
+
+
+def load_publishers(path: Path) -> dict[str, Publisher]:
+    """Publishers by name. Raises BadPublishers; two publishers with one source are refused, since ids belong to sources."""
+    try:
+        entries = tomllib.loads(path.read_text("utf-8")).get("publisher", {})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadPublishers(f"{path}: {type(error).__name__}; it must be a readable TOML file") from None
+    found: dict[str, Publisher] = {}
+    for name, entry in entries.items():
+        try:
+            found[name] = Publisher(name=name, **entry)
+        except (ValidationError, TypeError) as error:
+            where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
+            raise BadPublishers(f"{path}: publisher.{name}: wrong or missing {'.'.join(map(str, where)) or 'entry'}") from None
+    sources = [p.source for p in found.values()]
+    if len(sources) != len(set(sources)):
+        raise BadPublishers(f"{path}: two publishers share one source")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as it stands in the cluster."""
+
+    name: str
+    kind: str
+    """fact, submission, answer, dead-letter, report or time."""
+    writer: str
+    readers: tuple[str, ...]
+    audience: str = "internal"
+    partitions: int = 12
+    """For good: more means a new generation of the topic. 4 in the local stack."""
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def facts_topic(family: str) -> str:
+    """Where the owner writes a family's facts."""
+    return f"{family}.events"
+
+
+def submissions_topic(family: str, publisher: str) -> str:
+    """Where one publisher, and nobody else, writes submissions of a family."""
+    return f"{family}.submissions.{publisher}"
+
+
+def answers_topic(family: str, publisher: str) -> str:
+    """Where the owner answers one publisher."""
+    return f"{family}.answers.{publisher}"
+
+
+def dead_letters_topic(service: str) -> str:
+    """Where a service puts what can never be read."""
+    return f"{service}.dead-letters"
+
+
+READS: dict[str, tuple[str, ...]] = {
+    "intake": (),
+    "referral": ("intake",),
+    "notification": ("dropout",),
+    "reporting": ("intake", "referral"),
+}
+"""Families of facts each service learns from others."""
+
+
+def catalogue(publishers: Iterable[Publisher]) -> list[Topic]:
+    """Every topic of an installation, sorted by name."""
+    topics = [
+        Topic(CLOCK, "time", "clock", tuple(READS), partitions=1, config={
+            "retention.ms": str(30 * DAY_MS), "message.timestamp.type": "LogAppendTime"}),
+        Topic(REPORT, "report", "reporting", ("reporting",), config={"retention.ms": "-1"}),
+    ]  # fmt: skip
+    for family, owner in OWNERS.items():
+        readers = tuple(sorted({owner, *(service for service, families in READS.items() if family in families)}))
+        topics.append(Topic(facts_topic(family), "fact", owner, readers, config={
+            "retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "compression.type": "lz4",
+            "max.message.bytes": str(1024 * KIB)}))  # fmt: skip
+    for service in READS:
+        topics.append(Topic(dead_letters_topic(service), "dead-letter", service, (service,), config={
+            "retention.ms": str(30 * DAY_MS), "max.message.bytes": str(1024 * KIB)}))  # fmt: skip
+    for publisher in publishers:
+        for family in publisher.families:
+            owner = OWNERS[family]
+            # uncompressed, because max.message.bytes bounds the compressed batch: 8 MiB passed a 128 KiB limit as gzip
+            topics.append(Topic(submissions_topic(family, publisher.name), "submission", publisher.name, (owner,),
+                "publisher", config={"retention.ms": str(30 * DAY_MS), "compression.type": "uncompressed",
+                "max.message.bytes": str(128 * KIB), "message.timestamp.type": "LogAppendTime"}))  # fmt: skip
+            # a week longer than submissions, because a rebuild learns from answers what has been answered
+            topics.append(Topic(answers_topic(family, publisher.name), "answer", owner, (owner, publisher.name),
+                "publisher", config={"retention.ms": str(37 * DAY_MS), "compression.type": "lz4"}))  # fmt: skip
+    return sorted(topics, key=lambda topic: topic.name)
