@@ -398,3 +398,10 @@ def order_of(number: int, id: str, heard: Heard) -> Order:
     if number > heard.number:
         return Order.EARLY
     return Order.FORK if number == heard.number and id != heard.id else Order.OLD
+
+
+class Recorded(NamedTuple):
+    """A fact with the attributes it travels with."""
+
+    attributes: Attributes
+    fact: Fact
