@@ -1,0 +1,60 @@
+"""Progress: one row a partition, locked first, moved in the transaction of its effect. This is the whole fence."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from services.runtime.database import Connection
+
+
+class Part(NamedTuple):
+    """A topic partition."""
+
+    topic: str
+    part: int
+
+
+class Astray(Exception):
+    """A batch does not begin where its row stands: go there and come again."""
+
+    def __init__(self, positions: dict[Part, int]) -> None:
+        super().__init__(f"{len(positions)} partitions begin elsewhere")
+        self.positions = positions
+
+
+async def lock(con: Connection, parts: Iterable[Part]) -> dict[Part, int]:
+    """Locks the rows, sorted, and says where each stands. A partition without a row is missing from the answer."""
+    ordered = sorted(parts)
+    rows = await con.fetch(
+        "select topic, part, next from position where (topic, part) in (select * from unnest($1::text[], $2::int[]))"
+        " order by topic, part for update",
+        [p.topic for p in ordered], [p.part for p in ordered],
+    )  # fmt: skip
+    return {Part(row["topic"], row["part"]): row["next"] for row in rows}
+
+
+async def move(con: Connection, to: Mapping[Part, int]) -> None:
+    """Moves locked rows; what moves is no longer held."""
+    await con.execute(
+        "update position p set next = n.next, held = null, held_since = null"
+        " from unnest($1::text[], $2::int[], $3::bigint[]) n(topic, part, next)"
+        " where (p.topic, p.part) = (n.topic, n.part)",
+        [p.topic for p in to], [p.part for p in to], list(to.values()),
+    )  # fmt: skip
+
+
+async def make(con: Connection, starts: Mapping[Part, int]) -> None:
+    """Rows for partitions met for the first time."""
+    await con.execute(
+        "insert into position (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
+        " on conflict do nothing",
+        [p.topic for p in starts], [p.part for p in starts], list(starts.values()),
+    )  # fmt: skip
+
+
+async def hold(con: Connection, part: Part, why: str) -> None:
+    """Marks a partition as held; it is said in status until it moves."""
+    await con.execute(
+        "update position set held = $3, held_since = coalesce(held_since, now()) where topic = $1 and part = $2"
+        " and held is distinct from $3",
+        part.topic, part.part, why,
+    )  # fmt: skip
