@@ -247,7 +247,7 @@ class Host:
         try:
             async with self.pool.acquire(timeout=5) as con:
                 rows = await con.fetch("select topic, part, next, held, held_since from position")
-                one = await con.fetchrow(_STATUS_SQL)
+                one = (await con.fetch(_STATUS_SQL))[0]
                 ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
                 letters = await con.fetch("select topic, type, rule, letters from dead_letter_count order by topic, type, rule")
                 aside = await con.fetch('select topic, part, "offset", error from set_aside order by at limit 100')

@@ -264,7 +264,7 @@ class Inputs:
 
         work = Work(self.service, self.publishers, self.source, con)
         allowed = [m for m in submissions if m.denied is None]
-        await work.share([m.attributes.tenant for m in (*facts, *allowed)])
+        await work.share([*(m.attributes.tenant for m in facts), *(m.attributes.tenant for m in allowed)])
         names = set(widened)
         for fact in facts:
             if fact.fact is not None:

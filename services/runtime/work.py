@@ -42,6 +42,8 @@ MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, see
 
 Name = tuple[str, str]
 """(kind, id) of a state."""
+LOST_ANSWER = ""
+"""Content of a claim that is known by its fact alone."""
 NAMELESS = "unreadable"
 """Subject and tenant of an answer to a message whose own could not be read."""
 
@@ -121,6 +123,8 @@ class Work:
     con: Connection
     by_time: bool = False
     """The causes of reactions are ticks."""
+    learning: bool = False
+    """A rebuild: evolve only."""
     slots: dict[Name, Slot] = field(default_factory=dict)
     alliances: dict[str, Alliance] = field(default_factory=dict)
     heard: dict[tuple[str, str], Heard] = field(default_factory=dict)
@@ -261,14 +265,23 @@ class Work:
         if lost:
             rows = await self.con.fetch("select key, content from answered where key = any($1::uuid[])", sorted(lost))
             for row in rows:
+                if str(row["key"]) not in lost:
+                    continue
                 message = first.pop(str(row["key"]))
-                if row["content"] != message.content:
+                if row["content"] == LOST_ANSWER:
+                    await self._answer_again(message)
+                elif row["content"] != message.content:
                     again.setdefault(_reuse_key(message), message)
         if again:
             repeated = await self._claim({key: message.content for key, message in again.items()})
             for key in sorted(set(again) - repeated):
                 self._answer(again[key], Outcome.REFUSED, no=refused("ID_REUSED"))
         return [message for message in messages if first.get(message.reference) is message]
+
+    async def _answer_again(self, message: SubmissionIn | BadIn) -> None:
+        """Its fact is known from the log, its answer was lost with a database: it is given now."""
+        await self.con.execute("update answered set content = $2 where key = $1", message.reference, message.content)
+        self._answer(message, Outcome.RECORDED, fact_id=str(fact_id_of(UUID(message.reference))))
 
     async def _claim(self, keys: dict[str, str]) -> set[str]:
         """Claims keys, sorted; gives back those that were claimed before (perhaps in this very transaction's past)."""
@@ -301,6 +314,27 @@ class Work:
                 self._apply(message)
                 while kept := self.early.pop((*key, self.heard[key].number + 1), None):
                     self._apply(kept)
+
+    def learn_own(self, message: FactIn) -> None:
+        """A rebuild's way: an own fact is folded, evolve only; nothing is reacted to and nothing sent."""
+        attributes, fact = message.attributes, message.fact
+        if fact is None:
+            raise BadFact("an own fact of a type this version does not know")
+        slot = self.slots[fact.subject_kind, attributes.subject]
+        number = attributes.streamversion or 0
+        match order_of(number, attributes.id, slot.stream.get(fact.family, Heard())):
+            case Order.OLD:
+                return
+            case Order.NEXT:
+                pass
+            case order:
+                raise Fork(f"{fact.family} number {number} is {order} in our own log")
+        self._fold(slot, fact, attributes)
+        slot.stream[fact.family] = Heard(number, attributes.id)
+        recorded = attributes.recordedtime or attributes.time
+        slot.recorded_at = max(recorded, slot.recorded_at or recorded)
+        self._timeline.append((fact.family, slot.id, number, attributes.id, fact.ce_type, attributes.time, recorded,
+                               attributes.cause, message.body.decode()))  # fmt: skip
 
     def _apply(self, message: FactIn) -> None:
         attributes = message.attributes
@@ -470,11 +504,12 @@ class Work:
 
     def react(self, slot: Slot) -> None:
         """What is missing is recorded until nothing is; before the alliance's first tick nobody knows what time it is."""
-        if slot.state is None or slot.tenant is None:
+        if slot.state is None or slot.tenant is None or self.learning:
+            slot.due_at = ALWAYS_DUE
             return
         alliance = self.alliances[slot.tenant]
         if alliance.ticked is None:
-            slot.due_at, slot.changed = _ALWAYS_DUE, True
+            slot.due_at, slot.changed = ALWAYS_DUE, True
             return
         for _ in range(MAX_ROUNDS):
             facts = self.service.react(slot.state, alliance.ticked)
@@ -594,7 +629,7 @@ class Work:
         )  # fmt: skip
 
 
-_ALWAYS_DUE = datetime(1, 1, 1, tzinfo=UTC)
+ALWAYS_DUE = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def _family(message: FactIn) -> str:
