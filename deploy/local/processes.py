@@ -1,0 +1,116 @@
+"""Child processes that die with their parent, are found again by their pid, and are ended by nothing else."""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from deploy.errors import UNREACHABLE, Trouble
+
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def free_port(wanted: int | None = None) -> int:
+    """A free port on loopback; the wanted one if it is free."""
+    for port in ([wanted] if wanted else []) + [0]:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise Trouble("no free port on 127.0.0.1", "end something that listens there", UNREACHABLE)
+
+
+class Process:
+    """One child: started, known by its pid file, stopped by SIGTERM and, past its limit, by SIGKILL."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name, self.log, self._note = name, folder / f"{name}.log", folder / f"{name}.pid"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The pid while it runs."""
+        return self.child.pid if self.child and self.child.poll() is None else None
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str] | None = None, user: str | None = None) -> None:
+        """Starts it; ended by the kernel when the thread that called this ends, so call it from the main thread."""
+        self.end_leftover()
+
+        def tied() -> None:
+            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+        with self.log.open("ab") as log:
+            self.child = subprocess.Popen(  # noqa: S603
+                list(argv), env=dict(env) if env is not None else None, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=tied, user=user, group=user, extra_groups=[] if user else None, cwd="/" if user else None,
+            )  # fmt: skip
+        self._note.write_text(json.dumps({"pid": self.child.pid, "born": psutil.Process(self.child.pid).create_time()}))
+
+    def stop(self, patience: float = 20.0) -> int | None:
+        """SIGTERM, and SIGKILL when patience (seconds) is over. Gives back the exit code."""
+        if self.child is None:
+            return None
+        if self.child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.child.terminate()
+            try:
+                self.child.wait(patience)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+        self._note.unlink(missing_ok=True)
+        return self.child.returncode
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.wait()
+
+    def end_leftover(self) -> None:
+        """Ends the process an earlier, killed parent left behind: by its recorded pid, if it is still the same process."""
+        with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
+            note = json.loads(self._note.read_text())
+            left = psutil.Process(note["pid"])
+            if abs(left.create_time() - note["born"]) < 1:
+                tree = [*left.children(recursive=True), left]
+                for process in tree:
+                    process.kill()
+                psutil.wait_procs(tree, timeout=10)
+        self._note.unlink(missing_ok=True)
+
+    def last_words(self, lines: int = 8) -> str:
+        """The end of its log, for an error that names the cause."""
+        text = self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def alive_or_raise(self) -> None:
+        """Raises Trouble with its last words where it has ended by itself."""
+        if self.child is not None and self.child.poll() is not None:
+            raise Trouble(f"{self.name} ended with code {self.child.returncode}:\n{self.last_words()}",
+                          f"see {self.log}", UNREACHABLE)  # fmt: skip
+
+    def wait_for_port(self, port: int, patience: float = 60.0) -> None:
+        """Waits until it listens; raises Trouble when it ends or patience (seconds) is over."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            self.alive_or_raise()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            time.sleep(0.02)
+        raise Trouble(f"{self.name} does not listen on port {port}:\n{self.last_words()}", f"see {self.log}", UNREACHABLE)
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """What a child needs of ours, and what is given."""
+    return {**os.environ, **more}

@@ -1,0 +1,96 @@
+"""Kafka, Postgres and a mail sink in one folder, without Docker, Java or root. Two stacks run side by side."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy.local.kafka import Kafka
+from deploy.local.postgres import Database, Postgres
+from deploy.local.processes import Process, child_environment, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("intake", "referral", "notification", "reporting")
+CACHE = ROOT / ".lotse" / "cache"
+
+Progress = Callable[[str], None]
+
+
+class LocalStack:
+    """What the services stand on. State lives in the folder and is found again, also after SIGKILL."""
+
+    def __init__(self, folder: Path, *, remove: bool = False) -> None:
+        self.folder, self._remove = folder.resolve(), remove
+        self._kafka = Kafka(self.folder / "kafka", CACHE)
+        self._postgres = Postgres(self.folder / "postgres")
+        self._mail = Process(self.folder / "mail", "mail")
+        self._ports = self.folder / "ports.json"
+        self.databases: dict[str, Database] = {}
+        self.mail_host, self.mail_port = "127.0.0.1", 0
+        self.mail_folder = self.folder / "mail" / "accepted"
+        self.mail_hold = self.folder / "mail" / "hold"
+        """While this file exists the sink stores mails and does not acknowledge them."""
+
+    @classmethod
+    def ephemeral(cls) -> Self:
+        """A stack in a folder of its own, removed when it stops."""
+        return cls(Path(tempfile.mkdtemp(prefix="lotse-")), remove=True)
+
+    @property
+    def kafka(self) -> str:
+        """Bootstrap servers."""
+        return self._kafka.address
+
+    @property
+    def admin_dsn(self) -> str:
+        """The superuser's DSN, for tests and operations."""
+        return self._postgres.dsn("postgres", "postgres")
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        """Its processes by name."""
+        return {"kafka": self._kafka.process, "postgres": self._postgres.process, "mail": self._mail}
+
+    def start(self, progress: Progress | None = None) -> None:
+        """Starts all three; ready when it returns. Raises Trouble. Call it from the main thread: children die with it."""
+        say = progress or (lambda _: None)
+        ports: dict[str, int] = json.loads(self._ports.read_text()) if self._ports.exists() else {}
+        try:
+            say("Postgres")
+            self._postgres.start(ports.get("postgres"))
+            say("Kafka")
+            self._kafka.start(ports.get("kafka"))
+            say("mail sink")
+            self.mail_port = free_port(ports.get("mail"))
+            self._mail.start(
+                [sys.executable, "-m", "deploy.local.mail", "--port", str(self.mail_port), "--folder", str(self.mail_folder),
+                 "--hold-after-accept", str(self.mail_hold)], child_environment(PYTHONPATH=str(ROOT)),
+            )  # fmt: skip
+            self._postgres.wait()
+            self.databases = self._postgres.provision(SERVICES)
+            self._kafka.wait()
+            self._mail.wait_for_port(self.mail_port)
+        except BaseException:
+            self.stop()
+            raise
+        self._ports.write_text(
+            json.dumps({"postgres": self._postgres.port, "kafka": self._kafka.port, "mail": self.mail_port})
+        )
+
+    def stop(self) -> None:
+        """Stops all three in order; an ephemeral one leaves nothing behind."""
+        for process in (self._mail, self._kafka.process, self._postgres.process):
+            process.stop()
+        if self._remove:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
