@@ -93,7 +93,8 @@ class Message(Model):
     @classmethod
     def from_json(cls, body: bytes) -> Self:
         """Reads a body. Raises pydantic.ValidationError."""
-        return cls.__pydantic_validator__.validate_json(body)
+        read: Self = cls.__pydantic_validator__.validate_json(body)
+        return read
 
 
 class Fact(Message):

@@ -109,6 +109,10 @@ class Postgres:
     def provision(self, services: tuple[str, ...]) -> dict[str, Database]:
         """A database and two roles for each service, reaching nothing else; doing it again changes nothing."""
         asyncio.run(self._provision(services))
+        return self.databases(services)
+
+    def databases(self, services: tuple[str, ...]) -> dict[str, Database]:
+        """DSNs of databases that were provisioned."""
         return {
             service: Database(self.dsn(f"{service}_owner", service), self.dsn(f"{service}_runtime", service)) for service in services
         }

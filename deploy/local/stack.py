@@ -81,6 +81,12 @@ class LocalStack:
             json.dumps({"postgres": self._postgres.port, "kafka": self._kafka.port, "mail": self.mail_port})
         )
 
+    def find(self) -> None:
+        """Finds a stack another process runs in this folder: addresses and DSNs, no processes."""
+        ports = json.loads(self._ports.read_text())
+        self._kafka.port, self._postgres.port, self.mail_port = ports["kafka"], ports["postgres"], ports["mail"]
+        self.databases = self._postgres.databases(SERVICES)
+
     def stop(self) -> None:
         """Stops all three in order; an ephemeral one leaves nothing behind."""
         for process in (self._mail, self._kafka.process, self._postgres.process):

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import msgspec
 import structlog
 
-from contracts.envelope import Attributes, Model, headers_of
-from contracts.topics import Publisher
+from contracts.envelope import Attributes, Model, Tick, headers_of, stamp
+from contracts.topics import CLOCK, Publisher
 from services.runtime.batch import TickIn
 from services.runtime.database import Connection
 from services.runtime.outbox import Letter
@@ -35,6 +36,13 @@ class Acted:
         """Adds one transaction's counts."""
         self.counts.facts += counts.facts
         self.counts.answers += counts.answers
+
+
+async def publish(producer: Any, tick: Tick) -> None:
+    """Publishes a moment; acknowledged when it returns."""
+    headers = [("ce_specversion", b"1.0"), ("ce_id", str(uuid4()).encode()), ("ce_source", b"//lotse/clock"),
+               ("ce_type", Tick.ce_type.encode()), ("ce_time", stamp(tick.at).encode()), ("content-type", b"application/json")]  # fmt: skip
+    await producer.send_and_wait(CLOCK, tick.to_json(), key=b"tick", headers=headers)
 
 
 async def store(con: Connection, tick: TickIn, ends: str, *, simulated: bool) -> None:

@@ -1,0 +1,84 @@
+"""The `lotse` command. Each command lives in a module of its own and is loaded when it is called."""
+
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+
+from deploy.errors import INTERRUPTED, Trouble
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("deploy.commands.demo:app", "Play some weeks of a Kreis through the four services and show what happened."),
+    "test": ("deploy.commands.test:app", "Run the checks and tests, all or one level."),
+    "up": ("deploy.commands.up:app", "Start everything on this machine; Ctrl-C stops it. Not for production."),
+    "status": ("deploy.commands.status:app", "What every part does, and where it stands still."),
+    "serve": ("deploy.commands.serve:app", "One service in the foreground; settings from the environment."),
+    "import": ("deploy.commands.import_:app", "Publish rows of a partner's CSV as submissions."),
+    "case": ("deploy.commands.read:case", "One case as a timeline."),
+    "risks": ("deploy.commands.read:risks", "Risks that hold or held."),
+    "report": ("deploy.commands.read:report", "A report's latest releases."),
+    "topics": ("deploy.commands.admin:topics", "Create the topics of the catalogue that are missing."),
+    "migrate": ("deploy.commands.admin:migrate", "Bring a service's database to this version."),
+    "rebuild": ("deploy.commands.admin:rebuild", "Learn a service anew from the topics, compare, swap."),
+}
+
+
+class Lazy(click.Group):
+    """Commands by name, imported on use: `lotse --help` stays fast."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return [name for name, (where, _) in COMMANDS.items() if importlib.util.find_spec(where.partition(":")[0])]
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Lotse joins the bodies that help young refugees: intake, referral, attendance and drop-out as events.
+
+    \b
+    Exit codes: 0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 130 interrupted.
+    Data go to stdout, everything else to stderr.
+    """
+    ctx.obj = {"debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; an error says what, why and the way out, without a traceback unless --debug."""
+    given = sys.argv[1:] if arguments is None else arguments
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        result: Any = cli.main(args=given, prog_name="lotse", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        say.print("interrupted; what was done is kept")
+        return INTERRUPTED
+    except Trouble as trouble:
+        if "--debug" in given:
+            raise
+        say.print(f"lotse: {trouble.what}", markup=False)
+        say.print(f"  way out: {trouble.way_out}", markup=False)
+        return trouble.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

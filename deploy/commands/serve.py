@@ -1,0 +1,65 @@
+"""`lotse serve`: one service, or the clock, in the foreground; what a container runs."""
+
+import asyncio
+import contextlib
+import signal
+from datetime import UTC, datetime
+
+import click
+
+from deploy.errors import UNREACHABLE, USAGE, Trouble
+from deploy.local.stack import SERVICES
+
+QUARTER = 900  # seconds between ticks
+
+
+@click.command()
+@click.argument("name", type=click.Choice([*SERVICES, "clock"]))
+def app(name: str) -> int:
+    """One service in the foreground; settings come from the environment (LOTSE_*)."""
+    from contracts.topics import BadPublishers  # noqa: PLC0415
+    from services.runtime.host import serve  # noqa: PLC0415
+    from services.runtime.settings import BadSettings, load_settings  # noqa: PLC0415
+
+    if name == "clock":
+        return asyncio.run(clock())
+    from deploy.services import declared  # noqa: PLC0415
+
+    try:
+        return serve(declared(name), load_settings())
+    except BadSettings as bad:
+        raise Trouble(str(bad), "`lotse serve --help`, and services/runtime/settings.py for what each one means", USAGE) from None
+    except BadPublishers as bad:
+        raise Trouble(str(bad), "mend the file", USAGE) from None
+
+
+async def clock() -> int:
+    """A tick at the start and each quarter of an hour. Two clocks are harmless: what is not later is ignored."""
+    import os  # noqa: PLC0415
+
+    from aiokafka import AIOKafkaProducer  # noqa: PLC0415
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+    from contracts.envelope import Tick  # noqa: PLC0415
+    from services.runtime.clock import publish  # noqa: PLC0415
+
+    servers = os.environ.get("LOTSE_KAFKA")
+    if not servers:
+        raise Trouble("missing: LOTSE_KAFKA", "set it to host:port of a broker", USAGE)
+    stop = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, client_id="clock")
+    try:
+        await producer.start()
+        while not stop.is_set():
+            now = datetime.now(UTC)
+            await publish(producer, Tick(at=now))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUARTER - now.timestamp() % QUARTER):
+                    await stop.wait()
+    except (KafkaError, OSError) as error:
+        raise Trouble(f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA", UNREACHABLE) from None
+    finally:
+        await producer.stop()
+    return 0

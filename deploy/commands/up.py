@@ -1,0 +1,77 @@
+"""`lotse up`: everything on this machine. Not for production."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import REFUSED, Trouble
+from deploy.local.stack import ROOT, SERVICES, LocalStack
+from deploy.services import EXAMPLES, Fleet, Setup
+
+STATE = Path(os.environ.get("LOTSE_STATE", ROOT / ".lotse"))
+RUNNING = STATE / "running.json"
+"""Where the other commands find a stack that is up: addresses by service."""
+
+
+@click.command()
+@click.option("--ephemeral", is_flag=True, help="A stack in a temporary folder, gone when it stops.")
+@click.option("--publishers", type=click.Path(path_type=Path, exists=True), default=EXAMPLES / "publishers.toml", show_default=False)
+@click.option("--organisations", type=click.Path(path_type=Path, exists=True), default=EXAMPLES / "organisations.toml", show_default=False)
+@click.option("--simulated-time", is_flag=True, help="Accept ticks of the past, and start no clock.")
+def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool) -> int:
+    """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all. State lives in .lotse/."""
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    if RUNNING.exists() and _alive(json.loads(RUNNING.read_text()).get("pid", 0)):
+        raise Trouble("a stack is up already", "`lotse status` shows it; Ctrl-C in its window stops it", REFUSED)
+    stack = LocalStack.ephemeral() if ephemeral else LocalStack(STATE / "stack")
+    fleet = Fleet(stack, Setup(publishers.resolve(), organisations.resolve(), simulated=simulated_time))
+    stop = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: stop.set())
+    try:
+        with say.status("starting ...") as shown:
+            stack.start(lambda what: shown.update(f"starting {what} ..."))
+            fleet.start(lambda what: shown.update(f"starting {what} ..."))
+        addresses = {"kafka": stack.kafka, "mail": f"{stack.mail_host}:{stack.mail_port}", **{name: fleet.url(name) for name in SERVICES}}
+        RUNNING.write_text(json.dumps({
+            "pid": os.getpid(), "folder": str(stack.folder), "mails": str(stack.mail_folder), "publishers": str(publishers.resolve()),
+            "organisations": str(organisations.resolve()), "simulated": simulated_time, **addresses}))  # fmt: skip
+        table = Table("part", "address", title="Lotse is up. Not for production.", title_justify="left")
+        for name, address in addresses.items():
+            table.add_row(name, address)
+        table.add_row("mails", str(stack.mail_folder))
+        Console().print(table)
+        say.print("Ctrl-C stops all; `./lotse status` in another window shows what every part does")
+        while not stop.wait(0.5):
+            for process in (*stack.processes.values(), *fleet.processes.values()):
+                process.alive_or_raise()
+    finally:
+        RUNNING.unlink(missing_ok=True)
+        say.print("stopping ...")
+        fleet.stop()
+        stack.stop()
+    return 0
+
+
+def running() -> dict[str, str]:
+    """The stack that is up. Raises Trouble where none is."""
+    if RUNNING.exists():
+        found: dict[str, str] = json.loads(RUNNING.read_text())
+        if _alive(int(found["pid"])):
+            return found
+    raise Trouble("no stack is up", "start one with `lotse up` in another window", 3)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return pid > 0

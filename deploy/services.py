@@ -1,0 +1,171 @@
+"""The four services and the clock as processes: which there are, what they need, how they are started and asked."""
+
+import asyncio
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from contracts.topics import BadPublishers, Publisher, catalogue, load_publishers
+from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
+from deploy.local.processes import Process, child_environment, free_port
+from deploy.local.stack import ROOT, SERVICES, LocalStack
+from services.runtime.service import Service
+
+EXAMPLES = ROOT / "deploy" / "examples"
+ORDER = (*SERVICES, "clock")
+DBMATE = Path(sys.executable).with_name("dbmate")
+
+
+def declared(name: str) -> Service:
+    """A service as its app declares it."""
+    found: Service = importlib.import_module(f"services.{name}.app").service()
+    return found
+
+
+def migrations(name: str) -> list[tuple[str, Path]]:
+    """(table of versions, folder) of a service's migrations, in order."""
+    return [("runtime_migrations", ROOT / "services/runtime/migrations"), ("service_migrations", ROOT / f"services/{name}/migrations")]
+
+
+def migrate(name: str, owner_dsn: str) -> str:
+    """Runs what is missing with dbmate, twice or at once by two without harm. Raises Trouble with its last line."""
+    said = []
+    for table, folder in migrations(name):
+        done = subprocess.run(  # noqa: S603
+            [str(DBMATE), "--url", f"{owner_dsn}?sslmode=disable&search_path=lotse", "--migrations-dir", str(folder),
+             "--migrations-table", table, "--no-dump-schema", "migrate"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise Trouble(f"{name}: the migrations of {folder.name} did not run: {done.stderr.strip()[-300:]}",
+                          "look at the first line that failed; nothing after it ran", UNREACHABLE)  # fmt: skip
+        said += [line for line in done.stdout.splitlines() if line.startswith("Applied")]
+    return "; ".join(said) or "nothing to do"
+
+
+def publishers_from(path: Path) -> dict[str, Publisher]:
+    """publishers.toml. Raises Trouble."""
+    try:
+        return load_publishers(path)
+    except BadPublishers as bad:
+        raise Trouble(str(bad), "mend the file; `lotse serve` reads it at its start", USAGE) from None
+
+
+async def make_topics(servers: str, publishers: dict[str, Publisher], *, local: bool, dry_run: bool = False) -> list[str]:
+    """Makes the topics that are missing; gives back their names. Existing ones are left as they are."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers, **json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}")))
+    try:
+        await admin.start()
+        there = set(await admin.list_topics())
+        missing = [topic for topic in catalogue(publishers.values()) if topic.name not in there]
+        if missing and not dry_run:
+            made = await admin.create_topics(
+                [NewTopic(t.name, min(t.partitions, 4) if local else t.partitions, 1 if local else 3, topic_configs=t.config)
+                 for t in missing]
+            )  # fmt: skip
+            bad = [error for error in made.topic_errors if error[1] not in (0, 36)]
+            if bad:
+                raise Trouble(f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})", "check the rights of this user", REFUSED)
+        return [topic.name for topic in missing]
+    except (KafkaError, OSError) as error:
+        raise Trouble(f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA and the network", UNREACHABLE) from None
+    finally:
+        await admin.close()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What differs from one local installation to another."""
+
+    publishers: Path
+    organisations: Path
+    simulated: bool = False
+    testing: bool = False
+
+
+class Fleet:
+    """The services and the clock on a local stack, each in its own process."""
+
+    def __init__(self, stack: LocalStack, setup: Setup) -> None:
+        self.stack, self.setup = stack, setup
+        self.processes = {name: Process(stack.folder / "services", name) for name in ORDER}
+        self.ports: dict[str, int] = {}
+
+    def environment(self, name: str, **more: str) -> dict[str, str]:
+        """A service's settings."""
+        stack, setup = self.stack, self.setup
+        env = {
+            "PYTHONPATH": str(ROOT), "LOTSE_KAFKA": stack.kafka, "LOTSE_PUBLISHERS": str(setup.publishers),
+            "LOTSE_ORGANISATIONS": str(setup.organisations), "LOTSE_SMTP_HOST": stack.mail_host,
+            "LOTSE_SMTP_PORT": str(stack.mail_port), "LOTSE_MAIL_FROM": "lotse@localhost",
+            "LOTSE_HTTP_PORT": str(self.ports.get(name, 0)), "LOTSE_SIMULATED_TIME": "1" if setup.simulated else "0",
+            "LOTSE_TESTING": "1" if setup.testing else "0",
+        }  # fmt: skip
+        if name in stack.databases:
+            env |= {"LOTSE_DATABASE": stack.databases[name].runtime, "LOTSE_DATABASE_OWNER": stack.databases[name].owner}
+        return child_environment(**{**env, **more})
+
+    def start_one(self, name: str, **more: str) -> Process:
+        """Starts one (again)."""
+        self.ports.setdefault(name, free_port())
+        self.processes[name].start([sys.executable, "-m", "deploy.cli", "serve", name], self.environment(name, **more))
+        return self.processes[name]
+
+    def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
+        """Migrations, topics, services; ready when it returns."""
+        for name in SERVICES:
+            progress(f"database of {name}")
+            migrate(name, self.stack.databases[name].owner)
+        progress("topics")
+        asyncio.run(make_topics(self.stack.kafka, publishers_from(self.setup.publishers), local=True))
+        for name in ORDER:
+            if name == "clock" and self.setup.simulated:
+                continue  # whoever simulates time publishes the ticks
+            progress(name)
+            self.start_one(name)
+        for name in SERVICES:
+            self.wait_ready(name)
+
+    def wait_ready(self, name: str, patience: float = 60.0) -> None:
+        """Waits until a service says it is ready. Raises Trouble with its last words."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            self.processes[name].alive_or_raise()
+            try:
+                if httpx.get(f"{self.url(name)}/ready", timeout=2).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.05)
+        raise Trouble(f"{name} is not ready:\n{self.processes[name].last_words()}", f"see {self.processes[name].log}", UNREACHABLE)
+
+    def url(self, name: str) -> str:
+        """Where a service listens."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def status(self, name: str) -> dict[str, Any]:
+        """A service's /status; `{"running": False}` where it does not answer."""
+        try:
+            said: dict[str, Any] = httpx.get(f"{self.url(name)}/status", timeout=5).json()
+            return {"running": True, **said}
+        except (httpx.HTTPError, KeyError):
+            return {"running": False, "service": name}
+
+    def stop(self) -> None:
+        """SIGTERM to all, then waiting for each: at once, so that nobody waits for another's stop."""
+        for process in self.processes.values():
+            if process.child is not None and process.child.poll() is None:
+                process.child.terminate()
+        for process in self.processes.values():
+            process.stop()
