@@ -1,0 +1,162 @@
+"""The rules of intake: a case is opened once, its needs and consents are recorded, its owner closes it."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, ClassVar, NamedTuple
+
+from contracts.codes import ALLIANCE_ZONE
+from contracts.envelope import Decision, Fact, Unchanged, refused
+from contracts.intake import (
+    REASONS,
+    CaseClosed,
+    CaseClosureRequested,
+    CaseOpened,
+    ConsentGiven,
+    ConsentGranted,
+    ConsentRevoked,
+    ConsentWithdrawn,
+    NeedRecorded,
+    NeedReported,
+    RegistrationSubmitted,
+)
+
+
+class Opened(NamedTuple):
+    """What a case was opened with."""
+
+    municipality: str
+    programme: str
+    sex: str
+    birth_year_band: str
+    language: str
+    status_group: str
+    owner_organisation_id: str
+    by_organisation_id: str
+
+
+class Consent(NamedTuple):
+    """A consent as it was given, and the day from which it was withdrawn."""
+
+    purpose: str
+    categories: list[str]
+    recipients: list[str]
+    valid_from_on: date
+    valid_until_on: date
+    withdrawn_on: date | None = None
+
+
+@dataclass(slots=True)
+class Case:
+    """A case as intake knows it, folded from its own facts."""
+
+    id: str
+    tenant: str
+    opened: Opened | None = None
+    needs: dict[str, str] = field(default_factory=dict)
+    consents: dict[str, Consent] = field(default_factory=dict)
+    closed_on: date | None = None
+    closed_because: str = ""
+    shape: ClassVar[int] = 1
+
+
+def register(request: RegistrationSubmitted, case: Case, arrived: datetime) -> Decision:
+    """A case is opened once (domain A-05). Somebody else's case is nobody's business."""
+    opened = Opened(
+        request.municipality, request.programme, request.sex, request.birth_year_band, request.language, request.status_group,
+        request.owner_organisation_id, request.by.organisation_id,
+    )  # fmt: skip
+    if case.opened is None:
+        particulars = opened._asdict()
+        del particulars["by_organisation_id"]
+        return CaseOpened(by=request.by, **particulars)
+    if request.by.organisation_id not in (case.opened.by_organisation_id, case.opened.owner_organisation_id):
+        return refused("NOT_YOURS")
+    return Unchanged() if opened[:-1] == case.opened[:-1] else refused("CASE_EXISTS", REASONS["CASE_EXISTS"])
+
+
+def report_need(request: NeedReported, case: Case, arrived: datetime) -> Decision:
+    """Anybody in the alliance may see a need (domain B-02); in a closed case nothing is needed any more."""
+    known = case.needs.get(request.need_id)
+    if known is not None:
+        return Unchanged() if known == request.need_type else refused("NEED_EXISTS", at="/need_id")
+    if case.closed_on is not None and _day(arrived) > case.closed_on:
+        return refused("CASE_CLOSED")
+    return NeedRecorded(by=request.by, need_id=request.need_id, need_type=request.need_type)
+
+
+def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decision:
+    """Purpose, data and receiving bodies by name; "all partners" is no recipient (§ 67b SGB X; domain 4.2)."""
+    given = Consent(
+        request.purpose, sorted(request.categories), sorted(request.recipients), request.valid_from_on, request.valid_until_on
+    )
+    known = case.consents.get(request.consent_id)
+    if known is not None:
+        return Unchanged() if given[:5] == known[:5] else refused("CONSENT_EXISTS", at="/consent_id")
+    if request.valid_until_on < request.valid_from_on:
+        return refused("CONSENT_ENDS_BEFORE_IT_BEGINS", at="/valid_until_on")
+    if case.closed_on is not None and request.valid_from_on > case.closed_on:
+        return refused("CASE_CLOSED", at="/valid_from_on")
+    return ConsentGranted(
+        by=request.by, consent_id=request.consent_id, purpose=given.purpose, categories=tuple(given.categories),
+        recipients=tuple(given.recipients), valid_from_on=given.valid_from_on, valid_until_on=given.valid_until_on,
+    )  # fmt: skip
+
+
+def withdraw_consent(request: ConsentWithdrawn, case: Case, arrived: datetime) -> Decision:
+    """Free at any time, whoever passes it on (Art. 7(3) GDPR); a consent is withdrawn once, an earlier day moves it."""
+    withdrawn_on = case.consents[request.consent_id].withdrawn_on
+    if request.withdrawn_on == withdrawn_on:
+        return Unchanged()
+    if withdrawn_on is not None and request.withdrawn_on > withdrawn_on:
+        return refused("WITHDRAWN_OTHERWISE", at="/withdrawn_on")
+    return ConsentRevoked(by=request.by, consent_id=request.consent_id, withdrawn_on=request.withdrawn_on)
+
+
+def close_case(request: CaseClosureRequested, case: Case, arrived: datetime) -> Decision:
+    """Only the owner closes a case, on a day that has come, and says why."""
+    if case.opened is None or request.by.organisation_id != case.opened.owner_organisation_id:
+        return refused("NOT_YOURS")
+    if request.closed_on > _day(arrived):
+        return refused("FUTURE_DAY", at="/closed_on")
+    if case.closed_on is not None:
+        same = (request.closed_on, request.reason) == (case.closed_on, case.closed_because)
+        return Unchanged() if same else refused("CLOSED_OTHERWISE", at="/closed_on")
+    return CaseClosed(by=request.by, closed_on=request.closed_on, reason=request.reason)
+
+
+def evolve(case: Case, fact: Fact, cause: str) -> None:
+    """Folds a fact; a fact is a fact."""
+    match fact:
+        case CaseOpened():
+            case.opened = Opened(
+                fact.municipality, fact.programme, fact.sex, fact.birth_year_band, fact.language, fact.status_group,
+                fact.owner_organisation_id, fact.by.organisation_id,
+            )  # fmt: skip
+        case NeedRecorded():
+            case.needs[fact.need_id] = fact.need_type
+        case ConsentGranted():
+            case.consents[fact.consent_id] = Consent(
+                fact.purpose, list(fact.categories), list(fact.recipients), fact.valid_from_on, fact.valid_until_on
+            )
+        case ConsentRevoked():
+            known = case.consents.get(fact.consent_id)
+            if known is not None:
+                case.consents[fact.consent_id] = known._replace(withdrawn_on=fact.withdrawn_on)
+        case CaseClosed():
+            case.closed_on, case.closed_because = fact.closed_on, fact.reason
+
+
+def view(case: Case) -> dict[str, list[tuple[Any, ...]]]:
+    """What people read of a case."""
+    if case.opened is None:
+        return {}
+    row = (
+        case.id, case.tenant, case.opened.municipality, case.opened.programme, case.opened.owner_organisation_id, case.closed_on,
+        case.closed_because or None, len(case.needs), len(case.consents),
+        sum(consent.withdrawn_on is not None for consent in case.consents.values()),
+    )  # fmt: skip
+    return {"case_list": [row]}
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(ALLIANCE_ZONE).date()
