@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar
 
-from contracts.envelope import Code, Count, Day, Fact, Id, Moment, Privacy, Submission
+from contracts.envelope import Code, Count, Day, Fact, Id, Key, Moment, Privacy, Submission
 
 FAMILY = "dropout"
 
@@ -17,6 +17,8 @@ class DropoutFact(Fact):
 class DropoutRiskRaised(DropoutFact):
     """A rule holds. A risk is (about, rule, first_on): more days are the same risk, another first day is another risk."""
 
+    case_id: Key
+    """The subject again, for who folds it into an office."""
     about: Id
     """The participation; for S6 the referral."""
     rule: Code
@@ -33,6 +35,7 @@ class DropoutRiskRaised(DropoutFact):
 class DropoutRiskWithdrawn(DropoutFact):
     """ATTENDED, CORRECTED or ENDED."""
 
+    case_id: Key
     about: Id
     rule: Code
     first_on: Day

@@ -1,0 +1,31 @@
+"""HTTP of referral, thin: a route runs one query. Loopback only until tokens come."""
+
+from typing import Any
+
+import asyncpg
+from fastapi import APIRouter
+
+from services.referral import projection
+from services.runtime.database import timeline_of
+
+
+def routes(pool: asyncpg.Pool) -> APIRouter:
+    """GET /cases/{id}, GET /risks, GET /counts."""
+    router = APIRouter()
+
+    @router.get("/cases/{case_id}")
+    async def case(case_id: str) -> dict[str, Any]:
+        async with pool.acquire() as con:
+            return {**await projection.of_case(con, case_id), "timeline": await timeline_of(con, case_id)}
+
+    @router.get("/risks")
+    async def risks(tenant: str | None = None) -> list[dict[str, Any]]:
+        async with pool.acquire() as con:
+            return await projection.risks(con, tenant)
+
+    @router.get("/counts")
+    async def counts() -> dict[str, int]:
+        async with pool.acquire() as con:
+            return await projection.counts(con)
+
+    return router

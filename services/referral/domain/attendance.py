@@ -1,0 +1,42 @@
+"""Attendance: one report, one fact; late and corrected ones count too, by the time they speak of (domain 8.3, E-03)."""
+
+from datetime import datetime
+
+from contracts.attendance import AttendanceRecorded, AttendanceReported
+from contracts.codes import Presence
+from contracts.envelope import Decision, Unchanged, refused
+from services.referral.domain.state import Case, Meeting, day_of
+
+
+def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decision:
+    """The provider of the course reports one meeting. An older report than the one that stands is recorded and changes
+    nothing; the same (reported_at, revision) again is unchanged, or refused where it says something else."""
+    participation = case.referral.participations[report.participation_id]
+    referral = case.referral.referrals[participation.referral_id]
+    if report.by.organisation_id != referral.provider_organisation_id:
+        return refused("NOT_YOURS")
+    stands = case.attendance.meetings.get(report.participation_id, {}).get(report.meeting_id)
+    said = Meeting(
+        report.meeting_on, report.presence, report.units_planned, report.units_attended, report.excuse_reason, report.reported_at,
+        report.revision,
+    )  # fmt: skip
+    if stands is not None and said[5:] == stands[5:]:
+        return Unchanged() if said == stands else refused("REVISION_REUSED", at="/revision")
+    if report.meeting_on > day_of(arrived):
+        return refused("FUTURE_DAY", at="/meeting_on")
+    if not participation.running_on(report.meeting_on):
+        return refused("NOT_RUNNING", at="/meeting_on")
+    consent = case.intake.consents.get(referral.consent_id)
+    if consent is not None and consent.withdrawn_on is not None and report.meeting_on >= consent.withdrawn_on:
+        return refused("NO_CONSENT", at="/meeting_on")
+    if case.intake.closed_on is not None and report.meeting_on > case.intake.closed_on:
+        return refused("CASE_CLOSED", at="/meeting_on")
+    if report.units_attended > report.units_planned:
+        return refused("MORE_THAN_PLANNED", at="/units_attended")
+    if report.presence is Presence.EXCUSED and report.excuse_reason is None:
+        return refused("EXCUSE_NEEDS_REASON", at="/excuse_reason")
+    return AttendanceRecorded(
+        by=report.by, participation_id=report.participation_id, meeting_id=report.meeting_id, meeting_on=report.meeting_on,
+        units_planned=report.units_planned, units_attended=report.units_attended, presence=report.presence,
+        excuse_reason=report.excuse_reason, revision=report.revision, reported_at=report.reported_at,
+    )  # fmt: skip

@@ -1,0 +1,149 @@
+"""Decisions about runs, referrals and participations. Who may speak is asked before anything that tells about a person."""
+
+from datetime import date, datetime, timedelta
+
+from contracts.codes import ParticipationStep, ReferralAnswer
+from contracts.envelope import Decision, Unchanged, refused
+from contracts.referral import (
+    OfferRunPublished,
+    OfferRunSubmitted,
+    ParticipationEnded,
+    ParticipationReported,
+    ParticipationStarted,
+    ReferralAccepted,
+    ReferralAnswered,
+    ReferralDeclined,
+    ReferralRequested,
+    ReferralSent,
+    ReferralStopped,
+    ReferralWithdrawn,
+)
+from services.referral.domain.state import ACCEPTED, DECLINED, SENT, STOPPED, Case, End, Participation, Run, Start, day_of
+
+
+def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Decision:
+    """A provider publishes its own run, once (domain C-03)."""
+    if request.by.organisation_id != request.provider_organisation_id:
+        return refused("NOT_YOURS", at="/provider_organisation_id")
+    fact = OfferRunPublished(
+        by=request.by, provider_organisation_id=request.provider_organisation_id, block=request.block,
+        offer_type=request.offer_type, starts_on=request.starts_on, ends_on=request.ends_on, course_days=request.course_days,
+    )  # fmt: skip
+    if run.provider_organisation_id is not None:
+        if run.provider_organisation_id != request.provider_organisation_id:
+            return refused("NOT_YOURS")
+        asked = (fact.block, fact.offer_type, fact.starts_on, fact.ends_on, fact.course_days)
+        return Unchanged() if asked == (run.block, run.offer_type, run.starts_on, run.ends_on, run.course_days) else refused("RUN_EXISTS")
+    if request.ends_on < request.starts_on:
+        return refused("ENDS_BEFORE_IT_STARTS", at="/ends_on")
+    return fact
+
+
+def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -> Decision:
+    """Consent is a gate: purpose, recipient and every category, on the day of the request (domain 4.2, D-02)."""
+    if request.by.organisation_id != case.intake.owner_organisation_id:
+        return refused("NOT_YOURS")
+    assert run.provider_organisation_id and run.starts_on and run.ends_on  # known: the request rests on the run
+    categories = sorted(request.categories)
+    known = case.referral.referrals.get(request.referral_id)
+    if known is not None:
+        asked = (request.run_id, request.consent_id, request.requested_on, request.purpose, categories)
+        same = asked == (known.run_id, known.consent_id, known.requested_on, known.purpose, known.categories)
+        return Unchanged() if same else refused("REFERRAL_EXISTS", at="/referral_id")
+    if case.intake.closed_on is not None and request.requested_on > case.intake.closed_on:
+        return refused("CASE_CLOSED", at="/requested_on")
+    consent = case.intake.consents[request.consent_id]
+    if not consent.covers(request.purpose, run.provider_organisation_id, categories, request.requested_on):
+        return refused("NO_CONSENT", at="/consent_id")
+    return ReferralSent(
+        by=request.by, referral_id=request.referral_id, run_id=request.run_id, consent_id=request.consent_id, purpose=request.purpose,
+        categories=tuple(categories), requested_on=request.requested_on, owner_organisation_id=request.by.organisation_id,
+        provider_organisation_id=run.provider_organisation_id, block=run.block, offer_type=run.offer_type,
+        run_starts_on=run.starts_on, run_ends_on=run.ends_on,
+    )  # fmt: skip
+
+
+def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decision:
+    """The case's owner takes back what has not started."""
+    referral = case.referral.referrals[request.referral_id]
+    if request.by.organisation_id != case.owner_of(referral):
+        return refused("NOT_YOURS")
+    if referral.state == STOPPED and referral.reason == request.reason:
+        return Unchanged()
+    if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
+        return refused("NOT_OPEN", at="/referral_id")
+    return ReferralStopped(by=request.by, referral_id=request.referral_id, reason=request.reason, stopped_on=request.withdrawn_on)
+
+
+def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision:
+    """The provider accepts or declines; until somebody has started it may change its answer to no, or the planned start."""
+    referral = case.referral.referrals[request.referral_id]
+    if request.by.organisation_id != referral.provider_organisation_id:
+        return refused("NOT_YOURS")
+    if request.answer is ReferralAnswer.ACCEPTED:
+        planned = request.planned_start_on or referral.run_starts_on
+        if referral.state == ACCEPTED and referral.planned_start_on == planned:
+            return Unchanged()
+        if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
+            return refused("NOT_OPEN", at="/referral_id")
+        return ReferralAccepted(
+            by=request.by, referral_id=request.referral_id, planned_start_on=planned, answered_on=request.answered_on
+        )
+    if request.reason is None:
+        return refused("DECLINE_NEEDS_REASON", at="/reason")
+    if referral.state == DECLINED and referral.reason == request.reason:
+        return Unchanged()
+    if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
+        return refused("NOT_OPEN", at="/referral_id")
+    return ReferralDeclined(by=request.by, referral_id=request.referral_id, reason=request.reason, answered_on=request.answered_on)
+
+
+def participate(report: ParticipationReported, case: Case, arrived: datetime) -> Decision:
+    """The provider reports a start or an end, late and corrected ones too: the highest (reported_at, revision) stands."""
+    referral = case.referral.referrals[report.referral_id]
+    if report.by.organisation_id != referral.provider_organisation_id:
+        return refused("NOT_YOURS")
+    participation = case.referral.participations.get(report.participation_id) or Participation(report.referral_id)
+    if participation.referral_id != report.referral_id:
+        return refused("NOT_OF_THIS_REFERRAL", at="/referral_id")
+    if report.step is ParticipationStep.START:
+        return _start(report, case, participation, day_of(arrived))
+    return _end(report, participation, day_of(arrived))
+
+
+def _start(report: ParticipationReported, case: Case, participation: Participation, today: date) -> Decision:
+    referral = case.referral.referrals[report.referral_id]
+    start, stands = Start(report.effective_on, report.reported_at, report.revision), participation.start
+    if stands is not None and start[1:] == stands[1:]:
+        return Unchanged() if start == stands else refused("REVISION_REUSED", at="/revision")
+    if referral.state != ACCEPTED:
+        return refused("NOT_ACCEPTED", at="/referral_id")
+    if start.on > today:
+        return refused("FUTURE_DAY", at="/effective_on")
+    if case.intake.closed_on is not None and start.on > case.intake.closed_on:
+        return refused("CASE_CLOSED", at="/effective_on")
+    wins = stands is None or start[1:] > stands[1:]
+    if wins and participation.ended_on is not None and start.on > participation.ended_on:
+        return refused("START_AFTER_END", at="/effective_on")
+    return ParticipationStarted(
+        by=report.by, participation_id=report.participation_id, referral_id=report.referral_id, run_id=referral.run_id,
+        block=referral.block, started_on=start.on, revision=report.revision, reported_at=report.reported_at,
+    )  # fmt: skip
+
+
+def _end(report: ParticipationReported, participation: Participation, today: date) -> Decision:
+    if report.end_kind is None:
+        return refused("END_NEEDS_KIND", at="/end_kind")
+    end = End(report.effective_on, report.end_kind, report.end_reason, report.reported_at, report.revision)
+    stands = participation.end
+    if stands is not None and end[3:] == stands[3:]:
+        return Unchanged() if end == stands else refused("REVISION_REUSED", at="/revision")
+    if end.on > today + timedelta(days=1):  # exclusive: today was the last day
+        return refused("FUTURE_DAY", at="/effective_on")
+    wins = stands is None or end[3:] > stands[3:]
+    if wins and participation.start is not None and end.on < participation.start.on:
+        return refused("END_BEFORE_START", at="/effective_on")
+    return ParticipationEnded(
+        by=report.by, participation_id=report.participation_id, ended_on=end.on, kind=end.kind, reason=end.reason,
+        revision=report.revision, reported_at=report.reported_at,
+    )  # fmt: skip

@@ -1,0 +1,189 @@
+"""Worries: what holds and is not raised is raised, what is raised and no longer holds is withdrawn. None acts by itself.
+
+react compares what is with what should be, never what came: it can run again at any time and then says nothing.
+"""
+
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from typing import NamedTuple
+
+from contracts.codes import ALLIANCE_ZONE, Presence, Rule
+from contracts.dropout import DroppedOut, DroppedOutWithdrawn, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.envelope import By, Fact
+from contracts.referral import ReferralStopped
+from services.referral.domain.state import ACCEPTED, SENT, Case, Meeting, Participation, Risk, Run, day_of
+
+LOTSE = By(organisation_id="lotse", kind="rule")
+NO_SHOW_DAYS = 7  # S6, domain 8.3
+S6_VERSION = 1
+
+
+class Thresholds(NamedTuple):
+    """S2: so many consecutive unexcused course days, by offer type; a version holds from a judged day on."""
+
+    version: int
+    valid_from_on: date
+    by_offer_type: dict[str, int]
+    otherwise: int = 2
+
+
+S2_THRESHOLDS = (Thresholds(1, date.min, {}),)
+"""Oldest first (domain 8.3: at least 2, an estimate until evaluated; per offer type, versioned)."""
+
+
+class Absences(NamedTuple):
+    """A run of consecutive unexcused course days; excused and not recorded days neither count nor break it."""
+
+    days: list[date]
+    broken: bool
+    """Somebody attended after it."""
+
+
+def threshold_on(day: date, offer_type: str) -> tuple[int, int]:
+    """(days, rule version) of the version that holds on the judged day."""
+    version = next(v for v in reversed(S2_THRESHOLDS) if v.valid_from_on <= day)
+    return version.by_offer_type.get(offer_type, version.otherwise), version.version
+
+
+def absences(participation: Participation, meetings: dict[str, Meeting]) -> list[Absences]:
+    """Runs of absences within the interval as known now, oldest first. Several meetings on one day are one course day:
+    attended if any was, else unexcused if any was."""
+    days: dict[date, bool] = {}
+    for meeting in meetings.values():
+        if participation.running_on(meeting.on):
+            if meeting.presence in (Presence.PRESENT, Presence.LATE):
+                days[meeting.on] = True
+            elif meeting.presence == Presence.UNEXCUSED:
+                days.setdefault(meeting.on, False)
+    runs: list[Absences] = []
+    current: list[date] = []
+    for day in sorted(days):
+        if not days[day]:
+            current.append(day)
+        elif current:
+            runs.append(Absences(current, broken=True))
+            current = []
+    return [*runs, Absences(current, broken=False)] if current else runs
+
+
+def s2_holds(run: Absences, offer_type: str) -> bool:
+    """S2 holds on a run's last day."""
+    return len(run.days) >= threshold_on(run.days[-1], offer_type)[0]
+
+
+def s2_first_on(runs: list[Absences], offer_type: str) -> date | None:
+    """The first course day on which S2 holds in the days as known now, whether or not it was raised on the way."""
+    for run in runs:
+        for count, day in enumerate(run.days, 1):
+            if count >= threshold_on(day, offer_type)[0]:
+                return day
+    return None
+
+
+def react(case: Case | Run, ticked: datetime) -> list[Fact]:
+    """What is missing: referrals to stop, risks to raise or withdraw, drop-outs to record or take back."""
+    if isinstance(case, Run):
+        return []
+    return [*_stops(case), *_s2(case, ticked), *_s6(case, ticked), *_dropped_out(case)]
+
+
+def due(case: Case | Run) -> datetime | None:
+    """The next moment at which time alone changes what react says: the day on which a no-show becomes one."""
+    if isinstance(case, Run):
+        return None
+    raised = {risk.about for risk in case.dropout.open if risk.rule == Rule.S6}
+    days = [day for id, day in _unstarted(case) if id not in raised]
+    if not days:
+        return None
+    return datetime.combine(min(days) + timedelta(days=NO_SHOW_DAYS), time.min, ALLIANCE_ZONE)
+
+
+def _stops(case: Case) -> Iterator[Fact]:
+    """What was sent or accepted under a consent now withdrawn is stopped, and so is all that is open in a closed case.
+    What has started is not ended by it."""
+    for id, referral in case.referral.referrals.items():
+        if referral.state not in (SENT, ACCEPTED) or case.started(id):
+            continue
+        consent = case.intake.consents.get(referral.consent_id)
+        if consent is not None and consent.withdrawn_on is not None:
+            yield ReferralStopped(by=LOTSE, referral_id=id, reason="CONSENT_WITHDRAWN", stopped_on=consent.withdrawn_on)
+        elif case.intake.closed_on is not None:
+            yield ReferralStopped(by=LOTSE, referral_id=id, reason="CASE_CLOSED", stopped_on=case.intake.closed_on)
+
+
+def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
+    """S2: the present run of absences is long enough, and the participation has not ended."""
+    for id, participation, referral in case.courses():
+        open_ = [risk for risk in case.dropout.open if risk.about == id and risk.rule == Rule.S2]
+        meetings = case.attendance.meetings.get(id)
+        if not meetings and not open_:
+            continue
+        runs = absences(participation, meetings or {})
+        present = runs[-1] if runs and not runs[-1].broken and participation.ended_on is None else None
+        if present is not None and not s2_holds(present, referral.offer_type):
+            present = None
+        held = present.days[0] if present else None
+        owner = case.owner_of(referral)
+        for risk in open_:
+            if risk.first_on != held:
+                yield _withdrawn(case.id, risk, _why_s2(risk, participation, runs, referral.offer_type), owner, ticked)
+        if present is not None and held not in {risk.first_on for risk in open_}:
+            yield DropoutRiskRaised(
+                by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, rule_version=threshold_on(present.days[-1], referral.offer_type)[1],
+                first_on=present.days[0], days_on=tuple(present.days), owner_organisation_id=owner, as_of=ticked,
+            )  # fmt: skip
+
+
+def _why_s2(risk: Risk, participation: Participation, runs: list[Absences], offer_type: str) -> str:
+    """ENDED with its participation; ATTENDED where the absences stand and somebody came after; else CORRECTED."""
+    if participation.ended_on is not None:
+        return "ENDED"
+    stands = any(run.days[0] == risk.first_on and run.broken and s2_holds(run, offer_type) for run in runs)
+    return "ATTENDED" if stands else "CORRECTED"
+
+
+def _unstarted(case: Case) -> Iterator[tuple[str, date]]:
+    """Referrals accepted and not started, with their planned start."""
+    for id, referral in case.referral.referrals.items():
+        if referral.state == ACCEPTED and referral.planned_start_on is not None and not case.started(id):
+            yield id, referral.planned_start_on
+
+
+def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
+    """S6: accepted, the planned start seven days ago by the tick, and no start."""
+    today = day_of(ticked)
+    holds = {id: day for id, day in _unstarted(case) if day + timedelta(days=NO_SHOW_DAYS) <= today}
+    open_ = [risk for risk in case.dropout.open if risk.rule == Rule.S6]
+    for risk in open_:
+        referral = case.referral.referrals.get(risk.about)
+        if referral is not None and holds.get(risk.about) != risk.first_on:
+            ended = referral.state != ACCEPTED
+            why = "ENDED" if ended else "ATTENDED" if case.started(risk.about) else "CORRECTED"
+            yield _withdrawn(case.id, risk, why, case.owner_of(referral), ticked)
+    for id, day in holds.items():
+        if Risk(id, Rule.S6, day) not in open_:
+            yield DropoutRiskRaised(
+                by=LOTSE, case_id=case.id, about=id, rule=Rule.S6, rule_version=S6_VERSION, first_on=day, days_on=(day,),
+                owner_organisation_id=case.owner_of(case.referral.referrals[id]), as_of=ticked,
+            )  # fmt: skip
+
+
+def _withdrawn(case_id: str, risk: Risk, reason: str, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:
+    return DropoutRiskWithdrawn(
+        by=LOTSE, case_id=case_id, about=risk.about, rule=risk.rule, first_on=risk.first_on, reason=reason,
+        owner_organisation_id=owner, as_of=ticked,
+    )  # fmt: skip
+
+
+def _dropped_out(case: Case) -> Iterator[Fact]:
+    """DroppedOut follows a reported end and nothing else, and is withdrawn when that is corrected (Art. 22 GDPR)."""
+    for id, participation, referral in case.courses():
+        end = participation.end
+        is_ = (end.on, end.reason) if end is not None and end.kind == "DROPPED_OUT" else None
+        was = case.dropout.dropped_out.get(id)
+        if was is not None and is_ != was:
+            yield DroppedOutWithdrawn(by=LOTSE, participation_id=id, owner_organisation_id=case.owner_of(referral))
+        if is_ is not None and is_ != was:
+            yield DroppedOut(
+                by=LOTSE, participation_id=id, dropped_out_on=is_[0], reason=is_[1], owner_organisation_id=case.owner_of(referral)
+            )

@@ -1,0 +1,279 @@
+"""What a case and a run are: folded from facts, one part a family, none assuming another."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import ClassVar, NamedTuple
+
+from contracts.attendance import AttendanceRecorded
+from contracts.codes import ALLIANCE_ZONE
+from contracts.dropout import DroppedOut, DroppedOutWithdrawn, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.envelope import Fact
+from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
+from contracts.referral import (
+    OfferRunPublished,
+    ParticipationEnded,
+    ParticipationStarted,
+    ReferralAccepted,
+    ReferralDeclined,
+    ReferralSent,
+    ReferralStopped,
+)
+
+SENT, ACCEPTED, DECLINED, STOPPED = "SENT", "ACCEPTED", "DECLINED", "STOPPED"
+
+
+class Consent(NamedTuple):
+    """For which purpose which data may go to whom, from a day until a day; the day from which it was withdrawn."""
+
+    purpose: str
+    categories: list[str]
+    recipients: list[str]
+    valid_from_on: date
+    valid_until_on: date
+    withdrawn_on: date | None = None
+
+    def covers(self, purpose: str, recipient: str, categories: Sequence[str], on: date) -> bool:
+        """Valid on that day, and not withdrawn as far as known now (§ 67b SGB X; later approval does not heal)."""
+        return (
+            self.purpose == purpose
+            and recipient in self.recipients
+            and set(categories) <= set(self.categories)
+            and self.valid_from_on <= on <= self.valid_until_on
+            and self.withdrawn_on is None
+        )
+
+
+class Referral(NamedTuple):
+    """A referral with what its case must know of the run, so that a case never reads a run."""
+
+    run_id: str
+    consent_id: str
+    owner_organisation_id: str
+    provider_organisation_id: str
+    block: str
+    offer_type: str
+    requested_on: date
+    purpose: str
+    categories: list[str]
+    run_starts_on: date
+    run_ends_on: date
+    state: str = SENT
+    planned_start_on: date | None = None
+    reason: str = ""
+
+
+class Start(NamedTuple):
+    """The start that stands: the highest (reported_at, revision). A tie never stands: it is refused."""
+
+    on: date
+    reported_at: datetime
+    revision: int
+
+
+class End(NamedTuple):
+    """The end that stands; kind ENTERED_IN_ERROR: there was none."""
+
+    on: date
+    kind: str
+    reason: str
+    reported_at: datetime
+    revision: int
+
+
+@dataclass(slots=True)
+class Participation:
+    """One person in one run; one referral may have several (re-entry)."""
+
+    referral_id: str
+    start: Start | None = None
+    end: End | None = None
+
+    @property
+    def ended_on(self) -> date | None:
+        """Exclusive: somebody takes part on days before it."""
+        return None if self.end is None or self.end.kind == "ENTERED_IN_ERROR" else self.end.on
+
+    def running_on(self, day: date) -> bool:
+        """Whether that day lies in the interval as known now."""
+        return self.start is not None and self.start.on <= day and (self.ended_on is None or day < self.ended_on)
+
+
+class Meeting(NamedTuple):
+    """What is known of one course meeting: the report with the highest (reported_at, revision)."""
+
+    on: date
+    presence: str
+    units_planned: int
+    units_attended: int
+    excuse_reason: str | None
+    reported_at: datetime
+    revision: int
+
+
+class Risk(NamedTuple):
+    """A risk that was raised and not withdrawn."""
+
+    about: str
+    rule: str
+    first_on: date
+
+
+@dataclass(slots=True)
+class IntakePart:
+    owner_organisation_id: str | None = None
+    consents: dict[str, Consent] = field(default_factory=dict)
+    closed_on: date | None = None
+
+
+@dataclass(slots=True)
+class ReferralPart:
+    referrals: dict[str, Referral] = field(default_factory=dict)
+    participations: dict[str, Participation] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class AttendancePart:
+    meetings: dict[str, dict[str, Meeting]] = field(default_factory=dict)
+    """Participation to meeting to what is known of it."""
+
+
+@dataclass(slots=True)
+class DropoutPart:
+    open: list[Risk] = field(default_factory=list)
+    raised: dict[str, int] = field(default_factory=dict)
+    """How often a risk was raised, by `rule:about`."""
+    dropped_out: dict[str, tuple[date, str]] = field(default_factory=dict)
+    """Participation to day and reason."""
+
+
+@dataclass(slots=True)
+class Case:
+    """A case as referral knows it."""
+
+    id: str
+    tenant: str
+    intake: IntakePart = field(default_factory=IntakePart)
+    referral: ReferralPart = field(default_factory=ReferralPart)
+    attendance: AttendancePart = field(default_factory=AttendancePart)
+    dropout: DropoutPart = field(default_factory=DropoutPart)
+    shape: ClassVar[int] = 1
+
+    def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
+        """Participations whose referral is known, joined with it."""
+        for id, participation in self.referral.participations.items():
+            referral = self.referral.referrals.get(participation.referral_id)
+            if referral is not None:
+                yield id, participation, referral
+
+    def started(self, referral_id: str) -> bool:
+        """Whether anybody started under this referral."""
+        return any(p.referral_id == referral_id for p in self.referral.participations.values())
+
+    def owner_of(self, referral: Referral) -> str:
+        """Who owns the next step: the case's owner; until intake's facts are here, who sent the referral."""
+        return self.intake.owner_organisation_id or referral.owner_organisation_id
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of an offer."""
+
+    id: str
+    tenant: str
+    provider_organisation_id: str | None = None
+    block: str = ""
+    offer_type: str = ""
+    starts_on: date | None = None
+    ends_on: date | None = None
+    course_days: int = 0
+    shape: ClassVar[int] = 1
+
+
+def evolve(state: Case | Run, fact: Fact, cause: str) -> None:
+    """Folds a fact into a case or a run. Total: a fact is a fact, whatever came before it."""
+    if isinstance(state, Run):
+        if isinstance(fact, OfferRunPublished):
+            state.provider_organisation_id, state.block, state.offer_type = fact.provider_organisation_id, fact.block, fact.offer_type
+            state.starts_on, state.ends_on, state.course_days = fact.starts_on, fact.ends_on, fact.course_days
+        return
+    match fact:
+        case AttendanceRecorded():
+            _record(state.attendance.meetings.setdefault(fact.participation_id, {}), fact)
+        case CaseOpened() | ConsentGranted() | ConsentRevoked() | CaseClosed():
+            _evolve_intake(state.intake, fact)
+        case DropoutRiskRaised() | DropoutRiskWithdrawn() | DroppedOut() | DroppedOutWithdrawn():
+            _evolve_dropout(state.dropout, fact)
+        case _:
+            _evolve_referral(state.referral, fact)
+
+
+def _record(meetings: dict[str, Meeting], fact: AttendanceRecorded) -> None:
+    known = meetings.get(fact.meeting_id)
+    if known is None or (fact.reported_at, fact.revision) > (known.reported_at, known.revision):
+        meetings[fact.meeting_id] = Meeting(
+            fact.meeting_on, fact.presence, fact.units_planned, fact.units_attended, fact.excuse_reason, fact.reported_at, fact.revision
+        )
+
+
+def _evolve_intake(part: IntakePart, fact: Fact) -> None:
+    match fact:
+        case CaseOpened():
+            part.owner_organisation_id = fact.owner_organisation_id
+        case ConsentGranted():
+            part.consents[fact.consent_id] = Consent(
+                fact.purpose, list(fact.categories), list(fact.recipients), fact.valid_from_on, fact.valid_until_on
+            )
+        case ConsentRevoked() if fact.consent_id in part.consents:
+            part.consents[fact.consent_id] = part.consents[fact.consent_id]._replace(withdrawn_on=fact.withdrawn_on)
+        case CaseClosed():
+            part.closed_on = fact.closed_on
+
+
+def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
+    match fact:
+        case ReferralSent():
+            part.referrals[fact.referral_id] = Referral(
+                fact.run_id, fact.consent_id, fact.owner_organisation_id, fact.provider_organisation_id, fact.block, fact.offer_type,
+                fact.requested_on, fact.purpose, list(fact.categories), fact.run_starts_on, fact.run_ends_on,
+            )  # fmt: skip
+        case ReferralAccepted():
+            _change(part, fact.referral_id, state=ACCEPTED, planned_start_on=fact.planned_start_on)
+        case ReferralDeclined():
+            _change(part, fact.referral_id, state=DECLINED, reason=fact.reason)
+        case ReferralStopped():
+            _change(part, fact.referral_id, state=STOPPED, reason=fact.reason)
+        case ParticipationStarted():
+            participation = part.participations.setdefault(fact.participation_id, Participation(fact.referral_id))
+            start = Start(fact.started_on, fact.reported_at, fact.revision)
+            if participation.start is None or start[1:] > participation.start[1:]:
+                participation.start = start
+        case ParticipationEnded() if fact.participation_id in part.participations:
+            participation = part.participations[fact.participation_id]
+            end = End(fact.ended_on, fact.kind, fact.reason, fact.reported_at, fact.revision)
+            if participation.end is None or end[3:] > participation.end[3:]:
+                participation.end = end
+
+
+def _change(part: ReferralPart, referral_id: str, **changes: object) -> None:
+    if referral_id in part.referrals:
+        part.referrals[referral_id] = part.referrals[referral_id]._replace(**changes)  # type: ignore[arg-type]
+
+
+def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
+    match fact:
+        case DropoutRiskRaised():
+            part.open.append(Risk(fact.about, fact.rule, fact.first_on))
+            key = f"{fact.rule}:{fact.about}"
+            part.raised[key] = part.raised.get(key, 0) + 1
+        case DropoutRiskWithdrawn():
+            part.open = [risk for risk in part.open if risk != Risk(fact.about, fact.rule, fact.first_on)]
+        case DroppedOut():
+            part.dropped_out[fact.participation_id] = (fact.dropped_out_on, fact.reason)
+        case DroppedOutWithdrawn():
+            part.dropped_out.pop(fact.participation_id, None)
+
+
+def day_of(moment: datetime) -> date:
+    """The calendar day of a moment in the alliance's zone."""
+    return moment.astimezone(ALLIANCE_ZONE).date()

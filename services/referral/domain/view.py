@@ -1,0 +1,50 @@
+"""What people read of a case that no single fact says."""
+
+from typing import Any
+
+from contracts.codes import Rule
+from services.referral.domain.risks import absences, s2_first_on
+from services.referral.domain.state import Case, Run
+
+
+def view(case: Case | Run) -> dict[str, list[tuple[Any, ...]]]:
+    """Rows of referral_board, participation_list and risk_list: always all rows of the case."""
+    if isinstance(case, Run):
+        return {}
+    return {
+        "referral_board": [
+            (id, case.id, case.tenant, r.run_id, r.provider_organisation_id, case.owner_of(r), r.block, r.state, r.reason or None,
+             r.requested_on, r.planned_start_on)
+            for id, r in case.referral.referrals.items()
+        ],
+        "participation_list": [
+            (id, p.referral_id, case.id, case.tenant, r.run_id, r.block, p.start.on if p.start else None, p.ended_on,
+             p.end.kind if p.end else None, id in case.dropout.dropped_out)
+            for id, p, r in case.courses()
+        ],
+        "risk_list": [*_s2_rows(case), *_s6_rows(case)],
+    }  # fmt: skip
+
+
+def _s2_rows(case: Case) -> list[tuple[Any, ...]]:
+    """A row a participation with any attendance: the first day on which S2 holds in the days as known now, and whether a
+    risk is open in the facts."""
+    return [
+        (id, str(Rule.S2), case.id, case.tenant, id, participation.referral_id, referral.run_id,
+         s2_first_on(absences(participation, case.attendance.meetings[id]), referral.offer_type),
+         case.dropout.raised.get(f"{Rule.S2}:{id}", 0),
+         any(risk.about == id and risk.rule == Rule.S2 for risk in case.dropout.open), case.owner_of(referral))
+        for id, participation, referral in case.courses()
+        if id in case.attendance.meetings
+    ]  # fmt: skip
+
+
+def _s6_rows(case: Case) -> list[tuple[Any, ...]]:
+    """A row a referral about which S6 was ever raised."""
+    return [
+        (id, str(Rule.S6), case.id, case.tenant, None, id, referral.run_id, referral.planned_start_on,
+         case.dropout.raised[f"{Rule.S6}:{id}"],
+         any(risk.about == id and risk.rule == Rule.S6 for risk in case.dropout.open), case.owner_of(referral))
+        for id, referral in case.referral.referrals.items()
+        if f"{Rule.S6}:{id}" in case.dropout.raised
+    ]  # fmt: skip

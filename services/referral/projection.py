@@ -1,0 +1,66 @@
+"""What people read of referral: referrals, participations, risks."""
+
+from typing import Any
+
+from services.runtime.database import Connection, Table
+
+REFERRAL_BOARD = Table(
+    "referral_board",
+    ("referral_id",),
+    {
+        "referral_id": "text", "case_id": "text", "tenant": "text", "run_id": "text", "provider_organisation_id": "text",
+        "owner_organisation_id": "text", "block": "text", "state": "text", "reason": "text", "requested_on": "date",
+        "planned_start_on": "date",
+    },
+)  # fmt: skip
+
+PARTICIPATION_LIST = Table(
+    "participation_list",
+    ("participation_id",),
+    {
+        "participation_id": "text", "referral_id": "text", "case_id": "text", "tenant": "text", "run_id": "text", "block": "text",
+        "started_on": "date", "ended_on": "date", "end_kind": "text", "dropped_out": "boolean",
+    },
+)  # fmt: skip
+
+RISK_LIST = Table(
+    "risk_list",
+    ("about", "rule"),
+    {
+        "about": "text", "rule": "text", "case_id": "text", "tenant": "text", "participation_id": "text", "referral_id": "text",
+        "run_id": "text", "first_on": "date", "raised": "int", "open": "boolean", "owner_organisation_id": "text",
+    },
+)  # fmt: skip
+"""`first_on`: the first day on which the rule holds in the days as known now; `open`: raised and not withdrawn."""
+
+TABLES = (REFERRAL_BOARD, PARTICIPATION_LIST, RISK_LIST)
+
+
+async def of_case(con: Connection, case_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Everything about one case."""
+    return {
+        table.name: [
+            dict(row) for row in await con.fetch(f"select * from {table.name} where case_id = $1 order by 1", case_id)  # noqa: S608
+        ]
+        for table in TABLES
+    }
+
+
+async def risks(con: Connection, tenant: str | None) -> list[dict[str, Any]]:
+    """Risks that hold or held, by alliance or all."""
+    rows = await con.fetch(
+        "select * from risk_list where (first_on is not null or raised > 0) and ($1::text is null or tenant = $1)"
+        " order by run_id, about, rule", tenant,
+    )  # fmt: skip
+    return [dict(row) for row in rows]
+
+
+async def counts(con: Connection) -> dict[str, int]:
+    """Figures for a glance."""
+    row = await con.fetchrow(
+        "select (select count(*) from referral_board) as referrals, (select count(*) from participation_list) as participations,"
+        " (select count(*) from participation_list where dropped_out) as dropped_out,"
+        " (select coalesce(sum(raised), 0) from risk_list)::bigint as risks_raised,"
+        " (select count(*) from risk_list where open) as risks_open"
+    )
+    return dict(row) if row else {}
