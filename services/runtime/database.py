@@ -39,6 +39,8 @@ class Table:
     key: tuple[str, ...]
     columns: dict[str, str]
     """Column to Postgres type."""
+    owner: str | None = None
+    """A column with the state's id: rows of a state that its view no longer names go."""
 
     @cached_property
     def upsert(self) -> str:
@@ -50,8 +52,10 @@ class Table:
         action = f"do update set {sets}" if sets else "do nothing"
         return f"insert into {self.name} ({names}) select * from unnest({arrays}) on conflict ({', '.join(self.key)}) {action}"  # noqa: S608
 
-    async def write(self, con: Connection, rows: Iterable[Sequence[Any]]) -> None:
+    async def write(self, con: Connection, rows: Iterable[Sequence[Any]], owners: Sequence[str] = ()) -> None:
         """Upserts; of several rows with one key the last wins. Sorted by key, so that two writers never deadlock."""
+        if self.owner and owners:
+            await con.execute(f"delete from {self.name} where {self.owner} = any($1)", sorted(owners))  # noqa: S608
         at = [list(self.columns).index(name) for name in self.key]
         latest = {tuple(row[n] for n in at): row for row in rows}
         ordered = [latest[key] for key in sorted(latest)]

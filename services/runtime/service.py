@@ -27,8 +27,6 @@ class Errand:
     fact: type[Fact]
     perform: Callable[[Recorded], Awaitable[Fact]]
     uncertain: Callable[[Recorded], Fact]
-    result_of: Callable[[Fact], str | None]
-    """The attempt's fact id a result speaks of, for a rebuild; None where the fact is no result."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +88,9 @@ class Service:
         return tuple(module.FAMILY for module in self.owns)
 
     @cached_property
-    def hints(self) -> dict[str, str]:
-        """Reason to the sentence that says the way out."""
-        return {code: text for module in self.owns for code, text in module.REASONS.items()}
+    def hints(self) -> dict[tuple[str, str], str]:
+        """(family, reason) to the sentence that says the way out."""
+        return {(module.FAMILY, code): text for module in self.owns for code, text in module.REASONS.items()}
 
     @cached_property
     def decisions(self) -> dict[type[Submission], Deciding]:

@@ -463,7 +463,7 @@ class Work:
             fact_id=fact_id,
             reason=no.reason if no else None,
             pointer=no.at if no else None,
-            hint=(no.hint or self.service.hints.get(no.reason)) if no else None,
+            hint=(no.hint or self.service.hints.get((message.family, no.reason))) if no else None,
         )
         attributes = Attributes(
             id=str(answer_id_of(UUID(message.reference), message.content)),
@@ -522,7 +522,7 @@ class Work:
             raise Restless(slot.kind)
         due = self.service.due(slot.state)
         if due is not None and due <= alliance.ticked:
-            raise Restless(f"{slot.kind} is due at a moment that has passed")
+            due = None  # react was asked at this very tick: what has passed has been considered
         slot.changed = slot.changed or due != slot.due_at
         slot.due_at = due
 
@@ -539,15 +539,15 @@ class Work:
             await count_dead_letters(self.con, bad)
         await self.out.write(self.con)
         rows: Rows = defaultdict(list)
-        if self._timeline:
-            rows["timeline"] = self._timeline
+        owners: dict[str, list[str]] = defaultdict(list)
+        rows["timeline"] = self._timeline
         for slot in self.slots.values():
             if slot.changed and slot.state is not None:
                 for name, found in self.service.view(slot.state).items():
                     rows[name].extend(found)
+                    owners[name].append(slot.id)
         for table in (TIMELINE, *self.service.tables):
-            if rows.get(table.name):
-                await table.write(self.con, rows[table.name])
+            await table.write(self.con, rows[table.name], owners[table.name])
 
     async def _save_states(self) -> None:
         changed = [slot for _, slot in sorted(self.slots.items()) if slot.changed]

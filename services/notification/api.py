@@ -1,0 +1,31 @@
+"""HTTP of notification, thin: a route runs one query. Loopback only until tokens come."""
+
+from typing import Any
+
+import asyncpg
+from fastapi import APIRouter
+
+from services.notification import projection
+from services.runtime.database import timeline_of
+
+
+def routes(pool: asyncpg.Pool) -> APIRouter:
+    """GET /notices, GET /attempts, GET /offices/{id}."""
+    router = APIRouter()
+
+    @router.get("/notices")
+    async def notices(office: str | None = None) -> list[dict[str, Any]]:
+        async with pool.acquire() as con:
+            return await projection.notices(con, office)
+
+    @router.get("/attempts")
+    async def attempts() -> list[dict[str, Any]]:
+        async with pool.acquire() as con:
+            return await projection.attempts(con)
+
+    @router.get("/offices/{office_id}")
+    async def office(office_id: str) -> list[dict[str, Any]]:
+        async with pool.acquire() as con:
+            return await timeline_of(con, office_id)
+
+    return router

@@ -1,0 +1,187 @@
+"""The rules of notice: offices get mail, not cases; at most one attempt an office and tick; what was told and no longer
+holds becomes a line in the next mail."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, ClassVar, NamedTuple
+from uuid import NAMESPACE_URL, uuid5
+
+from contracts.codes import ALLIANCE_ZONE
+from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.envelope import By, Fact
+from contracts.notification import (
+    NoticeLine,
+    NotificationAttempted,
+    NotificationFailed,
+    NotificationSent,
+    NotificationUncertain,
+    NotificationWithdrawn,
+)
+
+LOTSE = By(organisation_id="lotse", kind="rule")
+OLDEST_EVIDENCE = timedelta(days=14)  # history imported today mails nobody
+MOST_FAILURES = 4  # in a row: a mailbox that refuses is a person's job, not a flood of attempts
+
+
+class Item(NamedTuple):
+    """A risk that is open at this office."""
+
+    case_id: str
+    about: str
+    rule: str
+    first_on: date
+    evidence_on: date
+    as_of: datetime
+    """The tick by which it was raised."""
+
+
+class Line(NamedTuple):
+    """What a mail says of one risk."""
+
+    case_id: str
+    about: str
+    rule: str
+    first_on: date
+
+
+@dataclass(slots=True)
+class DropoutPart:
+    open: dict[str, Item] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class NotificationPart:
+    told: dict[str, Line] = field(default_factory=dict)
+    taken_back: dict[str, Line] = field(default_factory=dict)
+    """Told, no longer true, and not yet said."""
+    in_flight: dict[str, list[str]] = field(default_factory=dict)
+    """Attempts without a result: the keys they told newly."""
+    last_as_of: datetime | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Office:
+    """An organisation in an alliance, and what it should know."""
+
+    id: str
+    tenant: str
+    dropout: DropoutPart = field(default_factory=DropoutPart)
+    notification: NotificationPart = field(default_factory=NotificationPart)
+    shape: ClassVar[int] = 1
+
+    @staticmethod
+    def of(fact: Fact, tenant: str) -> list[str]:
+        """A risk of a case reaches the office that owns the case."""
+        if isinstance(fact, (DropoutRiskRaised, DropoutRiskWithdrawn)):
+            return [f"{tenant}:{fact.owner_organisation_id}".lower()]
+        return []
+
+    @property
+    def organisation_id(self) -> str:
+        """Whose office it is, in lower case."""
+        return self.id.partition(":")[2]
+
+
+def evolve(office: Office, fact: Fact, cause: str) -> None:
+    """Folds a fact; the parts meet in react only."""
+    part = office.notification
+    match fact:
+        case DropoutRiskRaised():
+            item = Item(fact.case_id, fact.about, fact.rule, fact.first_on, max(fact.days_on, default=fact.first_on), fact.as_of)
+            office.dropout.open[_key(item)] = item
+        case DropoutRiskWithdrawn():
+            office.dropout.open.pop(_key(fact), None)
+        case NotificationAttempted():
+            part.last_as_of = fact.as_of
+            raised = {_key(line): _line(line) for line in fact.lines if line.kind == "RAISED"}
+            part.told.update(raised)
+            part.in_flight[fact.attempt_id] = sorted(raised)
+            for line in fact.lines:
+                if line.kind == "WITHDRAWN":
+                    part.taken_back.pop(_key(line), None)
+        case NotificationWithdrawn():
+            part.told.pop(_key(fact.line), None)
+            part.taken_back[_key(fact.line)] = _line(fact.line)
+        case NotificationSent() | NotificationUncertain():
+            part.in_flight.pop(fact.attempt_id, None)
+            part.failures = 0
+        case NotificationFailed():
+            for key in part.in_flight.pop(fact.attempt_id, []):
+                part.told.pop(key, None)
+            part.failures += 1
+
+
+def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
+    """What was told and no longer holds is taken back; at a tick the office is told what it does not know yet."""
+    back = [
+        NotificationWithdrawn(by=LOTSE, line=NoticeLine(kind="WITHDRAWN", **line._asdict()))
+        for key, line in sorted(office.notification.told.items())
+        if key not in office.dropout.open
+    ]
+    return [*back] if back else _attempt(office, ticked, mailboxes)
+
+
+def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
+    part = office.notification
+    if office.organisation_id not in mailboxes or part.failures >= MOST_FAILURES:
+        return []  # the items stay on the list, and status says so
+    if part.last_as_of is not None and part.last_as_of >= ticked:
+        return []
+    oldest = ticked.astimezone(ALLIANCE_ZONE).date() - OLDEST_EVIDENCE
+    # raised by an earlier tick: the barrier of this one says that all of them have been heard
+    new = [
+        item
+        for key, item in sorted(office.dropout.open.items())
+        if key not in part.told and item.as_of < ticked and item.evidence_on >= oldest
+    ]
+    lines = [NoticeLine(kind="RAISED", case_id=i.case_id, about=i.about, rule=i.rule, first_on=i.first_on) for i in new]
+    lines += [NoticeLine(kind="WITHDRAWN", **line._asdict()) for _, line in sorted(part.taken_back.items())]
+    if not lines:
+        return []
+    attempt_id = str(uuid5(NAMESPACE_URL, f"{office.id} {ticked.isoformat()}"))
+    return [NotificationAttempted(by=LOTSE, attempt_id=attempt_id, lines=tuple(lines), as_of=ticked)]
+
+
+def due(office: Office) -> datetime | None:
+    """The moment after the newest thing that is not told yet: the next tick says it, if it is to be said at all."""
+    part = office.notification
+    untold = [item.as_of for key, item in office.dropout.open.items() if key not in part.told]
+    if not untold and not part.taken_back:
+        return None
+    newest = max([*untold, *([part.last_as_of] if part.last_as_of else [])], default=datetime.min.replace(tzinfo=ALLIANCE_ZONE))
+    return newest + timedelta(microseconds=1)
+
+
+def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
+    """The notice list of an office: what is open, and whether it was told."""
+    return {
+        "notice_list": [
+            (office.id, item.case_id, item.about, item.rule, item.first_on, office.tenant, key in office.notification.told, item.as_of)
+            for key, item in sorted(office.dropout.open.items())
+        ]
+    }
+
+
+def sent(attempt: NotificationAttempted) -> Fact:
+    """The mail server has it."""
+    return NotificationSent(by=LOTSE, attempt_id=attempt.attempt_id)
+
+
+def failed(attempt: NotificationAttempted, reason: str) -> Fact:
+    """The mail server certainly does not have it; it is told again at a later tick."""
+    return NotificationFailed(by=LOTSE, attempt_id=attempt.attempt_id, reason=reason)
+
+
+def uncertain(attempt: NotificationAttempted) -> Fact:
+    """Perhaps the mail server has it: for a human, never sent again by itself."""
+    return NotificationUncertain(by=LOTSE, attempt_id=attempt.attempt_id)
+
+
+def _key(line: Any) -> str:
+    return f"{line.case_id}|{line.about}|{line.rule}|{line.first_on.isoformat()}"
+
+
+def _line(line: NoticeLine) -> Line:
+    return Line(line.case_id, line.about, line.rule, line.first_on)

@@ -1,0 +1,76 @@
+"""The errand: one mail an attempt. Content-free beyond case number, since when, and a sentence (domain 9, H-03)."""
+
+from collections.abc import Mapping
+from email.message import EmailMessage
+from pathlib import Path
+
+import aiosmtplib
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from contracts.envelope import Fact, Recorded
+from contracts.notification import NotificationAttempted
+from services.notification.domain import failed, sent, uncertain
+from services.notification.organisations import Mailbox, MailSettings
+
+SUBJECTS = {"de": "Lotse: {n} Hinweise", "en": "Lotse: {n} notices"}
+TIMEOUT = 30.0  # seconds a step of the conversation may take; four of them are shorter than the lease
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+)
+
+
+def written(attempt: NotificationAttempted, recorded: Recorded, to: Mailbox, sender: str) -> EmailMessage:
+    """The mail of an attempt: plain text in the office's language, with the attempt's id and trace."""
+    mail = EmailMessage()
+    mail["From"], mail["To"] = sender, to.mailbox
+    mail["Subject"] = SUBJECTS[to.language].format(n=len(attempt.lines))
+    mail["Message-ID"] = f"<{attempt.attempt_id}@lotse>"
+    mail["Auto-Submitted"] = "auto-generated"
+    if recorded.attributes.traceparent:
+        mail["traceparent"] = recorded.attributes.traceparent
+    mail.set_content(
+        _TEMPLATES.get_template(f"notice.{to.language}.txt").render(
+            raised=[line for line in attempt.lines if line.kind == "RAISED"],
+            withdrawn=[line for line in attempt.lines if line.kind == "WITHDRAWN"],
+        )
+    )
+    return mail
+
+
+class Post:
+    """Sends attempts; says what is certain and what is not."""
+
+    def __init__(self, settings: MailSettings, mailboxes: Mapping[str, Mailbox]) -> None:
+        self.settings, self.mailboxes = settings, mailboxes
+
+    async def perform(self, recorded: Recorded) -> Fact:
+        """Sent, failed (the server certainly has nothing) or uncertain (silence after the message was handed over)."""
+        attempt = recorded.fact
+        assert isinstance(attempt, NotificationAttempted)
+        to = self.mailboxes.get(recorded.attributes.subject.partition(":")[2])
+        if to is None:
+            return failed(attempt, "NO_MAILBOX")
+        settings = self.settings
+        client = aiosmtplib.SMTP(hostname=settings.smtp_host, port=settings.smtp_port, timeout=TIMEOUT, use_tls=settings.smtp_tls)
+        try:
+            await client.connect()
+            if settings.smtp_user and settings.smtp_password:
+                await client.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+            await client.mail(settings.mail_from)
+            await client.rcpt(to.mailbox)
+        except aiosmtplib.SMTPResponseException as error:
+            client.close()
+            return failed(attempt, f"SMTP_{error.code}")
+        except (aiosmtplib.SMTPException, OSError, TimeoutError):
+            client.close()
+            return failed(attempt, "UNREACHABLE")
+        try:
+            await client.data(written(attempt, recorded, to, settings.mail_from).as_bytes())
+        except aiosmtplib.SMTPResponseException as error:
+            client.close()
+            return failed(attempt, f"SMTP_{error.code}")
+        except (aiosmtplib.SMTPException, OSError, TimeoutError):
+            client.close()
+            return uncertain(attempt)
+        client.close()
+        return sent(attempt)

@@ -1,0 +1,33 @@
+"""What people read of notification: what is open at an office and whether it was told."""
+
+from typing import Any
+
+from services.runtime.database import Connection, Table
+
+NOTICE_LIST = Table(
+    "notice_list",
+    ("office_id", "case_id", "about", "rule", "first_on"),
+    {
+        "office_id": "text", "case_id": "text", "about": "text", "rule": "text", "first_on": "date", "tenant": "text",
+        "told": "boolean", "as_of": "timestamptz",
+    },
+    owner="office_id",
+)  # fmt: skip
+
+TABLES = (NOTICE_LIST,)
+
+
+async def notices(con: Connection, office_id: str | None) -> list[dict[str, Any]]:
+    """Open items, of one office or of all."""
+    rows = await con.fetch(
+        "select * from notice_list where $1::text is null or office_id = $1 order by office_id, first_on, case_id, about", office_id
+    )
+    return [dict(row) for row in rows]
+
+
+async def attempts(con: Connection) -> list[dict[str, Any]]:
+    """How many attempts, sent, failed, uncertain and withdrawn, by office."""
+    rows = await con.fetch(
+        "select subject as office_id, split_part(type, '.', 3) as what, count(*) as n from timeline group by 1, 2 order by 1, 2"
+    )
+    return [dict(row) for row in rows]
