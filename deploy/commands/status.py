@@ -52,7 +52,7 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
     found += [f"{name}: {n['letters']} dead letters from {n['topic']}: {n['type']} {n['rule']}" for n in said["dead_letters"]]
     found += [f"{name} holds the tick {tick['at']}: {tick['why']}" for tick in said["held_ticks"]]
     found += [f"{name} does not consume {topic}: its publisher is not in the file" for topic in said["not_consumed"]]
-    found += [f"{name}: {text}" for text in said["more"].get("findings", [])]
+    found += [f"{name}: {text}" for text in said["findings"]]
     return found
 
 

@@ -33,8 +33,8 @@ def service() -> Service:
     except BadOrganisations as bad:
         raise BadSettings(str(bad)) from None
 
-    def note() -> dict[str, Any]:
-        return {"mailboxes": len(mailboxes)}
+    async def note(con: Any) -> list[str]:
+        return await projection.findings(con, mailboxes)
 
     return Service(
         "notification",

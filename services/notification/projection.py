@@ -1,5 +1,6 @@
 """What people read of notification: what is open at an office and whether it was told."""
 
+from collections.abc import Collection
 from typing import Any
 
 from services.runtime.database import Connection, Table
@@ -31,3 +32,15 @@ async def attempts(con: Connection) -> list[dict[str, Any]]:
         "select subject as office_id, split_part(type, '.', 3) as what, count(*) as n from timeline group by 1, 2 order by 1, 2"
     )
     return [dict(row) for row in rows]
+
+
+async def findings(con: Connection, mailboxes: Collection[str]) -> list[str]:
+    """What a person should look at: offices without a mailbox, attempts that failed or are uncertain."""
+    rows = await con.fetch("select office_id, count(*) as n from notice_list where not told group by 1 order by 1")
+    found = [
+        f"{row['n']} notices wait at {row['office_id']}: no mailbox in organisations.toml"
+        for row in rows
+        if row["office_id"].partition(":")[2] not in mailboxes
+    ]
+    bad = [row for row in await attempts(con) if row["what"] in ("notification_failed", "notification_uncertain")]
+    return found + [f"{row['office_id']}: {row['n']} attempts {row['what'].removeprefix('notification_')}" for row in bad]

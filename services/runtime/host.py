@@ -251,6 +251,7 @@ class Host:
                 ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
                 letters = await con.fetch("select topic, type, rule, letters from dead_letter_count order by topic, type, rule")
                 aside = await con.fetch('select topic, part, "offset", error from set_aside order by at limit 100')
+                findings = await self.service.note(con) if self.service.note else []
                 held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
         except RETRY as error:
             return {**said, "database": name_of(error), "held": held}
@@ -285,7 +286,7 @@ class Host:
             "facts": one["facts"],
             "last_progress_seconds": round(time.monotonic() - self.inputs.progress, 1),
             "last_rebuild": stamp(one["rebuilt"]) if one["rebuilt"] else None,
-            "more": self.service.note(),
+            "findings": findings,
         }
 
 

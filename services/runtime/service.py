@@ -3,7 +3,7 @@
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from types import ModuleType
@@ -64,8 +64,8 @@ class Service:
     routes: Callable[[asyncpg.Pool], fastapi.APIRouter] | None = None
     errand: Errand | None = None
     reports: Reports | None = None
-    note: Callable[[], dict[str, Any]] = field(default=dict)
-    """What else /status should say."""
+    note: Callable[[Any], Awaitable[list[str]]] | None = None
+    """Findings a person should look at, for /status; asks the given connection."""
 
     @cached_property
     def fact_types(self) -> dict[str, type[Fact]]:

@@ -1,0 +1,22 @@
+"""Reporting: it learns cases and participations, and releases figures at ticks; it owns no facts."""
+
+import contracts.intake
+import contracts.referral
+from contracts.topics import REPORT
+from services.reporting import api, domain, projection
+from services.runtime.service import Reports, Service
+
+
+def service() -> Service:
+    """The declaration the runtime walks by."""
+    return Service(
+        "reporting",
+        states={"case": domain.Case},
+        learns=(contracts.intake, contracts.referral),
+        owns=(),
+        evolve=domain.evolve,
+        view=domain.view,
+        tables=projection.TABLES,
+        routes=api.routes,
+        reports=Reports(REPORT, projection.take, projection.learn),
+    )
