@@ -197,7 +197,9 @@ def refused(reason: str, hint: str = "", at: str = "") -> Refused:
 def unknown(name: str) -> Refused:
     """What a submission rested on stayed unknown for seven days of ticks."""
     thing = name.removesuffix("_id").upper()
-    return Refused(f"UNKNOWN_{thing}", "" if name == "subject" else f"/{name}", "Nobody has made this id known; send it first.")
+    return Refused(
+        f"UNKNOWN_{thing}", "" if name == "subject" else f"/{name}", "Nobody has made this id known; send it first."
+    )
 
 
 # --- identity --------------------------------------------------------------------------------------------------------

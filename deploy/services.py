@@ -35,7 +35,10 @@ def declared(name: str) -> Service:
 
 def migrations(name: str) -> list[tuple[str, Path]]:
     """(table of versions, folder) of a service's migrations, in order."""
-    return [("runtime_migrations", ROOT / "services/runtime/migrations"), ("service_migrations", ROOT / f"services/{name}/migrations")]
+    return [
+        ("runtime_migrations", ROOT / "services/runtime/migrations"),
+        ("service_migrations", ROOT / f"services/{name}/migrations"),
+    ]
 
 
 def migrate(name: str, owner_dsn: str) -> str:
@@ -62,7 +65,9 @@ def publishers_from(path: Path) -> dict[str, Publisher]:
         raise Trouble(str(bad), "mend the file; `lotse serve` reads it at its start", USAGE) from None
 
 
-async def make_topics(servers: str, publishers: dict[str, Publisher], *, local: bool, dry_run: bool = False) -> list[str]:
+async def make_topics(
+    servers: str, publishers: dict[str, Publisher], *, local: bool, dry_run: bool = False
+) -> list[str]:
     """Makes the topics that are missing; gives back their names. Existing ones are left as they are."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers, **json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}")))
     try:
@@ -76,10 +81,16 @@ async def make_topics(servers: str, publishers: dict[str, Publisher], *, local: 
             )  # fmt: skip
             bad = [error for error in made.topic_errors if error[1] not in (0, 36)]
             if bad:
-                raise Trouble(f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})", "check the rights of this user", REFUSED)
+                raise Trouble(
+                    f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})",
+                    "check the rights of this user",
+                    REFUSED,
+                )
         return [topic.name for topic in missing]
     except (KafkaError, OSError) as error:
-        raise Trouble(f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA and the network", UNREACHABLE) from None
+        raise Trouble(
+            f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA and the network", UNREACHABLE
+        ) from None
     finally:
         await admin.close()
 
@@ -113,7 +124,10 @@ class Fleet:
             "LOTSE_TESTING": "1" if setup.testing else "0",
         }  # fmt: skip
         if name in stack.databases:
-            env |= {"LOTSE_DATABASE": stack.databases[name].runtime, "LOTSE_DATABASE_OWNER": stack.databases[name].owner}
+            env |= {
+                "LOTSE_DATABASE": stack.databases[name].runtime,
+                "LOTSE_DATABASE_OWNER": stack.databases[name].owner,
+            }
         return child_environment(**{**env, **more})
 
     def start_one(self, name: str, **more: str) -> Process:
@@ -148,7 +162,9 @@ class Fleet:
             except httpx.HTTPError:
                 pass
             time.sleep(0.05)
-        raise Trouble(f"{name} is not ready:\n{self.processes[name].last_words()}", f"see {self.processes[name].log}", UNREACHABLE)
+        raise Trouble(
+            f"{name} is not ready:\n{self.processes[name].last_words()}", f"see {self.processes[name].log}", UNREACHABLE
+        )
 
     def url(self, name: str) -> str:
         """Where a service listens."""

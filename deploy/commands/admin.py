@@ -34,7 +34,11 @@ def use_running(name: str) -> None:
 def topics(dry_run: bool) -> int:
     """Create the topics of the catalogue (contracts/topics.py and publishers.toml) that are missing."""
     local = "LOTSE_KAFKA" not in os.environ
-    where = running() if local else {"kafka": os.environ["LOTSE_KAFKA"], "publishers": os.environ.get("LOTSE_PUBLISHERS", "")}
+    where = (
+        running()
+        if local
+        else {"kafka": os.environ["LOTSE_KAFKA"], "publishers": os.environ.get("LOTSE_PUBLISHERS", "")}
+    )
     if not where["publishers"]:
         raise Trouble("missing: LOTSE_PUBLISHERS", "set it to publishers.toml", USAGE)
     publishers = publishers_from(Path(where["publishers"]))
@@ -81,12 +85,18 @@ def rebuild(service: str) -> int:
     except BadSettings as bad:
         raise Trouble(str(bad), "set it and try again", USAGE) from None
     except (KafkaError, PostgresError, OSError, TimeoutError) as error:
-        raise Trouble(f"not rebuilt, the old stays in place: {type(error).__name__}", "check Kafka and the database, try again", UNREACHABLE) from error
+        raise Trouble(
+            f"not rebuilt, the old stays in place: {type(error).__name__}",
+            "check Kafka and the database, try again",
+            UNREACHABLE,
+        ) from error
     click.echo(f"{service}: {done.records} records in {done.seconds:.1f} s ({done.records / done.seconds:,.0f}/s)")
     for difference in done.differences:
         click.echo(f"differs: {difference}")
     if done.differences:
         say.print("the old stays in place. Way out: find who wrote those rows; mend or remove them, then rebuild again")
         return FINDINGS
-    click.echo(f"{'equal' if done.compared else 'nothing to compare with'}, swapped; a sweep recorded {done.swept} facts")
+    click.echo(
+        f"{'equal' if done.compared else 'nothing to compare with'}, swapped; a sweep recorded {done.swept} facts"
+    )
     return 0

@@ -28,7 +28,9 @@ def app(name: str) -> int:
     try:
         return serve(declared(name), load_settings())
     except BadSettings as bad:
-        raise Trouble(str(bad), "`lotse serve --help`, and services/runtime/settings.py for what each one means", USAGE) from None
+        raise Trouble(
+            str(bad), "`lotse serve --help`, and services/runtime/settings.py for what each one means", USAGE
+        ) from None
     except BadPublishers as bad:
         raise Trouble(str(bad), "mend the file", USAGE) from None
 

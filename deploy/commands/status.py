@@ -48,8 +48,12 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
         return [f"{name} cannot reach its database ({said['database']}); it holds everything and goes on by itself"]
     found = [f"{name} holds {held['what']} since {held['since']}: {held['why']}" for held in said["held"]]
     if said["set_aside"]["count"]:
-        found.append(f"{name} has set aside {said['set_aside']['count']} submissions (a bug of ours); a restart judges them again")
-    found += [f"{name}: {n['letters']} dead letters from {n['topic']}: {n['type']} {n['rule']}" for n in said["dead_letters"]]
+        found.append(
+            f"{name} has set aside {said['set_aside']['count']} submissions (a bug of ours); a restart judges them again"
+        )
+    found += [
+        f"{name}: {n['letters']} dead letters from {n['topic']}: {n['type']} {n['rule']}" for n in said["dead_letters"]
+    ]
     found += [f"{name} holds the tick {tick['at']}: {tick['why']}" for tick in said["held_ticks"]]
     found += [f"{name} does not consume {topic}: its publisher is not in the file" for topic in said["not_consumed"]]
     found += [f"{name}: {text}" for text in said["findings"]]
@@ -58,7 +62,9 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
 
 def as_table(said: dict[str, dict[str, Any]]) -> Table:
     """The table people look at."""
-    table = Table("service", "running", "ticked", "lag s", "outbox", "waiting", "held", "set aside", "dead letters", "progress s")
+    table = Table(
+        "service", "running", "ticked", "lag s", "outbox", "waiting", "held", "set aside", "dead letters", "progress s"
+    )
     for name, one in said.items():
         if not one["running"] or "database" in one:
             table.add_row(name, "no" if not one["running"] else "no database", *[""] * 8)

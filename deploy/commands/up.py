@@ -21,8 +21,18 @@ RUNNING = STATE / "running.json"
 
 @click.command()
 @click.option("--ephemeral", is_flag=True, help="A stack in a temporary folder, gone when it stops.")
-@click.option("--publishers", type=click.Path(path_type=Path, exists=True), default=EXAMPLES / "publishers.toml", show_default=False)
-@click.option("--organisations", type=click.Path(path_type=Path, exists=True), default=EXAMPLES / "organisations.toml", show_default=False)
+@click.option(
+    "--publishers",
+    type=click.Path(path_type=Path, exists=True),
+    default=EXAMPLES / "publishers.toml",
+    show_default=False,
+)
+@click.option(
+    "--organisations",
+    type=click.Path(path_type=Path, exists=True),
+    default=EXAMPLES / "organisations.toml",
+    show_default=False,
+)
 @click.option("--simulated-time", is_flag=True, help="Accept ticks of the past, and start no clock.")
 def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool) -> int:
     """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all. State lives in .lotse/."""
@@ -39,7 +49,11 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         with say.status("starting ...") as shown:
             stack.start(lambda what: shown.update(f"starting {what} ..."))
             fleet.start(lambda what: shown.update(f"starting {what} ..."))
-        addresses = {"kafka": stack.kafka, "mail": f"{stack.mail_host}:{stack.mail_port}", **{name: fleet.url(name) for name in SERVICES}}
+        addresses = {
+            "kafka": stack.kafka,
+            "mail": f"{stack.mail_host}:{stack.mail_port}",
+            **{name: fleet.url(name) for name in SERVICES},
+        }
         RUNNING.write_text(json.dumps({
             "pid": os.getpid(), "folder": str(stack.folder), "mails": str(stack.mail_folder), "publishers": str(publishers.resolve()),
             "organisations": str(organisations.resolve()), "simulated": simulated_time, **addresses}))  # fmt: skip

@@ -48,7 +48,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--hold-after-accept", type=Path, help="while this file exists, mails are stored and not acknowledged")
+    parser.add_argument(
+        "--hold-after-accept", type=Path, help="while this file exists, mails are stored and not acknowledged"
+    )
     given = parser.parse_args()
     asyncio.run(serve(given.port, given.folder, given.hold_after_accept))
 

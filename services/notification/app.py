@@ -25,7 +25,7 @@ def uncertain(attempt: Recorded) -> Fact:
 def service() -> Service:
     """The declaration the runtime walks by. Raises BadSettings."""
     try:
-        settings = MailSettings()  # type: ignore[call-arg]
+        settings = MailSettings()
         mailboxes = load_mailboxes(settings.organisations)
     except ValidationError as error:
         names = ", ".join(sorted(f"LOTSE_{str(item['loc'][0]).upper()}" for item in error.errors(include_input=False)))

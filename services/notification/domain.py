@@ -89,7 +89,9 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
     part = office.notification
     match fact:
         case DropoutRiskRaised():
-            item = Item(fact.case_id, fact.about, fact.rule, fact.first_on, max(fact.days_on, default=fact.first_on), fact.as_of)
+            item = Item(
+                fact.case_id, fact.about, fact.rule, fact.first_on, max(fact.days_on, default=fact.first_on), fact.as_of
+            )
             office.dropout.open[_key(item)] = item
         case DropoutRiskWithdrawn():
             office.dropout.open.pop(_key(fact), None)
@@ -150,7 +152,9 @@ def due(office: Office) -> datetime | None:
     untold = [item.as_of for key, item in office.dropout.open.items() if key not in part.told]
     if not untold and not part.taken_back:
         return None
-    newest = max([*untold, *([part.last_as_of] if part.last_as_of else [])], default=datetime.min.replace(tzinfo=ALLIANCE_ZONE))
+    newest = max(
+        [*untold, *([part.last_as_of] if part.last_as_of else [])], default=datetime.min.replace(tzinfo=ALLIANCE_ZONE)
+    )
     return newest + timedelta(microseconds=1)
 
 
@@ -158,7 +162,16 @@ def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
     """The notice list of an office: what is open, and whether it was told."""
     return {
         "notice_list": [
-            (office.id, item.case_id, item.about, item.rule, item.first_on, office.tenant, key in office.notification.told, item.as_of)
+            (
+                office.id,
+                item.case_id,
+                item.about,
+                item.rule,
+                item.first_on,
+                office.tenant,
+                key in office.notification.told,
+                item.as_of,
+            )
             for key, item in sorted(office.dropout.open.items())
         ]
     }

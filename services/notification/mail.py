@@ -15,7 +15,10 @@ from services.notification.organisations import Mailbox, MailSettings
 SUBJECTS = {"de": "Lotse: {n} Hinweise", "en": "Lotse: {n} notices"}
 TIMEOUT = 30.0  # seconds a step of the conversation may take; four of them are shorter than the lease
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    autoescape=False,
+    keep_trailing_newline=True,
 )
 
 
@@ -51,7 +54,9 @@ class Post:
         if to is None:
             return failed(attempt, "NO_MAILBOX")
         settings = self.settings
-        client = aiosmtplib.SMTP(hostname=settings.smtp_host, port=settings.smtp_port, timeout=TIMEOUT, use_tls=settings.smtp_tls)
+        client = aiosmtplib.SMTP(
+            hostname=settings.smtp_host, port=settings.smtp_port, timeout=TIMEOUT, use_tls=settings.smtp_tls
+        )
         try:
             await client.connect()
             if settings.smtp_user and settings.smtp_password:

@@ -21,7 +21,8 @@ TABLES = (NOTICE_LIST,)
 async def notices(con: Connection, office_id: str | None) -> list[dict[str, Any]]:
     """Open items, of one office or of all."""
     rows = await con.fetch(
-        "select * from notice_list where $1::text is null or office_id = $1 order by office_id, first_on, case_id, about", office_id
+        "select * from notice_list where $1::text is null or office_id = $1 order by office_id, first_on, case_id, about",
+        office_id,
     )
     return [dict(row) for row in rows]
 
@@ -43,4 +44,6 @@ async def findings(con: Connection, mailboxes: Collection[str]) -> list[str]:
         if row["office_id"].partition(":")[2] not in mailboxes
     ]
     bad = [row for row in await attempts(con) if row["what"] in ("notification_failed", "notification_uncertain")]
-    return found + [f"{row['office_id']}: {row['n']} attempts {row['what'].removeprefix('notification_')}" for row in bad]
+    return found + [
+        f"{row['office_id']}: {row['n']} attempts {row['what'].removeprefix('notification_')}" for row in bad
+    ]

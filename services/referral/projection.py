@@ -40,7 +40,8 @@ async def of_case(con: Connection, case_id: str) -> dict[str, list[dict[str, Any
     """Everything about one case."""
     return {
         table.name: [
-            dict(row) for row in await con.fetch(f"select * from {table.name} where case_id = $1 order by 1", case_id)  # noqa: S608
+            dict(row)
+            for row in await con.fetch(f"select * from {table.name} where case_id = $1 order by 1", case_id)  # noqa: S608
         ]
         for table in TABLES
     }

@@ -74,7 +74,13 @@ async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[Parti
             vintage=known["vintage"] + 1 if known else 1,
             as_of=ticked,
             cells=tuple(
-                Cell(municipality=c["municipality"], block=c["block"], entries=c["entries"], exits=c["exits"], stock=c["stock"])
+                Cell(
+                    municipality=c["municipality"],
+                    block=c["block"],
+                    entries=c["entries"],
+                    exits=c["exits"],
+                    stock=c["stock"],
+                )
                 for c in cells
             ),
         )

@@ -215,5 +215,7 @@ def read_body(cls: type[Submission], body: bytes) -> Submission:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         known = set(cls.model_fields) | {"organisation_id", "staff_id", "kind"}
-        path = [str(step) for step in first["loc"] if isinstance(step, int) or step in known]  # never a sender's own key
+        path = [
+            str(step) for step in first["loc"] if isinstance(step, int) or step in known
+        ]  # never a sender's own key
         raise Verdict("body", "".join(f"/{step}" for step in path), first["type"]) from None

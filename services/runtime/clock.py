@@ -56,7 +56,11 @@ async def store(con: Connection, tick: TickIn, ends: str, *, simulated: bool) ->
     if held:
         log.error("a tick is held", tick=tick.at.isoformat(), why=held)
     await con.execute(
-        "insert into tick (id, at, ends, held) values ($1, $2, $3, $4) on conflict do nothing", tick.id, tick.at, ends, held
+        "insert into tick (id, at, ends, held) values ($1, $2, $3, $4) on conflict do nothing",
+        tick.id,
+        tick.at,
+        ends,
+        held,
     )
 
 
@@ -67,20 +71,28 @@ async def act(pool: asyncpg.Pool, service: Service, publishers: Mapping[str, Pub
     async with pool.acquire() as con:
         ticks = await con.fetch("select id, at, ends from tick where held is null order by at desc")
         if ticks:
-            stands = {(r["topic"], r["part"]): r["next"] for r in await con.fetch("select * from position where held is null")}
+            stands = {
+                (r["topic"], r["part"]): r["next"] for r in await con.fetch("select * from position where held is null")
+            }
             ready = next((tick for tick in ticks if _passed(tick["ends"], stands)), None)
             acted.waits = ready is not ticks[0]
             if ready is not None:
                 async with con.transaction():
                     await con.execute("select from alliance order by tenant for update")
                     await con.execute(
-                        "update alliance set ticked = $1, tick_id = $2 where ticked is null or ticked < $1", ready["at"], ready["id"]
+                        "update alliance set ticked = $1, tick_id = $2 where ticked is null or ticked < $1",
+                        ready["at"],
+                        ready["id"],
                     )
                     await con.execute("delete from tick where held is null and at <= $1", ready["at"])
-        unfinished = await con.fetch("select tenant, ticked from alliance where acted is distinct from ticked order by tenant")
+        unfinished = await con.fetch(
+            "select tenant, ticked from alliance where acted is distinct from ticked order by tenant"
+        )
         if not unfinished:
             return acted
-        while await _due(con, service, publishers, source, acted) or await _waited(con, service, publishers, source, acted):
+        while await _due(con, service, publishers, source, acted) or await _waited(
+            con, service, publishers, source, acted
+        ):
             pass
         for row in unfinished:
             async with con.transaction():
@@ -88,7 +100,9 @@ async def act(pool: asyncpg.Pool, service: Service, publishers: Mapping[str, Pub
                 if service.reports:
                     acted.released += await _release(con, service, source, row["tenant"], row["ticked"])
                 await con.execute(
-                    "update alliance set acted = $2 where tenant = $1 and (acted is null or acted < $2)", row["tenant"], row["ticked"]
+                    "update alliance set acted = $2 where tenant = $1 and (acted is null or acted < $2)",
+                    row["tenant"],
+                    row["ticked"],
                 )
     return acted
 
@@ -98,7 +112,9 @@ def _passed(ends: str, stands: dict[tuple[str, int], int]) -> bool:
     return all(stands.get((topic, part), end) >= end for topic, part, end in msgspec.json.decode(ends))
 
 
-async def _due(con: Connection, service: Service, publishers: Mapping[str, Publisher], source: str, acted: Acted) -> bool:
+async def _due(
+    con: Connection, service: Service, publishers: Mapping[str, Publisher], source: str, acted: Acted
+) -> bool:
     """A chunk of states whose moment has come: react, save. False when none is left."""
     async with con.transaction():
         work = Work(service, publishers, source, con, by_time=True)
@@ -122,7 +138,9 @@ async def react_all(work: Work, names: list[tuple[str, str]], tenants: set[str])
     await work.save([])
 
 
-async def _waited(con: Connection, service: Service, publishers: Mapping[str, Publisher], source: str, acted: Acted) -> bool:
+async def _waited(
+    con: Connection, service: Service, publishers: Mapping[str, Publisher], source: str, acted: Acted
+) -> bool:
     """Refuses a chunk of what has waited seven days of ticks. A wait that began before the first tick begins with it."""
     async with con.transaction():
         await con.execute("update waiting w set since = a.ticked from alliance a where a.tenant = w.tenant and w.since is null"
@@ -174,7 +192,9 @@ async def sweep(pool: asyncpg.Pool, service: Service, publishers: Mapping[str, P
         total.add(work.counts)
 
 
-async def replay_set_aside(pool: asyncpg.Pool, service: Service, publishers: Mapping[str, Publisher], source: str) -> int:
+async def replay_set_aside(
+    pool: asyncpg.Pool, service: Service, publishers: Mapping[str, Publisher], source: str
+) -> int:
     """Judges again, one by one, what a rule of ours could not bear; called when a service starts anew. Gives back how many
     have their answer now."""
     done = 0
@@ -186,7 +206,9 @@ async def replay_set_aside(pool: asyncpg.Pool, service: Service, publishers: Map
                     work = Work(service, publishers, source, con)
                     if not await work.again(row, names):
                         break
-                    await con.execute("delete from set_aside where reference = $1 and content = $2", row["reference"], row["content"])
+                    await con.execute(
+                        "delete from set_aside where reference = $1 and content = $2", row["reference"], row["content"]
+                    )
                 done += 1
                 break
             except Widen as widen:

@@ -44,7 +44,11 @@ def _recorded(attributes: Attributes, fact: Fact | None) -> Recorded:
 
 
 async def run(
-    claimed: "asyncio.Queue[Recorded]", pool: asyncpg.Pool, service: Service, source: str, wake_relay: Callable[[], None]
+    claimed: "asyncio.Queue[Recorded]",
+    pool: asyncpg.Pool,
+    service: Service,
+    source: str,
+    wake_relay: Callable[[], None],
 ) -> None:
     """Makes claimed attempts, one after the other, and records what came of each."""
     assert service.errand
@@ -71,7 +75,9 @@ async def expire(pool: asyncpg.Pool, service: Service, source: str) -> int:
     """Records as uncertain what was claimed and never heard of again. Gives back how many."""
     if service.errand is None:
         return 0
-    rows = await pool.fetch("select id, attributes, body from claim where not done and lease_until < now() order by id limit 100")
+    rows = await pool.fetch(
+        "select id, attributes, body from claim where not done and lease_until < now() order by id limit 100"
+    )
     for row in rows:
         attributes = msgspec.json.decode(row["attributes"], type=Attributes)
         attempt = Recorded(attributes, service.errand.fact.from_json(row["body"]))
@@ -80,7 +86,12 @@ async def expire(pool: asyncpg.Pool, service: Service, source: str) -> int:
 
 
 async def record(
-    pool: asyncpg.Pool, service: Service, source: str, attempt: Recorded, result: Fact, publishers: Mapping[str, Publisher] = {}
+    pool: asyncpg.Pool,
+    service: Service,
+    source: str,
+    attempt: Recorded,
+    result: Fact,
+    publishers: Mapping[str, Publisher] = {},
 ) -> bool:
     """Records an attempt's result, once: whoever marks the claim as done records, the other is told False."""
     attributes = attempt.attributes

@@ -87,7 +87,9 @@ def dead_letter(service: str, bad: BadIn, out: Outgoing) -> None:
         ("lotse_rule", verdict.rule), ("lotse_reference", bad.reference),
     ]  # fmt: skip
     key = f"{place.topic}/{place.part}/{place.offset}".encode()
-    out.after[dead_letters_topic(service)].append(Letter(key, bad.value, [(name, text.encode()) for name, text in headers]))
+    out.after[dead_letters_topic(service)].append(
+        Letter(key, bad.value, [(name, text.encode()) for name, text in headers])
+    )
 
 
 async def count_dead_letters(con: Connection, bad: list[BadIn]) -> None:

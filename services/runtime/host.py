@@ -223,7 +223,9 @@ class Host:
         if self.service.routes:
             app.include_router(self.service.routes(self.pool))
         server = uvicorn.Server(
-            uvicorn.Config(app, host=self.settings.http_host, port=self.settings.http_port, log_config=None, access_log=False)
+            uvicorn.Config(
+                app, host=self.settings.http_host, port=self.settings.http_port, log_config=None, access_log=False
+            )
         )
         server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]  # signals are ours
         serving = asyncio.create_task(server.serve())
@@ -249,14 +251,18 @@ class Host:
                 rows = await con.fetch("select topic, part, next, held, held_since from position")
                 one = (await con.fetch(_STATUS_SQL))[0]
                 ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
-                letters = await con.fetch("select topic, type, rule, letters from dead_letter_count order by topic, type, rule")
+                letters = await con.fetch(
+                    "select topic, type, rule, letters from dead_letter_count order by topic, type, rule"
+                )
                 aside = await con.fetch('select topic, part, "offset", error from set_aside order by at limit 100')
                 findings = await self.service.note(con) if self.service.note else []
                 held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
         except RETRY as error:
             return {**said, "database": name_of(error), "held": held}
         held += [
-            {"what": f"{r['topic']}/{r['part']}", "why": r["held"], "since": stamp(r["held_since"])} for r in rows if r["held"]
+            {"what": f"{r['topic']}/{r['part']}", "why": r["held"], "since": stamp(r["held_since"])}
+            for r in rows
+            if r["held"]
         ]
         lag = lag_of(rows, self.ends)
         if not any(lag.values()):
@@ -307,10 +313,11 @@ def serve(service: Service, settings: Settings) -> int:
     try:
         asyncio.run(Host(service, settings).run())
     except OlderThanLog as older:
-        log.error("refuses to serve: the database is older than the log", facts=older.facts, why="lotse rebuild mends it")
+        log.error(
+            "refuses to serve: the database is older than the log", facts=older.facts, why="lotse rebuild mends it"
+        )
         return 4
     except (KafkaError, asyncpg.PostgresError, OSError, TimeoutError) as error:
         log.error("a dependency is unreachable", error=name_of(error))
         return 3
     return 0
-

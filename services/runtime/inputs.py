@@ -154,7 +154,9 @@ class Inputs:
                     break
         ends = await self._tick_ends(messages)
         lasts = {part: records[-1].offset + 1 for part, records in batch.items() if part not in stopped}
-        await self._halves(messages, {part: at for part, at in contiguous.items() if at is not None}, lasts, ends, stopped)
+        await self._halves(
+            messages, {part: at for part, at in contiguous.items() if at is not None}, lasts, ends, stopped
+        )
         for part, why in stopped.items():
             if part not in self.gaps:
                 async with self.pool.acquire() as con:
@@ -204,7 +206,13 @@ class Inputs:
             return
         async with self.pool.acquire() as con, con.transaction():
             if await set_aside(con, message, error):
-                log.error("set aside", topic=part.topic, partition=part.part, offset=message.place.offset, error=name_of(error))
+                log.error(
+                    "set aside",
+                    topic=part.topic,
+                    partition=part.part,
+                    offset=message.place.offset,
+                    error=name_of(error),
+                )
 
     async def _transact(
         self, messages: list[Incoming], contiguous: dict[Part, int], lasts: dict[Part, int], ends: str | None
@@ -253,7 +261,9 @@ class Inputs:
             last[part] = message.place.offset + 1
         position = await positions.lock(con, first)
         astray = {
-            part: position[part] for part, at in first.items() if at != position[part] and contiguous.get(part) != position[part]
+            part: position[part]
+            for part, at in first.items()
+            if at != position[part] and contiguous.get(part) != position[part]
         }
         if astray:
             raise Astray(astray)
@@ -349,7 +359,10 @@ class Inputs:
                 continue
             if await self.reader.passed_without_records(part, row["next"], end):
                 await self.pool.execute(
-                    "update position set next = $4 where topic = $1 and part = $2 and next = $3", *part, row["next"], end
+                    "update position set next = $4 where topic = $1 and part = $2 and next = $3",
+                    *part,
+                    row["next"],
+                    end,
                 )
                 self.tick_waits = True
 

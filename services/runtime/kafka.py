@@ -27,7 +27,11 @@ class Reader:
         self._admin = AIOKafkaAdminClient(**self._options)
         await self._admin.start()
         self._consumer = AIOKafkaConsumer(
-            **self._options, group_id=None, enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed"
+            **self._options,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
         )
         await self._consumer.start()
 
@@ -43,7 +47,10 @@ class Reader:
         async with self._one_at_a_time, asyncio.timeout(15):
             found = await self._admin.describe_topics(sorted(topics))
         return sorted(
-            Part(topic["topic"], part["partition"]) for topic in found if not topic["error_code"] for part in topic["partitions"]
+            Part(topic["topic"], part["partition"])
+            for topic in found
+            if not topic["error_code"]
+            for part in topic["partitions"]
         )
 
     async def ends(self, parts: Iterable[Part]) -> dict[Part, int]:

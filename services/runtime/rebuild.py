@@ -67,7 +67,9 @@ async def rebuild(
 ) -> Rebuilt:
     """Rebuilds one service; safe while it serves. Needs LOTSE_DATABASE_OWNER. Raises what Kafka and Postgres raise."""
     if settings.database_owner is None:
-        raise PermissionError("LOTSE_DATABASE_OWNER is not set; a rebuild makes a schema, which the runtime role may not")
+        raise PermissionError(
+            "LOTSE_DATABASE_OWNER is not set; a rebuild makes a schema, which the runtime role may not"
+        )
     started = time.monotonic()
     done = Rebuilt()
     async with AsyncExitStack() as stack:
@@ -143,7 +145,13 @@ class Learner:
     """Learns a service's tables from its own facts, others' facts, its answers and its releases: evolve only."""
 
     def __init__(
-        self, service: Service, settings: Settings, pool: asyncpg.Pool, reader: Reader, done: Rebuilt, progress: Progress
+        self,
+        service: Service,
+        settings: Settings,
+        pool: asyncpg.Pool,
+        reader: Reader,
+        done: Rebuilt,
+        progress: Progress,
     ) -> None:
         self.service, self.pool, self.reader, self.done, self.progress = service, pool, reader, done, progress
         self.publishers: Mapping[str, Publisher] = load_publishers(settings.publishers)
@@ -151,7 +159,9 @@ class Learner:
         self.inputs = inputs_of(service, self.publishers)
         self.topics = {facts_topic(f): Input(facts_topic(f), "fact", f) for f in service.learned}
         self.topics |= {facts_topic(f): Input(facts_topic(f), "own", f) for f in service.owned}
-        self.answers = [answers_topic(f, p.name) for p in self.publishers.values() for f in p.families if f in service.owned]
+        self.answers = [
+            answers_topic(f, p.name) for p in self.publishers.values() for f in p.families if f in service.owned
+        ]
         self.reports = [service.reports.topic] if service.reports else []
         self.own = [facts_topic(f) for f in service.owned] + self.answers + self.reports
         self.read_to: dict[Part, int] = {}
@@ -209,7 +219,7 @@ class Learner:
             else:
                 work.learn(message)
         await work.save([])
-        await self._claim(con, {reference: LOST_ANSWER for reference in references})
+        await self._claim(con, dict.fromkeys(references, LOST_ANSWER))
         if self.service.errand:
             await self._errands(con, facts)
 
@@ -224,7 +234,9 @@ class Learner:
                     message.attributes.id, msgspec.json.encode(message.attributes).decode(), message.body,
                 )  # fmt: skip
             elif message.fact is not None and message.attributes.id.endswith(".result"):
-                await con.execute("update claim set done = true where id = $1", message.attributes.id.removesuffix(".result"))
+                await con.execute(
+                    "update claim set done = true where id = $1", message.attributes.id.removesuffix(".result")
+                )
 
     async def _answers(self, con: Connection, records: list[Any]) -> None:
         """The first content of an id has it; the answer ID_REUSED is claimed under its own id."""
@@ -253,7 +265,9 @@ class Learner:
                                 " acted = excluded.acted")  # fmt: skip
             await owner.execute(f"delete from {BESIDE}.claim")
             for table in KEPT:
-                await owner.execute(f"insert into {BESIDE}.{table} overriding system value select * from {LIVE}.{table}")
+                await owner.execute(
+                    f"insert into {BESIDE}.{table} overriding system value select * from {LIVE}.{table}"
+                )
             await owner.execute(f"select setval(pg_get_serial_sequence('{BESIDE}.waiting', 'seq'),"
                                 f" (select coalesce(max(seq), 0) + 1 from {BESIDE}.waiting))")  # fmt: skip
         else:
@@ -272,7 +286,9 @@ class Learner:
         async for records in self.reader.records({part: (starts[part], ends[part]) for part in parts}):
             for record in records:
                 at = Tick.__pydantic_validator__.validate_json(record.value).at
-                if (self.newest is None or moment_of(record.timestamp) <= self.newest) and (best is None or at > best[0]):
+                if (self.newest is None or moment_of(record.timestamp) <= self.newest) and (
+                    best is None or at > best[0]
+                ):
                     best = (at, (first_header(record.headers, "ce_id") or b"").decode())
         return best
 

@@ -48,7 +48,7 @@ async def refuse_if_older(pool: asyncpg.Pool, reader: Reader, topics: list[str])
         return
     async with pool.acquire() as con, con.transaction(isolation="repeatable_read"):  # rows and marks of one moment
         now = {Part(r["topic"], r["part"]): r["next"] for r in await con.fetch("select * from acked")}
-        ours = {_id(l.headers) for r in await con.fetch("select records from outbox") for l in unpacked(r["records"])}
+        ours = {_id(x.headers) for r in await con.fetch("select records from outbox") for x in unpacked(r["records"])}
     unknown = {
         part: missing
         for part, records in seen.items()
@@ -61,13 +61,17 @@ async def refuse_if_older(pool: asyncpg.Pool, reader: Reader, topics: list[str])
 def _id(headers: Any) -> bytes:
     """What identifies a letter: ce_id; a dead letter's is its origin."""
     found = dict(headers)
-    return found.get("ce_id") or b"/".join(found.get(n) or b"" for n in ("lotse_topic", "lotse_partition", "lotse_offset"))
+    return found.get("ce_id") or b"/".join(
+        found.get(n) or b"" for n in ("lotse_topic", "lotse_partition", "lotse_offset")
+    )
 
 
 class Relay:
     """Sends the outbox, oldest first. A failing topic rests by itself; an answer goes only after its fact."""
 
-    def __init__(self, pool: asyncpg.Pool, dsn: str, servers: str, security: Mapping[str, Any], name: str, metrics: Metrics) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, dsn: str, servers: str, security: Mapping[str, Any], name: str, metrics: Metrics
+    ) -> None:
         self.pool, self.dsn, self.name, self.metrics = pool, dsn, name, metrics
         self._options = {"bootstrap_servers": servers, "client_id": f"{name}-relay", **security}
         self._wake = asyncio.Event()
@@ -83,7 +87,9 @@ class Relay:
         while True:
             lock: asyncpg.Connection | None = None
             try:
-                lock = await asyncpg.connect(self.dsn, timeout=10, server_settings={"application_name": f"lotse-relay-{self.name}"})
+                lock = await asyncpg.connect(
+                    self.dsn, timeout=10, server_settings={"application_name": f"lotse-relay-{self.name}"}
+                )
                 while not await lock.fetchval("select pg_try_advisory_lock(hashtext('lotse relay'))"):
                     await asyncio.sleep(0.5)
                 await self._lead(lock)
@@ -165,7 +171,9 @@ class Relay:
         try:
             async with asyncio.timeout(SEND_LIMIT):
                 letters: list[Letter] = [letter for row in rows for letter in unpacked(row["records"])]
-                acks = [await self._producer.send(topic, value, key=key, headers=headers) for key, value, headers in letters]
+                acks = [
+                    await self._producer.send(topic, value, key=key, headers=headers) for key, value, headers in letters
+                ]
                 for ack in await asyncio.gather(*acks):
                     part = Part(topic, ack.partition)
                     ends[part] = max(ends.get(part, 0), ack.offset + 1)

@@ -100,7 +100,9 @@ class Service:
         for call in self.decide:
             hints = typing.get_type_hints(call)
             names = list(inspect.signature(call).parameters)
-            found[hints[names[0]]] = Deciding(call, tuple((name, kinds[hints[name]]) for name in names[1:] if hints[name] in kinds))
+            found[hints[names[0]]] = Deciding(
+                call, tuple((name, kinds[hints[name]]) for name in names[1:] if hints[name] in kinds)
+            )
         undecided = [cls.__name__ for cls in self.submission_types.values() if cls not in found]
         if undecided:
             raise TypeError(f"{self.name} decides nothing about {', '.join(undecided)}")
@@ -114,7 +116,9 @@ class Service:
         """Ids this submission may make known: those it names without resting on them."""
         rests = submission.rests_on()
         ids = [] if "subject" in rests else [subject]
-        return ids + [value for name in self._given_names if name not in rests and (value := getattr(submission, name, None))]
+        return ids + [
+            value for name in self._given_names if name not in rests and (value := getattr(submission, name, None))
+        ]
 
     def named_states(self, submission: Submission, subject: str) -> list[tuple[str, str]]:
         """(kind, id) of each state a submission names: its subject's, and `<kind>_id` for every other kind."""

@@ -151,7 +151,9 @@ class Work:
         sql = "select tenant, ticked, tick_id from alliance where tenant = any($1) order by tenant for share"
         rows = await self.con.fetch(sql, wanted)
         if len(rows) < len(wanted):
-            await self.con.execute("insert into alliance (tenant) select unnest($1::text[]) on conflict do nothing", wanted)
+            await self.con.execute(
+                "insert into alliance (tenant) select unnest($1::text[]) on conflict do nothing", wanted
+            )
             rows = await self.con.fetch(sql, wanted)
         self.alliances = {row["tenant"]: Alliance(row["ticked"], row["tick_id"]) for row in rows}
 
@@ -488,7 +490,9 @@ class Work:
     ) -> None:
         """One fact, numbered, folded, on its way out."""
         last = slot.stream.get(fact.family, Heard())
-        recorded = max(self.now, slot.recorded_at) if slot.recorded_at else self.now  # never before the last of the stream
+        recorded = (
+            max(self.now, slot.recorded_at) if slot.recorded_at else self.now
+        )  # never before the last of the stream
         attributes = Attributes(
             id=id, source=self.source, type=fact.ce_type, subject=slot.id, time=time or recorded, tenant=tenant,
             streamversion=last.number + 1, cause=cause, recordedtime=recorded, traceparent=trace,
@@ -567,7 +571,9 @@ class Work:
             )  # fmt: skip
         waited = {name for wait in self.waits.values()
                   for name in self.service.named_states(wait.message.submission, wait.message.attributes.subject)}  # fmt: skip
-        idle = sorted(name for name, slot in self.slots.items() if slot.made and slot.state is None and name not in waited)
+        idle = sorted(
+            name for name, slot in self.slots.items() if slot.made and slot.state is None and name not in waited
+        )
         if idle:  # made only to be locked; nothing came of it and nobody waits for it
             await self.con.execute(
                 "delete from state s using unnest($1::text[], $2::text[]) n(kind, id) where s.kind = n.kind and s.id = n.id",

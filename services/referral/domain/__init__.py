@@ -6,4 +6,17 @@ from services.referral.domain.risks import due, react
 from services.referral.domain.state import Case, Run, evolve
 from services.referral.domain.view import view
 
-__all__ = ["Case", "Run", "answer", "attend", "due", "evolve", "participate", "publish_run", "react", "refer", "view", "withdraw"]
+__all__ = [
+    "Case",
+    "Run",
+    "answer",
+    "attend",
+    "due",
+    "evolve",
+    "participate",
+    "publish_run",
+    "react",
+    "refer",
+    "view",
+    "withdraw",
+]

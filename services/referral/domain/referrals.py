@@ -18,7 +18,18 @@ from contracts.referral import (
     ReferralStopped,
     ReferralWithdrawn,
 )
-from services.referral.domain.state import ACCEPTED, DECLINED, SENT, STOPPED, Case, End, Participation, Run, Start, day_of
+from services.referral.domain.state import (
+    ACCEPTED,
+    DECLINED,
+    SENT,
+    STOPPED,
+    Case,
+    End,
+    Participation,
+    Run,
+    Start,
+    day_of,
+)
 
 
 def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Decision:
@@ -33,7 +44,11 @@ def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Deci
         if run.provider_organisation_id != request.provider_organisation_id:
             return refused("NOT_YOURS")
         asked = (fact.block, fact.offer_type, fact.starts_on, fact.ends_on, fact.course_days)
-        return Unchanged() if asked == (run.block, run.offer_type, run.starts_on, run.ends_on, run.course_days) else refused("RUN_EXISTS")
+        return (
+            Unchanged()
+            if asked == (run.block, run.offer_type, run.starts_on, run.ends_on, run.course_days)
+            else refused("RUN_EXISTS")
+        )
     if request.ends_on < request.starts_on:
         return refused("ENDS_BEFORE_IT_STARTS", at="/ends_on")
     return fact
@@ -72,7 +87,9 @@ def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decis
         return Unchanged()
     if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
         return refused("NOT_OPEN", at="/referral_id")
-    return ReferralStopped(by=request.by, referral_id=request.referral_id, reason=request.reason, stopped_on=request.withdrawn_on)
+    return ReferralStopped(
+        by=request.by, referral_id=request.referral_id, reason=request.reason, stopped_on=request.withdrawn_on
+    )
 
 
 def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision:
@@ -95,7 +112,9 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
         return Unchanged()
     if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
         return refused("NOT_OPEN", at="/referral_id")
-    return ReferralDeclined(by=request.by, referral_id=request.referral_id, reason=request.reason, answered_on=request.answered_on)
+    return ReferralDeclined(
+        by=request.by, referral_id=request.referral_id, reason=request.reason, answered_on=request.answered_on
+    )
 
 
 def participate(report: ParticipationReported, case: Case, arrived: datetime) -> Decision:

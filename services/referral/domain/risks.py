@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
 from contracts.codes import ALLIANCE_ZONE, Presence, Rule
-from contracts.dropout import DroppedOut, DroppedOutWithdrawn, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn
 from contracts.envelope import By, Fact
 from contracts.referral import ReferralStopped
 from services.referral.domain.state import ACCEPTED, SENT, Case, Meeting, Participation, Risk, Run, day_of
@@ -185,5 +185,9 @@ def _dropped_out(case: Case) -> Iterator[Fact]:
             yield DroppedOutWithdrawn(by=LOTSE, participation_id=id, owner_organisation_id=case.owner_of(referral))
         if is_ is not None and is_ != was:
             yield DroppedOut(
-                by=LOTSE, participation_id=id, dropped_out_on=is_[0], reason=is_[1], owner_organisation_id=case.owner_of(referral)
+                by=LOTSE,
+                participation_id=id,
+                dropped_out_on=is_[0],
+                reason=is_[1],
+                owner_organisation_id=case.owner_of(referral),
             )

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from contracts.attendance import AttendanceRecorded
 from contracts.codes import ALLIANCE_ZONE
-from contracts.dropout import DroppedOut, DroppedOutWithdrawn, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn
 from contracts.envelope import Fact
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
 from contracts.referral import (
@@ -194,7 +194,11 @@ def evolve(state: Case | Run, fact: Fact, cause: str) -> None:
     """Folds a fact into a case or a run. Total: a fact is a fact, whatever came before it."""
     if isinstance(state, Run):
         if isinstance(fact, OfferRunPublished):
-            state.provider_organisation_id, state.block, state.offer_type = fact.provider_organisation_id, fact.block, fact.offer_type
+            state.provider_organisation_id, state.block, state.offer_type = (
+                fact.provider_organisation_id,
+                fact.block,
+                fact.offer_type,
+            )
             state.starts_on, state.ends_on, state.course_days = fact.starts_on, fact.ends_on, fact.course_days
         return
     match fact:
@@ -212,7 +216,13 @@ def _record(meetings: dict[str, Meeting], fact: AttendanceRecorded) -> None:
     known = meetings.get(fact.meeting_id)
     if known is None or (fact.reported_at, fact.revision) > (known.reported_at, known.revision):
         meetings[fact.meeting_id] = Meeting(
-            fact.meeting_on, fact.presence, fact.units_planned, fact.units_attended, fact.excuse_reason, fact.reported_at, fact.revision
+            fact.meeting_on,
+            fact.presence,
+            fact.units_planned,
+            fact.units_attended,
+            fact.excuse_reason,
+            fact.reported_at,
+            fact.revision,
         )
 
 

@@ -1,0 +1,46 @@
+"""`lotse test`: the checks and the tests, all or one level."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import FINDINGS
+from deploy.local.processes import child_environment
+from deploy.local.stack import ROOT
+
+BIN = Path(sys.executable).parent
+CHECKS = {
+    "ruff": [str(BIN / "ruff"), "check", "."],
+    "format": [str(BIN / "ruff"), "format", "--check", "."],
+    "mypy": [sys.executable, "-m", "mypy"],
+    "imports": [str(BIN / "lint-imports"), "--no-cache"],
+}
+LEVELS = ("unit", "contracts", "architecture", "integration", "system")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("level", required=False, type=click.Choice([*LEVELS, "checks"]))
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def app(level: str | None, pytest_arguments: tuple[str, ...]) -> int:
+    """Run everything (no LEVEL), the static checks, or one LEVEL of tests; further arguments go to pytest."""
+    steps = dict(CHECKS) if level in (None, "checks") else {}
+    for name in LEVELS if level is None else [level] if level != "checks" else []:
+        if (ROOT / "tests" / name).is_dir():
+            steps[name] = [sys.executable, "-m", "pytest", f"tests/{name}", *pytest_arguments]
+        else:
+            click.echo(f"tests/{name}: nothing there", err=True)
+    table = Table("step", "result", "seconds")
+    failed = False
+    for name, argv in steps.items():
+        click.echo(f"--- {name}", err=True)
+        started = time.monotonic()
+        code = subprocess.run(argv, cwd=ROOT, env=child_environment(PYTHONPATH=str(ROOT)), check=False).returncode  # noqa: S603
+        failed = failed or code != 0
+        table.add_row(name, "ok" if code == 0 else f"failed ({code})", f"{time.monotonic() - started:.1f}")
+    Console().print(table)
+    return FINDINGS if failed else 0
