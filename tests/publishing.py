@@ -1,0 +1,172 @@
+"""A publisher as any other: it keeps its own journal and sees only topics."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from contracts.attendance import AttendanceReported
+from contracts.codes import DataCategory, ParticipationStep, Presence, ReferralAnswer
+from contracts.envelope import Attributes, By, Submission, Tick, headers_of
+from contracts.intake import ConsentGiven, RegistrationSubmitted
+from contracts.referral import OfferRunSubmitted, ParticipationReported, ReferralAnswered, ReferralRequested
+from contracts.topics import answers_topic, submissions_topic
+from services.runtime.clock import publish
+
+SOURCE, NAME, TENANT = "https://kreis.example/lotse", "kreis", "rkn"
+OWNER, PROVIDER = By(organisation_id="rkn-thm"), By(organisation_id="vhs-neuss")
+FAMILIES = ("intake", "referral", "attendance")
+
+
+class Publisher:
+    """Sends, keeps a journal, and counts the answers to each id."""
+
+    def __init__(self, kafka: str) -> None:
+        self.kafka = kafka
+        self.journal: dict[str, str] = {}
+        self.answers: dict[str, list[dict[str, Any]]] = {}
+        self.trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def __aenter__(self) -> "Publisher":
+        self.producer = AIOKafkaProducer(bootstrap_servers=self.kafka, enable_idempotence=True)
+        await self.producer.start()
+        self.consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed")
+        await self.consumer.start()
+        parts = [TopicPartition(answers_topic(family, NAME), part) for family in FAMILIES for part in range(4)]
+        self.consumer.assign(parts)
+        await self.consumer.seek_to_beginning(*parts)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.producer.stop()
+        await self.consumer.stop()
+
+    async def send(self, submission: Submission, subject: str, **more: Any) -> str:
+        """Sends one; `id`, `time`, `part`, `body`, `key`, `tenant` may be given."""
+        id = more.get("id") or str(uuid4())
+        attributes = Attributes(
+            id=id,
+            source=SOURCE,
+            type=submission.ce_type,
+            subject=subject,
+            time=more.get("time") or datetime.now(UTC),
+            tenant=more.get("tenant", TENANT),
+            traceparent=self.trace,
+        )
+        self.journal.setdefault(id, submission.ce_type)
+        await self.producer.send_and_wait(
+            submissions_topic(submission.family, NAME),
+            more.get("body", submission.to_json()),
+            key=more.get("key", subject.encode()),
+            partition=more.get("part"),
+            headers=headers_of(attributes),
+        )
+        return id
+
+    async def raw(self, family: str, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+        """Sends bytes as they are."""
+        await self.producer.send_and_wait(submissions_topic(family, NAME), value, headers=headers)
+
+    async def read(self) -> None:
+        """Reads what answers there are now."""
+        got = await self.consumer.getmany(timeout_ms=100)
+        for records in got.values():
+            for record in records:
+                answer = json.loads(record.value)
+                self.answers.setdefault(answer["submission_id"], []).append(answer)
+
+    async def answered(self, *ids: str, patience: float = 60) -> list[dict[str, Any]]:
+        """Waits until each id has an answer; the first answer of each."""
+        async with asyncio.timeout(patience):
+            while not all(id in self.answers for id in ids):
+                await self.read()
+        return [self.answers[id][0] for id in ids]
+
+    async def ask(self, submission: Submission, subject: str, **more: Any) -> dict[str, Any]:
+        """Sends and waits for the answer."""
+        return (await self.answered(await self.send(submission, subject, **more)))[0]
+
+    async def tick(self, at: datetime) -> None:
+        """Publishes a moment."""
+        await publish(self.producer, Tick(at=at))
+
+
+async def until(what: Callable[[], Any], patience: float = 60) -> Any:
+    """Waits for a fact, with a deadline."""
+    async with asyncio.timeout(patience):
+        while not (found := await asyncio.to_thread(what)):
+            await asyncio.sleep(0.05)
+    return found
+
+
+class Course:
+    """One person on the way into a course: the submissions, in order."""
+
+    def __init__(self, start: date) -> None:
+        self.case, self.run, self.consent, self.referral, self.participation = (str(uuid4()) for _ in range(5))
+        self.start = start
+
+    def steps(self) -> list[tuple[Submission, str]]:
+        """Run, registration, consent, request, answer, start."""
+        start, said = self.start, datetime.combine(self.start, datetime.min.time(), UTC)
+        return [
+            (
+                OfferRunSubmitted(
+                    by=PROVIDER, provider_organisation_id="vhs-neuss", block="F4", offer_type="LANGUAGE_COURSE",
+                    starts_on=start, ends_on=start + timedelta(days=90), course_days=24,
+                ),
+                self.run,
+            ),
+            (
+                RegistrationSubmitted(
+                    by=OWNER, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm"
+                ),
+                self.case,
+            ),
+            (
+                ConsentGiven(
+                    by=OWNER, consent_id=self.consent, purpose="REFERRAL", categories=(DataCategory.LANGUAGE,),
+                    recipients=("vhs-neuss",), valid_from_on=start - timedelta(days=60),
+                    valid_until_on=start + timedelta(days=900),
+                ),
+                self.case,
+            ),
+            (
+                ReferralRequested(
+                    by=OWNER, referral_id=self.referral, run_id=self.run, consent_id=self.consent,
+                    categories=(DataCategory.LANGUAGE,), requested_on=start - timedelta(days=10),
+                ),
+                self.case,
+            ),
+            (
+                ReferralAnswered(
+                    by=PROVIDER, referral_id=self.referral, answer=ReferralAnswer.ACCEPTED, answered_on=start
+                ),
+                self.case,
+            ),
+            (
+                ParticipationReported(
+                    by=PROVIDER, participation_id=self.participation, referral_id=self.referral,
+                    step=ParticipationStep.START, effective_on=start, revision=1, reported_at=said,
+                ),
+                self.case,
+            ),
+        ]  # fmt: skip
+
+    def attendance(self, meeting: str, on: date, presence: Presence, revision: int = 1) -> AttendanceReported:
+        """A report of one meeting."""
+        said = datetime.combine(on, datetime.min.time(), UTC) + timedelta(hours=18)
+        return AttendanceReported(
+            by=PROVIDER, participation_id=self.participation, meeting_id=meeting, meeting_on=on, units_planned=4,
+            units_attended=4 if presence is Presence.PRESENT else 0, presence=presence, revision=revision, reported_at=said,
+        )  # fmt: skip
+
+
+def outcomes(answers: list[dict[str, Any]]) -> Counter[str]:
+    """How many of each outcome."""
+    return Counter(answer["outcome"] for answer in answers)

@@ -1,0 +1,129 @@
+"""One person's way through four real services: from registration to mail and report, everything delivered twice."""
+
+import email
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+import httpx
+
+from contracts.codes import Presence
+from contracts.envelope import By
+from deploy.local.stack import SERVICES
+from deploy.services import Fleet
+from tests.publishing import Course, Publisher, until
+
+
+async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet) -> None:
+    course, start = Course(date(2026, 3, 2)), date(2026, 3, 2)
+    async with Publisher(fleet.stack.kafka) as sender:
+        for submission, subject in course.steps():
+            id = await sender.send(submission, subject)
+            await sender.send(submission, subject, id=id)  # everything delivered twice
+            (answer,) = await sender.answered(id)
+            assert answer["outcome"] == "recorded", answer
+        await sender.tick(datetime(2026, 3, 10, 6, tzinfo=UTC))
+        await acted(fleet, "2026-03-10")
+
+        meetings = [str(uuid4()) for _ in range(3)]
+        for n, (meeting, presence) in enumerate(
+            zip(meetings, [Presence.PRESENT, Presence.UNEXCUSED, Presence.UNEXCUSED], strict=True)
+        ):
+            answer = await sender.ask(course.attendance(meeting, start + timedelta(days=2 * n), presence), course.case)
+            assert answer["outcome"] == "recorded", answer
+        (risk,) = await until(lambda: risks(fleet, course))
+        assert (risk["rule"], risk["first_on"], risk["open"]) == ("S2", "2026-03-06", True)
+
+        await until(lambda: httpx.get(f"{fleet.url('notification')}/notices").json())
+        await sender.tick(datetime(2026, 3, 11, 6, tzinfo=UTC))
+        mails = await until(lambda: list(fleet.stack.mail_folder.glob("*.eml")))
+        mail = email.message_from_bytes(mails[0].read_bytes())
+        text = str(mail.get_payload(decode=True), "utf-8") if mail.get_payload(decode=True) else ""
+        assert len(mails) == 1 and mail["traceparent"] == sender.trace and course.case in text
+        for never in ("F4", "LANGUAGE_COURSE", "vhs-neuss", "DULDUNG"):
+            assert never not in text
+
+        corrected = course.attendance(meetings[2], start + timedelta(days=4), Presence.PRESENT, revision=2)
+        assert (await sender.ask(corrected, course.case))["outcome"] == "recorded"
+        await until(lambda: not risks(fleet, course)[0]["open"])
+        assert risks(fleet, course)[0]["first_on"] is None
+
+        stranger = corrected.model_copy(update={"by": By(organisation_id="caritas-rkn"), "revision": 3})
+        assert (await sender.ask(stranger, course.case))["reason"] == "NOT_YOURS"
+        early = await sender.send(
+            course.attendance(meetings[0], start - timedelta(days=1), Presence.PRESENT, 2), course.case
+        )
+        assert (await sender.answered(early))[0]["reason"] == "NOT_RUNNING"
+
+        await sender.tick(datetime(2026, 4, 2, 6, tzinfo=UTC))
+        reports = await until(lambda: httpx.get(f"{fleet.url('reporting')}/reports/participation").json())
+        cells = [cell for cell in reports[0]["body"]["cells"] if cell["municipality"] == "05162024"]
+        assert reports[0]["month"] == "2026-03" and (cells[0]["entries"], cells[0]["stock"]) == (1, 1)
+        await sender.read()
+        assert {id: len(found) for id, found in sender.answers.items()} == dict.fromkeys(sender.journal, 1)
+
+
+async def test_bad_input_is_answered_and_what_follows_goes_on(fleet: Fleet) -> None:
+    async with Publisher(fleet.stack.kafka) as sender:
+        bad = f"bad-{uuid4()}"
+        canary = b"Zainab-Canary"
+        await sender.raw("intake", b"\xff" + canary, [("ce_id", bad.encode()), ("x-name", canary)])
+        await sender.raw("intake", b"[", [("ce_id", b"\xff"), ("ce_type", b"\xfe")])
+        await sender.raw("intake", b"{}", [])
+        course = Course(date(2026, 3, 2))
+        submission, subject = course.steps()[1]
+        id = await sender.send(submission, subject)
+        assert (await sender.answered(id))[0]["outcome"] == "recorded"
+        assert (await sender.answered(bad))[0]["outcome"] == "unreadable"
+        reused = await sender.send(submission, subject, id=id, body=submission.to_json() + b" ")
+        await sender.answered(await sender.send(*course.steps()[2]))
+        async with Publisher(fleet.stack.kafka) as reader:
+            await reader.answered(reused)
+            await until_read(reader, reused, 2)
+            assert [a.get("reason") for a in reader.answers[reused]] == [None, "ID_REUSED"]
+        foreign = await sender.ask(submission, str(uuid4()), tenant="elsewhere")
+        assert foreign["reason"] == "NOT_YOURS"
+        logs = b"".join(process.log.read_bytes() for process in fleet.processes.values() if process.log.exists())
+        said = b"".join([await page(f"{fleet.url('intake')}/{name}") for name in ("metrics", "status")])
+        assert canary not in logs + said and b"lotse_answers" in said
+
+
+async def page(url: str) -> bytes:
+    """A page as bytes."""
+    async with httpx.AsyncClient() as client:
+        return (await client.get(url)).content
+
+
+async def until_read(reader: Publisher, id: str, count: int) -> None:
+    """Reads until an id has so many answers."""
+    for _ in range(100):
+        if len(reader.answers.get(id, [])) >= count:
+            return
+        await reader.read()
+    raise AssertionError(f"{id} has {len(reader.answers.get(id, []))} answers")
+
+
+async def test_what_comes_before_what_it_rests_on_waits_and_is_answered(fleet: Fleet) -> None:
+    async with Publisher(fleet.stack.kafka) as sender:
+        course = Course(date(2026, 3, 2))
+        ids = [await sender.send(submission, subject) for submission, subject in reversed(course.steps())]
+        answers = await sender.answered(*ids)
+        assert [answer["outcome"] for answer in answers] == ["recorded"] * 6
+        statuses = [fleet.status(name) for name in SERVICES]
+        assert [status["waiting"] for status in statuses] == [0, 0, 0, 0]
+
+
+async def acted(fleet: Fleet, day: str) -> None:
+    """Waits until each service that knows the alliance has acted on the tick of a day."""
+
+    def done() -> bool:
+        return all(
+            str(fleet.status(name).get("acted", {}).get("rkn")).startswith(day) for name in ("intake", "referral")
+        )
+
+    await until(done)
+
+
+def risks(fleet: Fleet, course: Course) -> list[dict[str, object]]:
+    """Rows of risk_list about a course's participation."""
+    rows: list[dict[str, object]] = httpx.get(f"{fleet.url('referral')}/cases/{course.case}").json()["risk_list"]
+    return [row for row in rows if row["about"] == course.participation]

@@ -1,0 +1,127 @@
+"""Two workers permanently on all partitions of referral, killed at the seams: effects = answers = journal."""
+
+import asyncio
+import os
+import random
+import sys
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from contracts.codes import Presence
+from deploy.local.processes import Process, free_port
+from deploy.local.stack import SERVICES
+from deploy.services import Fleet, declared, migrations
+from services.runtime.rebuild import rebuild
+from services.runtime.settings import Settings
+from tests.publishing import Course, Publisher, until
+
+SEAMS = ["before_commit:kill:3", "after_commit:kill:3", "after_ack:kill:2"]
+
+
+def second_worker(fleet: Fleet, name: str, **more: str) -> Process:
+    """Another worker in a group of its own: it thinks it owns every partition, too."""
+    process = Process(fleet.stack.folder / "second", f"{name}-{uuid4().hex[:6]}")
+    environment = fleet.environment(
+        name, LOTSE_GROUP=f"second-{uuid4().hex[:6]}", LOTSE_HTTP_PORT=str(free_port()), **more
+    )
+    process.start([sys.executable, "-m", "deploy.cli", "serve", name], environment)
+    return process
+
+
+@pytest.mark.parametrize("seam", SEAMS)
+async def test_two_workers_on_all_partitions_and_one_killed_at_a_seam(fleet: Fleet, seam: str) -> None:
+    chance = random.Random(seam)
+    worker = second_worker(fleet, "referral", LOTSE_FAILPOINT=seam)
+    try:
+        async with Publisher(fleet.stack.kafka) as sender:
+            courses = [Course(date(2026, 3, 2)) for _ in range(5)]
+            for course in courses:
+                for submission, subject in course.steps():
+                    id = await sender.send(submission, subject)
+                assert (await sender.answered(id))[0]["outcome"] == "recorded"
+            sent: list[str] = []
+
+            async def reports() -> None:
+                course, day = chance.choice(courses), chance.randrange(60)
+                report = course.attendance(str(uuid4()), date(2026, 3, 2) + timedelta(days=day), Presence.PRESENT)
+                id = str(uuid4())
+                sent.append(id)
+                for part in chance.sample(range(4), 2):  # twice, on two partitions: another partitioner's habit
+                    await sender.send(report, course.case, id=id, part=part)
+
+            async def killed() -> bool:
+                return worker.child is not None and worker.child.poll() is not None
+
+            async with asyncio.timeout(90):
+                while not (await killed() and len(sent) >= 150):
+                    await reports()
+            await sender.answered(*sent)
+            await sender.tick(datetime(2026, 3, 10, 6, tzinfo=UTC))
+            await until(lambda: fleet.status("referral")["outbox"]["rows"] == 0)
+            for _ in range(5):
+                await sender.read()
+            distinct = {id: {a["content"] for a in sender.answers[id]} for id in sent}
+            assert all(
+                len(found) == 1 and sender.answers[id][0]["outcome"] == "recorded" for id, found in distinct.items()
+            )
+        con = await asyncpg.connect(fleet.stack.databases["referral"].runtime, server_settings={"search_path": "lotse"})
+        try:
+            recorded = await con.fetchval(
+                "select count(*) from timeline where family = 'attendance' and subject = any($1)",
+                [c.case for c in courses],
+            )
+            gaps = await con.fetchval(
+                "select count(*) from (select max(number) - count(*) as gap from timeline group by family, subject) g where gap <> 0"
+            )
+        finally:
+            await con.close()
+        assert (recorded, gaps) == (len(sent), 0)
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_rebuild_is_equal_and_a_row_edited_by_hand_is_named(fleet: Fleet, name: str) -> None:
+    environment = fleet.environment(name)
+    settings = Settings.model_validate(
+        {key.removeprefix("LOTSE_").lower(): value for key, value in environment.items() if key.startswith("LOTSE_")
+         and key.removeprefix("LOTSE_").lower() in Settings.model_fields}
+    )  # fmt: skip
+    os.environ.update({key: value for key, value in environment.items() if key.startswith("LOTSE_")})
+    files = [file for _, folder in migrations(name) for file in sorted(folder.glob("*.sql"))]
+    traffic = asyncio.create_task(_traffic(fleet))
+    try:
+        done = await rebuild(declared(name), settings, files)
+        assert (done.compared, done.differences, done.swept) == (True, [], 0) and done.records > 0
+    finally:
+        await traffic
+    async with Publisher(fleet.stack.kafka) as sender:  # it serves on, with what it learnt
+        course = Course(date(2026, 3, 2))
+        ids = [await sender.send(submission, subject) for submission, subject in course.steps()]
+        assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
+    con = await asyncpg.connect(fleet.stack.databases[name].runtime, server_settings={"search_path": "lotse"})
+    try:
+        edited = await con.fetchrow("select kind, id, given from state where body is not null limit 1")
+        if edited is None:
+            assert name == "notification"
+            return
+        await con.execute(
+            "update state set given = given || ' by-hand' where kind = $1 and id = $2", edited["kind"], edited["id"]
+        )
+        named = (await rebuild(declared(name), settings, files)).differences
+        assert any(edited["id"] in difference for difference in named)
+        await con.execute(
+            "update state set given = $3 where kind = $1 and id = $2", edited["kind"], edited["id"], edited["given"]
+        )
+    finally:
+        await con.close()
+
+
+async def _traffic(fleet: Fleet) -> None:
+    async with Publisher(fleet.stack.kafka) as sender:
+        for _ in range(10):
+            ids = [await sender.send(submission, subject) for submission, subject in Course(date(2026, 3, 2)).steps()]
+            assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
