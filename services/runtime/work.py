@@ -233,16 +233,19 @@ class Work:
             raise Widen(missing)
 
     async def load_waiting(self, ids: Iterable[str]) -> None:
-        """What waits on ids this transaction may make known, in the order in which it came."""
-        wanted = sorted(set(ids))
-        if not wanted:
-            return
-        rows = await self.con.fetch("select * from waiting where missing && $1::text[] order by seq for update", wanted)
-        for row in rows:
-            message = self._stored(row)
-            if message is not None:
-                self._have_locked(self.service.named_states(message.submission, message.attributes.subject))
-                self._wait(message, row["missing"], stored=True)
+        """What waits on ids this transaction may make known, in the order in which it came; and what waits on that."""
+        wanted, asked = set(ids), set[str]()
+        while wanted - asked:
+            sql = "select * from waiting where missing && $1::text[] order by seq for update"
+            rows = await self.con.fetch(sql, sorted(wanted - asked))
+            asked |= wanted
+            for row in rows:
+                message = self._stored(row)
+                if message is not None:
+                    subject = message.attributes.subject
+                    self._have_locked(self.service.named_states(message.submission, subject))
+                    self._wait(message, row["missing"], stored=True)
+                    wanted.update(self.service.could_give(message.submission, subject))
 
     def _stored(self, row: Any) -> SubmissionIn | None:
         """A stored submission, read anew; None where its publisher is gone from the file."""

@@ -105,7 +105,10 @@ async def until_read(reader: Publisher, id: str, count: int) -> None:
 async def test_what_comes_before_what_it_rests_on_waits_and_is_answered(fleet: Fleet) -> None:
     async with Publisher(fleet.stack.kafka) as sender:
         course = Course(date(2026, 3, 2))
-        ids = [await sender.send(submission, subject) for submission, subject in [*reversed(course.steps()[:4]), *course.steps()[4:]]]
+        ids = [
+            await sender.send(submission, subject)
+            for submission, subject in [*reversed(course.steps()[:4]), *course.steps()[4:]]
+        ]
         answers = await sender.answered(*ids)
         assert [answer["outcome"] for answer in answers] == ["recorded"] * 6
         statuses = [fleet.status(name) for name in SERVICES]

@@ -1,0 +1,167 @@
+"""Rules of referral as functions of values: it does, it refuses, it stays quiet; any order ends the same."""
+
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.attendance import AttendanceRecorded
+from contracts.codes import Presence
+from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.envelope import By, Fact, Refused, Unchanged
+from contracts.intake import CaseOpened, ConsentGranted, ConsentRevoked
+from contracts.referral import ParticipationEnded, ParticipationStarted, ReferralAccepted, ReferralSent
+from services.referral.domain import Case, attend, due, evolve, react
+from tests.publishing import OWNER, PROVIDER, Course
+
+START = date(2026, 3, 2)
+ARRIVED = datetime(2026, 6, 1, tzinfo=UTC)
+TICK = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def running(course: Course, *, started: bool = True) -> Case:
+    case = Case(course.case, "rkn")
+    facts: list[Fact] = [
+        CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
+                   language="UNKNOWN", status_group="UNKNOWN", owner_organisation_id="rkn-thm"),
+        ConsentGranted(by=OWNER, consent_id=course.consent, purpose="REFERRAL", categories=("LANGUAGE",),
+                       recipients=("vhs-neuss",), valid_from_on=START, valid_until_on=START + timedelta(days=400)),
+        ReferralSent(by=OWNER, referral_id=course.referral, run_id=course.run, consent_id=course.consent,
+                     purpose="REFERRAL", categories=("LANGUAGE",), requested_on=START, owner_organisation_id="rkn-thm",
+                     provider_organisation_id="vhs-neuss", block="F4", offer_type="LANGUAGE_COURSE", run_starts_on=START,
+                     run_ends_on=START + timedelta(days=90)),
+        ReferralAccepted(by=PROVIDER, referral_id=course.referral, planned_start_on=START, answered_on=START),
+    ]  # fmt: skip
+    if started:
+        facts.append(
+            ParticipationStarted(by=PROVIDER, participation_id=course.participation, referral_id=course.referral,
+                                 run_id=course.run, block="F4", started_on=START, revision=1, reported_at=TICK)
+        )  # fmt: skip
+    for fact in facts:
+        evolve(case, fact, "")
+    return case
+
+
+def reported(
+    case: Case, course: Course, n: int, presence: Presence, revision: int = 1, meeting: str | None = None
+) -> Fact:
+    decision = attend(
+        course.attendance(meeting or str(uuid4()), START + timedelta(days=n), presence, revision), case, ARRIVED
+    )
+    assert isinstance(decision, Fact), decision
+    evolve(case, decision, str(uuid4()))
+    return decision
+
+
+def settle(case: Case, at: datetime = TICK) -> list[Fact]:
+    facts = react(case, at)
+    for fact in facts:
+        evolve(case, fact, "")
+    assert react(case, at) == []  # the second time it says nothing
+    return facts
+
+
+def test_two_unexcused_days_in_a_row_raise_the_risk_once() -> None:
+    course = Course(START)
+    case = running(course)
+    reported(case, course, 0, Presence.UNEXCUSED)
+    assert settle(case) == []
+    reported(case, course, 1, Presence.NOT_RECORDED)
+    reported(case, course, 2, Presence.UNEXCUSED)
+    (risk,) = settle(case)
+    assert isinstance(risk, DropoutRiskRaised) and risk.first_on == START and len(risk.days_on) == 2
+    reported(case, course, 3, Presence.UNEXCUSED)
+    assert settle(case) == []  # more days, the same risk
+
+
+def test_attendance_withdraws_the_risk_as_attended_and_a_correction_as_corrected() -> None:
+    course = Course(START)
+    case = running(course)
+    meetings = [str(uuid4()) for _ in range(2)]
+    for n, meeting in enumerate(meetings):
+        reported(case, course, n, Presence.UNEXCUSED, meeting=meeting)
+    settle(case)
+    reported(case, course, 1, Presence.PRESENT, 2, meetings[1])
+    (withdrawn,) = settle(case)
+    assert isinstance(withdrawn, DropoutRiskWithdrawn) and withdrawn.reason == "CORRECTED"
+    reported(case, course, 1, Presence.UNEXCUSED, 3, meetings[1])
+    settle(case)
+    reported(case, course, 5, Presence.PRESENT)
+    (withdrawn,) = settle(case)
+    assert isinstance(withdrawn, DropoutRiskWithdrawn) and withdrawn.reason == "ATTENDED"
+
+
+def test_the_risk_closes_with_its_participation_and_a_drop_out_follows_only_a_reported_end() -> None:
+    course = Course(START)
+    case = running(course)
+    for n in range(2):
+        reported(case, course, n, Presence.UNEXCUSED)
+    settle(case)
+    end = ParticipationEnded(by=PROVIDER, participation_id=course.participation, ended_on=START + timedelta(days=9),
+                             kind="DROPPED_OUT", reason="WORK", revision=1, reported_at=TICK)  # fmt: skip
+    evolve(case, end, "")
+    assert [type(fact).__name__ for fact in settle(case)] == ["DropoutRiskWithdrawn", "DroppedOut"]
+    evolve(case, end.model_copy(update={"kind": "COMPLETED", "revision": 2}), "")
+    assert [type(fact).__name__ for fact in settle(case)] == ["DroppedOutWithdrawn"]
+
+
+def test_somebody_who_does_not_start_is_seen_after_seven_days_and_not_before() -> None:
+    course = Course(START)
+    case = running(course, started=False)
+    moment = due(case)
+    assert moment is not None and moment.date() == START + timedelta(days=7)
+    assert settle(case, moment - timedelta(seconds=1)) == []
+    assert [type(fact).__name__ for fact in settle(case, moment)] == ["DropoutRiskRaised"] and due(case) is None
+
+
+def test_a_withdrawn_consent_stops_what_is_open_and_refuses_days_from_then_on() -> None:
+    course = Course(START)
+    open_ = running(course, started=False)
+    evolve(open_, ConsentRevoked(by=OWNER, consent_id=course.consent, withdrawn_on=START + timedelta(days=3)), "")
+    assert [getattr(fact, "reason", "") for fact in settle(open_, datetime(2026, 3, 3, tzinfo=UTC))] == [
+        "CONSENT_WITHDRAWN"
+    ]
+    case = running(course)
+    evolve(case, ConsentRevoked(by=OWNER, consent_id=course.consent, withdrawn_on=START + timedelta(days=3)), "")
+    assert settle(case) == []  # what has started is not ended by it
+    reported(case, course, 2, Presence.PRESENT)
+    no = attend(course.attendance(str(uuid4()), START + timedelta(days=3), Presence.PRESENT), case, ARRIVED)
+    assert isinstance(no, Refused) and no.reason == "NO_CONSENT"
+
+
+def test_who_may_report_is_asked_first_and_the_same_report_again_is_unchanged() -> None:
+    course = Course(START)
+    case = running(course)
+    meeting = str(uuid4())
+    report = course.attendance(meeting, START - timedelta(days=5), Presence.PRESENT)
+    stranger = attend(report.model_copy(update={"by": By(organisation_id="caritas-rkn")}), case, ARRIVED)
+    assert isinstance(stranger, Refused) and stranger.reason == "NOT_YOURS"
+    assert isinstance(attend(report, case, ARRIVED), Refused)
+    reported(case, course, 1, Presence.PRESENT, meeting=meeting)
+    again = course.attendance(meeting, START + timedelta(days=1), Presence.PRESENT)
+    assert isinstance(attend(again, case, ARRIVED), Unchanged)
+    other = attend(again.model_copy(update={"units_attended": 1}), case, ARRIVED)
+    assert isinstance(other, Refused) and other.reason == "REVISION_REUSED"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4), st.sampled_from(["PRESENT", "UNEXCUSED", "LATE"])),
+                unique_by=lambda r: r[:2], max_size=14), st.randoms())  # fmt: skip
+def test_any_order_and_any_repeat_of_reports_ends_in_the_same_state(
+    rows: list[tuple[int, int, str]], chance: object
+) -> None:
+    course = Course(START)
+    meetings = [str(uuid4()) for _ in range(6)]
+    facts = []
+    for n, revision, presence in rows:
+        report = course.attendance(meetings[n], START + timedelta(days=n), Presence(presence), revision)
+        facts.append(AttendanceRecorded.from_json(report.to_json()))
+    shuffled = [*facts, *facts[:5]]
+    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+    one, other = running(course), running(course)
+    for fact in facts:
+        evolve(one, fact, "")
+    for fact in shuffled:
+        evolve(other, fact, "")
+    assert one == other
