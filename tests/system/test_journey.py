@@ -37,7 +37,8 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
         await sender.tick(datetime(2026, 3, 11, 6, tzinfo=UTC))
         mails = await until(lambda: list(fleet.stack.mail_folder.glob("*.eml")))
         mail = email.message_from_bytes(mails[0].read_bytes())
-        text = str(mail.get_payload(decode=True), "utf-8") if mail.get_payload(decode=True) else ""
+        payload = mail.get_payload(decode=True)
+        text = payload.decode() if isinstance(payload, bytes) else ""
         assert len(mails) == 1 and mail["traceparent"] == sender.trace and course.case in text
         for never in ("F4", "LANGUAGE_COURSE", "vhs-neuss", "DULDUNG"):
             assert never not in text

@@ -34,7 +34,14 @@ def second_worker(fleet: Fleet, name: str, **more: str) -> Process:
 @pytest.mark.parametrize("seam", SEAMS)
 async def test_two_workers_on_all_partitions_and_one_killed_at_a_seam(fleet: Fleet, seam: str) -> None:
     chance = random.Random(seam)
+    leads = seam.startswith("after_ack")
+    if leads:  # only the leading relay has anything acknowledged: this worker must lead
+        fleet.processes["referral"].stop()
     worker = second_worker(fleet, "referral", LOTSE_FAILPOINT=seam)
+    if leads:
+        await until(lambda: b"serving" in worker.log.read_bytes())
+        fleet.start_one("referral")
+        await asyncio.to_thread(fleet.wait_ready, "referral")
     try:
         async with Publisher(fleet.stack.kafka) as sender:
             courses = [Course(date(2026, 3, 2)) for _ in range(5)]
