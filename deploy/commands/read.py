@@ -1,0 +1,82 @@
+"""`lotse case`, `lotse risks`, `lotse report`: what the services know, through their thin APIs."""
+
+import csv
+import json
+import sys
+from typing import Any
+
+import click
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from deploy.commands.up import running
+from deploy.errors import FINDINGS, UNREACHABLE, Trouble
+
+FORMATS = click.option(
+    "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
+)
+
+
+def get(service: str, path: str, **query: str | None) -> Any:
+    """Asks a service of the stack that is up. Raises Trouble where it is silent; None where it does not know."""
+    try:
+        answer = httpx.get(f"{running()[service]}{path}", params={k: v for k, v in query.items() if v}, timeout=10)
+    except httpx.HTTPError as error:
+        raise Trouble(
+            f"{service} is silent ({type(error).__name__})", "`lotse status` shows why", UNREACHABLE
+        ) from None
+    return None if answer.status_code == 404 else answer.raise_for_status().json()
+
+
+def show(rows: list[dict[str, Any]], shape: str, command: str) -> None:
+    """Rows as a table for people, or as CSV or JSON for machines."""
+    columns = list(rows[0]) if rows else []
+    if shape == "json":
+        click.echo(json.dumps({"ok": True, "command": command, "data": rows, "errors": []}))
+    elif shape == "csv":
+        writer = csv.DictWriter(sys.stdout, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
+        Console().print(table if rows else "nothing")
+
+
+@click.command()
+@click.argument("case_id")
+@FORMATS
+def case(case_id: str, shape: str) -> int:
+    """One case as a timeline: when it happened, when it was recorded, what it was."""
+    intake, referral = get("intake", f"/cases/{case_id}"), get("referral", f"/cases/{case_id}")
+    if intake is None:
+        raise Trouble("no such case", "case ids stand in the case list: GET /cases of intake", FINDINGS)
+    steps = sorted([*intake["timeline"], *referral["timeline"]], key=lambda step: (step["time"], step["recorded_at"]))
+    rows = [{"happened": step["time"][:16], "recorded": step["recorded_at"][:16], "what": step["type"].split(".")[2],
+             "number": f"{step['family']} {step['number']}"} for step in steps]  # fmt: skip
+    show(rows, shape, "case")
+    return 0
+
+
+@click.command()
+@click.option("--tenant", help="One alliance only.")
+@FORMATS
+def risks(tenant: str | None, shape: str) -> int:
+    """Risks that hold or held: the first day in the days as known now, and whether one is open."""
+    show(get("referral", "/risks", tenant=tenant), shape, "risks")
+    return 0
+
+
+@click.command()
+@click.argument("name", type=click.Choice(["participation"]))
+@click.option("--tenant", help="One alliance only.")
+@FORMATS
+def report(name: str, tenant: str | None, shape: str) -> int:
+    """The last vintage of each month: entries, exits and stock by municipality and block."""
+    releases = get("reporting", f"/reports/{name}", tenant=tenant)
+    rows = [{"tenant": release["tenant"], "month": release["month"], "vintage": release["vintage"], **cell}
+            for release in releases for cell in release["body"]["cells"]]  # fmt: skip
+    show(rows, shape, "report")
+    return 0
