@@ -21,13 +21,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from prometheus_client import generate_latest
 
 from contracts.envelope import stamp
-from contracts.topics import (
-    CLOCK,
-    answers_topic,
-    dead_letters_topic,
-    facts_topic,
-    load_publishers,
-)
+from contracts.topics import CLOCK, answers_topic, dead_letters_topic, facts_topic, load_publishers
 from services.runtime import clock, errands
 from services.runtime.batch import inputs_of
 from services.runtime.database import RETRY, connect
@@ -61,8 +55,6 @@ class Host:
         self.ready = False
         self.ends: dict[Part, int] = {}
         self.caught_up_at = datetime.now(UTC)
-        self.refused_because: str | None = None
-        self.commits: dict[Part, int] = {}
 
     async def run(self, started: asyncio.Event | None = None) -> None:
         """Serves until SIGTERM or SIGINT. Raises OlderThanLog, BadSettings, BadPublishers before serving."""

@@ -36,12 +36,7 @@ from typing import NamedTuple, TextIO
 
 UNITS_A_DAY = 4  # invented: OULAD knows no teaching units
 START_MONTH = {"B": 2, "J": 10}
-END_KIND = {
-    "Pass": "COMPLETED",
-    "Distinction": "COMPLETED",
-    "Fail": "WITHOUT_SUCCESS",
-    "Withdrawn": "DROPPED_OUT",
-}
+END_KIND = {"Pass": "COMPLETED", "Distinction": "COMPLETED", "Fail": "WITHOUT_SUCCESS", "Withdrawn": "DROPPED_OUT"}
 SEXES = frozenset({"M", "F"})
 LINES_A_PROGRESS = 50_000
 
