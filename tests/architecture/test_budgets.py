@@ -1,0 +1,39 @@
+"""A service is read in ten minutes; what apps listen to is what the catalogue says."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from contracts.topics import READS
+from services.intake import app as intake
+from services.referral import app as referral
+from services.reporting import app as reporting
+
+SERVICES = Path(__file__).resolve().parents[2] / "services"
+
+
+def code_lines(file: Path) -> int:
+    """Lines of code: without blank lines, comments and docstrings."""
+    text = file.read_text()
+    said: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            said |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for n, line in lines if line.strip() and not line.strip().startswith("#") and n not in said)
+
+
+@pytest.mark.parametrize("service", sorted(READS))
+def test_a_service_is_read_in_ten_minutes(service: str) -> None:
+    assert code_lines(SERVICES / service / "app.py") <= 60
+    assert code_lines(SERVICES / service / "projection.py") <= 200
+    domain = SERVICES / service / "domain.py"
+    files = [domain] if domain.exists() else sorted((SERVICES / service / "domain").glob("*.py"))
+    assert files and all(code_lines(file) <= 300 for file in files)
+
+
+@pytest.mark.parametrize("app", [intake, referral, reporting], ids=lambda app: str(app.__name__))
+def test_apps_learn_what_the_catalogue_says(app: object) -> None:
+    declared = app.service()  # type: ignore[attr-defined]
+    assert declared.learned == READS[declared.name]
