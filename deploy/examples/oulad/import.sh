@@ -48,5 +48,8 @@ trap 'exit 143' TERM
 
 "${PYTHON:-python3}" "$here/prepare.py" "$folder" "$files" "$@"
 cd -- "$root"
-./lotse import participations "$files/participations.csv" --mapping "$here/participations.toml"
+partly=0
+./lotse import participations "$files/participations.csv" --mapping "$here/participations.toml" || partly=$?
+[ "$partly" -eq 0 ] || [ "$partly" -eq 5 ] || exit "$partly"   # 5: some rows were refused; the others' attendance goes in
 ./lotse import attendance "$files/attendance.csv" --mapping "$here/attendance.toml"
+exit "$partly"

@@ -1,0 +1,170 @@
+"""`lotse import`: rows of a partner's CSV, as any other publisher would send them, and an account of every row."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from contracts.topics import Publisher
+from deploy.commands.up import STATE, running
+from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, Trouble
+from deploy.importer.files import CsvFile, Row, look_through, write_back
+from deploy.importer.mapping import KINDS, Mapping, load_mapping
+from deploy.importer.plan import Planner, RowRefused
+from deploy.importer.sending import Account, Sender, send_rows
+from deploy.importer.store import Store
+from deploy.services import publishers_from
+
+IMPORTS = STATE / "import"
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--mapping", "mapping_file", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Which column says what (TOML); see deploy/examples/oulad.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Check every row; send and keep nothing.")
+@click.option("--again", is_flag=True, help="Send refused rows anew, as their next revision.")
+@click.option("--refused", type=click.Path(path_type=Path), help="Where refused rows go; default in .lotse/import/.")
+@click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until we stop waiting.")
+@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def app(
+    kind: str, files: tuple[Path, ...], mapping_file: Path, dry_run: bool, again: bool, refused: Path | None,
+    patience: float, shape: str,
+) -> int:  # fmt: skip
+    """Publish rows of a partner's CSV as submissions, and account for every row.
+
+    One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, a
+    changed row is the next revision. Exit: 0 all rows are in, 5 some were refused or not answered.
+    """
+    mapping = load_mapping(mapping_file, kind)
+    found = [look_through(path, mapping.columns) for path in files]
+    stack = {} if dry_run and not os.environ.get("LOTSE_PUBLISHERS") else _addresses()
+    folder = Path(os.environ.get("LOTSE_STATE", STATE)) / "import"
+    if dry_run:
+        account = _try(mapping, found)
+    else:
+        publisher = publishers_from(Path(stack["publishers"])).get(mapping.publisher)
+        if publisher is None:
+            raise Trouble(f"{mapping.publisher} is no publisher here", "enter it in publishers.toml, or mend the mapping",
+                          REFUSED)  # fmt: skip
+        with Store(folder, publisher.source, publisher.name) as store:
+            account = asyncio.run(_import(mapping, found, publisher, stack["kafka"], store, again, patience))
+    back = refused or folder / f"{mapping.publisher}-{kind}-refused.csv"
+    if account.back and not (dry_run and refused is None):
+        write_back(back, account.back)
+    _show(kind, account, back if back.exists() and account.back else None, shape, dry_run)
+    if account.not_sent:
+        return INTERRUPTED
+    return PARTLY if account.back or account.unanswered else DONE
+
+
+def _addresses() -> dict[str, str]:
+    """Kafka and publishers.toml: from the environment where a service's settings stand there, else the stack that is up."""
+    if os.environ.get("LOTSE_KAFKA") and os.environ.get("LOTSE_PUBLISHERS"):
+        return {"kafka": os.environ["LOTSE_KAFKA"], "publishers": os.environ["LOTSE_PUBLISHERS"]}
+    return running()
+
+
+def _rows(found: list[CsvFile]) -> "itertools.chain[Row]":
+    return itertools.chain.from_iterable(file.read() for file in found)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: object) -> Text:
+        speed = getattr(task, "speed", None)
+        return Text(f"{speed:,.0f} rows/s" if speed else "")
+
+
+async def _import(
+    mapping: Mapping, found: list[CsvFile], publisher: Publisher, kafka: str, store: Store, again: bool, patience: float
+) -> Account:
+    persons = store.persons() if "person" not in mapping.about else {}
+    planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
+    security = json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}"))
+    say = Console(stderr=True)
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+                   console=say, disable=not say.is_terminal)  # fmt: skip
+    async with Sender(kafka, security, publisher, mapping.tenant, store, patience) as sender:
+
+        def interrupted() -> None:
+            (sender.give_up if sender.stopped else sender.stop)()
+            say.print("stopping: waiting for what is on its way; Ctrl-C again does not wait")
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
+        with bar:
+            task = bar.add_task(mapping.kind.name, total=sum(file.rows for file in found))
+            said = asyncio.get_running_loop().time()
+            done = 0
+
+            def progress(count: int) -> None:
+                nonlocal said, done
+                done += count
+                bar.advance(task, count)
+                if bar.disable and asyncio.get_running_loop().time() - said > 10:
+                    said = asyncio.get_running_loop().time()
+                    say.print(f"{mapping.kind.name}: {done:,} of {sum(file.rows for file in found):,} rows")
+
+            return await send_rows(_rows(found), planner, sender, progress)
+
+
+def _try(mapping: Mapping, found: list[CsvFile]) -> Account:
+    """Every row checked as far as that goes without asking anybody."""
+    import tempfile
+
+    account = Account()
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder), mapping.publisher, "try") as store:
+        persons = {row.cells[mapping.about["participation"]].strip(): ("somebody", True) for row in _rows(found)
+                   } if "person" not in mapping.about else {}  # fmt: skip
+        planner = Planner(mapping, store, datetime.now(UTC), persons=persons)
+        for row in _rows(found):
+            account.rows += 1
+            try:
+                for _ in planner.steps(row):
+                    pass
+                account.recorded += 1
+            except RowRefused as no:
+                account.reasons[no.reason] += 1
+                account.back.append((row, no.reason, no.pointer, no.hint))
+    return account
+
+
+def _show(kind: str, account: Account, back: Path | None, shape: str, dry_run: bool) -> None:
+    figures = {"rows": account.rows, "would be sent" if dry_run else "recorded": account.recorded}
+    if not dry_run:
+        figures |= {"unchanged": account.unchanged, "already answered": account.already_answered}
+    figures |= {"refused": account.refused}
+    if not dry_run:
+        figures |= {"unanswered": account.unanswered}
+        figures |= {"not sent": account.not_sent} if account.not_sent else {}
+    if shape == "json":
+        data = {name.replace(" ", "_"): n for name, n in figures.items()}
+        data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}  # type: ignore[dict-item]
+        click.echo(json.dumps({"ok": not account.back and not account.unanswered, "command": "import", "data": data,
+                               "errors": []}))  # fmt: skip
+        return
+    table = Table(
+        "", "rows", title=f"import {kind}{' (dry run: nothing was sent)' if dry_run else ''}", title_justify="left"
+    )
+    for name, n in figures.items():
+        table.add_row(name, f"{n:,}")
+    for reason, n in account.reasons.most_common():
+        table.add_row(f"  {reason}", f"{n:,}")
+    Console().print(table)
+    say = Console(stderr=True, soft_wrap=True, highlight=False)
+    if account.back:
+        first = ", ".join(f"{row.file} row {row.number}: {reason}" for row, reason, _, _ in account.back[:5])
+        say.print(f"refused, the first: {first}", markup=False)
+    if back:
+        say.print(f"all refused rows, to mend and send back: {back}", markup=False)
+    if account.unanswered:
+        say.print("unanswered: `lotse status` shows where it stands still; run the same import again afterwards")

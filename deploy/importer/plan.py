@@ -1,0 +1,173 @@
+"""What a row becomes: one participation or one course day, as submissions in the order in which each rests on the last.
+
+Pure: a row and what its keys have said before in, steps out. No join, no aggregate.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from contracts.codes import EndKind, ParticipationStep
+from contracts.envelope import Submission, stamp
+from deploy.importer.files import Row
+from deploy.importer.mapping import Mapping, NotMapped
+from deploy.importer.store import Sent, Store
+
+REPORTED = ("start", "end", "attendance")
+"""Steps that may be corrected: they carry reported_at and revision."""
+
+
+class RowRefused(Exception):
+    """A row that is not sent: reason, JSON Pointer, the way out."""
+
+    def __init__(self, reason: str, pointer: str, hint: str) -> None:
+        super().__init__(reason)
+        self.reason, self.pointer, self.hint = reason, pointer, hint
+
+
+@dataclass(frozen=True)
+class Step:
+    """One submission of a row. `known`: it was sent before, just so."""
+
+    sent: Sent
+    known: bool
+    subject: str
+    time: datetime
+    submission: Submission
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans rows of one mapping. `again`: what was refused is sent anew, as the next revision."""
+
+    mapping: Mapping
+    store: Store
+    now: datetime
+    again: bool = False
+    planned: dict[str, str] = field(default_factory=dict)
+    """Key to what this run's files said of it."""
+    persons: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    """Attendance: participation to person, and whether its start is recorded."""
+
+    def steps(self, row: Row) -> Iterator[Step]:
+        """The row's steps, each made when it is asked for, after the one before was recorded. Raises RowRefused."""
+        if not row.whole:
+            raise RowRefused("RAGGED_ROW", "", "This row has more or fewer cells than the header.")
+        named = {name: row.cells[column].strip() for name, column in self.mapping.about.items()}
+        if empty := [self.mapping.about[name] for name in self.mapping.kind.about if not named[name]]:
+            raise RowRefused("NO_REFERENCE", "", f"The column {empty[0]} is empty.")
+        if "person" not in named:
+            named["person"] = self._person(named["participation"])
+        else:
+            self.store.takes_part(named["participation"], named["run"], named["person"])
+        for name in self.mapping.steps:
+            said = self.store.of_key(key := self._key(name, named))
+            left_out = name in self.mapping.when and not row.cells[self.mapping.when[name]].strip()
+            if not left_out:
+                yield self._step(name, key, named, self._values(name, row), said, self._moment(name, row))
+            elif said and said[-1].outcome in ("recorded", "unchanged") and said[-1].content != TAKEN_BACK:
+                yield self._taken_back(name, key, named, said)
+
+    def _person(self, participation: str) -> str:
+        person, started = self.persons.get(participation, ("", False))
+        if not person:
+            raise RowRefused(
+                "UNKNOWN_PARTICIPATION", "", "Import the participations first: this one is not among them."
+            )
+        if not started:
+            raise RowRefused("NOT_STARTED", "", "The start of this participation is not recorded; mend that row first.")
+        return person
+
+    def _key(self, name: str, named: dict[str, str]) -> str:
+        of = {"run": ("run",), "registration": ("person",), "attendance": ("participation", "meeting")}
+        return "\x1f".join((name, *(named[part] for part in of.get(name, ("participation",)))))
+
+    def _values(self, name: str, row: Row) -> dict[str, Any]:
+        values = {}
+        for name_, source in self.mapping.steps[name].items():
+            try:
+                value = source.of(row.cells)
+            except NotMapped:
+                hint = f"The mapping lists no value for what stands in {source.column}."
+                raise RowRefused("NOT_MAPPED", f"/{name_}", hint) from None
+            if value is not None:
+                values[name_] = value
+        return values
+
+    def _moment(self, name: str, row: Row) -> datetime | None:
+        """Noon of the day on which it was said; a file knows no hour."""
+        day = row.cells[self.mapping.at[name]].strip() if name in self.mapping.at else ""
+        try:
+            return datetime.fromisoformat(f"{day}T12:00:00+00:00") if day else None
+        except ValueError:
+            raise RowRefused("INVALID", "", f"{self.mapping.at[name]} holds no day (2026-01-31).") from None
+
+    def _step(
+        self,
+        name: str,
+        key: str,
+        named: dict[str, str],
+        values: dict[str, Any],
+        said: Sequence[Sent],
+        moment: datetime | None,
+        content: str = "",
+    ) -> Step:
+        content = content or hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        last = said[-1] if said else None
+        # A file that says when a thing was reported may bring an older statement after a newer one: every statement made
+        # is known. A file that does not is a picture of today: what differs from the last is new, even if it once stood.
+        before = said if "reported_at" in values else said[-1:]
+        known = next((sent for sent in before if sent.content == content), None)
+        if known is not None and self.again and known is last and known.outcome in ("refused", "unreadable"):
+            known = None
+        if "reported_at" not in values and self.planned.setdefault(key, content) != content:
+            raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", f"Another row says something else of this {name}.")
+        if known is None:
+            revision = last.revision + 1 if last else 1
+            day = str(values.get("effective_on") or "")
+            sent, new = Sent(self.store.id_of(key, str(revision)), key, revision, content, day, stamp(self.now)), True
+        else:
+            sent, new = known, False
+        cls = self.mapping.kind.steps[name]
+        ids = {f"{kind}_id": self.store.id_of(kind, named[kind if kind in named else "participation"])
+               for kind in ("run", "consent", "referral", "participation", "meeting") if f"{kind}_id" in cls.model_fields
+               and (kind in named or "participation" in named)}  # fmt: skip
+        if "meeting" in named:
+            ids["meeting_id"] = self.store.id_of("meeting", named["participation"], named["meeting"])
+        made = {**values, "by": {"organisation_id": values["by"]}, **ids}
+        if name in REPORTED:
+            made = {"reported_at": sent.seen_at, **made, "revision": sent.revision}
+        if name in ("start", "end"):
+            made["step"] = ParticipationStep.START if name == "start" else ParticipationStep.END
+        try:
+            submission = cls.model_validate(made)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            pointer = "".join(f"/{part}" for part in first["loc"])
+            raise RowRefused("INVALID", pointer, f"The rule is: {first['type']}.") from None
+        if new:
+            self.store.add(sent)
+        kind = "run" if name == "run" else "case"
+        subject = self.store.id_of(kind, named["run" if name == "run" else "person"])
+        said_at = moment or getattr(submission, "reported_at", None) or datetime.fromisoformat(sent.seen_at)
+        return Step(sent, not new, subject, min(said_at, self.now), submission)
+
+    def _taken_back(self, name: str, key: str, named: dict[str, str], said: Sequence[Sent]) -> Step:
+        """What the file said once and says no longer."""
+        if name != "end":
+            raise RowRefused("TAKEN_BACK", "", f"The {name} was recorded before and is missing now; ask the office.")
+        values = {"by": self.mapping.steps[name]["by"].constant, "effective_on": said[-1].day,
+                  "end_kind": EndKind.ENTERED_IN_ERROR}  # fmt: skip
+        if values["by"] is None:
+            raise RowRefused(
+                "TAKEN_BACK", "/by", "Only an end whose speaker is a constant can be taken back by a file."
+            )
+        return self._step(name, key, named, values, said, None, TAKEN_BACK)
+
+
+TAKEN_BACK = "taken back"

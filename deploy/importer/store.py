@@ -1,0 +1,147 @@
+"""What one source has sent and what came of it, kept in `.lotse/import/` (mode 600): ids stay the same, and so do answers.
+
+It holds the partner's own references and the secret that turns them into ids. Keep it as safe as the files themselves,
+and keep it: with another secret the same people become other cases.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from deploy.errors import REFUSED, Trouble
+
+_SCHEMA = """
+create table if not exists secret (value blob not null);
+create table if not exists sent (
+    id text primary key, key text not null, revision int not null, content text not null, day text not null,
+    seen_at text not null, outcome text, reason text, pointer text, hint text,
+    unique (key, revision)
+);
+create index if not exists unanswered on sent (id) where outcome is null;
+create table if not exists participation (reference text primary key, run text not null, person text not null);
+"""
+
+
+class Sent(NamedTuple):
+    """One submission as it was sent: `content` tells whether a row says something new, `seen_at` when it first did."""
+
+    id: str
+    key: str
+    revision: int
+    content: str
+    day: str
+    seen_at: str
+    outcome: str | None = None
+    reason: str | None = None
+    pointer: str | None = None
+    hint: str | None = None
+
+
+class Store:
+    """The memory of one source. One process at a time."""
+
+    def __init__(self, folder: Path, source: str, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        self.source = source
+        path = folder / f"{name}.sqlite"
+        self._lock = os.open(folder / f"{name}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise Trouble(f"another import for {name} is running", "wait until it has ended", REFUSED) from None
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _SCHEMA)
+        row = self._db.execute("select value from secret").fetchone()
+        self._secret: bytes = row[0] if row else secrets.token_bytes(32)
+        if row is None:
+            self._db.execute("insert into secret values (?)", (self._secret,))
+        self._new: dict[str, list[Sent]] = {}
+        """Not written yet, by key."""
+        self._taking_part: list[tuple[str, str, str]] = []
+        self.id_of = lru_cache(maxsize=200_000)(self._id_of)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+        os.close(self._lock)
+
+    def _id_of(self, kind: str, *reference: str) -> str:
+        """HMAC-SHA-256 of source and reference, as a UUID of version 8 (RFC 9562): nobody without the secret can tell
+        whose it is, which a plain hash of somebody's number would."""
+        said = "\x1f".join((self.source, kind, *reference)).encode()
+        found = bytearray(hmac.new(self._secret, said, hashlib.sha256).digest()[:16])
+        found[6], found[8] = found[6] & 0x0F | 0x80, found[8] & 0x3F | 0x80
+        text = found.hex()
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def of_key(self, key: str) -> list[Sent]:
+        """What a key has said so far, oldest first."""
+        rows = self._db.execute("select * from sent where key = ? order by revision", (key,))
+        return [*(Sent(*row) for row in rows), *self._new.get(key, ())]
+
+    def add(self, sent: Sent) -> None:
+        """Known from now on; in the file at the next `flush`, which comes before it is sent."""
+        self._new.setdefault(sent.key, []).append(sent)
+
+    def takes_part(self, reference: str, run: str, person: str) -> None:
+        """A participation of this source; in the file at the next `flush`."""
+        self._taking_part.append((reference, run, person))
+
+    def flush(self) -> None:
+        """Written before it is sent: whoever dies in between sends it again under the same id."""
+        new, part = [sent for said in self._new.values() for sent in said], self._taking_part
+        if new or part:
+            with self._all():
+                self._db.executemany("insert into sent values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
+                self._db.executemany("insert or replace into participation values (?, ?, ?)", part)
+        self._new, self._taking_part = {}, []
+
+    def any_unanswered(self) -> bool:
+        """Whether something was sent that has no answer here: its answer may stand on the topic already."""
+        return self._db.execute("select 1 from sent where outcome is null limit 1").fetchone() is not None
+
+    def answered(self, answers: Iterable[tuple[str, str | None, str | None, str | None, str]]) -> None:
+        """(outcome, reason, pointer, hint, id) of each."""
+        with self._all():
+            self._db.executemany("update sent set outcome = ?, reason = ?, pointer = ?, hint = ? where id = ?", answers)
+
+    def participations(self) -> Iterable[tuple[str, str, str]]:
+        """(reference, run, person) of every participation of this source."""
+        return self._db.execute("select reference, run, person from participation order by run, reference").fetchall()
+
+    def persons(self) -> dict[str, tuple[str, bool]]:
+        """Participation to person, and whether its start is recorded."""
+        rows = self._db.execute(
+            "select p.reference, p.person, exists (select 1 from sent s where s.key = 'start' || char(31) || p.reference"
+            " and s.outcome in ('recorded', 'unchanged')) from participation p"
+        )
+        return {reference: (person, bool(started)) for reference, person, started in rows}
+
+    def _all(self) -> "_Transaction":
+        return _Transaction(self._db)
+
+
+class _Transaction:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+
+    def __enter__(self) -> None:
+        self.db.execute("begin immediate")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.db.execute("rollback" if kind else "commit")
