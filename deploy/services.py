@@ -178,6 +178,11 @@ class Fleet:
         except (httpx.HTTPError, KeyError):
             return {"running": False, "service": name}
 
+    def has_acted(self, name: str, tick: int) -> bool:
+        """Whether a service has done all that the tick at this offset (and those before it) asks of it."""
+        clock = self.status(name).get("clock", {"read": 0, "acting": 1})
+        return bool(clock["read"] > tick and clock["acting"] == 0)
+
     def stop(self) -> None:
         """SIGTERM to all, then waiting for each: at once, so that nobody waits for another's stop."""
         for process in self.processes.values():

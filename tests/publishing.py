@@ -91,9 +91,9 @@ class Publisher:
         """Sends and waits for the answer."""
         return (await self.answered(await self.send(submission, subject, **more)))[0]
 
-    async def tick(self, at: datetime) -> None:
-        """Publishes a moment."""
-        await publish(self.producer, Tick(at=at))
+    async def tick(self, at: datetime) -> int:
+        """Publishes a moment; its offset."""
+        return await publish(self.producer, Tick(at=at))
 
 
 async def until(what: Callable[[], Any], patience: float = 60) -> Any:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.topics import Publisher
-from deploy.commands.up import STATE, running
+from deploy.commands.up import running
 from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, Trouble
 from deploy.importer.files import CsvFile, Row, look_through, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
@@ -23,8 +23,6 @@ from deploy.importer.plan import Planner, RowRefused
 from deploy.importer.sending import Account, Sender, send_rows
 from deploy.importer.store import Store
 from deploy.services import publishers_from
-
-IMPORTS = STATE / "import"
 
 
 @click.command()
@@ -34,7 +32,9 @@ IMPORTS = STATE / "import"
               help="Which column says what (TOML); see deploy/examples/oulad.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check every row; send and keep nothing.")
 @click.option("--again", is_flag=True, help="Send refused rows anew, as their next revision.")
-@click.option("--refused", type=click.Path(path_type=Path), help="Where refused rows go; default in .lotse/import/.")
+@click.option(
+    "--refused", type=click.Path(path_type=Path), help="Where refused rows go; default: import/ in the state folder."
+)
 @click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until we stop waiting.")
 @click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def app(
@@ -48,31 +48,25 @@ def app(
     """
     mapping = load_mapping(mapping_file, kind)
     found = [look_through(path, mapping.columns) for path in files]
-    stack = {} if dry_run and not os.environ.get("LOTSE_PUBLISHERS") else _addresses()
-    folder = Path(os.environ.get("LOTSE_STATE", STATE)) / "import"
+    back = refused
     if dry_run:
         account = _try(mapping, found)
     else:
+        stack = running()
+        folder = Path(stack["folder"]) / "import"
+        back = refused or folder / f"{mapping.publisher}-{kind}-refused.csv"
         publisher = publishers_from(Path(stack["publishers"])).get(mapping.publisher)
         if publisher is None:
             raise Trouble(f"{mapping.publisher} is no publisher here", "enter it in publishers.toml, or mend the mapping",
                           REFUSED)  # fmt: skip
         with Store(folder, publisher.source, publisher.name) as store:
             account = asyncio.run(_import(mapping, found, publisher, stack["kafka"], store, again, patience))
-    back = refused or folder / f"{mapping.publisher}-{kind}-refused.csv"
-    if account.back and not (dry_run and refused is None):
+    if account.back and back:
         write_back(back, account.back)
-    _show(kind, account, back if back.exists() and account.back else None, shape, dry_run)
+    _show(kind, account, back if account.back else None, shape, dry_run)
     if account.not_sent:
         return INTERRUPTED
     return PARTLY if account.back or account.unanswered else DONE
-
-
-def _addresses() -> dict[str, str]:
-    """Kafka and publishers.toml: from the environment where a service's settings stand there, else the stack that is up."""
-    if os.environ.get("LOTSE_KAFKA") and os.environ.get("LOTSE_PUBLISHERS"):
-        return {"kafka": os.environ["LOTSE_KAFKA"], "publishers": os.environ["LOTSE_PUBLISHERS"]}
-    return running()
 
 
 def _rows(found: list[CsvFile]) -> "itertools.chain[Row]":

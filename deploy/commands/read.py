@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,8 @@ from rich.table import Table
 
 from deploy.commands.up import running
 from deploy.errors import FINDINGS, UNREACHABLE, Trouble
+from deploy.importer.store import Store
+from deploy.services import publishers_from
 
 FORMATS = click.option(
     "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
@@ -29,9 +32,9 @@ def get(service: str, path: str, **query: str | None) -> Any:
     return None if answer.status_code == 404 else answer.raise_for_status().json()
 
 
-def show(rows: list[dict[str, Any]], shape: str, command: str) -> None:
+def show(rows: list[dict[str, Any]], shape: str, command: str, columns: list[str] | None = None) -> None:
     """Rows as a table for people, or as CSV or JSON for machines."""
-    columns = list(rows[0]) if rows else []
+    columns = columns or (list(rows[0]) if rows else [])
     if shape == "json":
         click.echo(json.dumps({"ok": True, "command": command, "data": rows, "errors": []}))
     elif shape == "csv":
@@ -62,11 +65,31 @@ def case(case_id: str, shape: str) -> int:
 
 @click.command()
 @click.option("--tenant", help="One alliance only.")
+@click.option("--source", help="Only what this publisher imported here, by its own references.")
 @FORMATS
-def risks(tenant: str | None, shape: str) -> int:
+def risks(tenant: str | None, source: str | None, shape: str) -> int:
     """Risks that hold or held: the first day in the days as known now, and whether one is open."""
-    show(get("referral", "/risks", tenant=tenant), shape, "risks")
+    rows = get("referral", "/risks", tenant=tenant)
+    show(by_reference(rows, source) if source else rows, shape, "risks",
+         ["run_ref", "source_ref", "rule", "first_on", "open"] if source else None)  # fmt: skip
     return 0
+
+
+def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    """Risks by the references of the partner's files, from the importer's own map. Raises Trouble where there is none."""
+    found = running()
+    publisher = publishers_from(Path(found["publishers"])).get(source)
+    folder = Path(found["folder"]) / "import"
+    if publisher is None or not (folder / f"{source}.sqlite").exists():
+        raise Trouble(f"nothing was imported here for {source}", "`lotse import` first, or another name", FINDINGS)
+    of: dict[str | None, dict[str, Any]] = {}
+    with Store(folder, publisher.source, publisher.name) as store:
+        for reference, run, _ in store.participations():
+            for kind in ("participation", "referral"):  # a no-show (S6) is about the referral
+                of[store.id_of(kind, reference)] = {"run_ref": run, "source_ref": reference}
+    named = [{**of[row["about"]], **{name: row[name] for name in ("rule", "first_on", "open")}}
+             for row in rows if row["about"] in of]  # fmt: skip
+    return sorted(named, key=lambda row: (row["run_ref"], row["source_ref"], row["rule"]))
 
 
 @click.command()

@@ -49,14 +49,7 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         with say.status("starting ...") as shown:
             stack.start(lambda what: shown.update(f"starting {what} ..."))
             fleet.start(lambda what: shown.update(f"starting {what} ..."))
-        addresses = {
-            "kafka": stack.kafka,
-            "mail": f"{stack.mail_host}:{stack.mail_port}",
-            **{name: fleet.url(name) for name in SERVICES},
-        }
-        RUNNING.write_text(json.dumps({
-            "pid": os.getpid(), "folder": str(stack.folder), "mails": str(stack.mail_folder), "publishers": str(publishers.resolve()),
-            "organisations": str(organisations.resolve()), "simulated": simulated_time, **addresses}))  # fmt: skip
+        addresses = announce(fleet, STATE)
         table = Table("part", "address", title="Lotse is up. Not for production.", title_justify="left")
         for name, address in addresses.items():
             table.add_row(name, address)
@@ -72,6 +65,16 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         fleet.stop()
         stack.stop()
     return 0
+
+
+def announce(fleet: Fleet, state: Path) -> dict[str, str]:
+    """Writes down where this process' stack is found by the other commands; gives back its addresses."""
+    stack = fleet.stack
+    addresses = {"kafka": stack.kafka, "mail": f"{stack.mail_host}:{stack.mail_port}"}
+    addresses |= {name: fleet.url(name) for name in SERVICES}
+    more = {"pid": os.getpid(), "folder": str(stack.folder), "publishers": str(fleet.setup.publishers)}
+    (state / "running.json").write_text(json.dumps({**more, **addresses}))
+    return addresses
 
 
 def running() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What one source has sent and what came of it, kept in `.lotse/import/` (mode 600): ids stay the same, and so do answers.
+"""What one source has sent and what came of it, kept beside the installation's data (`import/` in its state folder, mode 600): ids stay the same, and so do answers.
 
 It holds the partner's own references and the secret that turns them into ids. Keep it as safe as the files themselves,
 and keep it: with another secret the same people become other cases.

@@ -38,11 +38,12 @@ class Acted:
         self.counts.answers += counts.answers
 
 
-async def publish(producer: Any, tick: Tick) -> None:
-    """Publishes a moment; acknowledged when it returns."""
+async def publish(producer: Any, tick: Tick) -> int:
+    """Publishes a moment; acknowledged when it returns, with the tick's offset."""
     headers = [("ce_specversion", b"1.0"), ("ce_id", str(uuid4()).encode()), ("ce_source", b"//lotse/clock"),
                ("ce_type", Tick.ce_type.encode()), ("ce_time", stamp(tick.at).encode()), ("content-type", b"application/json")]  # fmt: skip
-    await producer.send_and_wait(CLOCK, tick.to_json(), key=b"tick", headers=headers)
+    offset: int = (await producer.send_and_wait(CLOCK, tick.to_json(), key=b"tick", headers=headers)).offset
+    return offset
 
 
 async def store(con: Connection, tick: TickIn, ends: str, *, simulated: bool) -> None:

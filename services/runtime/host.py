@@ -270,6 +270,7 @@ class Host:
             **said,
             "ticked": {r["tenant"]: stamp(r["ticked"]) if r["ticked"] else None for r in ticks},
             "acted": {r["tenant"]: stamp(r["acted"]) if r["acted"] else None for r in ticks},
+            "clock": {"read": next((r["next"] for r in rows if r["topic"] == CLOCK), 0), "acting": one["acting"]},
             "lag_seconds": round(lag_seconds, 1),
             "lag": {topic: n for topic, n in lag.items() if n},
             "outbox": {"rows": one["outbox"], "seconds": round(one["outbox_age"], 1)},
@@ -293,7 +294,9 @@ select (select count(*) from outbox) as outbox,
        (select coalesce(extract(epoch from now() - min(at)), 0)::float from outbox) as outbox_age,
        (select count(*) from waiting) as waiting, (select count(*) from early) as early,
        (select count(*) from set_aside) as set_aside, (select count(*) from answered) as answered,
-       (select count(*) from timeline) as facts, (select max(at) from rebuilt) as rebuilt
+       (select count(*) from timeline) as facts, (select max(at) from rebuilt) as rebuilt,
+       (select count(*) from tick where held is null)
+           + (select count(*) from alliance where acted is distinct from ticked) as acting
 """
 
 
