@@ -48,6 +48,11 @@ def show(rows: list[dict[str, Any]], shape: str, command: str, columns: list[str
         Console().print(table if rows else "nothing")
 
 
+def happened(step: dict[str, Any]) -> str:
+    """When a step of a timeline happened; for what a rule of ours says, the tick by which it says so."""
+    return str(step["body"].get("as_of") or step["time"])
+
+
 @click.command()
 @click.argument("case_id")
 @FORMATS
@@ -56,8 +61,8 @@ def case(case_id: str, shape: str) -> int:
     intake, referral = get("intake", f"/cases/{case_id}"), get("referral", f"/cases/{case_id}")
     if intake is None:
         raise Trouble("no such case", "case ids stand in the case list: GET /cases of intake", FINDINGS)
-    steps = sorted([*intake["timeline"], *referral["timeline"]], key=lambda step: (step["time"], step["recorded_at"]))
-    rows = [{"happened": step["time"][:16], "recorded": step["recorded_at"][:16], "what": step["type"].split(".")[2],
+    steps = sorted([*intake["timeline"], *referral["timeline"]], key=lambda step: (happened(step), step["recorded_at"]))
+    rows = [{"happened": happened(step)[:16], "recorded": step["recorded_at"][:16], "what": step["type"].split(".")[2],
              "number": f"{step['family']} {step['number']}"} for step in steps]  # fmt: skip
     show(rows, shape, "case")
     return 0

@@ -1,0 +1,150 @@
+"""`lotse demo`: weeks of a Kreis through the four services, then what a person wants to see of it."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections import Counter
+from typing import Any
+
+import click
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from deploy.commands.read import happened
+from deploy.demo.kreis import MOST_WEEKS, NAMES, Kreis
+from deploy.demo.play import TENANT, Played, Player
+from deploy.errors import DONE, FINDINGS
+from deploy.local.stack import LocalStack
+from deploy.services import EXAMPLES, Fleet, Setup, publishers_from
+
+
+@click.command()
+@click.option("--persons", type=click.IntRange(1, 20_000), default=250, show_default=True)
+@click.option("--weeks", type=click.IntRange(1, MOST_WEEKS), default=12, show_default=True)
+@click.option("--seed", default=2019, show_default=True, help="Same seed, same figures.")
+@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--patience", default=30.0, hidden=True, help="Seconds without any answer until one counts as missing.")
+@click.option("--drop", default=0, hidden=True, help="Lose this submission on the way: the last line must tell.")
+def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: int) -> int:
+    """Play some weeks of a synthetic Kreis through the four services, on a stack of its own with simulated time.
+
+    Nothing is left running and nothing kept. Exit: 0 every submission answered once, 1 one was not.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    kreis = Kreis(persons, weeks, seed)
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+                   console=say, disable=not say.is_terminal)  # fmt: skip
+    with LocalStack.ephemeral() as stack:
+        setup = Setup(EXAMPLES / "publishers.toml", EXAMPLES / "organisations.toml", simulated=True)
+        fleet = Fleet(stack, setup)
+        try:
+            say.print("starting Kafka, Postgres, a mail sink and four services ...")
+            fleet.start()
+            player = Player(fleet, publishers_from(setup.publishers)["kreis"], patience, drop)
+            with bar:
+                task = bar.add_task(f"{weeks} weeks", total=weeks * 7, rate="")
+
+                def progress(day: int, records: int) -> None:
+                    bar.update(task, completed=day, rate=f"day {day} of {weeks * 7}, {records:,} submissions")
+                    if bar.disable and day % 28 == 0:
+                        say.print(f"day {day} of {weeks * 7}, {records:,} submissions")
+
+                played = asyncio.run(player.play(kreis, progress))
+            seen = _look(fleet)
+        finally:
+            fleet.stop()
+    _show(played, seen, shape)
+    return DONE if played.answered_once == len(played.journal) else FINDINGS
+
+
+def _look(fleet: Fleet) -> dict[str, Any]:
+    """What the services know now, asked as any reader would."""
+
+    def get(service: str, path: str) -> Any:
+        return httpx.get(f"{fleet.url(service)}{path}", params={"tenant": TENANT}, timeout=30).raise_for_status().json()
+
+    mails = Counter[str]()
+    for row in get("notification", "/attempts"):
+        mails[row["what"].removeprefix("notification_")] += row["n"]
+    risks = get("referral", "/risks")
+    told = next((r["case_id"] for r in risks if r["rule"] == "S2" and r["raised"] and not r["open"]), None)
+    told = told or next((r["case_id"] for r in risks), None)
+    steps = (
+        []
+        if told is None
+        else [*get("intake", f"/cases/{told}")["timeline"], *get("referral", f"/cases/{told}")["timeline"]]
+    )
+    return {"cases": len(get("intake", "/cases")), "counts": get("referral", "/counts"), "mails": mails, "case": told,
+            "steps": steps, "report": get("reporting", "/reports/participation")}  # fmt: skip
+
+
+def _show(played: Played, seen: dict[str, Any], shape: str) -> None:
+    counts, mails = seen["counts"], seen["mails"]
+    refused = {reason: n for reason, n in played.reasons.most_common() if reason not in ("recorded", "unchanged")}
+    figures = {
+        "cases opened": seen["cases"],
+        "referrals": counts["referrals"],
+        "participations": counts["participations"],
+        "drop-outs": counts["dropped_out"],
+        "risks raised": counts["risks_raised"],
+        "risks withdrawn": counts["risks_raised"] - counts["risks_open"],
+        "mails sent": mails["sent"],
+        "submissions refused": sum(
+            n for reason, n in played.reasons.items() if reason not in ("recorded", "unchanged")
+        ),
+        "left out, resting on a refusal": played.left_out,
+    }
+    total, once = len(played.journal), played.answered_once
+    if shape == "json":
+        click.echo(json.dumps({"ok": total == once, "command": "demo", "errors": [], "data": {
+            **figures, "refused": refused, "submissions": total, "answered_once": once, "report": [r["body"] for r in seen["report"]]}}))  # fmt: skip
+        return
+    out = Console()
+    table = Table("", "", title="What happened", title_justify="left", show_header=False)
+    for name, figure in figures.items():
+        table.add_row(name, f"{figure:,}")
+        if name == "submissions refused":
+            for reason, n in refused.items():
+                table.add_row(f"  {reason}", f"{n:,}")
+    out.print(table)
+    if seen["steps"]:
+        out.print(_timeline(seen))
+    if seen["report"]:
+        out.print(_report(seen["report"]))
+    out.print(f"{played.records:,} submissions in {played.seconds:.1f} s of simulated days: "
+              f"{played.records / max(played.seconds, 0.001):,.0f}/s", highlight=False)  # fmt: skip
+    out.print(f"answered once: {once} of {total}", highlight=False)
+
+
+def _timeline(seen: dict[str, Any]) -> Table:
+    """One case as its case manager would read it: attendance only where it was missed or corrected."""
+    table = Table("happened", "what", "", title=f"One case: {seen['case']}", title_justify="left")
+    for step in sorted(seen["steps"], key=lambda step: (happened(step), step["recorded_at"], step["number"])):
+        body, what = step["body"], step["type"].split(".")[2].replace("_", " ")
+        if what == "attendance recorded" and body["presence"] in ("PRESENT", "LATE") and body["revision"] == 1:
+            continue
+        said = {"attendance recorded": ("meeting_on", "presence", "revision"), "dropout risk raised": ("rule", "first_on"),
+                "dropout risk withdrawn": ("rule", "reason"), "participation ended": ("ended_on", "kind", "reason"),
+                "participation started": ("started_on",), "referral sent": ("provider_organisation_id", "block"),
+                "need recorded": ("need_type",), "case opened": ("municipality", "owner_organisation_id")}  # fmt: skip
+        table.add_row(happened(step)[:10], what, " ".join(str(body.get(name, "")) for name in said.get(what, ())))
+    return table
+
+
+def _report(releases: list[dict[str, Any]]) -> Table:
+    """The last closed month, and its total."""
+    last = max(releases, key=lambda release: release["month"])
+    table = Table("municipality", "block", "entries", "exits", "stock", title_justify="left",
+                  title=f"Participation in {last['month']} (vintage {last['vintage']}, audience internal)")  # fmt: skip
+    cells = last["body"]["cells"]
+    for cell in cells:
+        if cell["entries"] or cell["exits"] or cell["stock"]:
+            table.add_row(NAMES.get(cell["municipality"], cell["municipality"]), cell["block"], str(cell["entries"]),
+                          str(cell["exits"]), str(cell["stock"]))  # fmt: skip
+    table.add_section()
+    table.add_row("all", "", *(str(sum(cell[name] for cell in cells)) for name in ("entries", "exits", "stock")))
+    return table

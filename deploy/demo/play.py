@@ -1,0 +1,144 @@
+"""Plays a Kreis through four services: a day is sent, every answer awaited, the tick published and acted on by each."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from contracts.envelope import Attributes, Tick, headers_of
+from contracts.topics import SUBMITTED, Publisher, answers_topic, submissions_topic
+from deploy.demo.kreis import Event, Kreis, moments
+from deploy.errors import UNREACHABLE, Trouble
+from deploy.local.stack import SERVICES
+from deploy.services import Fleet
+from services.runtime.clock import publish
+
+TENANT = "rkn"
+
+
+@dataclass
+class Played:
+    """What was sent and what came back; kept by the player, never asked of a service."""
+
+    journal: dict[str, str] = field(default_factory=dict)
+    """Every id that was to be sent, with its type."""
+    answers: dict[str, set[str]] = field(default_factory=dict)
+    """Id to the ids of its answers: one answer may arrive twice, two answers must not."""
+    outcomes: dict[str, str] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+    """Not sent, because what it rests on was refused."""
+    records: int = 0
+    seconds: float = 0.0
+
+    @property
+    def answered_once(self) -> int:
+        """Ids of the journal with exactly one answer."""
+        return sum(len(self.answers.get(id, ())) == 1 for id in self.journal)
+
+
+class Player:
+    """Sends as any publisher and reads its answers."""
+
+    def __init__(self, fleet: Fleet, publisher: Publisher, patience: float = 30.0, drop: int = 0) -> None:
+        self.fleet, self.publisher, self.patience, self.drop = fleet, publisher, patience, drop
+        self.played = Played()
+
+    async def play(self, kreis: Kreis, progress: Callable[[int, int], None] = lambda _day, _records: None) -> Played:
+        """The whole play. Raises Trouble where a service does not act on a tick."""
+        kafka = self.fleet.stack.kafka
+        self._producer = AIOKafkaProducer(bootstrap_servers=kafka, enable_idempotence=True, linger_ms=2)
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed",
+                                          enable_auto_commit=False, fetch_max_wait_ms=50)  # fmt: skip
+        await self._producer.start()
+        await self._consumer.start()
+        try:
+            parts = [TopicPartition(topic, part) for family in SUBMITTED
+                     for topic in [answers_topic(family, self.publisher.name)]
+                     for part in await self._producer.partitions_for(topic)]  # fmt: skip
+            self._consumer.assign(parts)
+            await self._consumer.seek_to_beginning(*parts)
+            began = time.monotonic()
+            for number, (day, moment) in enumerate(zip(kreis.days, moments(kreis.weeks), strict=True)):
+                for (
+                    family
+                ) in SUBMITTED:  # topics have no order between them: what a family says rests on the one before
+                    await self._send(day[family])
+                tick = await publish(self._producer, Tick(at=moment))
+                await self._acted(tick)
+                progress(number + 1, self.played.records)
+            self.played.seconds = time.monotonic() - began
+            await self._mailed()
+        finally:
+            await self._producer.stop()
+            await self._consumer.stop()
+        return self.played
+
+    async def _send(self, events: list[Event]) -> None:
+        played, acks, waited = self.played, [], []
+        for event in events:
+            if any(
+                played.outcomes.get(id) not in ("recorded", "unchanged") and id not in waited for id in event.rests_on
+            ):
+                played.left_out += 1
+                continue
+            played.journal[event.id] = event.submission.ce_type
+            waited.append(event.id)
+            if len(played.journal) == self.drop:
+                continue
+            attributes = Attributes(id=event.id, source=self.publisher.source, type=event.submission.ce_type,
+                                    subject=event.subject, time=event.time, tenant=TENANT)  # fmt: skip
+            topic = submissions_topic(event.submission.family, self.publisher.name)
+            for _ in range(2 if event.twice else 1):
+                acks.append(await self._producer.send(topic, event.submission.to_json(), key=event.subject.encode(),
+                                                      headers=headers_of(attributes)))  # fmt: skip
+                played.records += 1
+        await asyncio.gather(*acks)
+        await self._answered(waited)
+
+    async def _answered(self, ids: list[str]) -> None:
+        """Waits for every answer; after `patience` seconds without any, what is missing stays missing."""
+        last = time.monotonic()
+        while not all(id in self.played.answers for id in ids) and time.monotonic() - last < self.patience:
+            for records in (await self._consumer.getmany(timeout_ms=50)).values():
+                for record in records:
+                    said, id = json.loads(record.value), dict(record.headers)["ce_id"].decode()
+                    known = self.played.answers.setdefault(said["submission_id"], set())
+                    if not known:
+                        self.played.outcomes[said["submission_id"]] = said["outcome"]
+                        self.played.reasons[said.get("reason") or said["outcome"]] += 1
+                    known.add(id)
+                    last = time.monotonic()
+
+    async def _acted(self, tick: int) -> None:
+        deadline = time.monotonic() + 60
+        async with httpx.AsyncClient(timeout=5) as client:
+            left = set(SERVICES)
+            while left:
+                for name in sorted(left):
+                    clock = (await client.get(f"{self.fleet.url(name)}/status")).json().get("clock", {"read": 0})
+                    if clock["read"] > tick and clock["acting"] == 0:
+                        left.discard(name)
+                if left and time.monotonic() > deadline:
+                    raise Trouble(f"{', '.join(sorted(left))} did not act on the tick in 60 s",
+                                  f"its log stands in {self.fleet.stack.folder}/services", UNREACHABLE)  # fmt: skip
+                if left:
+                    await asyncio.sleep(0.02)
+
+    async def _mailed(self) -> None:
+        """Each attempt has its result."""
+        deadline = time.monotonic() + 30
+        async with httpx.AsyncClient(timeout=5) as client:
+            while time.monotonic() < deadline:
+                rows = (await client.get(f"{self.fleet.url('notification')}/attempts")).json()
+                of = Counter[str]()
+                for row in rows:
+                    of[row["what"].removeprefix("notification_")] += row["n"]
+                if of["attempted"] == of["sent"] + of["failed"] + of["uncertain"]:
+                    return
+                await asyncio.sleep(0.1)
