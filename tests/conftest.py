@@ -1,11 +1,14 @@
 """One real stack for all tests that need one."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from deploy.local.processes import Process, free_port
 from deploy.local.stack import LocalStack
 from deploy.services import EXAMPLES, Fleet, Setup, make_topics, migrate, publishers_from
 
@@ -38,3 +41,13 @@ def prepared(stack: LocalStack) -> LocalStack:
         migrate(name, database.owner)
     asyncio.run(make_topics(stack.kafka, publishers_from(Path(PUBLISHERS)), local=True))
     return stack
+
+
+def second_worker(fleet: Fleet, name: str, **more: str) -> Process:
+    """Another worker in a group of its own: it thinks it owns every partition, too."""
+    process = Process(fleet.stack.folder / "second", f"{name}-{uuid4().hex[:6]}")
+    environment = fleet.environment(
+        name, LOTSE_GROUP=f"second-{uuid4().hex[:6]}", LOTSE_HTTP_PORT=str(free_port()), **more
+    )
+    process.start([sys.executable, "-m", "deploy.cli", "serve", name], environment)
+    return process

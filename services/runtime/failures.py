@@ -29,20 +29,22 @@ class Broken(Exception):
 
 
 def arm(spec: str) -> None:
-    """Arms `name:kill|raise[:from-the-nth-time]`. Settings refuse this without LOTSE_TESTING."""
+    """Arms `name:kill|raise|lose[:nth time]`. Settings refuse this without LOTSE_TESTING."""
     name, action, *nth = spec.split(":")
-    if name not in FAILPOINTS or action not in ("kill", "raise"):
-        raise ValueError(f"failpoints are {', '.join(FAILPOINTS)}, each with :kill or :raise")
+    if name not in FAILPOINTS or action not in ("kill", "raise", "lose"):
+        raise ValueError(f"failpoints are {', '.join(FAILPOINTS)}, each with :kill, :raise or :lose")
     _armed.append((name, action, int(nth[0]) if nth else 1))
 
 
 def failpoint(name: str) -> None:
-    """Nothing, unless a test armed it. `kill` strikes once; `raise` every time from the nth on."""
+    """Nothing, unless a test armed it. `kill` and `lose` (the connection) strike once; `raise` every time from the nth on."""
     for armed, action, nth in _armed:
         if armed == name:
             _hits[name] = _hits.get(name, 0) + 1
             if action == "kill" and _hits[name] == nth:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if action == "lose" and _hits[name] == nth:
+                raise ConnectionResetError(name)
             if action == "raise" and _hits[name] >= nth:
                 raise Broken(name)
 

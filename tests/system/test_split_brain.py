@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import sys
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
@@ -11,24 +10,14 @@ import asyncpg
 import pytest
 
 from contracts.codes import Presence
-from deploy.local.processes import Process, free_port
 from deploy.local.stack import SERVICES
 from deploy.services import Fleet, declared, migrations
 from services.runtime.rebuild import rebuild
 from services.runtime.settings import Settings
+from tests.conftest import second_worker
 from tests.publishing import Course, Publisher, until
 
 SEAMS = ["before_commit:kill:3", "after_commit:kill:3", "after_ack:kill:2"]
-
-
-def second_worker(fleet: Fleet, name: str, **more: str) -> Process:
-    """Another worker in a group of its own: it thinks it owns every partition, too."""
-    process = Process(fleet.stack.folder / "second", f"{name}-{uuid4().hex[:6]}")
-    environment = fleet.environment(
-        name, LOTSE_GROUP=f"second-{uuid4().hex[:6]}", LOTSE_HTTP_PORT=str(free_port()), **more
-    )
-    process.start([sys.executable, "-m", "deploy.cli", "serve", name], environment)
-    return process
 
 
 @pytest.mark.parametrize("seam", SEAMS)

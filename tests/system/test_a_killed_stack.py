@@ -1,0 +1,57 @@
+"""A stack killed by SIGKILL comes up again with its data, beside another one that runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.local.stack import ROOT, LocalStack
+from tests.publishing import Course, Publisher
+
+
+def up(state: Path) -> tuple["subprocess.Popen[bytes]", dict[str, str]]:
+    """`lotse up` in a state folder; its addresses once it serves."""
+    (state / "running.json").unlink(missing_ok=True)
+    with (state / "up.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", "deploy.cli", "up"], stdout=log, stderr=log,
+                                   env={**os.environ, "LOTSE_STATE": str(state), "PYTHONPATH": str(ROOT)})  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (state / "running.json").exists():
+        assert process.poll() is None and time.monotonic() < deadline, (state / "up.log").read_text()
+        time.sleep(0.1)
+    found: dict[str, str] = json.loads((state / "running.json").read_text())
+    return process, found
+
+
+async def test_killed_it_comes_up_again_with_its_data_beside_another(stack: LocalStack, tmp_path: Path) -> None:
+    process, addresses = up(tmp_path)
+    try:
+        assert addresses["kafka"] != stack.kafka
+        course = Course(date(2026, 3, 2))
+        async with Publisher(addresses["kafka"]) as sender:
+            ids = [await sender.send(submission, subject) for submission, subject in course.steps()]
+            await sender.answered(*ids)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process, addresses = up(tmp_path)
+        assert known(addresses["intake"], course.case)["case"]["case_id"] == course.case
+        async with Publisher(addresses["kafka"]) as sender:  # and it goes on
+            run, subject = Course(date(2026, 3, 2)).steps()[0]
+            assert (await sender.ask(run, subject))["outcome"] == "recorded"
+            assert set(ids) <= set(sender.answers)
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def known(intake: str, case: str) -> dict[str, Any]:
+    """What intake knows of a case."""
+    found: dict[str, Any] = httpx.get(f"{intake}/cases/{case}").raise_for_status().json()
+    return found

@@ -1,0 +1,121 @@
+"""One worker and what others do to its topics: lost commits, early and old facts, aborted transactions, forks, gaps."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from contracts.envelope import Attributes, headers_of
+from contracts.intake import CaseOpened, NeedRecorded
+from deploy.local.stack import LocalStack
+from deploy.services import Fleet, Setup
+from tests.conftest import ORGANISATIONS, PUBLISHERS
+from tests.publishing import OWNER, Course, Publisher, until
+
+DAY = date(2026, 3, 2)
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[Fleet]:
+    """A stack of its own: what is done to its topics here is not mended again."""
+    with LocalStack.ephemeral() as stack:
+        fleet = Fleet(stack, Setup(PUBLISHERS, ORGANISATIONS, simulated=True, testing=True))
+        try:
+            fleet.start()
+            yield fleet
+        finally:
+            fleet.stop()
+
+
+@pytest.mark.parametrize("seam", ["before_commit:lose:1", "after_commit:lose:1"])
+async def test_a_lost_commit_on_a_quiet_partition_is_found_out_by_nobody_else(house: Fleet, seam: str) -> None:
+    """One worker, one message: without the seek back no next batch would ever tell."""
+    house.processes["referral"].stop()
+    house.start_one("referral", LOTSE_FAILPOINT=seam)
+    await asyncio.to_thread(house.wait_ready, "referral")
+    try:
+        async with Publisher(house.stack.kafka) as sender:
+            run, subject = Course(DAY).steps()[0]
+            assert (await sender.ask(run, subject))["outcome"] == "recorded"
+            await until(lambda: not house.status("referral")["held"])
+            assert b"ConnectionResetError" in house.processes["referral"].log.read_bytes()  # it was lost indeed
+            assert len(sender.answers[next(iter(sender.journal))]) == 1
+    finally:
+        house.processes["referral"].stop()
+        house.start_one("referral")
+        await asyncio.to_thread(house.wait_ready, "referral")
+
+
+async def test_early_facts_wait_and_old_ones_fall_out(house: Fleet) -> None:
+    case = str(uuid4())
+    opened = CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
+                        language="UNKNOWN", status_group="UNKNOWN", owner_organisation_id="rkn-thm")  # fmt: skip
+    need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
+    async with AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer:
+        await fact(producer, need, case, 2)
+        await until(lambda: house.status("referral")["early"] == 1)
+        await fact(producer, opened, case, 1)
+        await until(lambda: house.status("referral")["early"] == 0)
+        await fact(producer, opened, case, 1)  # old: dropped, nothing held
+        async with Publisher(house.stack.kafka) as sender:
+            tick = await sender.tick(datetime(2026, 3, 3, 6, tzinfo=UTC))
+        await until(lambda: house.has_acted("referral", tick))
+        assert house.status("referral")["held"] == []
+
+
+async def test_an_aborted_transaction_last_on_an_idle_partition_stops_no_clock(house: Fleet) -> None:
+    async with Publisher(house.stack.kafka) as sender:
+        producer = AIOKafkaProducer(bootstrap_servers=house.stack.kafka, transactional_id=f"foreign-{uuid4().hex}")
+        await producer.start()
+        await producer.begin_transaction()
+        for part in range(4):
+            await producer.send_and_wait("attendance.submissions.oulad", b"{}", partition=part)
+        await producer.abort_transaction()
+        await producer.stop()
+        tick = await sender.tick(datetime(2026, 3, 4, 6, tzinfo=UTC))
+        await until(lambda: house.has_acted("referral", tick))
+        said = house.status("referral")
+        assert said["held"] == [] and said["lag"] == {} and said["dead_letters"] == []  # never acted on, no false gap
+
+
+async def test_a_fork_holds_its_partition_and_is_named(house: Fleet) -> None:
+    case = str(uuid4())
+    need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
+    async with AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer:
+        await fact(producer, need, case, 1)
+        await fact(producer, need, case, 1, id="another")
+        held = await until(lambda: house.status("referral")["held"])
+    assert [one["why"] for one in held] == ["Fork"] * len(held) and held[0]["what"].startswith("intake.events/")
+    async with Publisher(house.stack.kafka) as sender:  # a held partition never stops the clock, nor other partitions
+        tick = await sender.tick(datetime(2026, 3, 5, 6, tzinfo=UTC))
+        await until(lambda: house.has_acted("referral", tick))
+
+
+async def test_records_deleted_before_they_were_read_are_a_gap_that_is_held_and_named(house: Fleet) -> None:
+    house.processes["reporting"].stop()
+    async with Publisher(house.stack.kafka) as sender:
+        run, subject = Course(DAY).steps()[0]
+        assert (await sender.ask(run, subject))["outcome"] == "recorded"
+        await until(lambda: house.status("referral")["outbox"]["rows"] == 0)
+    parts = [TopicPartition("referral.events", part) for part in range(4)]
+    admin = AIOKafkaAdminClient(bootstrap_servers=house.stack.kafka)
+    await admin.start()
+    await admin.delete_records({part: RecordsToDelete(before_offset=-1) for part in parts})
+    await admin.close()
+    house.start_one("reporting")
+    await asyncio.to_thread(house.wait_ready, "reporting")
+    held = await until(lambda: [one for one in house.status("reporting")["held"] if one["why"].startswith("Gap")])
+    assert all(one["what"].startswith("referral.events/") for one in held)
+
+
+async def fact(producer: AIOKafkaProducer, body: Any, case: str, number: int, id: str = "") -> None:
+    """A fact as intake would write it; the id of a number is its own unless another is given."""
+    now = datetime.now(UTC)
+    attributes = Attributes(id=f"{id}{case}-{number}", source="//lotse/local/intake", type=body.ce_type, subject=case, time=now,
+                            tenant="rkn", streamversion=number, cause=case, recordedtime=now)  # fmt: skip
+    await producer.send_and_wait("intake.events", body.to_json(), key=case.encode(), headers=headers_of(attributes))

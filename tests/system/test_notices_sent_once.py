@@ -1,0 +1,84 @@
+"""Two workers of notification on all partitions, one killed around the mail server's acceptance: one mail an attempt."""
+
+import asyncio
+import email
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from contracts.codes import Presence
+from deploy.services import Fleet
+from tests.conftest import second_worker
+from tests.publishing import Course, Publisher, until
+
+FIRST_TICK = {
+    "after_claim:kill:2": datetime(2026, 4, 4, 6, tzinfo=UTC),
+    "after_errand:kill:2": datetime(2026, 4, 5, 6, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize("seam", list(FIRST_TICK))
+async def test_one_mail_an_attempt_whoever_dies(fleet: Fleet, seam: str) -> None:
+    course, at = Course(date(2026, 3, 25)), FIRST_TICK[seam]
+    worker = second_worker(fleet, "notification", LOTSE_FAILPOINT=seam, LOTSE_LEASE_SECONDS="2")
+    try:
+        await until(lambda: b"serving" in worker.log.read_bytes())
+        async with Publisher(fleet.stack.kafka) as sender:
+            meeting = str(uuid4())
+            reports = [course.attendance(str(uuid4()), date(2026, 3, 25), Presence.UNEXCUSED)]
+            steps = [*course.steps(), *((report, course.case) for report in reports)]
+            ids = [await sender.send(submission, subject) for submission, subject in steps]
+            assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
+            for revision in range(
+                1, 60
+            ):  # each tick has something new to tell: the risk is raised, taken back, raised ...
+                presence = Presence.UNEXCUSED if revision % 2 else Presence.PRESENT
+                report = course.attendance(meeting, date(2026, 3, 27), presence, revision)
+                assert (await sender.ask(report, course.case))["outcome"] == "recorded"
+                tick = await sender.tick(at + timedelta(minutes=revision))
+                await until(lambda tick=tick: fleet.has_acted("notification", tick))  # type: ignore[misc]
+                if worker.pid is None:
+                    break
+            assert worker.pid is None, "the second worker never claimed twice"
+            await until(lambda: settled(fleet))
+        results = await results_of(fleet)
+        mails = Counter(email.message_from_bytes(file.read_bytes())["Message-ID"].strip("<>").removesuffix("@lotse")
+                        for file in fleet.stack.mail_folder.glob("*.eml"))  # fmt: skip
+        assert max(mails.values()) == 1 and set(mails) <= set(results)
+        assert all(len(found) == 1 for found in results.values()), results
+        assert all(mails[attempt] == 1 for attempt, found in results.items() if found == ["notification_sent"])
+        uncertain = [attempt for attempt, found in results.items() if found == ["notification_uncertain"]]
+        # what a dead worker had in hand, and no more: it held one attempt, perhaps others queued behind it
+        assert len([a for a in uncertain if mails[a] == (1 if seam.startswith("after_errand") else 0)]) >= 1
+    finally:
+        worker.stop()
+
+
+def settled(fleet: Fleet) -> bool:
+    """Every attempt has its result; a dead worker's claim gets one when its lease is over."""
+    rows = httpx.get(f"{fleet.url('notification')}/attempts").json()
+    of: Counter[str] = Counter()
+    for row in rows:
+        of[row["what"]] += row["n"]
+    results = of["notification_sent"] + of["notification_failed"] + of["notification_uncertain"]
+    return of["notification_attempted"] == results
+
+
+async def results_of(fleet: Fleet) -> dict[str, list[str]]:
+    """Attempt to the results recorded for it."""
+    con = await asyncpg.connect(fleet.stack.databases["notification"].runtime, server_settings={"search_path": "lotse"})
+    try:
+        rows = await con.fetch("select split_part(type, '.', 3) as what, body::json ->> 'attempt_id' as attempt from timeline"
+                               " where body::json ->> 'attempt_id' is not null")  # fmt: skip
+    finally:
+        await con.close()
+    found: dict[str, list[str]] = {row["attempt"]: [] for row in rows if row["what"] == "notification_attempted"}
+    for row in rows:
+        if row["what"] != "notification_attempted":
+            found[row["attempt"]].append(row["what"])
+    await asyncio.sleep(0)
+    return found
