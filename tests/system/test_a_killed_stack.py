@@ -1,5 +1,6 @@
 """A stack killed by SIGKILL comes up again with its data, beside another one that runs."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 
 from deploy.local.stack import ROOT, LocalStack
@@ -38,6 +40,9 @@ async def test_killed_it_comes_up_again_with_its_data_beside_another(stack: Loca
         async with Publisher(addresses["kafka"]) as sender:
             ids = [await sender.send(submission, subject) for submission, subject in course.steps()]
             await sender.answered(*ids)
+        busy = await asyncpg.connect(database(tmp_path))
+        work = asyncio.create_task(busy.execute("select count(*) from generate_series(1, 10000000000)"))
+        await asyncio.sleep(0.5)  # a backend at work does not notice that its postmaster was killed
         process.send_signal(signal.SIGKILL)
         process.wait()
         process, addresses = up(tmp_path)
@@ -49,6 +54,15 @@ async def test_killed_it_comes_up_again_with_its_data_beside_another(stack: Loca
     finally:
         process.terminate()
         assert process.wait(60) == 0
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+def database(state: Path) -> str:
+    """The DSN of intake's database in a stack another process runs."""
+    found = LocalStack(state / "stack")
+    found.find()
+    return found.databases["intake"].runtime
 
 
 def known(intake: str, case: str) -> dict[str, Any]:
