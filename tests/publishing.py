@@ -80,7 +80,7 @@ class Publisher:
                 answer = json.loads(record.value)
                 self.answers.setdefault(answer["submission_id"], []).append(answer)
 
-    async def answered(self, *ids: str, patience: float = 60) -> list[dict[str, Any]]:
+    async def answered(self, *ids: str, patience: float = 120) -> list[dict[str, Any]]:
         """Waits until each id has an answer; the first answer of each."""
         async with asyncio.timeout(patience):
             while not all(id in self.answers for id in ids):
@@ -96,7 +96,7 @@ class Publisher:
         return await publish(self.producer, Tick(at=at))
 
 
-async def until(what: Callable[[], Any], patience: float = 60) -> Any:
+async def until(what: Callable[[], Any], patience: float = 120) -> Any:
     """Waits for a fact, with a deadline."""
     async with asyncio.timeout(patience):
         while not (found := await asyncio.to_thread(what)):

@@ -140,6 +140,8 @@ def _show(kind: str, account: Account, back: Path | None, shape: str, dry_run: b
     if not dry_run:
         figures |= {"unanswered": account.unanswered}
         figures |= {"not sent": account.not_sent} if account.not_sent else {}
+    if account.why:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(account.why, markup=False)
     if shape == "json":
         data = {name.replace(" ", "_"): n for name, n in figures.items()}
         data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}  # type: ignore[dict-item]

@@ -32,6 +32,8 @@ class Account:
     unanswered: int = 0
     not_sent: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    why: str = ""
+    """Why we stopped waiting, if we did."""
     back: list[tuple[Row, str, str, str]] = field(default_factory=list)
     """Refused rows with reason, pointer and hint, in the order of the files."""
 
@@ -54,7 +56,8 @@ class Sender:
         self.kafka, self.security, self.publisher, self.tenant = kafka, security, publisher, tenant
         self.store, self.patience = store, patience
         self.stopped = False
-        self.sent = 0
+        self.why = ""
+        """Why it gave up, if it did."""
         self._asked: dict[str, asyncio.Future[tuple[str, str, str, str]]] = {}
         self._new: list[Step] = []
         self._wake, self._room = asyncio.Event(), asyncio.Semaphore(UNANSWERED)
@@ -146,9 +149,9 @@ class Sender:
                                                       headers=headers_of(attributes)))  # fmt: skip
             try:
                 await asyncio.gather(*acks)
-            except KafkaError:
-                self.give_up()  # kept as unanswered; the next run sends them again under the same ids
-            self.sent += len(steps)
+            except KafkaError as error:  # kept as unanswered; the next run sends them again under the same ids
+                self.why = f"Kafka did not take a message ({type(error).__name__})"
+                self.give_up()
 
     async def _listen(self) -> None:
         """Answers, written down as they come. Patience counts from the last answer, so a long import needs no more."""
@@ -172,6 +175,7 @@ class Sender:
             if answers or all(future.done() for future in self._asked.values()):
                 last = loop.time()
             elif loop.time() - last > self.patience:
+                self.why = f"no answer came for {self.patience:.0f} s"
                 self.give_up()
 
 
@@ -217,5 +221,6 @@ async def send_rows(
         if number % 500 == 0:
             await asyncio.sleep(0)
     await asyncio.gather(*tasks)
+    account.why = sender.why
     account.back = [back[number] for number in sorted(back)]
     return account

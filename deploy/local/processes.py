@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,8 +21,9 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def free_port(wanted: int | None = None) -> int:
-    """A free port on loopback; the wanted one if it is free."""
-    for port in ([wanted] if wanted else []) + [0]:
+    """A free port on loopback; the wanted one if it is free. Below the range from which the kernel gives outgoing
+    connections their ports: one of those may take a port between our look and the start of who shall listen on it."""
+    for port in [*([wanted] if wanted else []), *(random.randrange(15_000, 32_000) for _ in range(100))]:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

@@ -36,6 +36,7 @@ def test_same_seed_same_figures_and_each_answered_once() -> None:
 
 def test_one_lost_on_the_way_is_told() -> None:
     done = demo("--persons", "10", "--weeks", "2", "--drop", "40", "--patience", "3")
+    assert done.returncode == 1 and done.stdout, (done.returncode, done.stderr)
     last = done.stdout.strip().splitlines()[-1]
     once, _, total = last.removeprefix("answered once: ").partition(" of ")
-    assert done.returncode == 1 and int(once) == int(total) - 1
+    assert int(once) == int(total) - 1

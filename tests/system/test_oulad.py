@@ -58,7 +58,8 @@ def lotse(house: Fleet) -> Iterator[Callable[..., str]]:
     def run(*arguments: str | Path, exit_code: int = 0) -> str:
         done = subprocess.run([sys.executable, "-m", "deploy.cli", *map(str, arguments)], env=env, capture_output=True,
                               text=True, check=False)  # fmt: skip
-        assert done.returncode == exit_code, (done.returncode, done.stdout, done.stderr)
+        assert done.returncode == exit_code, (done.returncode, done.stdout, done.stderr, house.status("referral"),
+                                              house.processes["referral"].last_words(3))  # fmt: skip
         return done.stdout
 
     yield run
@@ -74,7 +75,7 @@ def prepared(data: Path, out: Path, *more: str) -> Path:
 def imported(lotse: Callable[..., str], folder: Path, exit_code: int = 0) -> tuple[dict[str, int], dict[str, int]]:
     """The accounts of both imports."""
     said = [
-        json.loads(lotse("import", kind, folder / f"{kind}.csv", "--mapping", OULAD / f"{kind}.toml", "--format", "json",
+        json.loads(lotse("import", kind, folder / f"{kind}.csv", "--mapping", OULAD / f"{kind}.toml", "--format", "json", "--patience", "150",
                          exit_code=exit_code))["data"]
         for kind in ("participations", "attendance")
     ]  # fmt: skip
