@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +92,7 @@ class Sender:
             raise Trouble(
                 f"Kafka does not answer ({type(error).__name__})", "`lotse status`; then check LOTSE_KAFKA", UNREACHABLE
             ) from None
-        self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._listen())]
+        self._tasks = [asyncio.create_task(self._go_on(part)) for part in (self._send(), self._listen())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -130,6 +131,15 @@ class Sender:
                 future.set_exception(Unanswered())
                 future.exception()
 
+    async def _go_on(self, part: Coroutine[Any, Any, None]) -> None:
+        """Half of the conversation. Where it ends, so does the other, and says why: what was sent stays known as
+        unanswered, and the next run sends it again under the same ids."""
+        try:
+            await part
+        except (KafkaError, OSError, sqlite3.Error, ValueError, KeyError) as error:
+            self.why = f"the conversation with Kafka broke off ({type(error).__name__})"
+            self.give_up()
+
     async def _send(self) -> None:
         """Batch by batch: written down first, then sent, then acknowledged."""
         while True:
@@ -147,11 +157,7 @@ class Sender:
                 topic = submissions_topic(submission.family, self.publisher.name)
                 acks.append(await self._producer.send(topic, submission.to_json(), key=step.subject.encode(),
                                                       headers=headers_of(attributes)))  # fmt: skip
-            try:
-                await asyncio.gather(*acks)
-            except KafkaError as error:  # kept as unanswered; the next run sends them again under the same ids
-                self.why = f"Kafka did not take a message ({type(error).__name__})"
-                self.give_up()
+            await asyncio.gather(*acks)
 
     async def _listen(self) -> None:
         """Answers, written down as they come. Patience counts from the last answer, so a long import needs no more."""
