@@ -112,6 +112,7 @@ class Fleet:
         self.stack, self.setup = stack, setup
         self.processes = {name: Process(stack.folder / "services", name) for name in ORDER}
         self.ports: dict[str, int] = {}
+        self._http = httpx.Client(timeout=5)  # one for all questions: making one costs more than asking
 
     def environment(self, name: str, **more: str) -> dict[str, str]:
         """A service's settings."""
@@ -157,7 +158,7 @@ class Fleet:
         while time.monotonic() < deadline:
             self.processes[name].alive_or_raise()
             try:
-                if httpx.get(f"{self.url(name)}/ready", timeout=2).status_code == 200:
+                if self._http.get(f"{self.url(name)}/ready").status_code == 200:
                     return
             except httpx.HTTPError:
                 pass
@@ -173,7 +174,7 @@ class Fleet:
     def status(self, name: str) -> dict[str, Any]:
         """A service's /status; `{"running": False}` where it does not answer."""
         try:
-            said: dict[str, Any] = httpx.get(f"{self.url(name)}/status", timeout=5).json()
+            said: dict[str, Any] = self._http.get(f"{self.url(name)}/status").json()
             return {"running": True, **said}
         except (httpx.HTTPError, KeyError):
             return {"running": False, "service": name}

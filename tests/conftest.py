@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,8 +24,8 @@ def stack() -> Iterator[LocalStack]:
         yield started
 
 
-@pytest.fixture(scope="session")
-def fleet(stack: LocalStack) -> Iterator[Fleet]:
+@contextmanager
+def four_services(stack: LocalStack) -> Iterator[Fleet]:
     """The four services in processes of their own, on simulated time."""
     found = Fleet(stack, Setup(PUBLISHERS, ORGANISATIONS, simulated=True, testing=True))
     try:
@@ -32,6 +33,13 @@ def fleet(stack: LocalStack) -> Iterator[Fleet]:
         yield found
     finally:
         found.stop()
+
+
+@pytest.fixture(scope="session")
+def fleet(stack: LocalStack) -> Iterator[Fleet]:
+    """The house most tests share."""
+    with four_services(stack) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,18 @@ from deploy.errors import DONE, FINDINGS
 from deploy.local.stack import LocalStack
 from deploy.services import EXAMPLES, Fleet, Setup, publishers_from
 
+TELLING = {
+    "attendance recorded": ("meeting_on", "presence", "revision"),
+    "dropout risk raised": ("rule", "first_on"),
+    "dropout risk withdrawn": ("rule", "reason"),
+    "participation ended": ("ended_on", "kind", "reason"),
+    "participation started": ("started_on",),
+    "referral sent": ("provider_organisation_id", "block"),
+    "need recorded": ("need_type",),
+    "case opened": ("municipality", "owner_organisation_id"),
+}
+"""What of a fact its line in the timeline says."""
+
 
 @click.command()
 @click.option("--persons", type=click.IntRange(1, 20_000), default=250, show_default=True)
@@ -73,11 +85,7 @@ def _look(fleet: Fleet) -> dict[str, Any]:
     risks = get("referral", "/risks")
     told = next((r["case_id"] for r in risks if r["rule"] == "S2" and r["raised"] and not r["open"]), None)
     told = told or next((r["case_id"] for r in risks), None)
-    steps = (
-        []
-        if told is None
-        else [*get("intake", f"/cases/{told}")["timeline"], *get("referral", f"/cases/{told}")["timeline"]]
-    )
+    steps = [step for name in ("intake", "referral") if told for step in get(name, f"/cases/{told}")["timeline"]]
     return {"cases": len(get("intake", "/cases")), "counts": get("referral", "/counts"), "mails": mails, "case": told,
             "steps": steps, "report": get("reporting", "/reports/participation")}  # fmt: skip
 
@@ -93,9 +101,7 @@ def _show(played: Played, seen: dict[str, Any], shape: str) -> None:
         "risks raised": counts["risks_raised"],
         "risks withdrawn": counts["risks_raised"] - counts["risks_open"],
         "mails sent": mails["sent"],
-        "submissions refused": sum(
-            n for reason, n in played.reasons.items() if reason not in ("recorded", "unchanged")
-        ),
+        "submissions refused": sum(refused.values()),
         "left out, resting on a refusal": played.left_out,
     }
     total, once = len(played.journal), played.answered_once
@@ -127,11 +133,7 @@ def _timeline(seen: dict[str, Any]) -> Table:
         body, what = step["body"], step["type"].split(".")[2].replace("_", " ")
         if what == "attendance recorded" and body["presence"] in ("PRESENT", "LATE") and body["revision"] == 1:
             continue
-        said = {"attendance recorded": ("meeting_on", "presence", "revision"), "dropout risk raised": ("rule", "first_on"),
-                "dropout risk withdrawn": ("rule", "reason"), "participation ended": ("ended_on", "kind", "reason"),
-                "participation started": ("started_on",), "referral sent": ("provider_organisation_id", "block"),
-                "need recorded": ("need_type",), "case opened": ("municipality", "owner_organisation_id")}  # fmt: skip
-        table.add_row(happened(step)[:10], what, " ".join(str(body.get(name, "")) for name in said.get(what, ())))
+        table.add_row(happened(step)[:10], what, " ".join(str(body.get(name, "")) for name in TELLING.get(what, ())))
     return table
 
 

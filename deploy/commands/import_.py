@@ -5,8 +5,10 @@ import itertools
 import json
 import os
 import signal
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -15,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.topics import Publisher
-from deploy.commands.up import running
-from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, Trouble
+from deploy.commands.up import STATE, running
+from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, USAGE, Trouble
 from deploy.importer.files import CsvFile, Row, look_through, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
 from deploy.importer.plan import Planner, RowRefused
@@ -48,11 +50,13 @@ def app(
     """
     mapping = load_mapping(mapping_file, kind)
     found = [look_through(path, mapping.columns) for path in files]
+    if refused and refused.resolve() in {path.resolve() for path in files}:
+        raise Trouble("--refused names a file that is imported", "give another one", USAGE)
     back = refused
     if dry_run:
         account = _try(mapping, found)
     else:
-        stack = running()
+        stack = _installation()
         folder = Path(stack["folder"]) / "import"
         back = refused or folder / f"{mapping.publisher}-{kind}-refused.csv"
         publisher = publishers_from(Path(stack["publishers"])).get(mapping.publisher)
@@ -63,10 +67,20 @@ def app(
             account = asyncio.run(_import(mapping, found, publisher, stack["kafka"], store, again, patience))
     if account.back and back:
         write_back(back, account.back)
+    elif back and not refused:
+        back.unlink(missing_ok=True)  # an earlier run's: nothing is to be mended any more
     _show(kind, account, back if account.back else None, shape, dry_run)
-    if account.not_sent:
+    if account.not_sent and not account.why:
         return INTERRUPTED
     return PARTLY if account.back or account.unanswered else DONE
+
+
+def _installation() -> dict[str, str]:
+    """Kafka, publishers.toml and where to keep what was sent: from a service's settings in the environment, else the stack
+    that is up here."""
+    if os.environ.get("LOTSE_KAFKA") and os.environ.get("LOTSE_PUBLISHERS"):
+        return {"kafka": os.environ["LOTSE_KAFKA"], "publishers": os.environ["LOTSE_PUBLISHERS"], "folder": str(STATE)}
+    return running()
 
 
 def _rows(found: list[CsvFile]) -> "itertools.chain[Row]":
@@ -113,8 +127,6 @@ async def _import(
 
 def _try(mapping: Mapping, found: list[CsvFile]) -> Account:
     """Every row checked as far as that goes without asking anybody."""
-    import tempfile
-
     account = Account()
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder), mapping.publisher, "try") as store:
         persons = {row.cells[mapping.about["participation"]].strip(): ("somebody", True) for row in _rows(found)
@@ -143,8 +155,8 @@ def _show(kind: str, account: Account, back: Path | None, shape: str, dry_run: b
     if account.why:
         Console(stderr=True, soft_wrap=True, highlight=False).print(account.why, markup=False)
     if shape == "json":
-        data = {name.replace(" ", "_"): n for name, n in figures.items()}
-        data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}  # type: ignore[dict-item]
+        data: dict[str, Any] = {name.replace(" ", "_"): n for name, n in figures.items()}
+        data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}
         click.echo(json.dumps({"ok": not account.back and not account.unanswered, "command": "import", "data": data,
                                "errors": []}))  # fmt: skip
         return

@@ -1,5 +1,6 @@
 """`lotse up`: everything on this machine. Not for production."""
 
+import fcntl
 import json
 import os
 import signal
@@ -40,6 +41,11 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
     STATE.mkdir(mode=0o700, exist_ok=True)
     if RUNNING.exists() and _alive(json.loads(RUNNING.read_text()).get("pid", 0)):
         raise Trouble("a stack is up already", "`lotse status` shows it; Ctrl-C in its window stops it", REFUSED)
+    lock = os.open(STATE / "up.lock", os.O_WRONLY | os.O_CREAT, 0o600)  # held until this process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Trouble("a stack is starting already", "wait for it; `lotse status` shows it then", REFUSED) from None
     stack = LocalStack.ephemeral() if ephemeral else LocalStack(STATE / "stack")
     fleet = Fleet(stack, Setup(publishers.resolve(), organisations.resolve(), simulated=simulated_time))
     stop = threading.Event()

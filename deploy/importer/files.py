@@ -75,6 +75,8 @@ def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
             f"{path.name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; nothing was sent",
             f"mend the header or the mapping; the file has {', '.join(columns) or 'no header'}", USAGE,
         )  # fmt: skip
+    if twice := sorted({name for name in columns if columns.count(name) > 1 and name in set(needed)}):
+        raise Trouble(f"{path.name} has the column {twice[0]} twice; nothing was sent", "mend the header", USAGE)
     return CsvFile(path, text, delimiter, columns, rows)
 
 

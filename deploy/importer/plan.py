@@ -61,10 +61,15 @@ class Planner:
         named = {name: row.cells[column].strip() for name, column in self.mapping.about.items()}
         if empty := [self.mapping.about[name] for name in self.mapping.kind.about if not named[name]]:
             raise RowRefused("NO_REFERENCE", "", f"The column {empty[0]} is empty.")
+        taken = None
         if "person" not in named:
             named["person"] = self._person(named["participation"])
         else:
-            self.store.takes_part(named["participation"], named["run"], named["person"])
+            taken = self.store.participation(named["participation"])
+            if taken not in (None, (named["run"], named["person"])):
+                raise RowRefused(
+                    "REFERENCE_REUSED", "", "This reference was recorded for another person or run; give a new one."
+                )
         for name in self.mapping.steps:
             said = self.store.of_key(key := self._key(name, named))
             left_out = name in self.mapping.when and not row.cells[self.mapping.when[name]].strip()
@@ -72,6 +77,8 @@ class Planner:
                 yield self._step(name, key, named, self._values(name, row), said, self._moment(name, row))
             elif said and said[-1].outcome in ("recorded", "unchanged") and said[-1].content != TAKEN_BACK:
                 yield self._taken_back(name, key, named, said)
+            if name == "request" and taken is None:  # asked for the next step: the referral is recorded
+                self.store.takes_part(named["participation"], named["run"], named["person"])
 
     def _person(self, participation: str) -> str:
         person, started = self.persons.get(participation, ("", False))
@@ -117,7 +124,16 @@ class Planner:
         moment: datetime | None,
         content: str = "",
     ) -> Step:
-        content = content or hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        if "by" not in values:
+            raise RowRefused("INVALID", "/by", "Nothing says who speaks.")
+        cls = self.mapping.kind.steps[name]
+        kind = "run" if name == "run" else "case"
+        subject = self.store.id_of(kind, named["run" if name == "run" else "person"])
+        ids = self._ids(cls, named)
+        content = (
+            content
+            or hashlib.sha256(json.dumps([subject, ids, values], sort_keys=True, default=str).encode()).hexdigest()
+        )
         last = said[-1] if said else None
         # A file that says when a thing was reported may bring an older statement after a newer one: every statement made
         # is known. A file that does not is a picture of today: what differs from the last is new, even if it once stood.
@@ -133,12 +149,6 @@ class Planner:
             sent, new = Sent(self.store.id_of(key, str(revision)), key, revision, content, day, stamp(self.now)), True
         else:
             sent, new = known, False
-        cls = self.mapping.kind.steps[name]
-        ids = {f"{kind}_id": self.store.id_of(kind, named[kind if kind in named else "participation"])
-               for kind in ("run", "consent", "referral", "participation", "meeting") if f"{kind}_id" in cls.model_fields
-               and (kind in named or "participation" in named)}  # fmt: skip
-        if "meeting" in named:
-            ids["meeting_id"] = self.store.id_of("meeting", named["participation"], named["meeting"])
         made = {**values, "by": {"organisation_id": values["by"]}, **ids}
         if name in REPORTED:
             made = {"reported_at": sent.seen_at, **made, "revision": sent.revision}
@@ -152,10 +162,15 @@ class Planner:
             raise RowRefused("INVALID", pointer, f"The rule is: {first['type']}.") from None
         if new:
             self.store.add(sent)
-        kind = "run" if name == "run" else "case"
-        subject = self.store.id_of(kind, named["run" if name == "run" else "person"])
         said_at = moment or getattr(submission, "reported_at", None) or datetime.fromisoformat(sent.seen_at)
         return Step(sent, not new, subject, min(said_at, self.now), submission)
+
+    def _ids(self, cls: type[Submission], named: dict[str, str]) -> dict[str, str]:
+        """The ids a submission names, made of the row's references. Consent and referral are those of a participation."""
+        of = {"run": ("run",), "consent": ("participation",), "referral": ("participation",),
+              "participation": ("participation",), "meeting": ("participation", "meeting")}  # fmt: skip
+        return {f"{kind}_id": self.store.id_of(kind, *(named[part] for part in parts))
+                for kind, parts in of.items() if f"{kind}_id" in cls.model_fields}  # fmt: skip
 
     def _taken_back(self, name: str, key: str, named: dict[str, str], said: Sequence[Sent]) -> Step:
         """What the file said once and says no longer."""

@@ -19,7 +19,10 @@ from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.store import Store
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
-ROWS_AT_ONCE = 2_000
+ROWS_AT_ONCE = 2_000  # each with one step on its way
+
+Said = tuple[str, str, str, str]
+"""(outcome, reason, pointer, hint) of an answer."""
 
 
 @dataclass
@@ -59,9 +62,12 @@ class Sender:
         self.stopped = False
         self.why = ""
         """Why it gave up, if it did."""
-        self._asked: dict[str, asyncio.Future[tuple[str, str, str, str]]] = {}
+        self._asked: dict[str, asyncio.Future[Said]] = {}
+        self._before = store.unanswered()
+        """Sent by an earlier run that never saw the answers: they may stand on the topics, and are read before we ask."""
+        self._found: dict[str, Said] = {}
         self._new: list[Step] = []
-        self._wake, self._room = asyncio.Event(), asyncio.Semaphore(UNANSWERED)
+        self._wake = asyncio.Event()
 
     async def __aenter__(self) -> "Sender":
         self._producer = AIOKafkaProducer(
@@ -81,10 +87,7 @@ class Sender:
             parts = [TopicPartition(topic, part) for topic in topics
                      for part in await self._producer.partitions_for(topic)]  # fmt: skip
             self._consumer.assign(parts)
-            # What was sent and not answered may have its answer already: then they are read again from the beginning.
-            await (self._consumer.seek_to_beginning if self.store.any_unanswered() else self._consumer.seek_to_end)(
-                *parts
-            )
+            await (self._consumer.seek_to_beginning if self._before else self._consumer.seek_to_end)(*parts)
             for part in parts:
                 await self._consumer.position(part)
         except (KafkaError, OSError) as error:
@@ -105,8 +108,10 @@ class Sender:
         await self._consumer.stop()
         await self._producer.stop()
 
-    async def ask(self, step: Step) -> tuple[str, str, str, str]:
-        """(outcome, reason, pointer, hint). A submission several rows share is sent once. Raises Unanswered."""
+    async def ask(self, step: Step) -> Said:
+        """The answer. A submission several rows share is sent once. Raises Unanswered."""
+        if step.sent.id in self._found:
+            return self._found[step.sent.id]
         if step.sent.outcome is not None:
             return step.sent.outcome, step.sent.reason or "", step.sent.pointer or "", step.sent.hint or ""
         found = self._asked.get(step.sent.id)
@@ -114,10 +119,13 @@ class Sender:
             if self.stopped:
                 raise Unanswered
             found = self._asked[step.sent.id] = asyncio.get_running_loop().create_future()
-            await self._room.acquire()
             self._new.append(step)
             self._wake.set()
         return await asyncio.shield(found)
+
+    def sent_before(self, step: Step) -> bool:
+        """Whether an earlier run sent it and never saw its answer."""
+        return step.sent.id in self._before
 
     def stop(self) -> None:
         """Nothing more is sent; what is on its way is waited for."""
@@ -165,19 +173,24 @@ class Sender:
         last = loop.time()
         while True:
             got = await self._consumer.getmany(timeout_ms=100)
-            answers = []
+            answers: dict[str, Said] = {}
             for record in (record for records in got.values() for record in records):
                 said = json.loads(record.value)
-                future = self._asked.get(said["submission_id"])
-                if future is not None and not future.done():
-                    found = (said["outcome"], said.get("reason", ""), said.get("pointer", ""), said.get("hint", ""))
-                    answers.append((found, said["submission_id"], future))
+                if (id := said["submission_id"]) in self._before or id in self._asked:
+                    answers[id] = (
+                        said["outcome"],
+                        said.get("reason", ""),
+                        said.get("pointer", ""),
+                        said.get("hint", ""),
+                    )
             if answers:
                 self.store.flush()
-                self.store.answered((*found, id) for found, id, _ in answers)
-                for found, _, future in answers:
-                    future.set_result(found)
-                    self._room.release()
+                self.store.answered((*found, id) for id, found in answers.items())
+                self._found |= answers
+                for id, found in answers.items():
+                    future = self._asked.get(id)
+                    if future is not None and not future.done():
+                        future.set_result(found)
             if answers or all(future.done() for future in self._asked.values()):
                 last = loop.time()
             elif loop.time() - last > self.patience:
@@ -202,7 +215,8 @@ async def send_rows(
                 outcome, reason, pointer, hint = await sender.ask(step)
                 if outcome not in ("recorded", "unchanged"):
                     raise RowRefused(reason or outcome.upper(), pointer, hint)
-                recorded = recorded or (not step.known and outcome == "recorded")
+                first_told = not step.known or sender.sent_before(step)
+                recorded = recorded or (first_told and outcome == "recorded")
             account.recorded += fresh and recorded
             account.unchanged += fresh and not recorded
             account.already_answered += not fresh

@@ -98,6 +98,14 @@ class Store:
         """Known from now on; in the file at the next `flush`, which comes before it is sent."""
         self._new.setdefault(sent.key, []).append(sent)
 
+    def participation(self, reference: str) -> tuple[str, str] | None:
+        """(run, person) as the referral of this participation was recorded; None where none was."""
+        found = next((entry[1:] for entry in self._taking_part if entry[0] == reference), None)
+        if found is None:
+            sql = "select run, person from participation where reference = ?"
+            found = self._db.execute(sql, (reference,)).fetchone()
+        return None if found is None else (found[0], found[1])
+
     def takes_part(self, reference: str, run: str, person: str) -> None:
         """A participation of this source; in the file at the next `flush`."""
         self._taking_part.append((reference, run, person))
@@ -111,9 +119,9 @@ class Store:
                 self._db.executemany("insert or replace into participation values (?, ?, ?)", part)
         self._new, self._taking_part = {}, []
 
-    def any_unanswered(self) -> bool:
-        """Whether something was sent that has no answer here: its answer may stand on the topic already."""
-        return self._db.execute("select 1 from sent where outcome is null limit 1").fetchone() is not None
+    def unanswered(self) -> set[str]:
+        """Ids of what was sent and has no answer here."""
+        return {id for (id,) in self._db.execute("select id from sent where outcome is null")}
 
     def answered(self, answers: Iterable[tuple[str, str | None, str | None, str | None, str]]) -> None:
         """(outcome, reason, pointer, hint, id) of each."""

@@ -41,8 +41,13 @@ async def test_killed_it_comes_up_again_with_its_data_beside_another(stack: Loca
             ids = [await sender.send(submission, subject) for submission, subject in course.steps()]
             await sender.answered(*ids)
         busy = await asyncpg.connect(database(tmp_path))
+        pid = busy.get_server_pid()
         work = asyncio.create_task(busy.execute("select count(*) from generate_series(1, 10000000000)"))
-        await asyncio.sleep(0.5)  # a backend at work does not notice that its postmaster was killed
+        look = await asyncpg.connect(
+            database(tmp_path)
+        )  # a backend at work does not notice that its postmaster was killed
+        while not await look.fetchval("select true from pg_stat_activity where state = 'active' and pid = $1", pid):
+            pass
         process.send_signal(signal.SIGKILL)
         process.wait()
         process, addresses = up(tmp_path)

@@ -13,8 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import CaseOpened, NeedRecorded
 from deploy.local.stack import LocalStack
-from deploy.services import Fleet, Setup
-from tests.conftest import ORGANISATIONS, PUBLISHERS
+from deploy.services import Fleet
+from tests.conftest import four_services
 from tests.publishing import OWNER, Course, Publisher, until
 
 DAY = date(2026, 3, 2)
@@ -23,13 +23,8 @@ DAY = date(2026, 3, 2)
 @pytest.fixture(scope="module")
 def house() -> Iterator[Fleet]:
     """A stack of its own: what is done to its topics here is not mended again."""
-    with LocalStack.ephemeral() as stack:
-        fleet = Fleet(stack, Setup(PUBLISHERS, ORGANISATIONS, simulated=True, testing=True))
-        try:
-            fleet.start()
-            yield fleet
-        finally:
-            fleet.stop()
+    with LocalStack.ephemeral() as stack, four_services(stack) as fleet:
+        yield fleet
 
 
 @pytest.mark.parametrize("seam", ["before_commit:lose:1", "after_commit:lose:1"])

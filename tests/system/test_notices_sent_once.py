@@ -1,6 +1,5 @@
 """Two workers of notification on all partitions, one killed around the mail server's acceptance: one mail an attempt."""
 
-import asyncio
 import email
 import itertools
 from collections import Counter
@@ -111,5 +110,4 @@ async def results_of(fleet: Fleet) -> dict[str, list[str]]:
     for row in rows:
         if row["what"] != "notification_attempted":
             found[row["attempt"]].append(row["what"])
-    await asyncio.sleep(0)
     return found

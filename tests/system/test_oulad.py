@@ -1,5 +1,6 @@
 """Real adults, real course runs: imported as a partner would, held against a recomputation from the raw files."""
 
+import asyncio
 import csv
 import io
 import itertools
@@ -18,8 +19,8 @@ import pytest
 
 from deploy.commands.up import announce
 from deploy.local.stack import ROOT, SERVICES, LocalStack
-from deploy.services import EXAMPLES, Fleet, Setup
-from tests.conftest import ORGANISATIONS, PUBLISHERS
+from deploy.services import EXAMPLES, Fleet
+from tests.conftest import four_services
 from tests.oulad_recomputed import Participation, recomputed
 from tests.publishing import Publisher, until
 
@@ -38,15 +39,10 @@ def data() -> Path:
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[Fleet]:
-    """A stack of its own, beside the other tests' one: its office has a mailbox, and time has been told."""
-    with LocalStack.ephemeral() as stack:
-        fleet = Fleet(stack, Setup(PUBLISHERS, ORGANISATIONS, simulated=True, testing=True))
-        try:
-            fleet.start()
-            announce(fleet, stack.folder)
-            yield fleet
-        finally:
-            fleet.stop()
+    """A stack of its own, beside the other tests' one; commands find it. Its office has a mailbox."""
+    with LocalStack.ephemeral() as stack, four_services(stack) as fleet:
+        announce(fleet, stack.folder)
+        yield fleet
 
 
 @pytest.fixture
@@ -85,9 +81,9 @@ def imported(lotse: Callable[..., str], folder: Path, exit_code: int = 0) -> tup
 def printed(lotse: Callable[..., str]) -> Risks:
     """What `lotse risks --source` says of S2; a participation on which the rule never holds says nothing."""
     rows = csv.DictReader(io.StringIO(lotse("risks", "--format", "csv", "--source", "oulad")))
-    found = {(row["run_ref"], row["source_ref"]): (date.fromisoformat(row["first_on"]), row["open"] == "True")
+    found: Risks = {(row["run_ref"], row["source_ref"]): (date.fromisoformat(row["first_on"]), row["open"] == "True")
              for row in rows if row["first_on"] and row["rule"] == "S2"}  # fmt: skip
-    return found  # type: ignore[return-value]
+    return found
 
 
 def expected(risks: Mapping[Participation, tuple[date | None, bool]]) -> Risks:
@@ -138,8 +134,30 @@ async def test_the_same_import_moved_to_yesterday_does_mail(
     yesterday = (today - timedelta(days=1)).date().isoformat()
     imported(lotse, prepared(data, tmp_path, "--until", "100", "--end-on", yesterday))
     await ticked(house, today + timedelta(days=1))
+    await ticked(house, today + timedelta(days=2))  # in a house that has just learnt what time it is, the tick after
     mails = await until(lambda: list(house.stack.mail_folder.glob("*.eml")))
     assert len(mails) == 1 and (attempts(house)) == 1  # one office, one tick, one mail
+
+
+async def test_an_import_killed_on_its_way_is_finished_by_the_next(
+    house: Fleet, lotse: Callable[..., str], data: Path, tmp_path: Path
+) -> None:
+    """What was sent and whose answer nobody read is neither sent under another id nor waited for in vain."""
+    folder = prepared(data, tmp_path)
+    lotse("import", "participations", folder / "participations.csv", "--mapping", OULAD / "participations.toml")
+    before = facts_now = await facts(house)
+    file = folder / "attendance.csv"
+    again = ["import", "attendance", str(file), "--mapping", str(OULAD / "attendance.toml"), "--format", "json"]
+    env = {**os.environ, "LOTSE_STATE": str(house.stack.folder), "PYTHONPATH": str(ROOT)}
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-m", "deploy.cli", *again, env=env)
+    while killed.returncode is None and facts_now < before + 2000:
+        facts_now = await facts(house)
+    killed.kill()
+    assert await killed.wait() == -9
+    write(file, read(file)[::-1])  # what was sent is asked for last, long after its answers were read
+    said = json.loads(lotse(*again, "--patience", "150"))["data"]
+    assert said["unanswered"] == said["refused"] == 0 and said["already_answered"] + said["recorded"] == said["rows"]
+    assert said["already_answered"] > 0 and await facts(house) == before + said["rows"]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
