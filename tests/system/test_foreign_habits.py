@@ -46,6 +46,42 @@ async def test_a_lost_commit_on_a_quiet_partition_is_found_out_by_nobody_else(ho
         await asyncio.to_thread(house.wait_ready, "referral")
 
 
+async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_replay(house: Fleet) -> None:
+    """By halves: the one submission a rule breaks on claims no id and gets no answer; what is refused before it, does."""
+    house.processes["referral"].stop()
+    house.start_one("referral", LOTSE_FAILPOINT="decide:raise:3")
+    await asyncio.to_thread(house.wait_ready, "referral")
+    try:
+        async with Publisher(house.stack.kafka) as sender:
+            runs = [Course(DAY).steps()[0] for _ in range(6)]
+            ids = [await sender.send(run, subject) for run, subject in runs]
+            no = await sender.send(*runs[0], tenant="somewhere-else")  # refused before any rule is asked
+            assert (await sender.answered(no))[0]["reason"] == "NOT_YOURS"
+            aside = await until(lambda: house.status("referral")["set_aside"]["count"])
+            await balanced(house, sender, ids)
+            assert aside and {one["error"] for one in house.status("referral")["set_aside"]["which"]} == {"Broken"}
+            house.processes["referral"].stop()
+            house.start_one("referral")  # the rule is mended: what was set aside is judged again
+            await asyncio.to_thread(house.wait_ready, "referral")
+            assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
+            assert house.status("referral")["set_aside"]["count"] == 0
+            assert all(len(sender.answers[id]) == 1 for id in ids)
+    finally:
+        house.processes["referral"].stop()
+        house.start_one("referral")
+        await asyncio.to_thread(house.wait_ready, "referral")
+
+
+async def balanced(house: Fleet, sender: Publisher, ids: list[str]) -> None:
+    """Answered + waiting + set aside = journal."""
+    async with asyncio.timeout(120):
+        while True:
+            await sender.read()
+            said = await asyncio.to_thread(house.status, "referral")
+            if len(set(sender.answers) & set(ids)) + said["waiting"] + said["set_aside"]["count"] == len(ids):
+                return
+
+
 async def test_early_facts_wait_and_old_ones_fall_out(house: Fleet) -> None:
     case = str(uuid4())
     opened = CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
