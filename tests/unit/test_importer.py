@@ -108,6 +108,17 @@ def test_a_reference_is_not_moved_to_somebody_else(store: Store, changed: dict[s
         sent(store, planner(store), row(ROW, **changed))
 
 
+def test_until_the_referral_is_recorded_a_mistaken_person_is_mended_whole(store: Store) -> None:
+    for step in planner(store).steps(row(ROW)):
+        store.flush()
+        told = "refused" if step.sent.key.startswith("request") else "recorded"
+        store.answered([(told, "NO_CONSENT" if told == "refused" else None, None, "", step.sent.id)])
+        if told == "refused":
+            break
+    mended = sent(store, planner(store, days=1), row(ROW, person_ref="2"))
+    assert names(mended) == ["registration", "consent", "request", "answer", "start", "end"]
+
+
 def test_rows_that_contradict_each_other_are_not_both_sent(store: Store) -> None:
     once = planner(store)
     sent(store, once, row(ROW))
