@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
-        say.print("interrupted; what was done is kept")
+        say.print("interrupted")
         return INTERRUPTED
     except Trouble as trouble:
         if "--debug" in given:

@@ -141,7 +141,7 @@ def _report(releases: list[dict[str, Any]]) -> Table:
     """The last closed month, and its total."""
     last = max(releases, key=lambda release: release["month"])
     table = Table("municipality", "block", "entries", "exits", "stock", title_justify="left",
-                  title=f"Participation in {last['month']} (vintage {last['vintage']}, audience internal)")  # fmt: skip
+                  title=f"Participation in {last['month']} (vintage {last['vintage']})")  # fmt: skip
     cells = last["body"]["cells"]
     for cell in cells:
         if cell["entries"] or cell["exits"] or cell["stock"]:

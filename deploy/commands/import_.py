@@ -160,9 +160,8 @@ def _show(kind: str, account: Account, back: Path | None, shape: str, dry_run: b
         click.echo(json.dumps({"ok": not account.back and not account.unanswered, "command": "import", "data": data,
                                "errors": []}))  # fmt: skip
         return
-    table = Table(
-        "", "rows", title=f"import {kind}{' (dry run: nothing was sent)' if dry_run else ''}", title_justify="left"
-    )
+    Console().print(f"import {kind}{' (dry run: nothing was sent)' if dry_run else ''}", highlight=False)
+    table = Table("", "rows")
     for name, n in figures.items():
         table.add_row(name, f"{n:,}")
     for reason, n in account.reasons.most_common():

@@ -62,14 +62,27 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
 
 def as_table(said: dict[str, dict[str, Any]]) -> Table:
     """The table people look at."""
-    table = Table("service", "up", "acted on", "lag s", "outbox", "waits", "held", "aside", "dead", "idle s")
+    table = Table(  # eighty columns hold it
+        "service",
+        "up",
+        "acted on",
+        "lag s",
+        "outbox",
+        "waits",
+        "held",
+        "aside",
+        "dead",
+        "idle s",
+        box=None,
+        pad_edge=False,
+    )
     for name, one in said.items():
         if not one["running"] or "database" in one:
             table.add_row(name, "no" if not one["running"] else "no database", *[""] * 8)
             continue
-        ticked = min((moment or "never" for moment in one["acted"].values()), default="-")
+        acted = [moment[5:16] if moment else "never" for moment in one["acted"].values()]
         table.add_row(
-            name, "yes" if one["ready"] else "starting", ticked[5:16], str(one["lag_seconds"]), str(one["outbox"]["rows"]),
+            name, "yes" if one["ready"] else "starting", min(acted, default="-"), str(one["lag_seconds"]), str(one["outbox"]["rows"]),
             str(one["waiting"]), str(len(one["held"])), str(one["set_aside"]["count"]),
             str(sum(letters["letters"] for letters in one["dead_letters"])), f"{one['last_progress_seconds']:.0f}",
         )  # fmt: skip
