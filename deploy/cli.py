@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("deploy.commands.test:app", "Run the checks and tests, all or one level."),
     "up": ("deploy.commands.up:app", "Start everything on this machine; Ctrl-C stops it. Not for production."),
     "status": ("deploy.commands.status:app", "What every part does, and where it stands still."),
+    "doctor": ("deploy.commands.doctor:app", "What is wrong around it, why, and the command that mends it."),
     "serve": ("deploy.commands.serve:app", "One service in the foreground; settings from the environment."),
     "import": ("deploy.commands.import_:app", "Publish rows of a partner's CSV as submissions."),
     "case": ("deploy.commands.read:case", "One case as a timeline."),

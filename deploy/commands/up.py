@@ -78,7 +78,9 @@ def announce(fleet: Fleet, state: Path) -> dict[str, str]:
     stack = fleet.stack
     addresses = {"kafka": stack.kafka, "mail": f"{stack.mail_host}:{stack.mail_port}"}
     addresses |= {name: fleet.url(name) for name in SERVICES}
-    more = {"pid": os.getpid(), "folder": str(stack.folder), "publishers": str(fleet.setup.publishers)}
+    setup = fleet.setup
+    more = {"pid": os.getpid(), "folder": str(stack.folder), "publishers": str(setup.publishers),
+            "organisations": str(setup.organisations), "simulated": "yes" if setup.simulated else ""}  # fmt: skip
     (state / "running.json").write_text(json.dumps({**more, **addresses}))
     return addresses
 

@@ -1,0 +1,53 @@
+"""`lotse doctor`: what is wrong around the services, why it matters, and the command that mends it."""
+
+import asyncio
+import json
+
+import click
+
+from deploy.doctor import databases, files, kafka, machine, post
+from deploy.doctor.place import Place, place_of
+from deploy.doctor.said import Said
+from deploy.errors import FINDINGS, UNREACHABLE
+from deploy.local.stack import SERVICES
+
+
+@click.command()
+@click.argument("service", required=False, type=click.Choice(SERVICES))
+@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table")
+def app(service: str | None, shape: str) -> int:
+    """Look at machine, files, Kafka, databases, clock and mail; say what is wrong and the command that mends it.
+
+    It looks where LOTSE_KAFKA or LOTSE_DATABASE of the environment point (then name the SERVICE whose environment it is),
+    else at the stack of `lotse up`, else at this machine alone. It changes nothing.
+
+    \b
+    Exit codes: 0 nothing found, 1 findings, 2 usage, 3 something does not answer.
+    """
+    place = place_of(service)
+    said = asyncio.run(looked_at(place))
+    faults = [one for one in said if one.state == "found"]
+    if shape == "json":
+        click.echo(json.dumps({"ok": not faults, "command": "doctor",
+                               "data": [{"check": one.check, "state": one.state, "what": one.what, "why": one.why,
+                                         "mend": one.mend} for one in said],
+                               "errors": [{"code": one.check.upper(), "message": one.what, "hint": one.mend, "at": one.check}
+                                          for one in faults]}))  # fmt: skip
+    else:
+        for one in faults:
+            click.echo(f"{one.check}: {one.what}\n  why   {one.why}\n  mend  {one.mend}")
+        for one in said:
+            if one.state != "found":
+                click.echo(f"{one.check}: {one.what if one.state == 'good' else f'not checked: {one.why}'}")
+        count = {state: sum(one.state == state for one in said) for state in ("found", "good", "not checked")}
+        click.echo(f"{place.what}: {', '.join(f'{n} {state}' for state, n in count.items())}", err=True)
+    return UNREACHABLE if any(one.unreachable for one in faults) else FINDINGS if faults else 0
+
+
+async def looked_at(place: Place) -> list[Said]:
+    """Every check, in the order in which a person would look."""
+    said = [one for check in (machine.python, machine.programs, machine.disk, machine.memory, machine.ports,
+                              machine.leftovers, files.publishers, files.organisations) for one in check(place)]  # fmt: skip
+    for looks in (kafka.kafka, databases.databases, post.mail):
+        said += [one async for one in looks(place)]
+    return said + databases.older_than_log(place)

@@ -1,0 +1,145 @@
+"""Each service's database: does it answer, whose role is it, does its schema fit the code, does its clock agree?"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from deploy.doctor.machine import status
+from deploy.doctor.place import Place
+from deploy.doctor.said import Said, found, good, not_checked
+from deploy.services import migrations
+
+CLOCKS_MAY_DIFFER = timedelta(seconds=30)
+PATIENCE = 5.0  # seconds a database has to answer
+
+
+async def databases(place: Place) -> AsyncIterator[Said]:
+    """All that is asked of each database, one connection each."""
+    if place.up and not place.databases:
+        yield not_checked(
+            "databases", "LOTSE_DATABASE is not set; `lotse doctor SERVICE` looks at a service's database"
+        )
+    for name, dsn in place.databases.items():
+        try:
+            con = await asyncpg.connect(dsn, timeout=PATIENCE, command_timeout=PATIENCE)
+        except (asyncpg.PostgresError, OSError, TimeoutError, ValueError, asyncpg.InterfaceError) as error:
+            yield _unreachable(place, name, dsn, error)
+            continue
+        try:
+            async for said in _looked_at(name, con):
+                yield said
+        except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+            yield not_checked("databases", f"the database of {name} broke off ({type(error).__name__})")
+        finally:
+            con.terminate()
+
+
+def _unreachable(place: Place, name: str, dsn: str, error: BaseException) -> Said:
+    """What stands in the way, by the class of the error alone: its text may quote the address with its password."""
+    again = "`lotse up` again: it sets the passwords of its roles anew"
+    try:
+        parts = urlsplit(dsn)
+        role, base, where = (
+            parts.username or "?",
+            parts.path.lstrip("/") or "?",
+            f"{parts.hostname}:{parts.port or 5432}",
+        )
+    except ValueError:
+        role, base, where = "?", "?", "?"
+    if isinstance(error, (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):
+        return found(
+            "databases", f"the database of {name} refuses the password of {role}", "the service holds everything until it fits",
+            again if place.local else f"psql -h {parts.hostname} -U {name}_owner {base} -c '\\password {role}'"
+            "   # or set LOTSE_DATABASE to the password it has",
+        )  # fmt: skip
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return found("databases", f"there is no database {base} for {name} at {where}", "the service can't start",
+                     again if place.local else f"createdb -h {parts.hostname} -O {name}_owner {base} && lotse migrate {name}")  # fmt: skip
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return found("databases", f"{role} may not connect to the database {base} of {name}", "the service can't start",
+                     again if place.local else f"psql -h {parts.hostname} -U {name}_owner {base} -c 'grant connect on database \"{base}\" to \"{role}\"'")  # fmt: skip
+    if isinstance(error, ValueError | asyncpg.InterfaceError) and not isinstance(error, OSError):
+        return found("databases", f"LOTSE_DATABASE of {name} is no address of a database", "the service can't start",
+                     "export LOTSE_DATABASE=postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE")  # fmt: skip
+    return found("databases", f"the database of {name} does not answer at {where}",
+                 f"{type(error).__name__}; the service holds everything until it does",
+                 f"tail {place.folder}/postgres/postgres.log   # then `lotse up` again" if place.local
+                 else f"pg_isready -h {parts.hostname} -p {parts.port or 5432}   # then start the server or open the way", unreachable=True)  # fmt: skip
+
+
+async def _looked_at(name: str, con: asyncpg.Connection) -> AsyncIterator[Said]:
+    owner = await con.fetchrow(
+        "select current_user as role, to_regnamespace('lotse') is not null as there,"
+        " coalesce(has_schema_privilege(to_regnamespace('lotse'), 'create'), false) as makes"
+    )
+    assert owner is not None
+    if owner["makes"]:
+        yield found("databases", f"{owner['role']}, with which {name} works, may make and drop tables",
+                    "a bug or an intruder could take the schema away; migrations run as the owner, services do not",
+                    f"export LOTSE_DATABASE=...   # with the role {name}_runtime")  # fmt: skip
+    async for said in _schema(name, con, there=owner["there"]):
+        yield said
+    theirs = await con.fetchval("select clock_timestamp()")
+    yield clocks(f"the database of {name}", theirs)
+
+
+async def _schema(name: str, con: asyncpg.Connection, *, there: bool) -> AsyncIterator[Said]:
+    missing: list[str] = []
+    newer: list[str] = []
+    for table, folder in migrations(name):
+        wanted = {file.name.partition("_")[0]: file.stem for file in sorted(folder.glob("*.sql"))}
+        try:
+            ran = {row[0] for row in await con.fetch(f'select version from lotse."{table}"')}  # noqa: S608
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+            ran = set()
+        except asyncpg.InsufficientPrivilegeError:
+            yield not_checked("schema", f"the role of {name} may not read lotse.{table}")
+            return
+        missing += [stem for version, stem in wanted.items() if version not in ran]
+        newer += [f"{table} {version}" for version in sorted(ran - wanted.keys())]
+    if newer:
+        yield found("schema", f"the schema of {name} is newer than this code: {', '.join(newer)}",
+                    "a later release ran here; this one would write what that one can't read",
+                    "run the release that made it   # or, to go back for good: lotse rebuild " + name)  # fmt: skip
+    elif missing:
+        what = "has no schema yet" if not there else f"is older than this code: {', '.join(missing)} did not run"
+        yield found("schema", f"the database of {name} {what}", "the service fails at its first statement that needs it",
+                    f"lotse migrate {name}")  # fmt: skip
+    else:
+        yield good("schema", f"the schema of {name} fits")
+
+
+def clocks(whose: str, theirs: datetime) -> Said:
+    """This machine's clock against another's."""
+    ahead = datetime.now(UTC) - theirs
+    if abs(ahead) <= CLOCKS_MAY_DIFFER:
+        return good("clock", f"agrees with that of {whose}")
+    which = "ahead of" if ahead > timedelta() else "behind"
+    return found("clock", f"this machine's clock is {_long(abs(ahead))} {which} that of {whose}",
+                 "ticks ahead of time are held, statements ahead of time are refused (CLOCK_AHEAD), recorded times are wrong",
+                 "timedatectl set-ntp true   # here and there; `date -u` shows which of the two is right")  # fmt: skip
+
+
+def _long(time: timedelta) -> str:
+    minutes = round(time.total_seconds() / 60)
+    return f"{minutes} minutes" if minutes > 1 else f"{time.total_seconds():.0f} seconds"
+
+
+def older_than_log(place: Place) -> list[Said]:
+    """Whether a database was set back: its service, which compares it with its own topics, is asked."""
+    said = []
+    for name, (host, port) in place.http.items():
+        answer = status(host, port)
+        if answer.get("service") != name:
+            said.append(
+                not_checked("log", f"{name} does not answer; it compares its database with the log when it starts")
+            )
+        elif facts := answer.get("older_than_log"):
+            said.append(found("log", f"the database of {name} lacks {facts} facts that stand on its topics",
+                              "it was set back, for instance to a backup; it refuses to serve, else it would answer twice",
+                              f"lotse rebuild {name}"))  # fmt: skip
+        else:
+            said.append(good("log", f"the database of {name} knows all its own facts"))
+    return said

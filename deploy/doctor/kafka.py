@@ -1,0 +1,274 @@
+"""Kafka: does it answer, may this user do what the catalogue says, do the topics stand as the catalogue says?
+
+No record is written and no group is joined.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.metadata import MetadataRequest_v5, MetadataResponse_v5
+from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
+
+from contracts.envelope import Tick
+from contracts.topics import CLOCK, OWNERS, SUBMITTED, BadPublishers, Topic, catalogue, load_publishers
+from deploy.doctor.databases import CLOCKS_MAY_DIFFER
+from deploy.doctor.place import Place
+from deploy.doctor.said import Said, found, good, not_checked
+
+PATIENCE = 8.0  # seconds Kafka has for one question
+READ, WRITE, DESCRIBE = 3, 4, 8  # AclOperation, as Kafka numbers them
+NOT_AUTHORIZED = 29
+TICK_AHEAD = timedelta(minutes=10)  # beyond, services hold it
+
+
+class _Metadata8(Response):  # type: ignore[misc]  # aiokafka has no types
+    """Metadata with what the asking user may do to each topic; aiokafka stops at version 5."""
+
+    API_KEY = 3
+    API_VERSION = 8
+    _FIELDS = dict(zip(MetadataResponse_v5.SCHEMA.names, MetadataResponse_v5.SCHEMA.fields, strict=True))
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("brokers", _FIELDS["brokers"]),
+        ("cluster_id", String("utf-8")),
+        ("controller_id", Int32),
+        ("topics", Array(
+            ("error_code", Int16), ("topic", String("utf-8")), ("is_internal", Boolean),
+            ("partitions", Array(
+                ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
+                ("replicas", Array(Int32)), ("isr", Array(Int32)), ("offline_replicas", Array(Int32)),
+            )),
+            ("authorized_operations", Int32),
+        )),
+        ("cluster_authorized_operations", Int32),
+    )  # fmt: skip
+
+
+class _Metadata8Request(RequestStruct):  # type: ignore[misc]  # aiokafka has no types
+    API_KEY = 3
+    API_VERSION = 8
+    RESPONSE_TYPE = _Metadata8
+    SCHEMA = Schema(
+        *zip(MetadataRequest_v5.SCHEMA.names, MetadataRequest_v5.SCHEMA.fields, strict=True),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+    )
+
+
+class _AskRights(Request[_Metadata8Request]):  # type: ignore[misc]  # aiokafka has no types
+    API_KEY = 3
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = list(topics)
+
+    def build(self, request_struct_class: type[_Metadata8Request]) -> _Metadata8Request:
+        return request_struct_class(self._topics, False, False, True)
+
+
+async def kafka(place: Place) -> AsyncIterator[Said]:
+    """All that is asked of Kafka, one connection for all questions."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says we say ourselves, once
+    if place.kafka is None:
+        if place.up:
+            yield not_checked("kafka", "LOTSE_KAFKA is not set")
+        return
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=place.kafka, client_id="doctor", request_timeout_ms=int(PATIENCE * 1000), **place.security
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await admin.start()
+    except (KafkaError, OSError, TimeoutError) as error:
+        yield await _unreachable(place, error)
+        await admin.close()
+        return
+    try:
+        yield good("kafka", f"Kafka answers at {place.kafka}")
+        if place.publishers is None:
+            yield not_checked("topics", "without publishers nobody knows which topics there should be")
+            return
+        try:
+            topics = catalogue(load_publishers(place.publishers).values())
+        except BadPublishers:
+            yield not_checked("topics", "publishers.toml can't be used")
+            return
+        async with asyncio.timeout(PATIENCE * 4):
+            for said in await _topics(place, admin, topics):
+                yield said
+            async for said in _broker_clock(place):
+                yield said
+    except (KafkaError, OSError, TimeoutError) as error:
+        yield not_checked("topics", f"Kafka broke off ({type(error).__name__})")
+    finally:
+        await admin.close()
+
+
+async def _unreachable(place: Place, error: BaseException) -> Said:
+    """Nobody there, or somebody who does not take us: told apart by a bare connection."""
+    assert place.kafka
+    for address in place.kafka.split(","):
+        host, _, port = address.strip().rpartition(":")
+        with contextlib.suppress(OSError, TimeoutError, ValueError):
+            async with asyncio.timeout(PATIENCE):
+                _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+            return found(
+                "kafka", f"something listens at {address} and does not take us", "a wrong user, password or security protocol, or"
+                " no Kafka", "export LOTSE_KAFKA_SECURITY='{\"security_protocol\": ..., \"sasl_mechanism\": ...}'", unreachable=True)  # fmt: skip
+    return found("kafka", f"Kafka does not answer at {place.kafka}",
+                 f"{type(error).__name__}; services hold everything until it does",
+                 f"tail {place.folder}/kafka/kafka.log   # then `lotse up` again" if place.local
+                 else f"nc -vz {place.kafka.split(',')[0].replace(':', ' ')}   # then start the broker, open the way, or set LOTSE_KAFKA",
+                 unreachable=True)  # fmt: skip
+
+
+async def _topics(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
+    answer = (await admin._send_request(_AskRights([t.name for t in topics]))).to_object()["topics"]
+    there = {one["topic"]: one for one in answer if one["error_code"] == 0}
+    hidden = {one["topic"] for one in answer if one["error_code"] == NOT_AUTHORIZED}
+    said = list(_missing(place, [t for t in topics if t.name not in there and t.name not in hidden]))
+    for topic in topics:
+        if topic.name in there:
+            said += _partitions(place, topic, len(there[topic.name]["partitions"]))
+    said += await _settings(admin, [t for t in topics if t.name in there])
+    if not any(one.state == "found" for one in said):
+        said.append(good("topics", f"{len(there)} topics stand as the catalogue says"))
+    said += _rights(place, topics, there, hidden)
+    names = {one["topic"] for one in await admin.describe_topics() if not one["is_internal"]}
+    known = {topic.name for topic in topics}
+    for name in sorted(names - known):
+        family, _, rest = name.partition(".")
+        if family in OWNERS and rest.partition(".")[0] in ("submissions", "answers"):
+            publisher = rest.partition(".")[2]
+            why = "nobody reads it" if rest.startswith("submissions") and family in SUBMITTED else "nobody writes it"
+            said.append(found("topics", f"{name} belongs to no publisher of publishers.toml", why,
+                              f"${{EDITOR:-vi}} {place.publishers}   # add [publisher.{publisher}], if it is to publish"))  # fmt: skip
+    return said
+
+
+def _missing(place: Place, missing: list[Topic]) -> Iterator[Said]:
+    if missing:
+        names = ", ".join(t.name for t in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        yield found("topics", f"{len(missing)} {'topics are' if len(missing) > 1 else 'topic is'} missing: {names}",
+                    "its readers wait, its writers fail; Kafka makes none by itself", "lotse topics")  # fmt: skip
+
+
+def _partitions(place: Place, topic: Topic, has: int) -> Iterator[Said]:
+    if has not in ((min(topic.partitions, 4), topic.partitions) if place.local else (topic.partitions,)):
+        yield found("topics", f"{topic.name} has {has} partitions; the catalogue says {topic.partitions}",
+                    "partitions are for good: another number moves the subjects to other places",
+                    f"kafka-topics.sh --bootstrap-server {place.kafka} --delete --topic {topic.name} && lotse topics"
+                    "   # ONLY while it is empty; else plan a new generation")  # fmt: skip
+
+
+async def _settings(admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
+    said: list[Said] = []
+    answers = (
+        await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, t.name) for t in topics])
+        if topics
+        else []
+    )
+    has = {
+        one[3]: None if one[0] else {entry[0]: entry[1] for entry in one[4]}
+        for answer in answers
+        for one in answer.resources
+    }
+    for topic in topics:
+        configured = has.get(topic.name)
+        if configured is None:
+            said.append(not_checked("topics", f"this user may not read the settings of {topic.name} (DescribeConfigs)"))
+            continue
+        for key, wanted in topic.config.items():
+            if configured.get(key) != wanted:
+                said.append(found("topics", f"{topic.name} has {key}={configured.get(key)}; the catalogue says {wanted}",
+                                  WHY.get(key, "the services rely on it"), "lotse topics --mend"))  # fmt: skip
+    return said
+
+
+WHY = {
+    "retention.ms": "Kafka deletes what is older: a fact gone can't be learnt again, an answer gone can't be told again",
+    "retention.bytes": "Kafka deletes what is beyond: a fact gone can't be learnt again",
+    "cleanup.policy": "compaction takes facts out of the log of record",
+    "compression.type": "the size limit counts compressed bytes: 8 MiB pass a limit of 128 KiB",
+    "max.message.bytes": "smaller refuses what the services send, larger lets in what they can't bear",
+    "message.timestamp.type": "the moment of arrival would be the sender's word",
+}
+"""What a wrong setting does."""
+
+
+def _rights(place: Place, topics: list[Topic], there: dict[str, Any], hidden: set[str]) -> Iterator[Said]:
+    """What the catalogue gives each service that is looked at, against what this user may do."""
+    lacking = []
+    for service in place.services:
+        for topic in topics:
+            wanted = [(READ, "Read")] if service in topic.readers else []
+            wanted += [(WRITE, "Write")] if topic.writer == service else []
+            for code, name in wanted:
+                may = there[topic.name]["authorized_operations"] >> code & 1 if topic.name in there else 0
+                if not may and (topic.name in there or topic.name in hidden):
+                    lacking.append((name, topic.name))
+    user = place.security.get("sasl_plain_username", "NAME")
+    for name, topic_name in lacking:
+        yield found("rights", f"{user if user != 'NAME' else 'this user'} lacks the right {name} on {topic_name}",
+                    "the service holds what needs it and goes on when the right is there",
+                    f"kafka-acls.sh --bootstrap-server {place.kafka} --command-config admin.properties --add"
+                    f" --allow-principal User:{user} --operation {name} --topic {topic_name}")  # fmt: skip
+    if place.services and not lacking:
+        yield good("rights", f"what {', '.join(place.services)} must read and write is allowed")
+    elif not place.services:
+        yield not_checked("rights", "`lotse doctor SERVICE` looks at the rights of a service")
+
+
+async def _broker_clock(place: Place) -> AsyncIterator[Said]:
+    """The newest tick holds two clocks: its own moment is that of `serve clock`, the record's time is the broker's."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=place.kafka, group_id=None, enable_auto_commit=False, client_id="doctor", **place.security
+    )
+    part = TopicPartition(CLOCK, 0)
+    record = None
+    try:
+        await consumer.start()
+        consumer.assign([part])
+        end = (await consumer.end_offsets([part]))[part]
+        start = (await consumer.beginning_offsets([part]))[part]
+        if start < end:
+            consumer.seek(part, end - 1)
+            record = next(iter((await consumer.getmany(part, timeout_ms=2000)).get(part, [])), None)
+    except (KafkaError, OSError) as error:
+        yield not_checked("clock", f"the newest tick can't be read ({type(error).__name__})")
+        return
+    finally:
+        await consumer.stop()
+    if record is None:
+        yield not_checked(
+            "clock", "there is no tick yet to hold the broker's clock against; `lotse serve clock` writes them"
+        )
+        return
+    written = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    if written - datetime.now(UTC) > CLOCKS_MAY_DIFFER:
+        minutes = round((written - datetime.now(UTC)).total_seconds() / 60)
+        yield found("clock", f"this machine's clock is at least {minutes} minutes behind that of the broker",
+                    "what was written last lies in our future", "timedatectl set-ntp true   # here and there")  # fmt: skip
+    try:
+        ticks = Tick.model_validate_json(record.value).at
+    except ValueError:
+        yield not_checked("clock", "the newest tick can't be read")
+        return
+    ahead = ticks - written
+    if ahead > TICK_AHEAD or (ahead < -CLOCKS_MAY_DIFFER and not place.simulated):
+        minutes = round(abs(ahead).total_seconds() / 60)
+        which = "ahead of" if ahead > timedelta() else "behind"
+        yield found("clock", f"the newest tick is {minutes} minutes {which} the broker's clock",
+                    "a tick more than 10 minutes ahead is held: time stands still",
+                    "timedatectl set-ntp true && lotse serve clock   # on the machine of `serve clock`; check the broker's too")  # fmt: skip
+    else:
+        yield good("clock", "the newest tick agrees with the broker's clock")
