@@ -1,19 +1,21 @@
 """The four services and the clock as processes: which there are, what they need, how they are started and asked."""
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from contracts.topics import BadPublishers, Publisher, catalogue, load_publishers
@@ -65,13 +67,26 @@ def publishers_from(path: Path) -> dict[str, Publisher]:
         raise Trouble(str(bad), "mend the file; `lotse serve` reads it at its start", USAGE) from None
 
 
+@contextlib.asynccontextmanager
+async def _admin(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Asks and changes Kafka. Raises Trouble where it does not answer."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers, **json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}")))
+    try:
+        await admin.start()
+        yield admin
+    except (KafkaError, OSError) as error:
+        raise Trouble(
+            f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA and the network", UNREACHABLE
+        ) from None
+    finally:
+        await admin.close()
+
+
 async def make_topics(
     servers: str, publishers: dict[str, Publisher], *, local: bool, dry_run: bool = False
 ) -> list[str]:
     """Makes the topics that are missing; gives back their names. Existing ones are left as they are."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, **json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}")))
-    try:
-        await admin.start()
+    async with _admin(servers) as admin:
         there = set(await admin.list_topics())
         missing = [topic for topic in catalogue(publishers.values()) if topic.name not in there]
         if missing and not dry_run:
@@ -79,20 +94,45 @@ async def make_topics(
                 [NewTopic(t.name, min(t.partitions, 4) if local else t.partitions, 1 if local else 3, topic_configs=t.config)
                  for t in missing]
             )  # fmt: skip
-            bad = [error for error in made.topic_errors if error[1] not in (0, 36)]
-            if bad:
-                raise Trouble(
-                    f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})",
-                    "check the rights of this user",
-                    REFUSED,
-                )
+            _done(made.topic_errors, "made")
         return [topic.name for topic in missing]
-    except (KafkaError, OSError) as error:
-        raise Trouble(
-            f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA and the network", UNREACHABLE
-        ) from None
-    finally:
-        await admin.close()
+
+
+async def mend_topics(servers: str, publishers: dict[str, Publisher], *, dry_run: bool = False) -> list[str]:
+    """Gives existing topics the settings of the catalogue; what else was set on them stays. Gives back what differed."""
+    async with _admin(servers) as admin:
+        there = set(await admin.list_topics())
+        topics = [topic for topic in catalogue(publishers.values()) if topic.name in there]
+        differed, changes = [], []
+        for topic, has in zip(topics, await settings_of(admin, [t.name for t in topics]), strict=True):
+            wrong = [key for key, wanted in topic.config.items() if has.get(key, ("", True))[0] != wanted]
+            differed += [f"{topic.name} {key}: {has.get(key, ('?', True))[0]} -> {topic.config[key]}" for key in wrong]
+            if wrong:  # this request replaces all that is set on the topic, so the rest is said again
+                own = {key: value for key, (value, inherited) in has.items() if not inherited}
+                changes.append(ConfigResource(ConfigResourceType.TOPIC, topic.name, {**own, **topic.config}))
+        if changes and not dry_run:
+            for answer in await admin.alter_configs(changes):
+                _done([(one[3], one[0]) for one in answer.resources], "changed")
+        return differed
+
+
+async def settings_of(admin: AIOKafkaAdminClient, topics: list[str]) -> list[dict[str, tuple[str, bool]]]:
+    """Of each topic, in order: setting to its value and whether it is inherited; empty where this user may not ask."""
+    if not topics:
+        return []
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in topics])
+    own = 1  # config_source of what is set on the topic itself
+    found = {
+        one[3]: {entry[0]: (entry[1], entry[3] != own) for entry in one[4]} for a in answers for one in a.resources
+    }
+    return [found.get(name, {}) for name in topics]
+
+
+def _done(results: Iterable[tuple[Any, ...]], what: str) -> None:
+    bad = [one for one in results if one[1] not in (0, 36)]
+    if bad:
+        raise Trouble(f"topic {bad[0][0]} could not be {what} (Kafka error {bad[0][1]})",
+                      "check the rights of this user", REFUSED)  # fmt: skip
 
 
 @dataclass(frozen=True)

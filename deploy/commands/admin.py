@@ -12,7 +12,7 @@ from rich.console import Console
 from deploy.commands.up import running
 from deploy.errors import FINDINGS, UNREACHABLE, USAGE, Trouble
 from deploy.local.stack import SERVICES, LocalStack
-from deploy.services import Fleet, Setup, declared, make_topics, migrations, publishers_from
+from deploy.services import Fleet, Setup, declared, make_topics, mend_topics, migrations, publishers_from
 from deploy.services import migrate as migrate_service
 
 say = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -30,8 +30,9 @@ def use_running(name: str) -> None:
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only say what is missing.")
-def topics(dry_run: bool) -> int:
+@click.option("--mend", is_flag=True, help="Also give existing topics the settings of the catalogue.")
+@click.option("--dry-run", is_flag=True, help="Only say what is missing or differs.")
+def topics(mend: bool, dry_run: bool) -> int:
     """Create the topics of the catalogue (contracts/topics.py and publishers.toml) that are missing."""
     local = "LOTSE_KAFKA" not in os.environ
     where = (
@@ -46,6 +47,11 @@ def topics(dry_run: bool) -> int:
     for name in made:
         click.echo(name)
     say.print(f"{len(made)} topics {'missing' if dry_run else 'made'}")
+    if mend:
+        differed = asyncio.run(mend_topics(where["kafka"], publishers, dry_run=dry_run))
+        for what in differed:
+            click.echo(what)
+        say.print(f"{len(differed)} settings {'differ' if dry_run else 'mended'}")
     return 0
 
 

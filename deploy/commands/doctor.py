@@ -47,7 +47,7 @@ def app(service: str | None, shape: str) -> int:
 async def looked_at(place: Place) -> list[Said]:
     """Every check, in the order in which a person would look."""
     said = [one for check in (machine.python, machine.programs, machine.disk, machine.memory, machine.ports,
-                              machine.leftovers, files.publishers, files.organisations) for one in check(place)]  # fmt: skip
+                              machine.leftovers, files.publishers, files.organisations, files.operations_key) for one in check(place)]  # fmt: skip
     for looks in (kafka.kafka, databases.databases, post.mail):
         said += [one async for one in looks(place)]
     return said + databases.older_than_log(place)

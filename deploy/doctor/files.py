@@ -1,5 +1,6 @@
-"""publishers.toml and organisations.toml: can they be read, and do they say what they must?"""
+"""publishers.toml, organisations.toml, the operations key: can they be read, and do they say what they must?"""
 
+import json
 from collections.abc import Iterator
 
 from contracts.topics import BadPublishers, load_publishers
@@ -44,3 +45,28 @@ def organisations(place: Place) -> Iterator[Said]:
                     f"${{EDITOR:-vi}} {place.organisations}")  # fmt: skip
         return
     yield good("organisations", f"{len(known)} organisations with a mailbox")
+
+
+def operations_key(place: Place) -> Iterator[Said]:
+    """The public half of the operations key, to which dead letters are sealed; the private half has no business there."""
+    if not place.services:
+        return
+    file = place.operations_key
+    if file is None:
+        yield found("keys", "LOTSE_OPERATIONS_KEY is not set", "no service starts without it",
+                    "export LOTSE_OPERATIONS_KEY=/path/to/operations.pub.json")  # fmt: skip
+        return
+    try:
+        key = json.loads(file.read_text("utf-8"))
+        kind = key["kty"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield found("keys", f"{file}: {type(error).__name__}; it must be a readable JWK", "no service starts with it",
+                    f"export LOTSE_OPERATIONS_KEY=...   # the public half, not {file}")  # fmt: skip
+        return
+    if "d" in key or kind != "EC":
+        what = "holds the private half" if "d" in key else "is no EC key"
+        yield found("keys", f"{file} {what} of the operations key" if "d" in key else f"{file} {what}",
+                    "a service must not be able to open what it seals" if "d" in key else "no letter can be sealed to it",
+                    f"export LOTSE_OPERATIONS_KEY=...   # the public half, not {file}")  # fmt: skip
+    else:
+        yield good("keys", "dead letters can be sealed to the operations key")

@@ -12,7 +12,6 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest_v5, MetadataResponse_v5
@@ -23,6 +22,7 @@ from contracts.topics import CLOCK, OWNERS, SUBMITTED, BadPublishers, Topic, cat
 from deploy.doctor.databases import CLOCKS_MAY_DIFFER
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked
+from deploy.services import settings_of
 
 PATIENCE = 8.0  # seconds Kafka has for one question
 READ, WRITE, DESCRIBE = 3, 4, 8  # AclOperation, as Kafka numbers them
@@ -132,13 +132,14 @@ async def _unreachable(place: Place, error: BaseException) -> Said:
 
 
 async def _topics(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
-    answer = (await admin._send_request(_AskRights([t.name for t in topics]))).to_object()["topics"]
+    cluster = (await admin._send_request(_AskRights([t.name for t in topics]))).to_object()
+    answer, alone = cluster["topics"], len(cluster["brokers"]) == 1
     there = {one["topic"]: one for one in answer if one["error_code"] == 0}
     hidden = {one["topic"] for one in answer if one["error_code"] == NOT_AUTHORIZED}
     said = list(_missing(place, [t for t in topics if t.name not in there and t.name not in hidden]))
     for topic in topics:
         if topic.name in there:
-            said += _partitions(place, topic, len(there[topic.name]["partitions"]))
+            said += _partitions(place, topic, len(there[topic.name]["partitions"]), alone=alone)
     said += await _settings(admin, [t for t in topics if t.name in there])
     if not any(one.state == "found" for one in said):
         said.append(good("topics", f"{len(there)} topics stand as the catalogue says"))
@@ -162,8 +163,9 @@ def _missing(place: Place, missing: list[Topic]) -> Iterator[Said]:
                     "its readers wait, its writers fail; Kafka makes none by itself", "lotse topics")  # fmt: skip
 
 
-def _partitions(place: Place, topic: Topic, has: int) -> Iterator[Said]:
-    if has not in ((min(topic.partitions, 4), topic.partitions) if place.local else (topic.partitions,)):
+def _partitions(place: Place, topic: Topic, has: int, *, alone: bool) -> Iterator[Said]:
+    """A single broker is a local stack, which has fewer."""
+    if has not in ((min(topic.partitions, 4), topic.partitions) if alone else (topic.partitions,)):
         yield found("topics", f"{topic.name} has {has} partitions; the catalogue says {topic.partitions}",
                     "partitions are for good: another number moves the subjects to other places",
                     f"kafka-topics.sh --bootstrap-server {place.kafka} --delete --topic {topic.name} && lotse topics"
@@ -172,24 +174,14 @@ def _partitions(place: Place, topic: Topic, has: int) -> Iterator[Said]:
 
 async def _settings(admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
     said: list[Said] = []
-    answers = (
-        await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, t.name) for t in topics])
-        if topics
-        else []
-    )
-    has = {
-        one[3]: None if one[0] else {entry[0]: entry[1] for entry in one[4]}
-        for answer in answers
-        for one in answer.resources
-    }
-    for topic in topics:
-        configured = has.get(topic.name)
-        if configured is None:
+    for topic, has in zip(topics, await settings_of(admin, [t.name for t in topics]), strict=True):
+        if not has:
             said.append(not_checked("topics", f"this user may not read the settings of {topic.name} (DescribeConfigs)"))
             continue
         for key, wanted in topic.config.items():
-            if configured.get(key) != wanted:
-                said.append(found("topics", f"{topic.name} has {key}={configured.get(key)}; the catalogue says {wanted}",
+            value = has.get(key, ("?", True))[0]
+            if value != wanted:
+                said.append(found("topics", f"{topic.name} has {key}={value}; the catalogue says {wanted}",
                                   WHY.get(key, "the services rely on it"), "lotse topics --mend"))  # fmt: skip
     return said
 

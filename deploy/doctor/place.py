@@ -37,6 +37,7 @@ class Place:
     security: dict[str, Any] = field(default_factory=dict)
     publishers: Path | None = None
     organisations: Path | None = None
+    operations_key: Path | None = None
     databases: dict[str, str] = field(default_factory=dict)
     """Service to the DSN of its runtime role. Never printed."""
     http: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -65,7 +66,7 @@ def _stack(where: dict[str, str], service: str | None) -> Place:
     return Place(
         "the stack of `lotse up`", True, stack.folder, services, where["kafka"],
         publishers=Path(where["publishers"]),
-        organisations=Path(where.get("organisations") or EXAMPLES / "organisations.toml"),
+        organisations=Path(where["organisations"]), operations_key=stack.operations_key,
         databases={name: stack.databases[name].runtime for name in services},
         http={name: _address(where[name].removeprefix("http://")) for name in services},
         mail=Mail(*_address(where["mail"])) if "notification" in services else None,
@@ -90,6 +91,7 @@ def _environment(service: str | None) -> Place:
         said.get("LOTSE_KAFKA"), security,
         publishers=Path(said["LOTSE_PUBLISHERS"]) if "LOTSE_PUBLISHERS" in said else None,
         organisations=Path(said["LOTSE_ORGANISATIONS"]) if "LOTSE_ORGANISATIONS" in said else None,
+        operations_key=Path(said["LOTSE_OPERATIONS_KEY"]) if "LOTSE_OPERATIONS_KEY" in said else None,
         databases={service: said["LOTSE_DATABASE"]} if service and "LOTSE_DATABASE" in said else {},
         http={service: (said.get("LOTSE_HTTP_HOST", "127.0.0.1"), _number("LOTSE_HTTP_PORT", said["LOTSE_HTTP_PORT"]))}
         if service and "LOTSE_HTTP_PORT" in said else {},

@@ -22,6 +22,11 @@ async def mail(place: Place) -> AsyncIterator[Said]:
     try:
         await client.connect()
         if server.user and server.password:
+            await client.ehlo()
+            if not client.supports_extension("auth"):
+                yield found("mail", f"the mail server at {where} takes no login", "no notice is sent",
+                            "unset LOTSE_SMTP_USER LOTSE_SMTP_PASSWORD   # or set the port on which it takes one")  # fmt: skip
+                return
             await client.login(server.user, server.password)
     except aiosmtplib.SMTPAuthenticationError as error:
         yield found("mail", f"the mail server at {where} refuses our login ({error.code})", "no notice is sent",

@@ -1,0 +1,563 @@
+"""Each mistake planted is found: its first line, the command that mends it, the exit code. What is well is said to be."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.admin import CreateAclsRequest
+
+import deploy.local.kafka
+from contracts.envelope import Tick
+from contracts.topics import load_publishers
+from deploy.commands.up import announce
+from deploy.doctor import machine
+from deploy.doctor.place import Place
+from deploy.local.kafka import Kafka
+from deploy.local.processes import free_port
+from deploy.local.stack import CACHE, ROOT, LocalStack
+from deploy.services import Fleet, Setup, make_topics
+from services.runtime.clock import publish
+from tests.conftest import ORGANISATIONS, PUBLISHERS
+from tests.publishing import Course, Publisher
+
+FACTS = "intake.events"
+
+
+@dataclass
+class Asked:
+    """What a command answered."""
+
+    code: int
+    lines: list[str]
+    said: str = field(repr=False)
+
+    @property
+    def first(self) -> tuple[str, str]:
+        """The first line and the command that mends it."""
+        return self.lines[0], self.lines[2].removeprefix("  mend  ")
+
+
+def ask(*arguments: str, before: tuple[str, ...] = (), **environment: str) -> Asked:
+    """Runs `lotse` as a person would, with nothing set but what is given."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
+    done = subprocess.run(  # noqa: S603
+        [*before, sys.executable, "-m", "deploy.cli", *arguments], check=False, text=True, capture_output=True,
+        env={**clean, "PYTHONPATH": str(ROOT), **environment}, timeout=120,
+    )  # fmt: skip
+    return Asked(done.returncode, done.stdout.splitlines(), done.stdout + done.stderr)
+
+
+class Ward:
+    """A stack of this test's own, so that what is planted hurts nobody else."""
+
+    def __init__(self, stack: LocalStack, state: Path) -> None:
+        self.stack, self.state = stack, state
+        self.fleet = Fleet(stack, Setup(PUBLISHERS, ORGANISATIONS, simulated=True, testing=True))
+        for name in ("intake", "referral", "notification", "reporting"):
+            self.fleet.ports[name] = free_port()
+
+    def environment(self, name: str, **more: str) -> dict[str, str]:
+        """A service's settings, and no place of another's."""
+        said = {k: v for k, v in self.fleet.environment(name).items() if k.startswith("LOTSE_")}
+        temporary = self.state / "tmp"
+        temporary.mkdir(exist_ok=True)
+        return {**said, "LOTSE_STATE": str(self.state), "TMPDIR": str(temporary), **more}
+
+    def examined(self, name: str, **more: str) -> Asked:
+        """`lotse doctor NAME` in a service's environment."""
+        return ask("doctor", name, **self.environment(name, **more))
+
+    def mended(self, *arguments: str, name: str = "intake", **more: str) -> Asked:
+        """A command the doctor named, in the same environment."""
+        return ask(*arguments, **self.environment(name, **more))
+
+    def local(self, *arguments: str) -> Asked:
+        """A command that finds the stack as `lotse up` announces it."""
+        announce(self.fleet, self.state)
+        try:
+            return ask(*arguments, LOTSE_STATE=str(self.state))
+        finally:
+            (self.state / "running.json").unlink()
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+    """Databases migrated, topics made, no service running."""
+    with LocalStack.ephemeral() as stack:
+        found = Ward(stack, tmp_path_factory.mktemp("ward"))
+        for name in stack.databases:
+            assert found.mended("migrate", name, name=name).code == 0
+        asyncio.run(make_topics(stack.kafka, load_publishers(PUBLISHERS), local=True))
+        yield found
+
+
+@asynccontextmanager
+async def admin(servers: str, **security: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Kafka's admin."""
+    client = AIOKafkaAdminClient(bootstrap_servers=servers, **security)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def sql(ward: Ward, database: str, *statements: str) -> None:
+    """As the superuser."""
+    con = await asyncpg.connect(ward.stack.admin_dsn.rpartition("/")[0] + f"/{database}")
+    try:
+        for statement in statements:
+            await con.execute(statement)
+    finally:
+        await con.close()
+
+
+@pytest.mark.parametrize("name", ["intake", "notification"])
+def test_where_all_is_well_nothing_is_found(ward: Ward, name: str) -> None:
+    asked = ward.examined(name)
+    assert asked.code == 0, asked.said
+    checks = {line.partition(":")[0] for line in asked.lines if "not checked" not in line}
+    assert checks >= {"python", "disk", "memory", "publishers", "kafka", "topics", "rights", "schema", "clock", "keys"}
+    assert ("mail" in checks) == (name == "notification")
+
+
+def test_what_can_not_be_checked_says_so_and_why(ward: Ward) -> None:
+    asked = ask("doctor", LOTSE_KAFKA=ward.stack.kafka, LOTSE_PUBLISHERS=str(PUBLISHERS), TMPDIR=str(ward.state))
+    assert asked.code == 0, asked.said
+    assert "mail: not checked: LOTSE_SMTP_HOST is not set" in asked.lines
+    assert "rights: not checked: `lotse doctor SERVICE` looks at the rights of a service" in asked.lines
+
+
+def test_json_says_the_same_as_the_table(ward: Ward) -> None:
+    closed = f"127.0.0.1:{free_port()}"
+    asked = ask("doctor", "intake", "--format", "json", **ward.environment("intake", LOTSE_KAFKA=closed))
+    said = json.loads("\n".join(asked.lines))
+    assert asked.code == 3 and said["ok"] is False and said["command"] == "doctor"
+    (error,) = said["errors"]
+    assert error["message"] == f"Kafka does not answer at {closed}" and error["hint"].startswith("nc -vz 127.0.0.1 ")
+    assert {one["state"] for one in said["data"]} == {"good", "found", "not checked"}
+
+
+def test_a_database_without_its_service_is_a_question_of_usage(ward: Ward) -> None:
+    assert ask("doctor", **ward.environment("intake")).code == 2
+    assert ask("doctor", "intake", **ward.environment("intake", LOTSE_HTTP_PORT="many")).code == 2
+
+
+def test_a_wrong_password_is_found_and_not_told(ward: Ward) -> None:
+    dsn = ward.stack.databases["intake"].runtime
+    role = dsn.split("://")[1].split(":")[0]
+    wrong = dsn.replace(dsn.split(":")[2].split("@")[0], "canary-of-a-password")
+    asked = ward.examined("intake", LOTSE_DATABASE=wrong)
+    assert asked.code == 1
+    assert asked.first == (
+        f"databases: the database of intake refuses the password of {role}",
+        "psql -h 127.0.0.1 -U intake_owner intake -c '\\password intake_runtime'   # or set LOTSE_DATABASE to the password it has",
+    )
+    assert "canary" not in asked.said
+
+
+def test_postgres_away_is_found(ward: Ward) -> None:
+    port = free_port()
+    asked = ward.examined("intake", LOTSE_DATABASE=f"postgresql://a:canary@127.0.0.1:{port}/intake")
+    assert asked.code == 3 and "canary" not in asked.said
+    line, mend = asked.first
+    assert line == f"databases: the database of intake does not answer at 127.0.0.1:{port}"
+    assert mend.startswith(f"pg_isready -h 127.0.0.1 -p {port} ")
+
+
+def test_a_database_that_is_not_there_and_no_address_at_all_are_found(ward: Ward) -> None:
+    dsn = ward.stack.databases["intake"].runtime.rpartition("/")[0]
+    asked = ward.examined("intake", LOTSE_DATABASE=f"{dsn}/nowhere")
+    assert asked.code == 1 and asked.first[1] == "createdb -h 127.0.0.1 -O intake_owner nowhere && lotse migrate intake"
+    asked = ward.examined("intake", LOTSE_DATABASE="canary")
+    assert asked.code == 1 and asked.first[0] == "databases: LOTSE_DATABASE of intake is no address of a database"
+    assert "canary" not in asked.said
+
+
+def test_kafka_away_is_found(ward: Ward) -> None:
+    port = free_port()
+    asked = ward.examined("intake", LOTSE_KAFKA=f"127.0.0.1:{port}")
+    assert asked.code == 3
+    line, mend = asked.first
+    assert line == f"kafka: Kafka does not answer at 127.0.0.1:{port}" and mend.startswith(f"nc -vz 127.0.0.1 {port} ")
+
+
+def test_what_is_no_kafka_is_found(ward: Ward) -> None:
+    address = f"{ward.stack.mail_host}:{ward.stack.mail_port}"
+    asked = ward.examined("intake", LOTSE_KAFKA=address)
+    assert asked.code == 3
+    line, mend = asked.first
+    assert line == f"kafka: something listens at {address} and does not take us"
+    assert mend.startswith("export LOTSE_KAFKA_SECURITY=")
+
+
+def test_a_mail_server_that_is_away_or_takes_no_login_is_found(ward: Ward) -> None:
+    port = free_port()
+    asked = ward.examined("notification", LOTSE_SMTP_PORT=str(port))
+    assert asked.code == 3
+    line, mend = asked.first
+    assert line == f"mail: the mail server at 127.0.0.1:{port} does not answer as one"
+    assert mend.startswith(f"nc -vz 127.0.0.1 {port} ")
+    asked = ward.examined("notification", LOTSE_SMTP_USER="lotse", LOTSE_SMTP_PASSWORD="canary")
+    assert asked.code == 1 and "canary" not in asked.said
+    assert asked.first[0] == f"mail: the mail server at 127.0.0.1:{ward.stack.mail_port} takes no login"
+    assert asked.first[1].startswith("unset LOTSE_SMTP_USER LOTSE_SMTP_PASSWORD")
+
+
+def test_a_port_somebody_else_has_is_found_and_who(ward: Ward) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        asked = ward.examined("intake", LOTSE_HTTP_PORT=str(port))
+    assert asked.code == 1
+    line, mend = asked.first
+    me = f"{psutil.Process().name()} (pid {os.getpid()})"
+    assert line == f"ports: port {port}, which intake is to have, is taken by {me}"
+    assert mend.startswith(f"ss -ltnp 'sport = :{port}' ")
+
+
+async def test_a_topic_with_another_retention_is_found_and_mended(ward: Ward) -> None:
+    async with admin(ward.stack.kafka) as kafka:
+        changed = {"retention.ms": "604800000", "segment.ms": "3600000"}
+        await kafka.alter_configs([ConfigResource(ConfigResourceType.TOPIC, FACTS, changed)])
+        asked = await asyncio.to_thread(ward.examined, "intake")
+        assert asked.code == 1
+        assert asked.first == (
+            f"topics: {FACTS} has retention.ms=604800000; the catalogue says -1",
+            "lotse topics --mend",
+        )
+        assert any("max.message.bytes" in line for line in asked.lines[3:])  # gone with the same request
+        dry = await asyncio.to_thread(ward.local, "topics", "--mend", "--dry-run")
+        assert f"{FACTS} retention.ms: 604800000 -> -1" in dry.lines
+        assert (await asyncio.to_thread(ward.examined, "intake")).code == 1
+        assert (await asyncio.to_thread(ward.local, "topics", "--mend")).code == 0
+        asked = await asyncio.to_thread(ward.examined, "intake")
+        assert asked.code == 0, asked.said
+        (answer,) = await kafka.describe_configs([ConfigResource(ConfigResourceType.TOPIC, FACTS)])
+        stands = {entry[0]: entry[1] for entry in answer.resources[0][4]}
+        assert stands["segment.ms"] == "3600000"  # what else was set stays
+
+
+async def test_a_topic_that_is_missing_or_has_other_partitions_is_found_and_mended(ward: Ward) -> None:
+    topic = "attendance.answers.oulad"
+    async with admin(ward.stack.kafka) as kafka:
+        await kafka.delete_topics([topic])
+        asked = await asyncio.to_thread(ward.examined, "referral")
+        assert (asked.code, *asked.first) == (1, f"topics: 1 topic is missing: {topic}", "lotse topics")
+        await kafka.create_topics([NewTopic(topic, 3, 1)])
+        asked = await asyncio.to_thread(ward.examined, "referral")
+        assert asked.code == 1 and asked.lines[0] == f"topics: {topic} has 3 partitions; the catalogue says 12"
+        assert f"--delete --topic {topic} && lotse topics" in asked.first[1]
+        await kafka.delete_topics([topic])
+        assert (await asyncio.to_thread(ward.local, "topics")).lines == [topic]
+    assert (await asyncio.to_thread(ward.examined, "referral")).code == 0
+
+
+async def test_a_topic_of_nobody_is_found(ward: Ward) -> None:
+    topic = "intake.submissions.gone"
+    async with admin(ward.stack.kafka) as kafka:
+        await kafka.create_topics([NewTopic(topic, 1, 1)])
+        try:
+            asked = await asyncio.to_thread(ward.examined, "intake")
+        finally:
+            await kafka.delete_topics([topic])
+    assert asked.code == 1
+    line, mend = asked.first
+    assert line == f"topics: {topic} belongs to no publisher of publishers.toml"
+    assert mend == f"${{EDITOR:-vi}} {PUBLISHERS}   # add [publisher.gone], if it is to publish"
+
+
+async def test_a_schema_that_lags_or_leads_is_found_and_migrated(ward: Ward) -> None:
+    await sql(
+        ward,
+        "postgres",
+        'create database "fresh" owner intake_owner',
+        "grant connect on database fresh to intake_runtime",
+    )
+    owner, runtime = (
+        getattr(ward.stack.databases["intake"], role).rpartition("/")[0] + "/fresh" for role in ("owner", "runtime")
+    )
+    where = {"LOTSE_DATABASE": runtime, "LOTSE_DATABASE_OWNER": owner}
+    asked = await asyncio.to_thread(ward.examined, "intake", **where)
+    assert (asked.code, *asked.first) == (
+        1, "schema: the database of intake has no schema yet", "lotse migrate intake",
+    )  # fmt: skip
+    await sql(ward, "fresh", "create schema lotse authorization intake_owner", "grant usage on schema lotse to intake_runtime",
+              "alter default privileges for role intake_owner grant select on tables to intake_runtime")  # fmt: skip
+    assert (await asyncio.to_thread(lambda: ward.mended("migrate", "intake", **where))).code == 0
+    asked = await asyncio.to_thread(ward.examined, "intake", **where)
+    assert asked.code == 0, asked.said
+
+    await sql(ward, "fresh", "delete from lotse.service_migrations where version = '0001'")
+    asked = await asyncio.to_thread(ward.examined, "intake", **where)
+    assert (asked.code, *asked.first) == (
+        1, "schema: the database of intake is older than this code: 0001_case_list did not run", "lotse migrate intake",
+    )  # fmt: skip
+    await sql(ward, "fresh", "insert into lotse.service_migrations values ('0001'), ('9999')")
+    asked = await asyncio.to_thread(ward.examined, "intake", **where)
+    assert asked.code == 1
+    assert asked.lines[0] == "schema: the schema of intake is newer than this code: service_migrations 9999"
+    assert asked.first[1].startswith("run the release that made it")
+
+
+def test_a_role_that_may_make_tables_is_found(ward: Ward) -> None:
+    asked = ward.examined("intake", LOTSE_DATABASE=ward.stack.databases["intake"].owner)
+    assert asked.code == 1
+    line, mend = asked.first
+    assert line == "databases: intake_owner, with which intake works, may make and drop tables"
+    assert mend == "export LOTSE_DATABASE=...   # with the role intake_runtime"
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="NOT RUN: faketime is not on this machine")
+def test_a_clock_that_is_off_by_an_hour_is_found(ward: Ward) -> None:
+    for shift, which in (("+1h", "ahead of"), ("-1h", "behind")):
+        asked = ask("doctor", "intake", before=("faketime", "-f", shift), **ward.environment("intake"))
+        assert asked.code == 1, asked.said
+        line, mend = asked.first
+        assert line == f"clock: this machine's clock is 60 minutes {which} that of the database of intake"
+        assert mend.startswith("timedatectl set-ntp true ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ("[publisher.kreis]\nsource = 'canary'\n", "publisher.kreis: wrong or missing tenants"),
+        ("[publisher", "TOMLDecodeError; it must be a readable TOML file"),
+        ("", "names no publisher"),
+    ],
+)
+def test_a_wrong_publishers_file_is_found(ward: Ward, tmp_path: Path, wrong: str, line: str) -> None:
+    file = tmp_path / "publishers.toml"
+    file.write_text(wrong)
+    asked = ward.examined("intake", LOTSE_PUBLISHERS=str(file))
+    assert asked.code == 1 and "canary" not in asked.said
+    assert asked.lines[0] == f"publishers: {file}: {line}" and asked.first[1].startswith(f"${{EDITOR:-vi}} {file}")
+
+
+def test_a_wrong_organisations_file_and_a_wrong_key_are_found(ward: Ward, tmp_path: Path) -> None:
+    file = tmp_path / "organisations.toml"
+    file.write_text("[organisation.kreis]\nmailbox = 'canary'\n")
+    asked = ward.examined("notification", LOTSE_ORGANISATIONS=str(file))
+    assert (asked.code, *asked.first) == (
+        1, f"organisations: {file}: organisation.kreis: wrong or missing mailbox", f"${{EDITOR:-vi}} {file}",
+    )  # fmt: skip
+    assert "canary" not in asked.said
+    private = ward.stack.folder / "operations.json"
+    asked = ward.examined("intake", LOTSE_OPERATIONS_KEY=str(private))
+    assert asked.code == 1 and asked.lines[0] == f"keys: {private} holds the private half of the operations key"
+    assert asked.first[1] == f"export LOTSE_OPERATIONS_KEY=...   # the public half, not {private}"
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """Four megabytes, in memory."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=False, capture_output=True
+    )  # noqa: S603, S607
+    if mounted.returncode:
+        pytest.skip("NOT RUN: a tmpfs can't be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)  # noqa: S603, S607
+
+
+def test_a_disk_that_is_nearly_full_is_found(ward: Ward, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "full") as folder:
+        (folder / "data").write_bytes(b"x" * (3 << 20))
+        asked = ward.examined("intake", TMPDIR=str(folder))
+    assert asked.code == 1
+    line, mend = asked.first
+    assert line == f"disk: only 1 MiB are free where {folder} lies"
+    assert mend.startswith(f"du -xh --max-depth=2 {folder} | sort -h | tail ")
+
+
+def test_too_little_memory_is_found() -> None:
+    (said,) = machine.memory(Place("here", local=True, folder=Path(tempfile.gettempdir()), up=False), free=900 << 20)
+    assert (said.state, said.what) == ("found", "only 900 MiB of memory are free")
+    (said,) = machine.memory(Place("here", local=True, folder=Path(tempfile.gettempdir()), up=False), free=1100 << 20)
+    assert said.state == "good"
+
+
+def test_packages_at_other_versions_are_found(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("asyncpg==0.1.0 \\\n    --hash=sha256:00\n")
+    (said,) = machine.python(Place("here", local=True, folder=tmp_path), lock)
+    assert said.what.startswith("1 packages differ from requirements.lock: asyncpg is 0.")
+    assert said.mend == "rm -r .venv && ./lotse doctor"
+
+
+def test_what_a_killed_run_left_is_found(tmp_path: Path) -> None:
+    old = tmp_path / "tmp" / "lotse-old"
+    (old / "kafka").mkdir(parents=True)
+    long_ago = time.time() - 3600
+    for path in (old / "kafka", old):
+        os.utime(path, (long_ago, long_ago))
+    young = tmp_path / "tmp" / "lotse-young" / "kafka"
+    young.mkdir(parents=True)
+    stack = tmp_path / "stack" / "kafka"
+    stack.mkdir(parents=True)
+    left = subprocess.Popen(["sleep", "300"])  # noqa: S607
+    try:
+        note = {"pid": left.pid, "born": psutil.Process(left.pid).create_time()}
+        (stack / "kafka.pid").write_text(json.dumps(note))
+        asked = ask("doctor", LOTSE_STATE=str(tmp_path), TMPDIR=str(tmp_path / "tmp"))
+    finally:
+        left.kill()
+        left.wait()
+    assert asked.code == 1
+    assert asked.first == (f"leftovers: kafka of a killed `lotse up` still runs (pid {left.pid})", f"kill {left.pid}")
+    assert asked.lines[3].startswith(f"leftovers: {old} is the folder of a temporary stack that no longer runs")
+    assert asked.lines[5] == f"  mend  rm -r {old}" and "lotse-young" not in asked.said
+
+
+async def test_a_database_set_back_is_found_and_rebuilt(ward: Ward) -> None:
+    """The service compares; the doctor asks it."""
+    await sql(ward, "postgres", "create database backup template intake owner intake_owner")
+    await asyncio.to_thread(ward.fleet.start_one, "intake")
+    try:
+        await asyncio.to_thread(ward.fleet.wait_ready, "intake")
+        course = Course(date(2026, 3, 2))
+        async with Publisher(ward.stack.kafka) as sender:
+            registration = next(one for one in course.steps() if one[0].family == "intake")
+            assert (await sender.ask(*registration))["outcome"] == "recorded"
+        asked = await asyncio.to_thread(ward.examined, "intake")
+        assert asked.code == 0 and "log: the database of intake knows all its own facts" in asked.lines, asked.said
+        ward.fleet.processes["intake"].stop()
+        await sql(
+            ward, "postgres", "drop database intake", "alter database backup rename to intake",
+            "revoke all on database intake from public", "grant connect on database intake to intake_runtime",
+        )  # fmt: skip
+        await asyncio.to_thread(ward.fleet.start_one, "intake")
+        async with asyncio.timeout(60):
+            while not (await asyncio.to_thread(ward.fleet.status, "intake")).get("older_than_log"):
+                await asyncio.sleep(0.1)
+        asked = await asyncio.to_thread(ward.examined, "intake")
+        assert asked.code == 1
+        line, mend = asked.first
+        facts = ward.fleet.status("intake")["older_than_log"]
+        assert line == f"log: the database of intake lacks {facts} facts that stand on its topics"
+        assert mend == "lotse rebuild intake"
+        rebuilt = await asyncio.to_thread(ward.mended, "rebuild", "intake")
+        assert rebuilt.code == 0, rebuilt.said
+        await asyncio.to_thread(ward.fleet.wait_ready, "intake")
+        assert (await asyncio.to_thread(ward.examined, "intake")).code == 0
+    finally:
+        ward.fleet.processes["intake"].stop()
+
+
+async def test_a_clock_service_that_is_ahead_of_the_broker_is_found(ward: Ward) -> None:
+    """Last of those that share the stack: a tick stays on its topic."""
+    producer = AIOKafkaProducer(bootstrap_servers=ward.stack.kafka, enable_idempotence=True)
+    await producer.start()
+    try:
+        for shift, which in ((timedelta(hours=1), "ahead of"), (timedelta(hours=-1), "behind")):
+            await publish(producer, Tick(at=datetime.now(UTC) + shift))
+            asked = await asyncio.to_thread(ward.examined, "intake", LOTSE_SIMULATED_TIME="0")
+            assert asked.code == 1, asked.said
+            line, mend = asked.first
+            assert line == f"clock: the newest tick is 60 minutes {which} the broker's clock"
+            assert mend.startswith("timedatectl set-ntp true && lotse serve clock ")
+        assert (await asyncio.to_thread(ward.examined, "intake", LOTSE_SIMULATED_TIME="1")).code == 0
+        await publish(producer, Tick(at=datetime.now(UTC)))
+    finally:
+        await producer.stop()
+    asked = await asyncio.to_thread(ward.examined, "intake", LOTSE_SIMULATED_TIME="0")
+    assert asked.code == 0 and "clock: the newest tick agrees with the broker's clock" in asked.lines
+
+
+GUARDED = """\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:admin;User:ANONYMOUS
+sasl.enabled.mechanisms=PLAIN
+inter.broker.listener.name=SASL
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+username="admin" password="admin-secret" user_admin="admin-secret" user_intake="intake-secret";
+"""
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A broker that asks who one is and gives no right by itself."""
+    config = deploy.local.kafka.CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL://127.0.0.1:{port}")
+    config = config.replace("PLAINTEXT:PLAINTEXT\n", "SASL:SASL_PLAINTEXT\n")
+    monkeypatch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED)
+    broker = Kafka(tmp_path / "kafka", CACHE)
+    broker.start()
+    try:
+        broker.wait()
+        yield broker.address
+    finally:
+        broker.process.stop()
+
+
+TOPIC, GROUP_TYPE, LITERAL, ALLOW = 2, 3, 3, 3  # as Kafka numbers resource types, patterns, permissions
+RIGHTS = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
+
+
+async def test_a_right_that_is_missing_is_found_and_given(
+    ward: Ward, guarded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def security(user: str, password: str) -> dict[str, str]:
+        return {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": user,
+                "sasl_plain_password": password}  # fmt: skip
+
+    monkeypatch.setenv("LOTSE_KAFKA_SECURITY", json.dumps(security("admin", "admin-secret")))
+    publishers = load_publishers(PUBLISHERS)
+    await make_topics(guarded, publishers, local=True)
+
+    async def examined(password: str = "intake-secret") -> Asked:
+        own = {"LOTSE_KAFKA": guarded, "LOTSE_KAFKA_SECURITY": json.dumps(security("intake", password))}
+        return await asyncio.to_thread(ward.examined, "intake", **own)
+
+    async with admin(guarded, **security("admin", "admin-secret")) as kafka:
+
+        async def give(right: str, topic: str) -> None:
+            request = CreateAclsRequest(TOPIC, topic, LITERAL, "User:intake", "*", RIGHTS[right], ALLOW)
+            answer = await kafka._send_request(request)
+            assert answer.to_object()["creation_responses"][0]["error_code"] == 0
+
+        reads = ["clock.ticks", "intake.events", "intake.dead-letters"]
+        reads += [f"intake.{kind}.{name}" for kind in ("submissions", "answers") for name in publishers]
+        writes = ["intake.events", "intake.dead-letters", *(f"intake.answers.{name}" for name in publishers)]
+        for topic in reads:
+            await give("Read", topic)
+        for topic in writes[1:]:
+            await give("Write", topic)
+        asked = await examined()
+        assert asked.code == 1, asked.said
+        assert asked.first == (
+            "rights: intake lacks the right Write on intake.events",
+            f"kafka-acls.sh --bootstrap-server {guarded} --command-config admin.properties --add"
+            " --allow-principal User:intake --operation Write --topic intake.events",
+        )
+        assert sum(line.startswith("rights:") for line in asked.lines) == 1
+        assert any("may not read the settings of" in line for line in asked.lines)  # said, not passed over
+        await give("Write", "intake.events")
+        for topic in reads:
+            await give("DescribeConfigs", topic)
+        asked = await examined()
+        assert asked.code == 0 and "rights: what intake must read and write is allowed" in asked.lines, asked.said
+    asked = await examined("canary")
+    assert asked.code == 3 and "canary" not in asked.said
+    assert asked.lines[0] == f"kafka: something listens at {guarded} and does not take us"
