@@ -54,8 +54,13 @@ class Asked:
         return self.lines[0], self.lines[2].removeprefix("  mend  ")
 
 
-def ask(*arguments: str, before: tuple[str, ...] = (), **environment: str) -> Asked:
+def ask(*arguments: str, **environment: str) -> Asked:
     """Runs `lotse` as a person would, with nothing set but what is given."""
+    return asked(arguments, environment)
+
+
+def asked(arguments: tuple[str, ...], environment: dict[str, str], before: tuple[str, ...] = ()) -> Asked:
+    """The same, with a command before it (another clock)."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
     done = subprocess.run(  # noqa: S603
         [*before, sys.executable, "-m", "deploy.cli", *arguments], check=False, text=True, capture_output=True,
@@ -329,9 +334,9 @@ def test_a_role_that_may_make_tables_is_found(ward: Ward) -> None:
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="NOT RUN: faketime is not on this machine")
 def test_a_clock_that_is_off_by_an_hour_is_found(ward: Ward) -> None:
     for shift, which in (("+1h", "ahead of"), ("-1h", "behind")):
-        asked = ask("doctor", "intake", before=("faketime", "-f", shift), **ward.environment("intake"))
-        assert asked.code == 1, asked.said
-        line, mend = asked.first
+        found = asked(("doctor", "intake"), ward.environment("intake"), before=("faketime", "-f", shift))
+        assert found.code == 1, found.said
+        line, mend = found.first
         assert line == f"clock: this machine's clock is 60 minutes {which} that of the database of intake"
         assert mend.startswith("timedatectl set-ntp true ")
 
