@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
-from deploy.soak.journal import Entry
+from deploy.soak.journal import Entry, Meant
 
 ZONE = ZoneInfo("Europe/Berlin")
 ABSENT_DAYS = 2
@@ -137,9 +137,7 @@ def _enter(expected: Expected, entry: Entry, publishers: Mapping[str, Publisher]
     if not meant.id:
         expected.nameless.append(entry)
         return
-    reference = str(uuid5(uuid5(NAMESPACE_URL, publisher.source), meant.id))
-    type_ = f"lotse.{meant.family}.{meant.type}.v1" if not meant.headers else _header(entry, "ce_type")
-    content = "r1:" + hashlib.sha256(reference.encode() + type_.encode() + meant.body).hexdigest()[:32]
+    reference, content = identity(meant, publisher.source)
     body: Body | None = None if meant.poison else json.loads(meant.body)
     verdict = Verdict("unreadable") if body is None else _permitted(entry, publisher, body)
     contents = expected.said.setdefault((publisher.source, meant.id), [])
@@ -151,8 +149,13 @@ def _enter(expected: Expected, entry: Entry, publishers: Mapping[str, Publisher]
                          reference, content, verdict, entry.acknowledged, entry.sent, _thing(meant.type, meant.subject, body)))  # fmt: skip
 
 
-def _header(entry: Entry, wanted: str) -> str:
-    return next((raw or b"" for name, raw in entry.meant.headers if name == wanted), b"").decode("utf-8", "replace")
+def identity(meant: Meant, source: str) -> tuple[str, str]:
+    """(reference, content) of a message with a readable id, as answers name them."""
+    reference = str(uuid5(uuid5(NAMESPACE_URL, source), meant.id))
+    type_ = f"lotse.{meant.family}.{meant.type}.v1".encode()
+    if meant.headers:
+        type_ = next((raw or b"" for name, raw in meant.headers if name == "ce_type"), b"")
+    return reference, "r1:" + hashlib.sha256(reference.encode() + type_ + meant.body).hexdigest()[:32]
 
 
 def _permitted(entry: Entry, publisher: Publisher, body: Body) -> Verdict:

@@ -1,6 +1,7 @@
 """What breaks things, and heals them in `finally`. Processes are known by their recorded pid, never by a name."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -68,13 +69,14 @@ async def restart(night: Night, name: str, **settings: str) -> None:
 async def frozen(one: Process, seconds: float) -> AsyncIterator[None]:
     """SIGSTOP for so long; SIGCONT whatever happens. The body runs at once, and the rest of the time is waited."""
     assert one.child is not None
-    until = time.monotonic() + seconds
-    os.kill(one.child.pid, signal.SIGSTOP)
+    until, pid = time.monotonic() + seconds, one.child.pid
+    os.kill(pid, signal.SIGSTOP)
     try:
         yield
         await asyncio.sleep(max(0.0, until - time.monotonic()))
     finally:
-        os.kill(one.child.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -95,8 +97,9 @@ async def another(night: Night, name: str, *, own_group: bool = True, **settings
 
 @asynccontextmanager
 async def armed(night: Night, name: str, failpoint: str, **settings: str) -> AsyncIterator[Process]:
-    """A service with a failpoint in it; a sound one in its place afterwards."""
-    await restart(night, name, LOTSE_FAILPOINT=failpoint, **settings)
+    """A service with a failpoint in it; a sound one in its place afterwards. It is in a group of its own: what a dead member's
+    group waits for (its session timeout) is looked at in row 15, not everywhere."""
+    await restart(night, name, LOTSE_FAILPOINT=failpoint, LOTSE_GROUP=f"armed-{uuid4().hex[:6]}", **settings)
     try:
         yield night.fleet.processes[name]
     finally:

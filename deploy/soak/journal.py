@@ -38,6 +38,8 @@ class Meant:
     headers: tuple[tuple[str, bytes | None], ...] = ()
     """Instead of those made from the fields above, where a message is broken on purpose."""
     copies: int = 1
+    waits: bool = False
+    """Meant to wait for ever; by this the sender paces itself, the ledger does not look at it."""
 
     @property
     def topic(self) -> str:

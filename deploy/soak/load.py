@@ -200,7 +200,7 @@ class Load:
     def orphan(self, meant: Meant) -> Meant:
         """A report about a participation that nobody ever starts: it waits."""
         body = {**json.loads(meant.body), "participation_id": self.id(), "meeting_id": self.id()}
-        return replace(meant, id=self.id(), body=json.dumps(body).encode())
+        return replace(meant, id=self.id(), body=json.dumps(body).encode(), waits=True)
 
     def poisoned(self, meant: Meant) -> Meant:
         """What nobody can read, in one of the ways in which messages come broken, with a canary in it."""

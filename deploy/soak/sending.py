@@ -13,6 +13,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from deploy.soak.expected import identity
 from deploy.soak.journal import Journal, Meant, Place
 from deploy.soak.load import PUBLISHERS, Wave
 
@@ -34,6 +35,8 @@ class Sender:
         self.kafka, self.journal = kafka, journal
         self.answered: set[tuple[str, str, str]] = set()
         """(publisher, submission id, content)."""
+        self.awaited: set[tuple[str, str, str]] = set()
+        """What Kafka has and nobody answered yet; without what waits for ever."""
         self.outcomes: dict[tuple[str, str], str] = {}
         self.times: list[tuple[float, str]] = []
         """When which service answered: (monotonic seconds, service)."""
@@ -46,13 +49,21 @@ class Sender:
         )
         self._consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed", enable_auto_commit=False,
                                           auto_offset_reset="earliest", fetch_max_wait_ms=50)  # fmt: skip
+        for number, entry in enumerate(self.journal.entries):
+            if entry.acknowledged:
+                self._await(number)
         await self._producer.start()
         await self._consumer.start()
         parts = [TopicPartition(f"{family}.answers.{name}", part)
                  for name in PUBLISHERS for family in FAMILIES[name] for part in range(PARTITIONS)]  # fmt: skip
         self._consumer.assign(parts)
         await self._consumer.seek_to_beginning(*parts)
+        ends = await self._consumer.end_offsets(parts)
         self._listening = asyncio.create_task(self._listen())
+        async with asyncio.timeout(60):  # what was answered before this shift is not progress of it
+            while any([await self._consumer.position(part) < ends[part] for part in parts]):
+                await asyncio.sleep(0.05)
+        self.times.clear()
         return self
 
     async def __aexit__(
@@ -75,7 +86,9 @@ class Sender:
                 family, _, publisher = tp.topic.split(".")
                 for record in records:
                     said = json.loads(record.value)
-                    self.answered.add((publisher, said["submission_id"], said["content"]))
+                    key = (publisher, said["submission_id"], said["content"])
+                    self.answered.add(key)
+                    self.awaited.discard(key)
                     self.outcomes[publisher, said["submission_id"]] = said["outcome"]
                     self.times.append((now, "intake" if family == "intake" else "referral"))
 
@@ -110,6 +123,14 @@ class Sender:
         if not done.cancelled() and done.exception() is None:
             place = done.result()
             self.journal.acknowledged(number, Place(place.topic, place.partition, place.offset))
+            self._await(number)
+
+    def _await(self, number: int) -> None:
+        meant = self.journal.entries[number].meant
+        if meant.id and not meant.waits:
+            key = (meant.publisher, meant.id, identity(meant, PUBLISHERS[meant.publisher].source)[1])
+            if key not in self.answered:
+                self.awaited.add(key)
 
     async def acknowledged(self, patience: float = 120.0) -> None:
         """Waits until Kafka has all; sends again what it refused. Raises TimeoutError."""

@@ -1,0 +1,47 @@
+"""Every row of the fault matrix that belongs to each change, seeded, named after its row; one ledger over all of them."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.local.stack import LocalStack
+from deploy.services import Fleet, Setup
+from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
+from deploy.soak.night import Night
+from deploy.soak.results import BROKE, HELD, NOT_RUN, run
+from deploy.soak.rows import PR, ROWS, Row
+
+SEED = int(os.environ.get("LOTSE_SEED", "2606"))
+
+
+@pytest.fixture(scope="module")
+def night() -> Iterator[Night]:
+    """A house of its own with a door for a proxy: what is broken here is nobody else's."""
+    with LocalStack.ephemeral(doors=1) as stack:
+        fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
+        try:
+            fleet.start()
+            yield Night(fleet, stack.folder / "night", SEED)
+        finally:
+            fleet.stop()
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.tier == PR], ids=lambda row: row.name.replace(" ", "-"))
+async def test_row(night: Night, row: Row) -> None:
+    async with night.shift():
+        result = await run(night, row)
+    if result.outcome == NOT_RUN:
+        pytest.skip(f"not run: {result.seen}")
+    if result.outcome != HELD and row.pending:
+        pytest.xfail(f"{row.pending}: {result.findings[0]}")
+    assert result.outcome != BROKE, "\n".join([*result.findings[:20], f"seed {SEED}", *night.schedule[-30:]])
+
+
+async def test_at_the_end_the_reports_are_those_recomputed_from_the_journal(night: Night) -> None:
+    async with night.shift():
+        if not night.journal.entries:
+            await night.wave(10, 12)
+        ledger = await night.balance(last=True)
+    assert ledger.balanced, str(ledger)
+    assert ledger.counts["months released"] == 4
