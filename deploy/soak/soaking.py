@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from deploy.errors import Trouble
 from deploy.local.stack import SERVICES
-from deploy.soak.faults import kill, start
+from deploy.soak.faults import kill, mended, start
 from deploy.soak.night import Night
 from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, Result
 from deploy.soak.rows import ROWS, NotRun, Row
@@ -84,7 +84,7 @@ async def soak(night: Night, minutes: float, rate: float) -> Soak:
         try:
             while time.monotonic() < until:
                 if not rows:
-                    rows = [row for row in ROWS if not row.pending]
+                    rows = [row for row in ROWS if not row.pending and not row.rough]
                     night.chance.shuffle(rows)
                 done.rows.append(await _one(night, traffic, rows.pop()))
                 await _killed(night, done)
@@ -117,6 +117,7 @@ async def _one(night: Night, traffic: Traffic, row: Row) -> Result:
     except Exception as error:
         result.outcome, result.seen = BROKE, f"{type(error).__name__}: {error}"[:300]
         result.findings.append(result.seen)
+        await mended(night)
     finally:
         traffic.go_on()
     result.seconds = round(time.monotonic() - began, 1)

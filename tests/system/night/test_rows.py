@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,9 +16,9 @@ from deploy.soak.rows import PR, ROWS, Row
 SEED = int(os.environ.get("LOTSE_SEED", "2606"))
 
 
-@pytest.fixture(scope="module")
-def night() -> Iterator[Night]:
-    """A house of its own with a door for a proxy: what is broken here is nobody else's."""
+@contextmanager
+def house() -> Iterator[Night]:
+    """A house with a door for a proxy: what is broken here is nobody else's."""
     with LocalStack.ephemeral(doors=1) as stack:
         fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
         try:
@@ -27,15 +28,29 @@ def night() -> Iterator[Night]:
             fleet.stop()
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.tier == PR], ids=lambda row: row.name.replace(" ", "-"))
+@pytest.fixture(scope="module")
+def night() -> Iterator[Night]:
+    """The house whose ledger goes on from row to row."""
+    with house() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def rough() -> Iterator[Night]:
+    """The house whose log itself is damaged."""
+    with house() as found:
+        yield found
+
+
+def rows(*, rough: bool) -> pytest.MarkDecorator:
+    """Rows that belong to each change, one test a row."""
+    found = [row for row in ROWS if row.tier == PR and row.rough == rough]
+    return pytest.mark.parametrize("row", found, ids=lambda row: row.name.replace(" ", "-"))
+
+
+@rows(rough=False)
 async def test_row(night: Night, row: Row) -> None:
-    async with night.shift():
-        result = await run(night, row)
-    if result.outcome == NOT_RUN:
-        pytest.skip(f"not run: {result.seen}")
-    if result.outcome != HELD and row.pending:
-        pytest.xfail(f"{row.pending}: {result.findings[0]}")
-    assert result.outcome != BROKE, "\n".join([*result.findings[:20], f"seed {SEED}", *night.schedule[-30:]])
+    await holds(night, row)
 
 
 async def test_at_the_end_the_reports_are_those_recomputed_from_the_journal(night: Night) -> None:
@@ -45,3 +60,19 @@ async def test_at_the_end_the_reports_are_those_recomputed_from_the_journal(nigh
         ledger = await night.balance(last=True)
     assert ledger.balanced, str(ledger)
     assert ledger.counts["months released"] == 4
+
+
+@rows(rough=True)
+async def test_row_that_damages_the_log(rough: Night, row: Row) -> None:
+    await holds(rough, row)
+
+
+async def holds(night: Night, row: Row) -> None:
+    """Runs a row; skipped where it can't run here, expected to fail where what it needs is being built."""
+    async with night.shift():
+        result = await run(night, row)
+    if result.outcome == NOT_RUN:
+        pytest.skip(f"not run: {result.seen}")
+    if result.outcome != HELD and row.pending:
+        pytest.xfail(f"{row.pending}: {result.findings[0]}")
+    assert result.outcome != BROKE, "\n".join([*result.findings[:20], f"seed {SEED}", *night.schedule[-30:]])
