@@ -202,6 +202,15 @@ class Load:
         body = {**json.loads(meant.body), "participation_id": self.id(), "meeting_id": self.id()}
         return replace(meant, id=self.id(), body=json.dumps(body).encode(), waits=True)
 
+    def unknown_type(self, publisher: str) -> Meant:
+        """A whole envelope, and a type nobody knows."""
+        id, source = self.id(), PUBLISHERS[publisher].source
+        headers = {"ce_specversion": "1.0", "ce_id": id, "ce_source": source, "ce_type": "lotse.attendance.nobody_knows.v1",
+                   "ce_subject": self.id(), "ce_time": "2026-05-31T18:00:00Z", "ce_tenant": TENANT}  # fmt: skip
+        said = tuple((name, text.encode()) for name, text in headers.items())
+        return Meant(publisher, "attendance", "nobody_knows", id, headers["ce_subject"], TENANT, headers["ce_time"], b"{}",
+                     "unknown type", said)  # fmt: skip
+
     def poisoned(self, meant: Meant) -> Meant:
         """What nobody can read, in one of the ways in which messages come broken, with a canary in it."""
         id, chance = self.id(), self.chance

@@ -110,6 +110,10 @@ class Night:
             answers = sum(began <= at <= healed and service == part for at, service in self.sender.times)
             self.progress.append(Progress(fault, part, answers, least))
         await self.nothing_lags()
+        if self._under_load():  # and what is sent now is answered, too
+            await self.until(
+                lambda: not self._under_load() or self.sender.times[-1:] > [(healed, "")], "an answer after the fault"
+            )
         self.recoveries.append(Recovery(fault, time.monotonic() - healed, limit))
         self.note(f"recovered: {fault} in {self.recoveries[-1].seconds:.1f} s")
 
@@ -179,10 +183,9 @@ class Night:
         deadline = time.monotonic() + patience
         while not await asyncio.to_thread(what):
             if time.monotonic() > deadline:
+                busy = {one: stands for one, said in (await self.statuses()).items() if (stands := standing(said))}
                 raise Trouble(
-                    f"waited {patience:.0f} s for {name}: {await self.statuses()}",
-                    "see the services' logs",
-                    UNREACHABLE,
+                    f"waited {patience:.0f} s for {name}; what stands: {busy}", "see the services' logs", UNREACHABLE
                 )
             await asyncio.sleep(0.1)
 
