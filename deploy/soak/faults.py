@@ -247,8 +247,8 @@ async def gone(night: Night, service: str) -> None:
 
 
 async def lotse(night: Night, service: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Runs the `lotse` command in a service's environment."""
-    environment = night.fleet.environment(service, **settings)
+    """Runs the `lotse` command in a service's environment; a setting given as "" is missing from it."""
+    environment = {name: value for name, value in night.fleet.environment(service, **settings).items() if value}
     return await asyncio.to_thread(
         lambda: subprocess.run(
             [*MAIN, *arguments], capture_output=True, text=True, check=False, env=environment, timeout=180

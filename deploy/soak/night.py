@@ -47,6 +47,8 @@ class Night:
         self.schedule: list[str] = []
         self.kills = 0
         self.soaking = False
+        self.spoiled = ""
+        """The row after which this house could not be mended; nothing can be said of what follows."""
         self._waves: list[asyncio.Task[None]] = []
 
     @asynccontextmanager

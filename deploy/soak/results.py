@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from deploy.errors import Trouble
 from deploy.local.stack import ROOT
 from deploy.soak.faults import mended
 from deploy.soak.night import Night
@@ -46,6 +47,8 @@ async def run(night: Night, row: Row) -> Result:
     began = time.monotonic()
     night.note(f"row {row.name}")
     try:
+        if night.spoiled:
+            raise NotRun(f"the house was spoiled by row {night.spoiled}")
         async with asyncio.timeout(ROW_LIMIT):
             result.seen = await row.run(night)
             if not row.rough:
@@ -57,7 +60,10 @@ async def run(night: Night, row: Row) -> Result:
     except Exception as error:
         result.findings.append(f"{type(error).__name__}: {error}")
         if not row.rough:
-            await mended(night)
+            try:
+                await mended(night)
+            except (Trouble, TimeoutError):
+                night.spoiled = row.name
     result.seconds = round(time.monotonic() - began, 1)
     if result.findings:
         result.outcome = PENDING if row.pending else BROKE

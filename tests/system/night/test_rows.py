@@ -54,6 +54,8 @@ async def test_row(night: Night, row: Row) -> None:
 
 
 async def test_at_the_end_the_reports_are_those_recomputed_from_the_journal(night: Night) -> None:
+    if night.spoiled:
+        pytest.skip(f"not run: the house was spoiled by row {night.spoiled}")
     async with night.shift():
         if not night.journal.entries:
             await night.wave(10, 12)
