@@ -185,6 +185,7 @@ RUNTIME_REASONS: dict[str, str] = {
     "NOT_YOURS": "This source may not speak for that tenant, organisation or thing.",
     "ID_REUSED": "This id was used before with other content; send the mended message under a new id.",
     "CLOCK_AHEAD": "ce_time lies more than ten minutes after arrival; set the sending clock.",
+    "GIVEN_UP": "This could not be processed; the operator knows why. Ask, and send it again under a new id.",
     "TOO_MANY_WAITING": "10,000 submissions of this publisher wait already; send first what they rest on.",
 }
 

@@ -121,7 +121,7 @@ class Fleet:
             "PYTHONPATH": str(ROOT), "LOTSE_KAFKA": stack.kafka, "LOTSE_PUBLISHERS": str(setup.publishers),
             "LOTSE_ORGANISATIONS": str(setup.organisations), "LOTSE_SMTP_HOST": stack.mail_host,
             "LOTSE_SMTP_PORT": str(stack.mail_port), "LOTSE_MAIL_FROM": "lotse@localhost",
-            "LOTSE_HTTP_PORT": str(self.ports.get(name, 0)), "LOTSE_SIMULATED_TIME": "1" if setup.simulated else "0",
+            "LOTSE_OPERATIONS_KEY": str(stack.operations_key), "LOTSE_HTTP_PORT": str(self.ports.get(name, 0)), "LOTSE_SIMULATED_TIME": "1" if setup.simulated else "0",
             "LOTSE_TESTING": "1" if setup.testing else "0",
         }  # fmt: skip
         if name in stack.databases:

@@ -78,7 +78,7 @@ def rebuild(service: str) -> int:
         settings = load_settings()
         with say.status("learning ...") as shown:
 
-            def progress(_what: str, count: int) -> None:
+            def progress(count: int) -> None:
                 shown.update(f"learnt {count:,} records, {count / (time.monotonic() - started):,.0f}/s ...")
 
             done = asyncio.run(run(declared(service), settings, files, progress))

@@ -46,7 +46,17 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
         return [f"{name} is silent ({said['why']}); look at its log in the state folder"]
     if "database" in said:
         return [f"{name} cannot reach its database ({said['database']}); it holds everything and goes on by itself"]
-    found = [f"{name} holds {held['what']} since {held['since']}: {held['why']}" for held in said["held"]]
+    found = [
+        f"{name} holds {held['what']} since {held['since']}: {held['why']}" for held in said["held"] + said["gaps"]
+    ]
+    if said["older_than_log"]:
+        found.append(
+            f"{name} does not serve: the log is {said['older_than_log']} records ahead of its database; `lotse rebuild {name}` mends it"
+        )
+    found += [
+        f"{name} keeps what concerns {q['subject']} in quarantine since {q['since']}: {q['why']}, {q['kept']} messages"
+        for q in said["quarantined"]
+    ]
     if said["set_aside"]["count"]:
         found.append(
             f"{name} has set aside {said['set_aside']['count']} submissions (a bug of ours); a restart judges them again"

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from deploy.local.kafka import Kafka
+from deploy.local.operations import PUBLIC, make_operations_key
 from deploy.local.postgres import Database, Postgres
 from deploy.local.processes import Process, child_environment, free_port
 
@@ -67,6 +68,11 @@ class LocalStack:
         self.databases = self._postgres.provision(SERVICES)
 
     @property
+    def operations_key(self) -> Path:
+        """The public half of the operations key; the private half stands beside it."""
+        return self.folder / PUBLIC
+
+    @property
     def admin_dsn(self) -> str:
         """The superuser's DSN, for tests and operations."""
         return self._postgres.dsn("postgres", "postgres")
@@ -80,6 +86,7 @@ class LocalStack:
         """Starts all three; ready when it returns. Raises Trouble. Call it from the main thread: children die with it."""
         say = progress or (lambda _: None)
         ports: dict[str, int] = json.loads(self._ports.read_text()) if self._ports.exists() else {}
+        make_operations_key(self.folder)
         try:
             say("Postgres")
             self._postgres.start(ports.get("postgres"))

@@ -529,6 +529,7 @@ def _stuck(ledger: Ledger, expected: Expected, observed: Observed) -> None:
             ("lag", said["lag"]),
             ("held", said["held"]),
             ("early", said["early"]),
+            ("gaps", said.get("gaps")),
         ):
             if value:
                 ledger.add(7, "stuck", f"{name} has {what} {value}")

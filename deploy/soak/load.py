@@ -33,7 +33,7 @@ NEVER = "2030-01-01"
 OWNERS, PROVIDER = ("rkn-thm", "jmd-neuss"), "vhs-neuss"
 MUNICIPALITIES = ("05162004", "05162008", "05162024")
 CANARY = "Zugvogel"
-"""What stands in poison where a name would: it must be found nowhere else than in the dead letter's own bytes."""
+"""What stands in poison where a name would: it must be found nowhere, since dead letters are sealed."""
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Load:
                 wave.then.append(replace(meant, id=self.id(), body=meant.body.replace(b'"PRESENT"', b'"LATE"')))
             elif draw < 0.09:  # other content under a used id
                 wave.then.append(replace(meant, body=meant.body.replace(b'"PRESENT"', b'"LATE"')))
-        for meant in chance.sample(reports, min(len(reports), 2 + len(reports) // 50)):
+        for meant in chance.sample(reports, min(len(reports), 1 + len(reports) // 100)):
             wave.then += [self.flawed(meant), self.poisoned(meant)]
         if reports:
             wave.then.append(self.orphan(reports[0]))

@@ -54,17 +54,17 @@ async def observe(fleet: Fleet, cases: Iterable[str]) -> Observed:
         _, family, type_, _ = head["ce_type"].split(".")
         seen.facts.append(SeenFact(Place(record.topic, record.partition, record.offset), head["ce_id"], type_, family,
                                    head["ce_subject"], head["ce_tenant"], number, head.get("ce_cause", ""), json.loads(record.value)))  # fmt: skip
-        _leak(seen, f"a fact on {record.topic}", record, value=True)
+        _leak(seen, f"a fact on {record.topic}", record)
     for record in await records_of(fleet.stack.kafka, ANSWERS):
         said, head = json.loads(record.value), _headers(record)
         seen.answers.append(SeenAnswer(record.topic.split(".")[2], head["ce_id"], said["submission_id"], said["reference"],
                                        said["content"], said["outcome"], said.get("reason") or "", said.get("fact_id") or ""))  # fmt: skip
-        _leak(seen, f"an answer on {record.topic}", record, value=True)
+        _leak(seen, f"an answer on {record.topic}", record)
     for record in await records_of(fleet.stack.kafka, LETTERS):
         head = _headers(record)
         origin = Place(head["lotse_topic"], int(head["lotse_partition"]), int(head["lotse_offset"]))
         seen.letters.append(SeenLetter(record.topic.split(".")[0], origin, head.get("lotse_reference", "")))
-        _leak(seen, f"key or headers of a dead letter on {record.topic}", record, value=False)
+        _leak(seen, f"a dead letter on {record.topic}", record)
     await _ask(fleet, seen, sorted(cases))
     for file in fleet.stack.mail_folder.glob("*.eml"):
         raw = file.read_bytes()
@@ -81,8 +81,8 @@ def _headers(record: Any) -> dict[str, str]:
     return {name: (raw or b"").decode("utf-8", "replace") for name, raw in record.headers}
 
 
-def _leak(seen: Observed, what: str, record: Any, *, value: bool) -> None:
-    texts = [record.key or b"", *(raw or b"" for _, raw in record.headers), (record.value or b"") if value else b""]
+def _leak(seen: Observed, what: str, record: Any) -> None:
+    texts = [record.key or b"", *(raw or b"" for _, raw in record.headers), record.value or b""]
     if any(CANARY.encode() in text for text in texts):
         seen.leaks.append(what)
 

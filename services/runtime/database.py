@@ -30,10 +30,19 @@ RETRY: tuple[type[BaseException], ...] = (
 )
 """The infrastructure's fault, not the message's: held and tried again, never set aside."""
 
+encode = msgspec.json.Encoder(order="deterministic").encode
+pack = msgspec.msgpack.Encoder().encode
+unpack = msgspec.msgpack.decode
+
+
+def columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    """Rows turned into columns, as `unnest` takes them."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
 
 @dataclass(frozen=True)
 class Table:
-    """A projection table: upserted by key, all columns at once, so that writing twice changes nothing."""
+    """A table upserted by key, all columns at once, so that writing twice changes nothing."""
 
     name: str
     key: tuple[str, ...]
@@ -47,8 +56,7 @@ class Table:
         """One statement for any number of rows, one array a column."""
         names = ", ".join(self.columns)
         arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(self.columns.values(), 1))
-        values = [name for name in self.columns if name not in self.key]
-        sets = ", ".join(f"{name} = excluded.{name}" for name in values)
+        sets = ", ".join(f"{name} = excluded.{name}" for name in self.columns if name not in self.key)
         action = f"do update set {sets}" if sets else "do nothing"
         return f"insert into {self.name} ({names}) select * from unnest({arrays}) on conflict ({', '.join(self.key)}) {action}"  # noqa: S608
 
@@ -57,25 +65,9 @@ class Table:
         if self.owner and owners:
             await con.execute(f"delete from {self.name} where {self.owner} = any($1)", sorted(owners))  # noqa: S608
         at = [list(self.columns).index(name) for name in self.key]
-        latest = {tuple(row[n] for n in at): row for row in rows}
-        ordered = [latest[key] for key in sorted(latest)]
-        if ordered:
-            await con.execute(self.upsert, *(list(column) for column in zip(*ordered, strict=True)))
-
-
-TIMELINE = Table(
-    "timeline",
-    ("family", "subject", "number"),
-    {
-        "family": "text", "subject": "text", "number": "bigint", "fact_id": "text", "type": "text",
-        "time": "timestamptz", "recorded_at": "timestamptz", "cause": "text", "body": "text",
-    },
-)  # fmt: skip
-"""A service's own facts as recorded, for people to read."""
-
-encode = msgspec.json.Encoder(order="deterministic").encode
-pack = msgspec.msgpack.Encoder().encode
-unpack = msgspec.msgpack.decode
+        latest = {tuple([row[n] for n in at]): row for row in rows}
+        if latest:
+            await con.execute(self.upsert, *columns(latest[key] for key in sorted(latest)))
 
 
 async def connect(dsn: str, *, schema: str = "lotse", size: int = 6) -> asyncpg.Pool:
@@ -84,22 +76,10 @@ async def connect(dsn: str, *, schema: str = "lotse", size: int = 6) -> asyncpg.
     async def reset(_: Any) -> None:
         """Nothing is left behind by our transactions; saves a round trip a batch."""
 
+    limits = {"idle_in_transaction_session_timeout": "10s", "lock_timeout": "8s", "statement_timeout": "60s"}
+    more = {"search_path": schema, "application_name": "lotse", "timezone": "UTC", "jit": "off"}
     return await asyncpg.create_pool(
-        dsn,
-        min_size=1,
-        max_size=size,
-        timeout=10,
-        command_timeout=60,
-        reset=reset,
-        server_settings={
-            "search_path": schema,
-            "application_name": "lotse",
-            "timezone": "UTC",
-            "jit": "off",
-            "idle_in_transaction_session_timeout": "10s",
-            "lock_timeout": "8s",
-            "statement_timeout": "60s",
-        },
+        dsn, min_size=1, max_size=size, timeout=10, command_timeout=60, reset=reset, server_settings=limits | more
     )
 
 
@@ -107,6 +87,7 @@ async def timeline_of(con: Connection, subject: str) -> list[dict[str, Any]]:
     """A subject's own facts as recorded, oldest first, superseded ones included."""
     rows = await con.fetch(
         "select family, number, fact_id, type, time, recorded_at, cause, body from timeline where subject = $1"
-        " order by recorded_at, family, number", subject,
-    )  # fmt: skip
+        " order by recorded_at, family, number",
+        subject,
+    )
     return [{**dict(row), "body": msgspec.json.decode(row["body"])} for row in rows]

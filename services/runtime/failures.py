@@ -1,19 +1,29 @@
-"""Refused, waiting, set aside, held: what is not recorded, and where. And the failpoints at which tests break us."""
+"""Dead letters, their limit, what may be said of an error; and the failpoints at which tests break us."""
 
 import os
 import signal
+from collections import Counter
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from joserfc import jwe
+from joserfc.jwk import ECKey
 
 from contracts.topics import dead_letters_topic
-from services.runtime import positions
-from services.runtime.batch import BadIn, SubmissionIn
-from services.runtime.database import Connection, pack
-from services.runtime.outbox import Letter, Outgoing
-from services.runtime.positions import Part
+from services.runtime.database import Connection, columns, encode
+from services.runtime.messages import Message
+
+if TYPE_CHECKING:
+    from services.runtime.node import Node
+    from services.runtime.relay import Outgoing
+
+UNREADABLE_LIMIT = 1000
+"""Unreadable messages of one publisher in an hour; beyond it, its partitions are held: a bad deployment of one partner must
+neither flood the dead letters nor stop anybody else. The next hour tries again."""
 
 FAILPOINTS = (
     "decide",  # a rule of ours raises
+    "evolve",  # a fact can't be folded
     "before_commit",  # everything written, nothing committed
     "after_commit",  # committed, the reply or the process lost
     "after_ack",  # Kafka has it, the outbox row is still there
@@ -40,17 +50,17 @@ def failpoint(name: str) -> None:
     """Nothing, unless a test armed it. `kill` and `lose` (the connection) strike once; `raise` every time from the nth on."""
     for armed, action, nth in _armed:
         if armed == name:
-            _hits[name] = _hits.get(name, 0) + 1
-            if action == "kill" and _hits[name] == nth:
+            hits = _hits[name] = _hits.get(name, 0) + 1
+            if action == "kill" and hits == nth:
                 os.kill(os.getpid(), signal.SIGKILL)
-            if action == "lose" and _hits[name] == nth:
+            if action == "lose" and hits == nth:
                 raise ConnectionResetError(name)
-            if action == "raise" and _hits[name] >= nth:
+            if action == "raise" and hits >= nth:
                 raise Broken(name)
 
 
 class Held(NamedTuple):
-    """What stands still, and why: `everything` or a partition."""
+    """What stands still, and why: `everything`, a partition, a publisher."""
 
     what: str
     why: str
@@ -59,51 +69,41 @@ class Held(NamedTuple):
 
 def name_of(error: BaseException) -> str:
     """What may be said of an error: its class and Postgres' SQLSTATE and constraint, never its text: texts quote people."""
-    sqlstate = getattr(error, "sqlstate", None)
-    constraint = getattr(error, "constraint_name", None)
-    return ":".join(str(part) for part in (type(error).__name__, sqlstate, constraint) if part)
+    parts = (type(error).__name__, getattr(error, "sqlstate", None), getattr(error, "constraint_name", None))
+    return ":".join(str(part) for part in parts if part)
 
 
-async def set_aside(con: Connection, message: SubmissionIn, error: BaseException) -> bool:
-    """Sets one submission aside: it claims no id, is counted and named, and is judged again when we start anew."""
-    part = Part(message.place.topic, message.place.part)
-    position = await positions.lock(con, [part])
-    if position.get(part, 0) > message.place.offset:
-        return False
+async def unreadable_this_hour(con: Connection) -> Counter[str]:
+    """Publisher to the number of its unreadable messages in the present hour."""
+    rows = await con.fetch("select publisher, sum(letters)::bigint as n from dead_letter where hour = date_trunc('hour', now())"
+                           " group by publisher")  # fmt: skip
+    return Counter({row["publisher"]: row["n"] for row in rows})
+
+
+async def bury(con: Connection, node: "Node", bad: list[Message], out: "Outgoing") -> None:
+    """Dead letters: the untouched bytes, sealed to the operations key, with origin and verdict; counted for status. The
+    sender's headers are sealed with them: they may name people."""
+    if not bad:
+        return
+    key = ECKey.import_key(node.settings.operations_key.read_text("utf-8"))
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for message in bad:
+        assert message.input.publisher is not None and message.verdict is not None
+        type, pointer, rule = message.verdict.type, message.verdict.pointer, message.verdict.rule
+        counts[message.part.topic, message.input.publisher.name, type, f"{pointer} {rule}"] += 1
+        said = {
+            "topic": message.part.topic, "partition": message.part.part, "offset": message.offset, "verdict": type,
+            "pointer": pointer, "rule": rule, "arrived": message.arrived.isoformat(), "reference": message.reference,
+        }  # fmt: skip
+        sealed = encode([[(str(name), text) for name, text in message.headers], message.value])  # bytes as base64
+        protected = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM", "kid": key.thumbprint()}
+        place = f"{message.part.topic}/{message.part.part}/{message.offset}".encode()
+        headers = [(f"lotse_{name}", str(text).encode()) for name, text in said.items()]
+        letter = (place, jwe.encrypt_compact(protected, sealed, key).encode(), headers)
+        out.after[dead_letters_topic(node.service.name)].append(letter)
     await con.execute(
-        'insert into set_aside (reference, content, publisher, topic, part, "offset", error, arrived, headers, body)'
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing",
-        message.reference, message.content, message.publisher, *message.place, name_of(error), message.arrived,
-        pack(message.headers), message.body,
-    )  # fmt: skip
-    await positions.move(con, {part: message.place.offset + 1})
-    return True
-
-
-def dead_letter(service: str, bad: BadIn, out: Outgoing) -> None:
-    """The untouched bytes with origin and verdict. Headers and key of the sender stay at the origin: they may name people."""
-    verdict, place = bad.verdict, bad.place
-    headers = [
-        ("lotse_topic", place.topic), ("lotse_partition", str(place.part)), ("lotse_offset", str(place.offset)),
-        ("lotse_arrived", bad.arrived.isoformat()), ("lotse_verdict", verdict.type), ("lotse_pointer", verdict.pointer),
-        ("lotse_rule", verdict.rule), ("lotse_reference", bad.reference),
-    ]  # fmt: skip
-    key = f"{place.topic}/{place.part}/{place.offset}".encode()
-    out.after[dead_letters_topic(service)].append(
-        Letter(key, bad.value, [(name, text.encode()) for name, text in headers])
+        "insert into dead_letter (topic, publisher, type, rule, letters, hour) select *, date_trunc('hour', now())"
+        " from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])"
+        " on conflict (topic, type, rule, hour) do update set letters = dead_letter.letters + excluded.letters",
+        *columns(sorted((*key, n) for key, n in counts.items())),
     )
-
-
-async def count_dead_letters(con: Connection, bad: list[BadIn]) -> None:
-    """Counts per topic and verdict, for status."""
-    counts: dict[tuple[str, str, str], int] = {}
-    for letter in bad:
-        key = (letter.place.topic, letter.verdict.type, f"{letter.verdict.pointer} {letter.verdict.rule}")
-        counts[key] = counts.get(key, 0) + 1
-    await con.execute(
-        "insert into dead_letter_count (topic, type, rule, letters, last_at)"
-        " select t, y, r, n, now() from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) x(t, y, r, n)"
-        " on conflict (topic, type, rule) do update"
-        " set letters = dead_letter_count.letters + excluded.letters, last_at = excluded.last_at",
-        *(list(column) for column in zip(*sorted((*key, n) for key, n in counts.items()), strict=True)),
-    )  # fmt: skip

@@ -2,38 +2,39 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any
 
-import asyncpg
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from contracts.envelope import stamp
-from contracts.topics import Publisher
+from contracts.envelope import Recorded
 from services.runtime import clock, errands, positions
-from services.runtime.batch import BadFact, BadIn, FactIn, Incoming, Input, SubmissionIn, TickIn, decode
 from services.runtime.database import RETRY, Connection, encode
-from services.runtime.failures import Held, failpoint, name_of, set_aside
-from services.runtime.kafka import Reader
-from services.runtime.positions import Astray, Part
-from services.runtime.service import Service
-from services.runtime.telemetry import Metrics
-from services.runtime.work import Counts, NewerShape, Widen, Work, given
+from services.runtime.failures import UNREADABLE_LIMIT, Held, failpoint, name_of, unreadable_this_hour
+from services.runtime.messages import Message, Part, decode
+from services.runtime.node import Node
+from services.runtime.positions import Astray
+from services.runtime.service import Name
+from services.runtime.telemetry import spanning
+from services.runtime.work import BadFact, Fork, NewerShape, Widen, Work, quarantined, transact
 
 log = structlog.get_logger()
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds a held partition rests before it is tried again
-MAX_WIDENINGS = 20
+FIRST_REST, LONGEST_REST = 0.2, 10.0  # seconds a held partition rests before it is tried again
 
-Record: TypeAlias = "ConsumerRecord[Any, Any]"
+Batch = dict[Part, list[Any]]
 
 
 class Gap(Exception):
     """A position lies below the log's start or past its end: records are gone. Held, never skipped."""
+
+
+class Flood(Exception):
+    """A publisher's limit of unreadable messages is reached; its partitions are held until the next hour."""
 
 
 NOT_THE_DATA = (*RETRY, KafkaError, Astray, Gap, Widen, NewerShape)
@@ -43,342 +44,250 @@ NOT_THE_DATA = (*RETRY, KafkaError, Astray, Gap, Widen, NewerShape)
 class Inputs:
     """What a service reads, and how far this process knows it has read."""
 
-    def __init__(
-        self,
-        service: Service,
-        publishers: dict[str, Publisher],
-        inputs: dict[str, Input],
-        source: str,
-        pool: asyncpg.Pool,
-        reader: Reader,
-        metrics: Metrics,
-        simulated: bool,
-        wake_relay: Callable[[], None],
-        lease_seconds: int,
-    ) -> None:
-        self.service, self.publishers, self.topics, self.source = service, publishers, inputs, source
-        self.pool, self.reader, self.metrics = pool, reader, metrics
-        self.simulated, self.wake_relay, self.lease_seconds = simulated, wake_relay, lease_seconds
+    def __init__(self, node: Node) -> None:
+        self.node = node
         self.parts: list[Part] = []
         self.held: dict[str, Held] = {}
         self.progress = time.monotonic()
-        self.claimed: asyncio.Queue[Any] = asyncio.Queue()
+        self.claimed: asyncio.Queue[Recorded] = asyncio.Queue()
         self.tick_waits = True
         """A tick may be waiting for positions to pass its ends; looked at after each transaction that moves one."""
         self.gaps: dict[Part, str] = {}
-        self.unmet: set[Part] = set()
+        self._unmet: set[Part] = set()
         """Partitions to be held against their log's start and end before the next batch."""
         self._stood: dict[Part, int] = {}
         self._contiguous: dict[Part, int] = {}
         """Where this consumer was sent, or has read to, with nothing unclear since."""
-        self._pauses: dict[Part, float] = {}
+        self._rests: dict[Part, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- the handler FastStream calls
 
-    async def handle(self, consumer: Any, records: Sequence[Record]) -> None:
+    async def handle(self, consumer: Any, records: Sequence[Any]) -> None:
         """Never raises: FastStream would log it, and the next batch would pass over this one."""
         batch = {Part(*key): list(group) for key, group in groupby(records, key=lambda r: (r.topic, r.partition))}
-        contiguous = {part: self._contiguous.pop(part, None) for part in batch}  # unknown until this batch is settled
-        started = time.monotonic()
+        contiguous = {part: at for part in batch if (at := self._contiguous.pop(part, None)) is not None}
+        started = time.monotonic()  # what is contiguous is unknown until this batch is settled
         try:
-            stopped = await self.apply(batch, contiguous)
+            with spanning(self.node.service.name, records):
+                stopped = await self.apply(batch, contiguous)
         except Astray as astray:
             self._seek(consumer, {part: rs[0].offset for part, rs in batch.items()} | astray.positions)
-            self.unmet |= set(astray.positions)
+            self._unmet |= set(astray.positions)
         except Exception as error:
-            if not isinstance(error, NOT_THE_DATA):
-                log.error("batch failed", error=name_of(error), count=len(records))
             self._hold(consumer, batch, error, "everything")
         else:
             self.held.pop("everything", None)
             self.progress = time.monotonic()
-            self.metrics.batch_seconds.observe(self.progress - started)
-            for part, why in stopped.items():
-                self._hold(consumer, {part: batch[part]}, why, f"{part.topic}/{part.part}")
+            self.node.metrics.batch_seconds.observe(self.progress - started)
             for part, rs in batch.items():
-                if part not in stopped:
+                if (why := stopped.get(part)) is not None:
+                    self._hold(consumer, {part: rs}, why, _name(part, why))
+                else:
                     self._contiguous[part] = rs[-1].offset + 1
-                    self._pauses.pop(part, None)
-                    self.held.pop(f"{part.topic}/{part.part}", None)
-            self.wake_relay()
+                    self._rests.pop(part, None)
+                    for name in [n for n in self.held if n == f"{part.topic}/{part.part}"]:
+                        del self.held[name]
 
     def _seek(self, consumer: Any, to: dict[Part, int]) -> None:
         for part, offset in to.items():
-            tp = TopicPartition(*part)
-            if tp in consumer.assignment():
+            if (tp := TopicPartition(*part)) in consumer.assignment():
                 consumer.seek(tp, offset)
                 self._contiguous[part] = offset
 
-    def _hold(self, consumer: Any, batch: dict[Part, list[Record]], error: BaseException, what: str) -> None:
+    def _hold(self, consumer: Any, batch: Batch, error: BaseException, what: str) -> None:
         """Back to the first record, a rest, again. Polls and heartbeats go on, so no member leaves."""
         why = name_of(error)
         if what not in self.held or self.held[what].why != why:
             self.held[what] = Held(what, why, datetime.now(UTC))
             log.warning("held", held=what, error=why)
-        self.metrics.retries.labels(why.partition(":")[0]).inc()
+        self.node.metrics.retries.labels(why.partition(":")[0]).inc()
         self._seek(consumer, {part: rs[0].offset for part, rs in batch.items()})
-        rests: dict[float, list[TopicPartition]] = {}
         for part in batch:
-            tp = TopicPartition(*part)
-            if tp in consumer.assignment():
-                rest = self._pauses[part] = min(self._pauses.get(part, FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
+            if (tp := TopicPartition(*part)) in consumer.assignment():
+                rest = self._rests[part] = min(self._rests.get(part, FIRST_REST / 2) * 2, LONGEST_REST)
                 consumer.pause(tp)
-                rests.setdefault(rest, []).append(tp)
-        for rest, tps in rests.items():
-            task = asyncio.create_task(self._resume(consumer, tps, rest))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _resume(self, consumer: Any, tps: list[TopicPartition], rest: float) -> None:
-        await asyncio.sleep(rest)
-        consumer.resume(*[tp for tp in tps if tp in consumer.assignment()])
+                task = asyncio.create_task(_resume(consumer, tp, rest))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     # --- one batch
 
-    async def apply(self, batch: dict[Part, list[Record]], contiguous: dict[Part, int | None]) -> dict[Part, Exception]:
-        """Applies a batch; gives back the partitions that stopped at a fact which can't be applied, and why."""
-        unmet = [part for part in batch if part not in self.parts or part in self.unmet]
-        await self._meet(unmet)
-        self.unmet.difference_update(unmet)
-        messages: list[Incoming] = []
+    async def apply(self, batch: Batch, contiguous: dict[Part, int]) -> dict[Part, Exception]:
+        """Applies a batch; gives back the partitions that stopped, and why."""
+        await self._meet([part for part in batch if part not in self.parts or part in self._unmet])
+        self._unmet -= set(batch)
         stopped: dict[Part, Exception] = {part: Gap(self.gaps[part]) for part in batch if part in self.gaps}
-        for part, records in batch.items():
-            if part in stopped:
-                continue
-            for record in records:
-                try:
-                    messages.append(decode(self.service, self.topics[record.topic], record))
-                except BadFact as error:
-                    stopped[part] = error
-                    break
-        ends = await self._tick_ends(messages)
+        messages = await self._decoded(batch, stopped)
         lasts = {part: records[-1].offset + 1 for part, records in batch.items() if part not in stopped}
-        await self._halves(
-            messages, {part: at for part, at in contiguous.items() if at is not None}, lasts, ends, stopped
-        )
-        for part, why in stopped.items():
-            if part not in self.gaps:
-                async with self.pool.acquire() as con:
-                    await positions.hold(con, part, name_of(why))
+        await self._halves(messages, contiguous, lasts, await self._tick_ends(messages), stopped)
+        async with self.node.pool.acquire() as con:
+            for part in stopped.keys() - self.gaps.keys():
+                await positions.hold(con, part, name_of(stopped[part]))
         return stopped
 
-    async def _tick_ends(self, messages: list[Incoming]) -> str | None:
-        """The ends of all inputs as they stand now, asked before any transaction is open; None where no tick came."""
-        if not any(isinstance(message, TickIn) for message in messages):
-            return None
+    async def _decoded(self, batch: Batch, stopped: dict[Part, Exception]) -> list[Message]:
+        """Each record by itself. A partition stops where a fact's headers can't be read, and at a publisher's limit."""
+        messages: list[Message] = []
+        used = None
+        for part, records in batch.items():
+            input = self.node.inputs[part.topic]
+            for record in records if part not in stopped else ():
+                message = decode(self.node.service, input, record)
+                if message.verdict is not None and input.publisher is None and message.attributes is None:
+                    stopped[part] = BadFact()
+                    break
+                if message.verdict is not None and input.publisher is not None:
+                    if used is None:
+                        async with self.node.pool.acquire() as con:
+                            used = await unreadable_this_hour(con)
+                    used[input.publisher.name] += 1
+                    if used[input.publisher.name] > UNREADABLE_LIMIT:
+                        stopped[part] = Flood(input.publisher.name)
+                        break
+                messages.append(message)
+        return messages
+
+    async def _tick_ends(self, messages: list[Message]) -> str:
+        """The ends of all inputs as they stand now, asked before any transaction is open; empty where no tick came."""
+        if not any(message.input.kind == "time" for message in messages):
+            return "[]"
         await self.refresh()
-        ends = await self.reader.ends([part for part in self.parts if self.topics[part.topic].kind != "time"])
+        ends = await self.node.reader.ends([p for p in self.parts if self.node.inputs[p.topic].kind != "time"])
         return encode([[*part, end] for part, end in ends.items()]).decode()
 
     async def _halves(
         self,
-        messages: list[Incoming],
+        messages: list[Message],
         contiguous: dict[Part, int],
         lasts: dict[Part, int],
-        ends: str | None,
+        ends: str,
         stopped: dict[Part, Exception],
     ) -> None:
         """One transaction; if the data are at fault, again in halves, each a whole transaction, down to one message."""
-        messages = [m for m in messages if Part(m.place.topic, m.place.part) not in stopped]
         if not messages:
             return
         try:
-            await self._transact(messages, contiguous, lasts, ends)
-            return
+            work = await transact(self.node, lambda con, more: self._walk(con, messages, contiguous, lasts, ends, more))
         except NOT_THE_DATA:
             raise
         except Exception as error:
             if len(messages) == 1:
-                await self._alone(messages[0], error, stopped)
-                return
-        middle = len(messages) // 2
-        await self._halves(messages[:middle], contiguous, {}, ends, stopped)
-        read_to = {Part(m.place.topic, m.place.part): m.place.offset + 1 for m in messages[:middle]}
-        await self._halves(messages[middle:], {**contiguous, **read_to}, lasts, ends, stopped)
-
-    async def _alone(self, message: Incoming, error: Exception, stopped: dict[Part, Exception]) -> None:
-        part = Part(message.place.topic, message.place.part)
-        if not isinstance(message, SubmissionIn):
-            stopped[part] = error
-            log.error("a fact can't be applied; its partition is held", topic=part.topic, partition=part.part,
-                      offset=message.place.offset, error=name_of(error))  # fmt: skip
-            return
-        async with self.pool.acquire() as con, con.transaction():
-            if await set_aside(con, message, error):
-                log.error(
-                    "set aside",
-                    topic=part.topic,
-                    partition=part.part,
-                    offset=message.place.offset,
-                    error=name_of(error),
-                )
-
-    async def _transact(
-        self, messages: list[Incoming], contiguous: dict[Part, int], lasts: dict[Part, int], ends: str | None
-    ) -> None:
-        widened: set[tuple[str, str]] = set()
-        for _ in range(MAX_WIDENINGS):
-            try:
-                async with self.pool.acquire() as con:
-                    async with con.transaction():
-                        work = await self._in_transaction(con, messages, contiguous, lasts, ends, widened)
-                        failpoint("before_commit")
-                    failpoint("after_commit")
-                break
-            except Widen as widen:
-                widened |= widen.names
-        else:
-            raise TimeoutError("what waits grew faster than it could be locked")
-        for settled in messages:
-            self.metrics.messages.labels(self.topics[settled.place.topic].kind).inc()
-        self._count(work.counts)
+                what, part = "set aside" if messages[0].input.publisher else "quarantine", messages[0].part
+                log.error(what, topic=part.topic, partition=part.part, offset=messages[0].offset, error=name_of(error))
+                self.node.metrics.forks.inc(isinstance(error, Fork))
+                return await quarantined(self.node, messages[0], error)
+            middle = len(messages) // 2
+            await self._halves(messages[:middle], contiguous, {}, ends, stopped)
+            read_to = {m.part: m.offset + 1 for m in messages[:middle]}
+            return await self._halves(messages[middle:], contiguous | read_to, lasts, ends, stopped)
+        for message in messages:
+            self.node.metrics.messages.labels(message.input.kind).inc()
+        self.count(work)
         for claim in work.claims:
             failpoint("after_claim")
             self.claimed.put_nowait(claim)
         if self.tick_waits:
             await self.act()
 
-    def _count(self, counts: Counts) -> None:
-        self.metrics.facts.inc(counts.facts)
-        self.metrics.answers.inc(counts.answers)
+    def count(self, work: Work) -> None:
+        """Adds up what a transaction did, and wakes the relay."""
+        self.node.metrics.facts.inc(work.counts["facts"])
+        self.node.metrics.answers.inc(work.counts["answers"])
+        self.node.sending.set()
 
-    async def _in_transaction(
+    async def _walk(
         self,
         con: Connection,
-        messages: list[Incoming],
+        messages: list[Message],
         contiguous: dict[Part, int],
         lasts: dict[Part, int],
-        ends: str | None,
-        widened: set[tuple[str, str]],
+        ends: str,
+        more: set[Name],
     ) -> Work:
-        """The way of one batch (house.md 5): positions, alliances, states, heard, claims, rules, save; all of it or none."""
+        """The way of one batch: positions, alliances, states, heard, claims, rules, save; all of it or none."""
         first: dict[Part, int] = {}
         last: dict[Part, int] = {}
         for message in messages:
-            part = Part(message.place.topic, message.place.part)
-            first.setdefault(part, message.place.offset)
-            last[part] = message.place.offset + 1
+            first.setdefault(message.part, message.offset)
+            last[message.part] = message.offset + 1
         position = await positions.lock(con, first)
         # Only a batch that begins above its row is astray. One that begins below it is another worker's shadow: what the
         # other applied is dropped. (Sought away each time, the slower of two workers would never apply anything.)
-        astray = {
-            part: position[part]
-            for part, at in first.items()
-            if at > position[part] and contiguous.get(part) != position[part]
-        }
+        astray = {p: position[p] for p, at in first.items() if at > position[p] and contiguous.get(p) != position[p]}
         if astray:
             raise Astray(astray)
-        fresh = [m for m in messages if m.place.offset >= position[Part(m.place.topic, m.place.part)]]
-        facts = [m for m in fresh if isinstance(m, FactIn) and not m.back]
-        submissions = [m for m in fresh if isinstance(m, SubmissionIn)]
-        bad = [m for m in fresh if isinstance(m, BadIn)]
-
-        work = Work(self.service, self.publishers, self.source, con)
-        allowed = [m for m in submissions if m.denied is None]
-        await work.share([*(m.attributes.tenant for m in facts), *(m.attributes.tenant for m in allowed)])
-        names = set(widened)
-        for fact in facts:
-            if fact.fact is not None:
-                names.update(self.service.reached_states(fact.fact, fact.attributes.subject, fact.attributes.tenant))
-        for submission in allowed:
-            names.update(self.service.named_states(submission.submission, submission.attributes.subject))
-        await work.lock(names)
-        await work.load_heard(facts)
-        await work.load_waiting(
-            [id for m in allowed for id in self.service.could_give(m.submission, m.attributes.subject)]
-            + [id for m in facts if m.fact is not None for id in given(m.fact, m.attributes.subject)]
-        )
-        answerable: list[SubmissionIn | BadIn] = [*submissions, *(m for m in bad if m.reference)]
-        to_answer = await work.claim(answerable) if answerable else []
-        for fact in facts:
-            work.learn(fact)
-        for first_ in to_answer:
-            if isinstance(first_, BadIn):
-                work.unreadable(first_)
-            else:
-                work.judge(first_)
-        for tick in (m for m in fresh if isinstance(m, TickIn)):
-            await clock.store(con, tick, ends or "[]", simulated=self.simulated)
-            self.tick_waits = True
-        back = [m for m in fresh if isinstance(m, FactIn) and m.back and m.fact is not None]
-        if back and self.service.errand:
-            work.claims = await errands.claim(con, self.service.errand, back, self.lease_seconds)
-        await work.save(bad)
+        fresh = [m for m in messages if m.offset >= position[m.part]]
+        work = Work(self.node, con)
+        await work.open([m for m in fresh if m.input.kind in ("fact", "submission")], names=more)
+        for message in fresh:
+            if message.input.kind == "fact":
+                work.learn(message)
+        for message in await work.claim([m for m in fresh if m.input.kind == "submission"]):
+            work.judge(message)
+        for message in fresh:
+            if message.input.kind == "time":
+                await clock.store(con, message, ends, simulated=self.node.settings.simulated_time)
+                self.tick_waits = True
+        if self.node.service.errand:
+            work.claims = await errands.claim(con, self.node, [m for m in fresh if m.input.kind == "own"])
+        await work.save()
         await positions.move(con, {part: max(position[part], lasts.get(part, at)) for part, at in last.items()})
         return work
 
     async def act(self) -> None:
         """Acts on the latest tick whose ends are all passed."""
-        done = await clock.act(self.pool, self.service, self.publishers, self.source)
-        self.tick_waits = done.waits
-        self._count(done.counts)
-        if done.counts.facts or done.counts.answers or done.released:
-            self.wake_relay()
+        self.tick_waits = await clock.act(self.node, self.count)
 
     # --- partitions
 
     async def refresh(self) -> None:
         """Meets new partitions, and holds each row against its log's start and end."""
-        self.parts = await self.reader.parts(self.topics)
+        self.parts = await self.node.reader.parts(self.node.inputs)
         await self._meet(self.parts)
 
     async def _meet(self, parts: list[Part]) -> None:
         """A new position starts at 0 for facts, at the log's start for submissions and ticks."""
         if not parts:
             return
-        starts, ends = await self.reader.starts(parts), await self.reader.ends(parts)
-        facts = {"fact", "own"}
-        async with self.pool.acquire() as con:
-            await positions.make(con, {p: 0 if self.topics[p.topic].kind in facts else starts[p] for p in parts})
-            rows = await con.fetch("select topic, part, next, held from position")
-            for row in rows:
-                part = Part(row["topic"], row["part"])
-                if part not in starts:
-                    continue
-                why = None
-                if row["next"] < starts[part]:
-                    why = f"Gap:log starts at {starts[part]}, read up to {row['next']}"
-                elif row["next"] > ends[part] and row["next"] > (await self.reader.ends([part]))[part]:
-                    why = f"PastEnd:log ends at {ends[part]}, read up to {row['next']}"
-                if why is None:
+        starts, ends = await self.node.reader.starts(parts), await self.node.reader.ends(parts)
+        async with self.node.pool.acquire() as con:
+            facts = {p for p in parts if self.node.inputs[p.topic].kind in ("fact", "own")}
+            await positions.make(con, {p: 0 if p in facts else starts[p] for p in parts})
+            stands = {Part(r["topic"], r["part"]): r["next"] for r in await con.fetch("select * from position")}
+            for part in parts:
+                if stands[part] > ends[part]:  # it may have grown since we asked
+                    ends |= await self.node.reader.ends([part])
+                if starts[part] <= stands[part] <= ends[part]:
                     self.gaps.pop(part, None)
-                elif self.gaps.get(part) != why:
+                    continue
+                why = f"Gap:read up to {stands[part]}, the log goes from {starts[part]} to {ends[part]}"
+                if self.gaps.get(part) != why:
                     self.gaps[part] = why
                     log.error("a gap in the log; the partition is held", topic=part.topic, partition=part.part, why=why)
                     await positions.hold(con, part, why)
 
-    async def pass_markers(self) -> None:
+    async def pass_markers(self, ends: dict[Part, int]) -> None:
         """Moves rows over transaction markers: nothing to apply lies there, and no record would ever move them."""
-        ends = await self.reader.ends(self.parts)
-        rows = await self.pool.fetch("select topic, part, next from position where held is null")
-        for row in rows:
-            part = Part(row["topic"], row["part"])
-            end = ends.get(part, 0)
-            stood = self._stood.get(part)
-            self._stood[part] = row["next"]
-            if row["next"] >= end or stood != row["next"]:
-                continue
-            if await self.reader.passed_without_records(part, row["next"], end):
-                await self.pool.execute(
-                    "update position set next = $4 where topic = $1 and part = $2 and next = $3",
-                    *part,
-                    row["next"],
-                    end,
+        for row in await self.node.pool.fetch("select topic, part, next from position where held is null"):
+            part, next = Part(row["topic"], row["part"]), row["next"]
+            still, self._stood[part] = self._stood.get(part) == next, next
+            if (
+                still
+                and next < (end := ends.get(part, 0))
+                and await self.node.reader.passed_without_records(part, next, end)
+            ):
+                await self.node.pool.execute(
+                    "update position set next = $4 where topic = $1 and part = $2 and next = $3", *part, next, end
                 )
                 self.tick_waits = True
 
 
-def lag_of(rows: Sequence[Any], ends: dict[Part, int]) -> dict[str, int]:
-    """Records not applied, by topic."""
-    lag: dict[str, int] = {}
-    for row in rows:
-        part = Part(row["topic"], row["part"])
-        behind = max(0, ends.get(part, row["next"]) - row["next"])
-        lag[part.topic] = lag.get(part.topic, 0) + behind
-    return lag
+def _name(part: Part, why: Exception) -> str:
+    return f"publisher:{why}" if isinstance(why, Flood) else f"{part.topic}/{part.part}"
 
 
-def as_status(held: dict[str, Held]) -> list[dict[str, str]]:
-    """Held things for /status."""
-    return [{"what": h.what, "why": h.why, "since": stamp(h.since)} for h in held.values()]
+async def _resume(consumer: Any, tp: TopicPartition, rest: float) -> None:
+    await asyncio.sleep(rest)
+    if tp in consumer.assignment():
+        consumer.resume(tp)

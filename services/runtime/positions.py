@@ -1,16 +1,9 @@
 """Progress: one row a partition, locked first, moved in the transaction of its effect. This is the whole fence."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
-from services.runtime.database import Connection
-
-
-class Part(NamedTuple):
-    """A topic partition."""
-
-    topic: str
-    part: int
+from services.runtime.database import Connection, columns
+from services.runtime.messages import Part
 
 
 class Astray(Exception):
@@ -23,12 +16,11 @@ class Astray(Exception):
 
 async def lock(con: Connection, parts: Iterable[Part]) -> dict[Part, int]:
     """Locks the rows, sorted, and says where each stands. A partition without a row is missing from the answer."""
-    ordered = sorted(parts)
     rows = await con.fetch(
         "select topic, part, next from position where (topic, part) in (select * from unnest($1::text[], $2::int[]))"
         " order by topic, part for update",
-        [p.topic for p in ordered], [p.part for p in ordered],
-    )  # fmt: skip
+        *columns(sorted(parts)),
+    )
     return {Part(row["topic"], row["part"]): row["next"] for row in rows}
 
 
@@ -38,8 +30,8 @@ async def move(con: Connection, to: Mapping[Part, int]) -> None:
         "update position p set next = n.next, held = null, held_since = null"
         " from unnest($1::text[], $2::int[], $3::bigint[]) n(topic, part, next)"
         " where (p.topic, p.part) = (n.topic, n.part)",
-        [p.topic for p in to], [p.part for p in to], list(to.values()),
-    )  # fmt: skip
+        *columns((*part, next) for part, next in to.items()),
+    )
 
 
 async def make(con: Connection, starts: Mapping[Part, int]) -> None:
@@ -47,14 +39,15 @@ async def make(con: Connection, starts: Mapping[Part, int]) -> None:
     await con.execute(
         "insert into position (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
         " on conflict do nothing",
-        [p.topic for p in starts], [p.part for p in starts], list(starts.values()),
-    )  # fmt: skip
+        *columns((*part, next) for part, next in starts.items()),
+    )
 
 
 async def hold(con: Connection, part: Part, why: str) -> None:
-    """Marks a partition as held; it is said in status until it moves."""
+    """Marks a partition as held; it is said in status, and no tick waits for it, until it moves."""
     await con.execute(
-        "update position set held = $3, held_since = coalesce(held_since, now()) where topic = $1 and part = $2"
+        "update position set held = $3, held_since = coalesce(held_since, now()) where (topic, part) = ($1, $2)"
         " and held is distinct from $3",
-        part.topic, part.part, why,
-    )  # fmt: skip
+        *part,
+        why,
+    )

@@ -14,10 +14,13 @@ import fastapi
 import msgspec
 
 from contracts.envelope import Decision, Fact, Recorded, Submission
-from services.runtime.database import Rows, Table, encode
+from services.runtime.database import Rows, Table
 
 State = Any
 """A dataclass of the service's domain with `id`, `tenant` first and a class attribute `shape`."""
+
+Name = tuple[str, str]
+"""(kind, id) of a state."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,6 @@ class Reports:
     topic: str
     take: Callable[[Any, str, datetime], Awaitable[Sequence[Any]]]
     learn: Callable[[Any, str, bytes], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Deciding:
-    """One decision, read off the function's annotations."""
-
-    call: Callable[..., Decision]
-    kinds: tuple[tuple[str, str], ...]
-    """(parameter, kind of state) in order."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +62,10 @@ class Service:
     """Findings a person should look at, for /status; asks the given connection."""
 
     @cached_property
-    def fact_types(self) -> dict[str, type[Fact]]:
-        """Wire type to class, own and learned."""
-        return {fact.ce_type: fact for module in (*self.learns, *self.owns) for fact in module.FACTS}
-
-    @cached_property
-    def submission_types(self) -> dict[str, type[Submission]]:
-        """Wire type to class."""
-        return {kind.ce_type: kind for module in self.owns for kind in module.SUBMISSIONS}
+    def types(self) -> dict[str, type[Fact] | type[Submission]]:
+        """Wire type to class: facts own and learned, submissions of own families."""
+        facts = [fact for module in (*self.learns, *self.owns) for fact in module.FACTS]
+        return {kind.ce_type: kind for kind in (*facts, *(s for module in self.owns for s in module.SUBMISSIONS))}
 
     @cached_property
     def learned(self) -> tuple[str, ...]:
@@ -93,60 +83,42 @@ class Service:
         return {(module.FAMILY, code): text for module in self.owns for code, text in module.REASONS.items()}
 
     @cached_property
-    def decisions(self) -> dict[type[Submission], Deciding]:
-        """Submission class to the function that decides it. Every submission of an own family must have one."""
+    def decisions(self) -> dict[type[Submission], tuple[Callable[..., Decision], tuple[Name, ...]]]:
+        """Submission class to (the function that decides it, its (parameter, kind of state) in order), read off its
+        annotations. Every submission of an own family must have one."""
         kinds = {cls: kind for kind, cls in self.states.items()}
-        found: dict[type[Submission], Deciding] = {}
+        found: dict[type[Submission], tuple[Callable[..., Decision], tuple[Name, ...]]] = {}
         for call in self.decide:
             hints = typing.get_type_hints(call)
-            names = list(inspect.signature(call).parameters)
-            found[hints[names[0]]] = Deciding(
-                call, tuple((name, kinds[hints[name]]) for name in names[1:] if hints[name] in kinds)
-            )
-        undecided = [cls.__name__ for cls in self.submission_types.values() if cls not in found]
+            first, *rest = inspect.signature(call).parameters
+            found[hints[first]] = (call, tuple((name, kinds[hints[name]]) for name in rest if hints[name] in kinds))
+        undecided = [s.__name__ for module in self.owns for s in module.SUBMISSIONS if s not in found]
         if undecided:
             raise TypeError(f"{self.name} decides nothing about {', '.join(undecided)}")
         return found
 
     @cached_property
-    def _given_names(self) -> frozenset[str]:
-        return frozenset(name for fact in self.fact_types.values() for name in fact.gives if name != "subject")
+    def _given(self) -> frozenset[str]:
+        return frozenset(name for kind in self.types.values() if issubclass(kind, Fact) for name in kind.gives)
 
-    def could_give(self, submission: Submission, subject: str) -> list[str]:
-        """Ids this submission may make known: those it names without resting on them."""
-        rests = submission.rests_on()
-        ids = [] if "subject" in rests else [subject]
-        return ids + [
-            value for name in self._given_names if name not in rests and (value := getattr(submission, name, None))
-        ]
-
-    def named_states(self, submission: Submission, subject: str) -> list[tuple[str, str]]:
-        """(kind, id) of each state a submission names: its subject's, and `<kind>_id` for every other kind."""
-        own = submission.subject_kind
-        named = [(own, subject)]
-        for kind in self.states:
-            if kind != own and (id := getattr(submission, f"{kind}_id", None)):
-                named.append((kind, id))
-        return named
-
-    def reached_states(self, fact: Fact, subject: str, tenant: str) -> list[tuple[str, str]]:
-        """(kind, id) of each state a fact reaches: its subject's, or what the state class says by `of`."""
-        reached: list[tuple[str, str]] = []
+    def names_of(self, body: Fact | Submission, subject: str, tenant: str) -> list[Name]:
+        """(kind, id) of each state a message needs. A submission names its subject's first, then `<kind>_id` of every other
+        kind; a fact reaches its subject's, and what a state class says by `of`."""
+        if isinstance(body, Submission):
+            others = ((kind, getattr(body, f"{kind}_id", None)) for kind in self.states if kind != body.subject_kind)
+            return [(body.subject_kind, subject), *((kind, id) for kind, id in others if id)]
+        found = [(body.subject_kind, subject)] if body.subject_kind in self.states else []
         for kind, cls in self.states.items():
-            if kind == fact.subject_kind:
-                reached.append((kind, subject))
-            elif of := getattr(cls, "of", None):
-                reached.extend((kind, id) for id in of(fact, tenant))
-        return reached
+            if kind != body.subject_kind and (of := getattr(cls, "of", None)):
+                found += [(kind, id) for id in of(body, tenant)]
+        return found
+
+    def ids_made_known(self, body: Fact | Submission, subject: str) -> list[str]:
+        """Ids a fact makes known, or a submission may: those it names without resting on them."""
+        names = body.gives if isinstance(body, Fact) else self._given.difference(body.rests_on())
+        return [id for name in names if (id := subject if name == "subject" else getattr(body, name, None))]
 
     @cached_property
-    def _decoders(self) -> dict[str, Any]:
-        return {kind: msgspec.json.Decoder(cls) for kind, cls in self.states.items()}
-
-    def read_state(self, kind: str, body: str) -> State:
-        """A state from its row."""
-        return self._decoders[kind].decode(body)
-
-    def write_state(self, state: State) -> str:
-        """A state for its row: keys sorted, so that equal states are equal bytes."""
-        return encode(state).decode()
+    def read_state(self) -> dict[str, Callable[[str], State]]:
+        """Kind to the function that reads a state from its row."""
+        return {kind: msgspec.json.Decoder(cls).decode for kind, cls in self.states.items()}

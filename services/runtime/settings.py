@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     database: SecretStr
     database_owner: SecretStr | None = None
     publishers: Path
+    operations_key: Path
+    """The operations' public key (JWK, EC): dead letters are sealed to it."""
     http_host: str = "127.0.0.1"  # loopback only until tokens come
     http_port: int = Field(ge=0, le=65535)
     installation: str = Field(default="local", pattern=r"^[a-z0-9-]{1,32}$")

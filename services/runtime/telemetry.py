@@ -1,10 +1,19 @@
-"""Logs as JSON with an allow-list, and the metrics an operator needs first. Nothing that identifies a person."""
+"""Logs as JSON with an allow-list, the metrics an operator needs first, and traces. Nothing that identifies a person."""
 
+import contextlib
 import logging
+import os
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 LOGGABLE = frozenset(
@@ -12,6 +21,8 @@ LOGGABLE = frozenset(
     "tenant publisher verdict pointer rule facts answers batch state held port reason name id records lag".split()
 )
 """Only these fields leave a process. `id` is ours (attempt, tick), never one a sender chose."""
+
+MAX_LINKS = 32  # of a batch's span; more is cost without insight
 
 
 def _only_loggable(_logger: Any, _method: str, event: Any) -> Any:
@@ -44,8 +55,36 @@ def set_up_logs(service: str, level: str) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # 75 lines a second a client while a broker is away
 
 
+def set_up_traces(service: str) -> None:
+    """Spans leave where OTEL_EXPORTER_OTLP_ENDPOINT says so, from a bounded buffer: a collector that is gone blocks nothing."""
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        provider = TracerProvider(resource=Resource.create({"service.name": f"lotse-{service}"}))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+
+
+@contextlib.contextmanager
+def spanning(service: str, records: Sequence[Any]) -> Iterator[None]:
+    """One span a batch, linked to what its messages were sent under; sizes and places only, no value of a message."""
+    if isinstance(trace.get_tracer_provider(), TracerProvider):
+        links = [trace.Link(trace.get_current_span(context).get_span_context()) for context in _contexts(records)]
+        said = {"messaging.system": "kafka", "messaging.operation.type": "process", "messaging.batch.message_count": len(records),
+                "messaging.consumer.group.name": service, "messaging.destination.name": records[0].topic}  # fmt: skip
+        tracer = trace.get_tracer("lotse")
+        with tracer.start_as_current_span("process batch", kind=trace.SpanKind.CONSUMER, links=links, attributes=said):
+            yield
+    else:
+        yield
+
+
+def _contexts(records: Sequence[Any]) -> Iterator[Any]:
+    found = {value for record in records for name, value in record.headers if name == "traceparent" and value}
+    for text in sorted(found)[:MAX_LINKS]:
+        yield TraceContextTextMapPropagator().extract({"traceparent": text.decode("ascii", "replace")})
+
+
 class Metrics:
-    """About ten figures: is every submission being answered, and if not, where does it stand still?"""
+    """Is every submission being answered, and if not, where does it stand still? Gauges are set when they are read."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -53,15 +92,33 @@ class Metrics:
         self.messages = Counter("lotse_messages", "Messages settled, by kind of input", ["kind"], **one)
         self.answers = Counter("lotse_answers", "Answers written to the outbox", **one)
         self.facts = Counter("lotse_facts", "Facts recorded", **one)
-        self.batch_seconds = Histogram(
-            "lotse_batch_seconds", "Seconds a batch took", buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30), **one
-        )
-        self.retries = Counter("lotse_batches_held", "Batches sought back, by error class", ["error"], **one)
         self.relayed = Counter("lotse_relayed", "Records acknowledged by Kafka", **one)
-        self.lag_seconds = Gauge("lotse_lag_seconds", "Age of the oldest input not applied", **one)
-        self.outbox_rows = Gauge("lotse_outbox_rows", "Outbox rows not yet acknowledged", **one)
-        self.outbox_seconds = Gauge("lotse_outbox_age_seconds", "Age of the oldest outbox row", **one)
-        self.waiting = Gauge("lotse_waiting", "Submissions that rest on something unknown", **one)
-        self.set_aside = Gauge("lotse_set_aside", "Submissions a rule of ours could not bear", **one)
-        self.dead_letters = Gauge("lotse_dead_letters", "Messages that could never be read", **one)
-        self.held = Gauge("lotse_held", "Things held: everything or partitions", **one)
+        self.forks = Counter("lotse_forks", "Forks met: a number that came again with another id", **one)
+        self.retries = Counter("lotse_batches_held", "Batches sought back, by error class", ["error"], **one)
+        seconds = (0.01, 0.05, 0.1, 0.5, 1, 5, 30)
+        self.batch_seconds = Histogram("lotse_batch_seconds", "Seconds a batch took", buckets=seconds, **one)
+        self.gauges = {name: Gauge(f"lotse_{name}", says, **one) for name, says in GAUGES.items()}
+
+    def set(self, **values: float) -> None:
+        """Sets gauges by name."""
+        for name, value in values.items():
+            self.gauges[name].set(value)
+
+
+GAUGES = {
+    "lag_seconds": "Age of the oldest input not applied",
+    "oldest_unanswered_seconds": "Age of the oldest submission that waits, is set aside or in quarantine",
+    "outbox_rows": "Outbox rows not yet acknowledged",
+    "outbox_age_seconds": "Age of the oldest outbox row not yet acknowledged",
+    "waiting": "Submissions that rest on something unknown",
+    "early": "Facts kept until the missing one comes",
+    "set_aside": "Submissions a rule of ours could not bear",
+    "quarantined": "Subjects in quarantine",
+    "held": "Partitions held, and everything",
+    "publishers_held": "Publishers held at their limit of unreadable messages",
+    "gaps": "Partitions whose position lies outside the log",
+    "dead_letters": "Messages that could never be read",
+    "progress_age_seconds": "Seconds since the last settled batch, 0 while there is no lag",
+    "tick_age_seconds": "Age of the newest tick acted on",
+    "older_than_log_facts": "By how many records the log is ahead of the database; more than 0: it does not serve",
+}

@@ -3,11 +3,12 @@
 All side effects of a batch stand here, in the order in which they happen. Rules have none.
 """
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
@@ -29,23 +30,27 @@ from contracts.envelope import (
     refused,
     unknown,
 )
-from contracts.topics import Publisher, answers_topic, facts_topic
-from services.runtime.batch import BadFact, BadIn, FactIn, Place, SubmissionIn, read_submission
-from services.runtime.database import TIMELINE, Connection, Rows, encode, pack, unpack
-from services.runtime.failures import count_dead_letters, dead_letter, failpoint
-from services.runtime.outbox import Letter, Outgoing
-from services.runtime.service import Service, State
+from contracts.topics import answers_topic, facts_topic
+from services.runtime import failures, positions
+from services.runtime.database import Connection, Rows, Table, columns, encode, pack, unpack
+from services.runtime.messages import Message, Part, read
+from services.runtime.node import Node
+from services.runtime.relay import Letter, Outgoing
+from services.runtime.service import Name, State
 
 MAX_WAITING = 10_000  # for one publisher: a flood of things that rest on nothing must not fill the disk
-WAIT_DAYS = 7
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
-
-Name = tuple[str, str]
-"""(kind, id) of a state."""
-LOST_ANSWER = ""
-"""Content of a claim that is known by its fact alone."""
+MAX_WIDENINGS = 20
+ALWAYS_DUE = datetime(1, 1, 1, tzinfo=UTC)
 NAMELESS = "unreadable"
 """Subject and tenant of an answer to a message whose own could not be read."""
+
+STATE = Table("state", ("kind", "id"), {"kind": "text", "id": "text", "tenant": "text", "shape": "int", "body": "text",
+              "known": "text", "last": "text", "due_at": "timestamptz"})  # fmt: skip
+HEARD = Table("heard", ("family", "subject"), {"family": "text", "subject": "text", "number": "bigint", "id": "text",
+              "early": "boolean"})  # fmt: skip
+TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_at", "cause", "body")
+"""Columns of a service's own facts as they were recorded, for people to read."""
 
 
 class Widen(Exception):
@@ -60,6 +65,10 @@ class Fork(Exception):
     """The last number came again with another id. The subject is held, loudly."""
 
 
+class BadFact(Exception):
+    """A fact that can't be read or folded: ours to mend."""
+
+
 class Restless(Exception):
     """react does not come to rest."""
 
@@ -68,232 +77,224 @@ class NewerShape(Exception):
     """A state was written by a newer version of this service. Way out: run that version, or rebuild."""
 
 
+class Known(msgspec.Struct):
+    """What a state's row says beside the state: ids it made known, and its own families' last numbers."""
+
+    given: set[str] = msgspec.field(default_factory=set)
+    stream: dict[str, Heard] = msgspec.field(default_factory=dict)
+
+
+class Last(msgspec.Struct):
+    """The fact folded last, its trace, the time of the last own fact, and a digest of the rows that people read."""
+
+    cause: str | None = None
+    trace: str | None = None
+    recorded_at: datetime | None = None
+    viewed: str = ""
+
+
 @dataclass(slots=True)
 class Slot:
-    """A state in hand, with what its row says beside it."""
+    """A state in hand."""
 
     kind: str
     id: str
-    tenant: str | None
-    state: State | None
-    given: set[str]
-    stream: dict[str, Heard]
-    cause: str | None
-    trace: str | None
-    recorded_at: datetime | None
-    due_at: datetime | None
+    tenant: str | None = None
+    state: State | None = None
+    known: Known = field(default_factory=Known)
+    last: Last = field(default_factory=Last)
+    due_at: datetime | None = None
     changed: bool = False
-    made: bool = False
-    """The row was made in this transaction."""
 
 
-@dataclass(slots=True)
-class Wait:
-    """A submission that rests on something unknown."""
-
-    message: SubmissionIn
-    stored: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Alliance:
+class Alliance(NamedTuple):
     """Time, as an alliance knows it."""
 
     ticked: datetime | None
     tick_id: str | None
 
 
-@dataclass
-class Counts:
-    """What one transaction did."""
-
-    facts: int = 0
-    answers: int = 0
-    old: int = 0
-    learned: int = 0
+_read_known, _read_last = msgspec.json.Decoder(Known).decode, msgspec.json.Decoder(Last).decode
+T = TypeVar("T")
 
 
-@dataclass
+async def transact(node: Node, act: Callable[[Connection, set[Name]], Awaitable[T]]) -> T:
+    """One transaction; begun again, with more states, where what is woken names some that are not locked."""
+    more: set[Name] = set()
+    for _ in range(MAX_WIDENINGS):
+        try:
+            async with node.pool.acquire() as con:
+                async with con.transaction():
+                    done = await act(con, more)
+                    failures.failpoint("before_commit")
+                failures.failpoint("after_commit")
+                return done
+        except Widen as widen:
+            more |= widen.names
+    raise TimeoutError("what waits grew faster than it could be locked")
+
+
 class Work:
-    """The work of one transaction on one connection."""
+    """The work of one transaction on one connection. `by_time`: ticks are the causes of reactions; `learning`: a rebuild,
+    evolve only."""
 
-    service: Service
-    publishers: Mapping[str, Publisher]
-    source: str
-    con: Connection
-    by_time: bool = False
-    """The causes of reactions are ticks."""
-    learning: bool = False
-    """A rebuild: evolve only."""
-    slots: dict[Name, Slot] = field(default_factory=dict)
-    alliances: dict[str, Alliance] = field(default_factory=dict)
-    heard: dict[tuple[str, str], Heard] = field(default_factory=dict)
-    early: dict[tuple[str, str, int], FactIn] = field(default_factory=dict)
-    waits: dict[str, Wait] = field(default_factory=dict)
-    claims: list[Recorded] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
-    out: Outgoing = field(default_factory=Outgoing)
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def __post_init__(self) -> None:
-        self._missing: dict[str, list[str]] = defaultdict(list)  # unknown id -> references of what waits on it
-        self._heard_before: dict[tuple[str, str], Heard] = {}
-        self._early_before: set[tuple[str, str, int]] = set()
-        self._answered: list[str] = []  # references of waits that have their answer now
+    def __init__(self, node: Node, con: Connection, *, by_time: bool = False, learning: bool = False) -> None:
+        self.node, self.service, self.con, self.by_time, self.learning = node, node.service, con, by_time, learning
+        self.now = datetime.now(UTC)
+        self.slots: dict[Name, Slot] = {}
+        self.alliances: dict[str, Alliance] = {}
+        self.quarantined: set[str] = set()
+        self.heard: dict[tuple[str, str], Heard] = {}
+        self.out = Outgoing()
+        self.claims: list[Recorded] = []
+        """Attempts claimed in this transaction, to be made once it is committed."""
+        self.counts = dict.fromkeys(("facts", "answers", "old", "learned"), 0)
+        self._heard_before: dict[tuple[str, str], tuple[Heard, bool]] = {}
+        self._early: dict[tuple[str, str, int], Message] = {}
+        self._resting: dict[str, list[Message]] = defaultdict(list)  # id nobody knows -> what rests on it, in order
+        self._keep: dict[tuple[Part, int], tuple[Message, str, list[str], str]] = {}
+        self._settled: list[int] = []  # what was kept and is not any more
         self._timeline: list[tuple[Any, ...]] = []
-        self._learned_bodies: dict[str, bytes] = {}
+        self._dead: list[Message] = []
 
     # --- lock and load
 
-    async def share(self, tenants: Iterable[str]) -> None:
+    async def open(
+        self, messages: Sequence[Message], *, names: Iterable[Name] = (), tenants: Iterable[str] = ()
+    ) -> None:
+        """Locks and loads all these messages name, in the one order in which everybody takes locks."""
+        readable = [m for m in messages if m.attributes is not None and m.verdict is None and m.denied is None]
+        await self._share({*tenants, *(m.attributes.tenant for m in readable)})
+        await self._lock({*names, *(name for m in readable if m.body is not None for name in self._names(m))})
+        self.now = datetime.now(UTC)
+        # a statement of its own, after the locks: under a lock only the locked row itself is fresh
+        self.quarantined = {row["subject"] for row in await self.con.fetch("select subject from quarantine")}
+        facts = {(m.family, m.attributes.subject) for m in readable if m.input.kind == "fact"}
+        ids = {id for m in readable if m.body is not None for id in self._made_known(m)}
+        await self._load_kept(ids | await self._load_heard(sorted(facts)))
+
+    def _names(self, message: Message) -> list[Name]:
+        return self.service.names_of(message.body, message.attributes.subject, message.attributes.tenant)
+
+    def _made_known(self, message: Message) -> list[str]:
+        return self.service.ids_made_known(message.body, message.attributes.subject)
+
+    async def _share(self, tenants: set[str]) -> None:
         """Alliances' rows, for share: a tick takes them for update."""
-        wanted = sorted(set(tenants))
         sql = "select tenant, ticked, tick_id from alliance where tenant = any($1) order by tenant for share"
-        rows = await self.con.fetch(sql, wanted)
-        if len(rows) < len(wanted):
-            await self.con.execute(
-                "insert into alliance (tenant) select unnest($1::text[]) on conflict do nothing", wanted
-            )
-            rows = await self.con.fetch(sql, wanted)
-        self.alliances = {row["tenant"]: Alliance(row["ticked"], row["tick_id"]) for row in rows}
+        rows = await self.con.fetch(sql, sorted(tenants)) if tenants else []
+        if len(rows) < len(tenants):
+            new = "insert into alliance (tenant) select unnest($1::text[]) on conflict do nothing"
+            await self.con.execute(new, sorted(tenants))
+            rows = await self.con.fetch(sql, sorted(tenants))
+        self.alliances |= {row["tenant"]: Alliance(row["ticked"], row["tick_id"]) for row in rows}
 
-    async def lock(self, names: Iterable[Name]) -> None:
+    async def _lock(self, names: set[Name]) -> None:
         """The states named, for update, sorted; a row is made for what is not known yet, so that there is one to lock."""
-        wanted = sorted(set(names))
-        if not wanted:
+        if not names:
             return
-        kinds, ids = [kind for kind, _ in wanted], [id for _, id in wanted]
-        sql = (
-            "select s.* from state s join unnest($1::text[], $2::text[]) n(kind, id) on s.kind = n.kind and s.id = n.id"
-            " order by s.kind, s.id for update of s"
-        )
-        rows = await self.con.fetch(sql, kinds, ids)
-        made: set[Name] = set()
-        if len(rows) < len(wanted):
-            made = set(wanted) - {(row["kind"], row["id"]) for row in rows}
-            await self.con.execute(
-                "insert into state (kind, id) select * from unnest($1::text[], $2::text[]) on conflict do nothing",
-                [kind for kind, _ in sorted(made)], [id for _, id in sorted(made)],
-            )  # fmt: skip
-            rows = await self.con.fetch(sql, kinds, ids)
+        sql = ("select s.* from state s join unnest($1::text[], $2::text[]) n(kind, id) on s.kind = n.kind and s.id = n.id"
+               " order by s.kind, s.id for update of s")  # fmt: skip
+        wanted = columns(sorted(names))
+        rows = await self.con.fetch(sql, *wanted)
+        if len(rows) < len(names):
+            new = sorted(names - {(row["kind"], row["id"]) for row in rows})
+            make = "insert into state (kind, id) select * from unnest($1::text[], $2::text[]) on conflict do nothing"
+            await self.con.execute(make, *columns(new))
+            rows = await self.con.fetch(sql, *wanted)
         for row in rows:
-            slot = self._slot(row)
-            slot.made = (slot.kind, slot.id) in made
-            self.slots[slot.kind, slot.id] = slot
+            kind, id, body = row["kind"], row["id"], row["body"]
+            if row["shape"] > self.service.states[kind].shape:  # type: ignore[attr-defined]
+                raise NewerShape(f"{kind} has shape {row['shape']}")
+            self.slots[kind, id] = Slot(kind, id) if body is None else Slot(
+                kind, id, row["tenant"], self.service.read_state[kind](body), _read_known(row["known"]),
+                _read_last(row["last"]), row["due_at"],
+            )  # fmt: skip
 
-    def _slot(self, row: Any) -> Slot:
-        kind, body = row["kind"], row["body"]
-        if body is not None and row["shape"] > self.service.states[kind].shape:  # type: ignore[attr-defined]
-            raise NewerShape(f"{kind} has shape {row['shape']}")
-        stream = {family: Heard(*pair) for family, pair in msgspec.json.decode(row["stream"]).items()}
-        state = None if body is None else self.service.read_state(kind, body)
-        return Slot(kind, row["id"], row["tenant"], state, set(row["given"].split()), stream, row["cause"], row["trace"],
-                    row["recorded_at"], row["due_at"])  # fmt: skip
-
-    async def load_heard(self, facts: list[FactIn]) -> None:
-        """The last number of each learned family and subject, and the early facts kept for them."""
-        keys = sorted({(_family(fact), fact.attributes.subject) for fact in facts})
+    async def _load_heard(self, keys: list[tuple[str, str]]) -> set[str]:
+        """The last number of each learned family and subject; gives back what kept early facts rest on."""
         if not keys:
-            return
-        families, subjects = [family for family, _ in keys], [subject for _, subject in keys]
+            return set()
         rows = await self.con.fetch(
-            "select h.* from heard h join unnest($1::text[], $2::text[]) k(f, s) on h.family = k.f and h.subject = k.s",
-            families, subjects,
-        )  # fmt: skip
-        for row in rows:
-            self.heard[row["family"], row["subject"]] = Heard(row["number"], row["id"])
-        self._heard_before = dict(self.heard)
-        if any(row["early"] for row in rows):
-            kept = await self.con.fetch(
-                "select e.* from early e join unnest($1::text[], $2::text[]) k(f, s) on e.family = k.f and e.subject = k.s",
-                families, subjects,
-            )  # fmt: skip
-            for row in kept:
-                self.early[row["family"], row["subject"], row["number"]] = self._kept(row)
-        self._early_before = set(self.early)
-        self._have_locked(
-            name
-            for kept_fact in self.early.values()
-            for name in self._reached(kept_fact)
-        )  # fmt: skip
+            "select h.* from heard h join unnest($1::text[], $2::text[]) k(f, s) on (h.family, h.subject) = (k.f, k.s)",
+            *columns(keys),
+        )
+        self._heard_before = {(r["family"], r["subject"]): (Heard(r["number"], r["id"]), r["early"]) for r in rows}
+        self.heard = {key: heard for key, (heard, _) in self._heard_before.items()}
+        return {_stream(*key) for key, (_, early) in self._heard_before.items() if early}
 
-    def _kept(self, row: Any) -> FactIn:
-        attributes = msgspec.json.decode(row["attributes"], type=Attributes)
-        cls = self.service.fact_types.get(row["type"])
-        return FactIn(Place("", 0, 0), attributes, cls.from_json(row["body"]) if cls else None, row["body"])
+    async def _load_kept(self, ids: set[str]) -> None:
+        """What rests on ids this transaction may make known, in the order in which it came; and what rests on that."""
+        asked: set[str] = set()
+        while new := ids - asked:
+            asked |= new
+            sql = "select * from kept where rests_on && $1::text[] order by seq for update"
+            for row in await self.con.fetch(sql, sorted(new)):
+                if (message := self.taken_up(row)) is None:
+                    continue
+                if message.body is not None:
+                    if missing := set(self._names(message)) - set(self.slots):
+                        raise Widen(missing)
+                    ids = ids | set(self._made_known(message))
+                if row["why"] == "early":
+                    self._early[message.family, message.attributes.subject, message.attributes.streamversion or 0] = (
+                        message
+                    )
+                else:
+                    for id in row["rests_on"]:
+                        self._resting[id].append(message)
 
-    def _reached(self, message: FactIn) -> list[Name]:
-        if message.fact is None:
-            return []
-        return self.service.reached_states(message.fact, message.attributes.subject, message.attributes.tenant)
-
-    def _have_locked(self, names: Iterable[Name]) -> None:
-        missing = set(names) - set(self.slots)
-        if missing:
-            raise Widen(missing)
-
-    async def load_waiting(self, ids: Iterable[str]) -> None:
-        """What waits on ids this transaction may make known, in the order in which it came; and what waits on that."""
-        wanted, asked = set(ids), set[str]()
-        while wanted - asked:
-            sql = "select * from waiting where missing && $1::text[] order by seq for update"
-            rows = await self.con.fetch(sql, sorted(wanted - asked))
-            asked |= wanted
-            for row in rows:
-                message = self._stored(row)
-                if message is not None:
-                    subject = message.attributes.subject
-                    self._have_locked(self.service.named_states(message.submission, subject))
-                    self._wait(message, row["missing"], stored=True)
-                    wanted.update(self.service.could_give(message.submission, subject))
-
-    def _stored(self, row: Any) -> SubmissionIn | None:
-        """A stored submission, read anew; None where its publisher is gone from the file."""
-        publisher = self.publishers.get(row["publisher"])
-        if publisher is None:
+    def taken_up(self, row: Any) -> Message | None:
+        """A kept message, read anew; None where its publisher is gone from the file."""
+        input = self.node.inputs.get(row["topic"])
+        if input is None:
             return None
         headers = [(name, text) for name, text in unpack(row["headers"])]
-        family = row["topic"].partition(".")[0]
-        place = Place(row["topic"], 0, 0)
-        message = read_submission(self.service, family, publisher, place, headers, None, row["body"], row["arrived"])
-        return message if isinstance(message, SubmissionIn) else None
+        place = Part(row["topic"], row["part"])
+        message = Message(input, place, row["offset"], row["arrived"], headers, row["value"], seq=row["seq"])
+        return read(self.service, message)
 
-    async def claim(self, messages: list[SubmissionIn | BadIn]) -> list[SubmissionIn | BadIn]:
-        """Claims each id; gives back what is to be answered: first contents, and ID_REUSED where another stands."""
-        first: dict[str, SubmissionIn | BadIn] = {}
-        again: dict[str, SubmissionIn | BadIn] = {}
+    async def claim(self, messages: Sequence[Message]) -> list[Message]:
+        """Claims each id; gives back what is to be answered: first contents. Another content of a claimed id is answered
+        ID_REUSED, once. What concerns a quarantined subject claims nothing and is kept."""
+        first: dict[str, Message] = {}
+        again: dict[str, Message] = {}
         for message in messages:
-            known = first.setdefault(message.reference, message)
-            if known.content != message.content:
+            self._settle(message)
+            if message.verdict is not None:
+                self._dead.append(message)
+                if not message.reference:
+                    continue  # nobody can be answered
+            elif message.denied is None and (held := {id for _, id in self._names(message)} & self.quarantined):
+                self._keep_back(message, "quarantined", [f"!{subject}" for subject in sorted(held)])
+                continue
+            if first.setdefault(message.reference, message).content != message.content:
                 again.setdefault(_reuse_key(message), message)
         lost = await self._claim({reference: message.content for reference, message in first.items()})
         if lost:
             rows = await self.con.fetch("select key, content from answered where key = any($1::uuid[])", sorted(lost))
             for row in rows:
-                if str(row["key"]) not in lost:
-                    continue
                 message = first.pop(str(row["key"]))
-                if row["content"] == LOST_ANSWER:
-                    await self._answer_again(message)
-                elif row["content"] != message.content:
+                if row["content"] is None:  # its fact is known from the log, its answer was lost with a database
+                    give = "update answered set content = $2 where key = $1"
+                    await self.con.execute(give, message.reference, message.content[3:])
+                    self._answer(message, Outcome.RECORDED, fact_id=str(fact_id_of(UUID(message.reference))))
+                elif row["content"].hex != message.content[3:]:
                     again.setdefault(_reuse_key(message), message)
         if again:
-            repeated = await self._claim({key: message.content for key, message in again.items()})
-            for key in sorted(set(again) - repeated):
+            told = await self._claim({key: message.content for key, message in again.items()})
+            for key in sorted(again.keys() - told):
                 self._answer(again[key], Outcome.REFUSED, no=refused("ID_REUSED"))
-        return [message for message in messages if first.get(message.reference) is message]
-
-    async def _answer_again(self, message: SubmissionIn | BadIn) -> None:
-        """Its fact is known from the log, its answer was lost with a database: it is given now."""
-        await self.con.execute("update answered set content = $2 where key = $1", message.reference, message.content)
-        self._answer(message, Outcome.RECORDED, fact_id=str(fact_id_of(UUID(message.reference))))
+        return list(first.values())
 
     async def _claim(self, keys: dict[str, str]) -> set[str]:
-        """Claims keys, sorted; gives back those that were claimed before (perhaps in this very transaction's past)."""
+        """Claims keys, sorted; gives back those that were claimed before (perhaps earlier in this very transaction)."""
+        if not keys:
+            return set()
         ordered = sorted(keys)
         done = await self.con.execute(
-            "insert into answered (key, content) select * from unnest($1::uuid[], $2::text[]) on conflict do nothing",
-            ordered, [keys[key] for key in ordered],
+            "insert into answered (key, content) select * from unnest($1::uuid[], $2::uuid[]) on conflict do nothing",
+            ordered, [keys[key][3:] for key in ordered],
         )  # fmt: skip
         if int(done.rpartition(" ")[2]) == len(ordered):
             return set()
@@ -304,351 +305,312 @@ class Work:
 
     # --- learn
 
-    def learn(self, message: FactIn) -> None:
+    def learn(self, message: Message) -> None:
         """Applies the next fact and what was kept for it, drops the old, keeps the early; a fork raises."""
-        key = (_family(message), message.attributes.subject)
-        number = message.attributes.streamversion or 0
-        match order_of(number, message.attributes.id, self.heard.get(key, Heard())):
-            case Order.OLD:
-                self.counts.old += 1
+        attributes, family = message.attributes, message.family
+        subject, number = attributes.subject, attributes.streamversion or 0
+        if subject in self.quarantined:
+            return self._keep_back(message, "quarantined", [f"!{subject}"])
+        match order_of(number, attributes.id, self.heard.get((family, subject), Heard())):
             case Order.FORK:
-                raise Fork(f"{key[0]} number {number}")
+                raise Fork(f"{family} number {number}")
             case Order.EARLY:
-                self.early.setdefault((*key, number), message)
+                self._early.setdefault((family, subject, number), message)
+                self._keep_back(message, "early", [_stream(family, subject)])
+            case Order.OLD:
+                self._settle(message)
+                self.counts["old"] += 1
             case Order.NEXT:
-                self._apply(message)
-                while kept := self.early.pop((*key, self.heard[key].number + 1), None):
-                    self._apply(kept)
+                following: Message | None = message
+                while following is not None:
+                    self._apply(following)
+                    number += 1
+                    following = self._early.pop((family, subject, number), None)
 
-    def learn_own(self, message: FactIn) -> None:
+    def learn_own(self, message: Message) -> None:
         """A rebuild's way: an own fact is folded, evolve only; nothing is reacted to and nothing sent."""
-        attributes, fact = message.attributes, message.fact
+        attributes, fact = message.attributes, message.body
         if fact is None:
             raise BadFact("an own fact of a type this version does not know")
-        slot = self.slots[fact.subject_kind, attributes.subject]
-        number = attributes.streamversion or 0
-        match order_of(number, attributes.id, slot.stream.get(fact.family, Heard())):
+        slot, number = self.slots[fact.subject_kind, attributes.subject], attributes.streamversion or 0
+        match order_of(number, attributes.id, slot.known.stream.get(fact.family, Heard())):
             case Order.OLD:
                 return
             case Order.NEXT:
-                pass
+                recorded = attributes.recordedtime or attributes.time
+                self._fold(slot, fact, attributes)
+                self._number(slot, fact.family, number, attributes, recorded, (message.value or b"").decode())
             case order:
                 raise Fork(f"{fact.family} number {number} is {order} in our own log")
-        self._fold(slot, fact, attributes)
-        slot.stream[fact.family] = Heard(number, attributes.id)
-        recorded = attributes.recordedtime or attributes.time
-        slot.recorded_at = max(recorded, slot.recorded_at or recorded)
-        self._timeline.append((fact.family, slot.id, number, attributes.id, fact.ce_type, attributes.time, recorded,
-                               attributes.cause, message.body.decode()))  # fmt: skip
 
-    def _apply(self, message: FactIn) -> None:
+    def _apply(self, message: Message) -> None:
         attributes = message.attributes
-        self.heard[_family(message), attributes.subject] = Heard(attributes.streamversion or 0, attributes.id)
-        self.counts.learned += 1
-        if message.fact is None:
+        self.heard[message.family, attributes.subject] = Heard(attributes.streamversion or 0, attributes.id)
+        self._settle(message)
+        self.counts["learned"] += 1
+        if message.body is None:
             return
-        for name in self._reached(message):
-            slot = self.slots[name]
-            self._fold(slot, message.fact, attributes)
-            self.react(slot)
-        self._wake(given(message.fact, attributes.subject))
+        for name in self._names(message):
+            self._fold(self.slots[name], message.body, attributes)
+            self.react(self.slots[name])
+        self._wake(self._made_known(message))
 
     def _fold(self, slot: Slot, fact: Fact, attributes: Attributes) -> None:
-        if slot.tenant is None:
-            slot.tenant = attributes.tenant
-        elif slot.tenant != attributes.tenant:
+        if slot.tenant not in (None, attributes.tenant):
             raise BadFact("a stream never changes its tenant")
         if slot.state is None:
+            slot.tenant = attributes.tenant
             slot.state = self.service.states[slot.kind](id=slot.id, tenant=slot.tenant)
         self.service.evolve(slot.state, fact, attributes.cause or attributes.id)
-        slot.given.update(given(fact, attributes.subject))
-        slot.cause, slot.changed = attributes.id, True
-        slot.trace = attributes.traceparent or slot.trace
+        slot.known.given.update(self.service.ids_made_known(fact, attributes.subject))
+        slot.last.cause, slot.last.trace = attributes.id, attributes.traceparent or slot.last.trace
+        slot.changed = True
 
     # --- judge
 
-    def judge(self, message: SubmissionIn) -> None:
-        """Yours? Known? Then the rule decides; a fact is folded, and reactions follow until nothing is missing."""
+    def judge(self, message: Message, *, expired: bool = False) -> None:
+        """Yours? Known? Then the rule decides; a fact is folded, and reactions follow until nothing is missing. What rests on
+        something unknown is kept, or, its time over, refused."""
+        if message.verdict is not None:
+            return self._unreadable(message)
         if message.denied is not None:
             return self._answer(message, Outcome.REFUSED, no=message.denied)
-        named = [self.slots[name] for name in self.service.named_states(message.submission, message.attributes.subject)]
-        tenant = message.attributes.tenant
-        if any(slot.tenant not in (None, tenant) for slot in named):
+        submission, attributes = message.body, message.attributes
+        slots = [self.slots[name] for name in self._names(message)]
+        if any(slot.tenant not in (None, attributes.tenant) for slot in slots):
             return self._answer(message, Outcome.REFUSED, no=refused("NOT_YOURS"))
-        missing = [id for id in self._rests_on(message).values() if not self._known(id, named)]
-        if missing:
-            return self._wait(message, missing, stored=False)
-        failpoint("decide")
-        deciding = self.service.decisions[type(message.submission)]
-        by_kind = {slot.kind: slot.state or self.service.states[slot.kind](id=slot.id, tenant=tenant) for slot in named}
-        states = {parameter: by_kind[kind] for parameter, kind in deciding.kinds}
-        decision = deciding.call(message.submission, **states, arrived=message.arrived)
+        for name in submission.rests_on():
+            id = attributes.subject if name == "subject" else getattr(submission, name)
+            # a thing is known if its own state is, or if the subject's state knows it
+            if not (id in slots[0].known.given or any(s.id == id and id in s.known.given for s in slots[1:])):
+                return self._answer(message, Outcome.REFUSED, no=unknown(name)) if expired else self._wait(message, id)
+        failures.failpoint("decide")
+        rule, parameters = self.service.decisions[type(submission)]
+        of_kind = {slot.kind: slot for slot in slots}
+        states = {name: self._state(of_kind[kind], attributes.tenant) for name, kind in parameters}
+        decision = rule(submission, **states, arrived=message.arrived)
         if isinstance(decision, Fact):
-            fact_id = str(fact_id_of(UUID(message.reference)))
-            attributes = message.attributes
-            self.record(named[0], decision, fact_id, message.reference, attributes.time, attributes.traceparent, tenant)
-            self._answer(message, Outcome.RECORDED, fact_id=fact_id)
-            self.react(named[0])
-            return self._wake(given(decision, attributes.subject))
-        if isinstance(decision, Refused):
-            return self._answer(message, Outcome.REFUSED, no=decision)
-        return self._answer(message, Outcome.UNCHANGED)
+            id = str(fact_id_of(UUID(message.reference)))
+            self.record(
+                slots[0], decision, id, message.reference, attributes.time, attributes.traceparent, attributes.tenant
+            )
+            self._answer(message, Outcome.RECORDED, fact_id=id)
+            self.react(slots[0])
+            self._wake(self.service.ids_made_known(decision, attributes.subject))
+        elif isinstance(decision, Refused):
+            self._answer(message, Outcome.REFUSED, no=decision)
+        else:
+            self._answer(message, Outcome.UNCHANGED)
 
-    def _rests_on(self, message: SubmissionIn) -> dict[str, str]:
-        return {
-            name: message.attributes.subject if name == "subject" else getattr(message.submission, name)
-            for name in message.submission.rests_on()
-        }
+    def _state(self, slot: Slot, tenant: str) -> State:
+        return slot.state or self.service.states[slot.kind](id=slot.id, tenant=tenant)
 
-    def _known(self, id: str, named: list[Slot]) -> bool:
-        """A thing is known if its own state is, or if the subject's state knows it."""
-        return id in named[0].given or any(slot.id == id and id in slot.given for slot in named[1:])
-
-    def _wait(self, message: SubmissionIn, missing: list[str], *, stored: bool) -> None:
-        if message.reference not in self.waits:
-            self.waits[message.reference] = Wait(message, stored)
-        for id in missing:
-            if message.reference not in self._missing[id]:
-                self._missing[id].append(message.reference)
+    def _wait(self, message: Message, id: str) -> None:
+        self._resting[id].append(message)
+        self._keep_back(message, "waiting", [id])
 
     def _wake(self, ids: Iterable[str]) -> None:
         """What waits is judged at once, in the order in which it came; what still rests on something unknown stays."""
         for id in ids:
-            for reference in self._missing.pop(id, []):
-                wait = self.waits.pop(reference, None)
-                if wait is None:
-                    continue
-                self.judge(wait.message)
-                if reference in self.waits:
-                    self.waits[reference].stored = wait.stored
-                elif wait.stored:
-                    self._answered.append(reference)
+            for message in self._resting.pop(id, []):
+                self._keep.pop((message.part, message.offset), None)
+                self.judge(message)
 
-    def refuse_waiting(self, row: Any) -> None:
-        """Seven days of ticks are over: what it rested on stayed unknown."""
-        message = self._stored(row)
-        if message is None:
-            return
-        missing = set(row["missing"])
-        name = next((name for name, id in self._rests_on(message).items() if id in missing), "subject")
-        self._answer(message, Outcome.REFUSED, no=unknown(name))
-        self._answered.append(message.reference)
+    def _keep_back(self, message: Message, why: str, rests_on: list[str], error: str = "") -> None:
+        self._keep[message.part, message.offset] = (message, why, rests_on, error)
 
-    async def again(self, row: Any, more: set[Name]) -> bool:
-        """Judges one stored submission anew, claim and all. False where its publisher is gone from the file."""
-        message = self._stored(row)
-        if message is None:
-            return False
-        await self.share([message.attributes.tenant])
+    def _settle(self, message: Message) -> None:
+        self._keep.pop((message.part, message.offset), None)
+        if message.seq is not None:
+            self._settled.append(message.seq)
+
+    def set_aside(self, message: Message, error: str) -> None:
+        """What a rule of ours could not bear: it claims no id, is counted and named, and is judged again by a replay."""
+        self._keep_back(message, "aside", [], error)
+
+    async def quarantine(self, message: Message, error: str) -> None:
+        """A fact that can't be applied: all that concerns its subject is kept, in order, until somebody releases it."""
         subject = message.attributes.subject
-        await self.lock({*self.service.named_states(message.submission, subject), *more})
-        await self.load_waiting(self.service.could_give(message.submission, subject))
-        for answerable in await self.claim([message]):
-            self.judge(answerable)  # type: ignore[arg-type]
-        await self.save([])
-        return True
+        add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
+        await self.con.execute(add, subject, error)
+        self._keep_back(message, "quarantined", [f"!{subject}"], error)
 
-    def unreadable(self, message: BadIn) -> None:
+    def _unreadable(self, message: Message) -> None:
         """The answer to what can never be read."""
-        verdict = message.verdict
-        no = Refused(verdict.type.upper(), verdict.pointer, f"The rule is: {verdict.rule}.")
-        self._answer(message, Outcome.UNREADABLE, no=no)
+        type, pointer, rule = message.verdict.type, message.verdict.pointer, message.verdict.rule  # type: ignore[union-attr]
+        self._answer(message, Outcome.UNREADABLE, no=Refused(type.upper(), pointer, f"The rule is: {rule}."))
 
     def _answer(
-        self, message: SubmissionIn | BadIn, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None
+        self, message: Message, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None
     ) -> None:
-        readable = isinstance(message, SubmissionIn)
-        subject = message.attributes.subject if isinstance(message, SubmissionIn) else NAMELESS
-        id = message.attributes.id if isinstance(message, SubmissionIn) else message.id
+        readable = message.attributes if message.verdict is None else None
         body = Answer(
-            submission_id=id or "",
-            reference=message.reference,
-            content=message.content,
-            outcome=outcome,
-            fact_id=fact_id,
-            reason=no.reason if no else None,
-            pointer=no.at if no else None,
+            submission_id=message.id or "", reference=message.reference, content=message.content, outcome=outcome,
+            fact_id=fact_id, reason=no.reason if no else None, pointer=no.at if no else None,
             hint=(no.hint or self.service.hints.get((message.family, no.reason))) if no else None,
-        )
+        )  # fmt: skip
         attributes = Attributes(
-            id=str(answer_id_of(UUID(message.reference), message.content)),
-            source=self.source,
-            type=answer_type(message.family),
-            subject=subject,
-            time=self.now,
-            tenant=message.attributes.tenant if isinstance(message, SubmissionIn) else NAMELESS,
-            cause=message.reference,
-            recordedtime=self.now,
-            traceparent=message.attributes.traceparent if isinstance(message, SubmissionIn) else None,
-        )
-        topic = answers_topic(message.family, message.publisher)
-        key = subject if readable else message.reference
+            id=str(answer_id_of(UUID(message.reference), message.content)), source=self.node.source,
+            type=answer_type(message.family), subject=readable.subject if readable else NAMELESS, time=self.now,
+            tenant=readable.tenant if readable else NAMELESS, cause=message.reference, recordedtime=self.now,
+            traceparent=readable.traceparent if readable else None,
+        )  # fmt: skip
+        key = readable.subject if readable else message.reference
+        assert message.input.publisher is not None
+        topic = answers_topic(message.family, message.input.publisher.name)
         self.out.after[topic].append(Letter(key.encode(), body.to_json(), headers_of(attributes)))
-        self.counts.answers += 1
+        self.counts["answers"] += 1
+        self._settle(message)
 
     # --- record and react
 
     def record(
         self, slot: Slot, fact: Fact, id: str, cause: str, time: datetime | None, trace: str | None, tenant: str
     ) -> None:
-        """One fact, numbered, folded, on its way out."""
-        last = slot.stream.get(fact.family, Heard())
-        recorded = (
-            max(self.now, slot.recorded_at) if slot.recorded_at else self.now
-        )  # never before the last of the stream
+        """One fact, numbered, folded, on its way out. Its recorded time is never before the last of the stream."""
+        number = slot.known.stream.get(fact.family, Heard()).number + 1
+        recorded = max(self.now, slot.last.recorded_at or self.now)
         attributes = Attributes(
-            id=id, source=self.source, type=fact.ce_type, subject=slot.id, time=time or recorded, tenant=tenant,
-            streamversion=last.number + 1, cause=cause, recordedtime=recorded, traceparent=trace,
+            id=id, source=self.node.source, type=fact.ce_type, subject=slot.id, time=time or recorded, tenant=tenant,
+            streamversion=number, cause=cause, recordedtime=recorded, traceparent=trace,
         )  # fmt: skip
         self._fold(slot, fact, attributes)
-        slot.stream[fact.family] = Heard(last.number + 1, id)
-        slot.recorded_at = recorded
         body = fact.to_json()
+        self._number(slot, fact.family, number, attributes, recorded, body.decode())
         self.out.facts[facts_topic(fact.family)].append(Letter(slot.id.encode(), body, headers_of(attributes)))
-        self._timeline.append((fact.family, slot.id, last.number + 1, id, fact.ce_type, attributes.time, recorded, cause,
-                               body.decode()))  # fmt: skip
-        self.counts.facts += 1
+        self.counts["facts"] += 1
+
+    def _number(self, slot: Slot, family: str, number: int, a: Attributes, recorded: datetime, body: str) -> None:
+        slot.known.stream[family] = Heard(number, a.id)
+        slot.last.recorded_at = max(recorded, slot.last.recorded_at or recorded)
+        self._timeline.append((family, slot.id, number, a.id, a.type, a.time, recorded, a.cause, body))
 
     def react(self, slot: Slot) -> None:
         """What is missing is recorded until nothing is; before the alliance's first tick nobody knows what time it is."""
-        if slot.state is None or slot.tenant is None or self.learning:
-            slot.due_at = ALWAYS_DUE
+        if slot.state is None or slot.tenant is None:
             return
-        alliance = self.alliances[slot.tenant]
-        if alliance.ticked is None:
-            slot.due_at, slot.changed = ALWAYS_DUE, True
-            return
-        for _ in range(MAX_ROUNDS):
-            facts = self.service.react(slot.state, alliance.ticked)
-            if not facts:
-                break
-            for fact in facts:
-                cause = (alliance.tick_id if self.by_time else slot.cause) or slot.id
-                self.record(slot, fact, str(uuid4()), cause, None, slot.trace, slot.tenant)
-        else:
-            raise Restless(slot.kind)
-        due = self.service.due(slot.state)
-        if due is not None and due <= alliance.ticked:
-            due = None  # react was asked at this very tick: what has passed has been considered
+        ticked, tick_id = (None, None) if self.learning else self.alliances[slot.tenant]
+        due: datetime | None = ALWAYS_DUE
+        if ticked is not None:
+            for _ in range(MAX_ROUNDS):
+                if not (facts := self.service.react(slot.state, ticked)):
+                    break
+                for fact in facts:
+                    cause = (tick_id if self.by_time else slot.last.cause) or slot.id
+                    self.record(slot, fact, str(uuid4()), cause, None, slot.last.trace, slot.tenant)
+            else:
+                raise Restless(slot.kind)
+            due = self.service.due(slot.state)
+            if due is not None and due <= ticked:
+                due = None  # react was asked at this very tick: what has passed has been considered
         slot.changed = slot.changed or due != slot.due_at
         slot.due_at = due
 
     # --- save
 
-    async def save(self, bad: list[BadIn]) -> None:
+    async def save(self) -> None:
         """Everything written, one statement each; positions are moved by the caller, last."""
-        await self._save_states()
-        await self._save_heard()
-        await self._save_waiting()
-        if bad:
-            for letter in bad:
-                dead_letter(self.service.name, letter, self.out)
-            await count_dead_letters(self.con, bad)
-        await self.out.write(self.con)
         rows: Rows = defaultdict(list)
         owners: dict[str, list[str]] = defaultdict(list)
-        rows["timeline"] = self._timeline
         for slot in self.slots.values():
             if slot.changed and slot.state is not None:
-                for name, found in self.service.view(slot.state).items():
-                    rows[name].extend(found)
-                    owners[name].append(slot.id)
-        for table in (TIMELINE, *self.service.tables):
+                viewed = self.service.view(slot.state)
+                digest = hashlib.blake2b(encode(viewed), digest_size=8).hexdigest()
+                if digest != slot.last.viewed:  # most messages change nothing that people read
+                    slot.last.viewed = digest
+                    for name, found in viewed.items():
+                        rows[name] += found
+                        owners[name].append(slot.id)
+        await STATE.write(self.con, [
+            (s.kind, s.id, s.tenant, self.service.states[s.kind].shape, encode(s.state).decode(),  # type: ignore[attr-defined]
+             encode(s.known).decode(), encode(s.last).decode(), s.due_at)
+            for s in self.slots.values() if s.changed and s.state is not None
+        ])  # fmt: skip
+        if empty := sorted(name for name, slot in self.slots.items() if slot.state is None):  # made only to be locked
+            drop = ("delete from state s using unnest($1::text[], $2::text[]) n(kind, id)"
+                    " where (s.kind, s.id) = (n.kind, n.id) and s.body is null")  # fmt: skip
+            await self.con.execute(drop, *columns(empty))
+        await self._save_heard()
+        await self._save_kept()
+        await failures.bury(self.con, self.node, self._dead, self.out)
+        await self.out.write(self.con)
+        if self._timeline:
+            await self.con.copy_records_to_table("timeline", records=self._timeline, columns=TIMELINE)
+        for table in self.service.tables:
             await table.write(self.con, rows[table.name], owners[table.name])
 
-    async def _save_states(self) -> None:
-        changed = [slot for _, slot in sorted(self.slots.items()) if slot.changed]
-        if changed:
-            await self.con.execute(
-                "update state s set tenant = n.tenant, shape = n.shape, body = n.body, given = n.given, stream = n.stream,"
-                " cause = n.cause, trace = n.trace, recorded_at = n.recorded_at, due_at = n.due_at"
-                " from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[],"
-                " $9::text[], $10::timestamptz[], $11::timestamptz[])"
-                " n(kind, id, tenant, shape, body, given, stream, cause, trace, recorded_at, due_at)"
-                " where s.kind = n.kind and s.id = n.id",
-                [s.kind for s in changed], [s.id for s in changed], [s.tenant for s in changed],
-                [self.service.states[s.kind].shape for s in changed],  # type: ignore[attr-defined]
-                [self.service.write_state(s.state) for s in changed], [" ".join(sorted(s.given)) for s in changed],
-                [encode(s.stream).decode() for s in changed], [s.cause for s in changed], [s.trace for s in changed],
-                [s.recorded_at for s in changed], [s.due_at for s in changed],
-            )  # fmt: skip
-        waited = {name for wait in self.waits.values()
-                  for name in self.service.named_states(wait.message.submission, wait.message.attributes.subject)}  # fmt: skip
-        idle = sorted(
-            name for name, slot in self.slots.items() if slot.made and slot.state is None and name not in waited
-        )
-        if idle:  # made only to be locked; nothing came of it and nobody waits for it
-            await self.con.execute(
-                "delete from state s using unnest($1::text[], $2::text[]) n(kind, id) where s.kind = n.kind and s.id = n.id",
-                [kind for kind, _ in idle], [id for _, id in idle],
-            )  # fmt: skip
-
     async def _save_heard(self) -> None:
-        kept = {key: message for key, message in self.early.items() if key not in self._early_before}
-        gone = sorted(self._early_before - set(self.early))
-        counts: dict[tuple[str, str], int] = defaultdict(int)
-        for family, subject, _ in self.early:
-            counts[family, subject] += 1
-        moved = sorted(
-            {key for key, value in self.heard.items() if self._heard_before.get(key) != value}
-            | {(family, subject) for family, subject, _ in (*kept, *gone)}
-        )
-        if moved:
-            await self.con.execute(
-                "insert into heard (family, subject, number, id, early)"
-                " select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::int[])"
-                " on conflict (family, subject) do update set number = excluded.number, id = excluded.id, early = excluded.early",
-                [family for family, _ in moved], [subject for _, subject in moved],
-                [self.heard.get(key, Heard()).number for key in moved], [self.heard.get(key, Heard()).id for key in moved],
-                [counts[key] for key in moved],
-            )  # fmt: skip
-        if kept:
-            await self.con.executemany(
-                "insert into early (family, subject, number, attributes, type, body) values ($1, $2, $3, $4, $5, $6)"
-                " on conflict do nothing",
-                [(*key, encode(message.attributes).decode(), message.attributes.type, message.body)
-                 for key, message in kept.items()],
-            )  # fmt: skip
-        if gone:
-            await self.con.executemany("delete from early where family = $1 and subject = $2 and number = $3", gone)
+        early = {(family, subject) for family, subject, _ in self._early}
+        now = {key: (self.heard.get(key, Heard()), key in early) for key in self.heard.keys() | early}
+        moved = {key: value for key, value in now.items() if self._heard_before.get(key) != value}
+        await HEARD.write(self.con, [(*key, *heard, waits) for key, (heard, waits) in moved.items()])
 
-    async def _save_waiting(self) -> None:
-        if self._answered:
-            await self.con.execute("delete from waiting where reference = any($1::uuid[])", sorted(self._answered))
-        new = [wait.message for wait in self.waits.values() if not wait.stored]
-        if not new:
+    async def _save_kept(self) -> None:
+        """What is settled goes, what is new stays; a publisher with too much that waits is refused."""
+        fresh = [entry for entry in self._keep.values() if entry[0].seq is None]
+        if any(why == "waiting" for _, why, _, _ in fresh):
+            sql = "select publisher, count(*) as n from kept where why = 'waiting' group by publisher"
+            waiting = defaultdict(int, {row["publisher"]: row["n"] for row in await self.con.fetch(sql)})
+            for message, why, _, _ in fresh:
+                waiting[name := _publisher(message)] += why == "waiting"
+                if why == "waiting" and waiting[name] > MAX_WAITING:
+                    self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
+        moved = [(m.seq, why, " ".join(ids), error) for m, why, ids, error in self._keep.values() if m.seq is not None]
+        if moved:  # it rests on something else now
+            change = ("update kept k set why = n.why, rests_on = string_to_array(n.ids, ' '), error = n.error from"
+                      " unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) n(seq, why, ids, error) where k.seq = n.seq")  # fmt: skip
+            await self.con.execute(change, *columns(moved))
+        if settled := sorted(set(self._settled) - {seq for seq, *_ in moved}):
+            await self.con.execute("delete from kept where seq = any($1::bigint[])", settled)
+        await self._insert_kept([entry for entry in self._keep.values() if entry[0].seq is None])
+
+    async def _insert_kept(self, entries: list[tuple[Message, str, list[str], str]]) -> None:
+        rows = []
+        for m, why, ids, error in entries:
+            a = m.attributes
+            ticked = self.alliances[a.tenant].ticked if a.tenant in self.alliances else None
+            headers = [
+                (name, bytes(text)) for name, text in m.headers if name.startswith("ce_") or name == "traceparent"
+            ]
+            rows.append((why, _publisher(m), a.tenant, a.subject, " ".join(ids), *m.part, m.offset, error, ticked, m.arrived,
+                         pack(headers), m.value))  # fmt: skip
+        if rows:
+            keep = ("insert into kept (why, publisher, tenant, subject, rests_on, topic, part, \"offset\", error, since, arrived,"
+                    " headers, value) select w, p, t, s, string_to_array(i, ' '), o, q, f, e, c, a, h, v from unnest($1::text[],"
+                    " $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::text[],"
+                    " $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::bytea[]) x(w, p, t, s, i, o, q, f, e, c, a, h, v)"
+                    " on conflict do nothing")  # fmt: skip
+            await self.con.execute(keep, *columns(rows))
+
+
+async def quarantined(node: Node, message: Message, error: Exception, *, learning: bool = False) -> None:
+    """Keeps one message that could not be applied, in a transaction of its own: a submission is set aside alone; a fact puts
+    its subject into quarantine. Both are ours to mend."""
+
+    async def act(con: Connection, more: set[Name]) -> None:
+        position = {} if learning else await positions.lock(con, [message.part])
+        if position.get(message.part, 0) > message.offset:
             return
-        rows = await self.con.fetch("select publisher, count(*) as n from waiting group by publisher")
-        full = {row["publisher"]: row["n"] for row in rows}
-        entries = []
-        for message in new:
-            full[message.publisher] = full.get(message.publisher, 0) + 1
-            if full[message.publisher] > MAX_WAITING:
-                self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
-                continue
-            missing = sorted(id for id, references in self._missing.items() if message.reference in references)
-            ticked = self.alliances[message.attributes.tenant].ticked
-            entries.append((message.reference, message.content, message.publisher, message.place.topic,
-                            message.attributes.tenant, missing, ticked, message.arrived, pack(message.headers),
-                            message.body))  # fmt: skip
-        await self.con.executemany(
-            "insert into waiting (reference, content, publisher, topic, tenant, missing, since, arrived, headers, body)"
-            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            entries,
-        )  # fmt: skip
+        work = Work(node, con, learning=learning)
+        await work.open([message], names=more)
+        if message.input.publisher is not None:
+            work.set_aside(message, failures.name_of(error))
+        else:
+            await work.quarantine(message, failures.name_of(error))
+        await work.save()
+        if position:
+            await positions.move(con, {message.part: message.offset + 1})
+
+    await transact(node, act)
 
 
-ALWAYS_DUE = datetime(1, 1, 1, tzinfo=UTC)
+def _publisher(message: Message) -> str:
+    return message.input.publisher.name if message.input.publisher else ""
 
 
-def _family(message: FactIn) -> str:
-    return message.attributes.type.split(".")[1]
+def _stream(family: str, subject: str) -> str:
+    return f"{family}/{subject}"
 
 
-def given(fact: Fact, subject: str) -> list[str]:
-    """Ids a fact makes known."""
-    return [subject if name == "subject" else getattr(fact, name) for name in fact.gives]
-
-
-def _reuse_key(message: SubmissionIn | BadIn) -> str:
+def _reuse_key(message: Message) -> str:
     return str(answer_id_of(UUID(message.reference), message.content))

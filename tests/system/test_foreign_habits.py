@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -110,21 +111,42 @@ async def test_an_aborted_transaction_last_on_an_idle_partition_stops_no_clock(h
         await producer.stop()
         tick = await sender.tick(datetime(2026, 3, 4, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
+        await until(
+            lambda: house.status("referral")["lag"] == {}
+        )  # the marker is passed, though no record ever moves the row
         said = house.status("referral")
-        assert said["held"] == [] and said["lag"] == {} and said["dead_letters"] == []  # never acted on, no false gap
+        assert said["held"] == said["gaps"] == said["dead_letters"] == []  # never acted on, no false gap
 
 
-async def test_a_fork_holds_its_partition_and_is_named(house: Fleet) -> None:
-    case = str(uuid4())
+async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: Fleet) -> None:
+    course, other = Course(DAY), Course(DAY)
     need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
-    async with AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer:
-        await fact(producer, need, case, 1)
-        await fact(producer, need, case, 1, id="another")
-        held = await until(lambda: house.status("referral")["held"])
-    assert [one["why"] for one in held] == ["Fork"] * len(held) and held[0]["what"].startswith("intake.events/")
-    async with Publisher(house.stack.kafka) as sender:  # a held partition never stops the clock, nor other partitions
+    async with (
+        AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer,
+        Publisher(house.stack.kafka) as sender,
+    ):
+        for submission, subject in course.steps()[:3]:
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        await until(lambda: house.status("referral")["early"] == 0)
+        await fact(producer, need, course.case, 2, id="another")  # number 2 was the consent
+        (subject,) = await until(lambda: house.status("referral")["quarantined"])
+        assert (subject["subject"], subject["why"], subject["kept"]) == (course.case, "Fork", 1)
+        kept = await sender.send(*course.steps()[3])  # what concerns the subject is kept, in order, and claims nothing
+        await until(lambda: house.status("referral")["quarantined"][0]["kept"] == 2)
+        for submission, subject in other.steps():  # another case goes its way, time too
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
         tick = await sender.tick(datetime(2026, 3, 5, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
+        assert house.status("referral")["held"] == [] and kept not in sender.answers
+        said = {"subject": course.case, "who": "night", "why": "somebody wrote beside intake"}
+        async with httpx.AsyncClient(base_url=house.url("referral"), timeout=30) as operator:
+            refused = await operator.post("/operate/release", json=said)
+            assert refused.status_code == 409  # as long as the fork is among them, nothing is taken up
+            (fork,) = [row["seq"] for row in (await operator.get("/kept")).json() if row["error"] == "Fork"]
+            released = await operator.post("/operate/release", json={**said, "without": [fork]})
+            assert released.json() == {"taken_up": 1}
+        assert (await sender.answered(kept))[0]["outcome"] == "recorded"
+        assert house.status("referral")["quarantined"] == []
 
 
 async def test_records_deleted_before_they_were_read_are_a_gap_that_is_held_and_named(house: Fleet) -> None:
@@ -140,8 +162,8 @@ async def test_records_deleted_before_they_were_read_are_a_gap_that_is_held_and_
     await admin.close()
     house.start_one("reporting")
     await asyncio.to_thread(house.wait_ready, "reporting")
-    held = await until(lambda: [one for one in house.status("reporting")["held"] if one["why"].startswith("Gap")])
-    assert all(one["what"].startswith("referral.events/") for one in held)
+    gaps = await until(lambda: house.status("reporting")["gaps"])
+    assert all(one["what"].startswith("referral.events/") and one["why"].startswith("Gap") for one in gaps)
 
 
 async def fact(producer: AIOKafkaProducer, body: Any, case: str, number: int, id: str = "") -> None:

@@ -7,7 +7,7 @@ from services.runtime.settings import BadSettings, load_settings
 
 GOOD = {
     "LOTSE_KAFKA": "127.0.0.1:9092", "LOTSE_DATABASE": "postgresql://u:hush@h/d", "LOTSE_PUBLISHERS": "publishers.toml",
-    "LOTSE_HTTP_PORT": "8000",
+    "LOTSE_HTTP_PORT": "8000", "LOTSE_OPERATIONS_KEY": "operations.pub.json",
 }  # fmt: skip
 
 

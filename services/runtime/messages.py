@@ -1,0 +1,167 @@
+"""The records of one fetch, decoded one by one, bad ones already apart. Nothing here raises for what others wrote."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from contracts.envelope import (
+    RUNTIME_REASONS,
+    UUID_PATTERN,
+    Attributes,
+    Refused,
+    Tick,
+    Verdict,
+    content_of,
+    first_header,
+    read_attributes,
+    read_id,
+    reference_of,
+    refused,
+)
+from contracts.topics import CLOCK, KIB, Publisher, facts_topic, submissions_topic
+from services.runtime.service import Service
+
+MAX_BODY = 128 * KIB
+AHEAD_SECONDS = 600  # ten minutes: what a badly set clock is forgiven
+_UUID = re.compile(UUID_PATTERN)
+
+
+class Part(NamedTuple):
+    """A topic partition."""
+
+    topic: str
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A topic a service reads, and as what: fact, own (our facts read back), submission or time."""
+
+    topic: str
+    kind: str
+    family: str = ""
+    publisher: Publisher | None = None
+
+
+@dataclass(slots=True)
+class Message:
+    """One record, decoded as far as it can be: a fact, submission or tick in `body`, or the verdict why there is none.
+
+    A fact of a type nobody here reads has neither body nor verdict: it still counts.
+    """
+
+    input: Input
+    part: Part
+    offset: int
+    arrived: datetime
+    """The broker's time."""
+    headers: Any
+    value: bytes | None
+    attributes: Attributes = None  # type: ignore[assignment]  # there wherever there is no verdict
+    body: Any = None
+    verdict: Verdict | None = None
+    id: str | None = None
+    """A submission's id, where it is readable."""
+    reference: str = ""
+    content: str = ""
+    denied: Refused | None = None
+    """What its publisher's entry forbids, whatever the states say."""
+    seq: int | None = None
+    """Where it was kept before."""
+
+    @property
+    def family(self) -> str:
+        """A fact's family is told by its type, a submission's by its topic."""
+        return self.input.family
+
+
+def inputs_of(service: Service, publishers: Mapping[str, Publisher], *, learning: bool = False) -> dict[str, Input]:
+    """Every topic this service listens to, by name: others' facts, its publishers' submissions, the clock, and its own facts
+    where it runs errands. When `learning` (a rebuild): facts only, its own among them."""
+    found = [Input(facts_topic(family), "fact", family) for family in service.learned]
+    if service.errand or learning:
+        found += [Input(facts_topic(family), "own", family) for family in service.owned]
+    if not learning:
+        found.append(Input(CLOCK, "time"))
+        found += [
+            Input(submissions_topic(family, publisher.name), "submission", family, publisher)
+            for publisher in publishers.values()
+            for family in publisher.families
+            if family in service.owned
+        ]
+    return {input.topic: input for input in found}
+
+
+def moment_of(timestamp_ms: int) -> datetime:
+    """The broker's time of a record."""
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+
+
+def decode(service: Service, input: Input, record: Any) -> Message:
+    """One Kafka record."""
+    part, arrived = Part(record.topic, record.partition), moment_of(record.timestamp)
+    message = Message(input, part, record.offset, arrived, record.headers, record.value)
+    return read(service, message)
+
+
+def read(service: Service, message: Message) -> Message:
+    """Fills in what the bytes say: attributes and body, or a verdict."""
+    try:
+        if message.input.publisher is not None:
+            _read_submission(service, message, message.input.publisher)
+        elif message.input.kind == "time":
+            message.body = read_body(Tick, message.value)
+            message.id = read_id(message.headers) or message.body.at.isoformat()
+        else:
+            message.attributes = read_attributes(message.headers)
+            if message.attributes.streamversion is None:
+                raise Verdict("header", "/ce_streamversion", "required")
+            if cls := service.types.get(message.attributes.type):
+                message.body = read_body(cls, message.value)
+    except Verdict as verdict:
+        message.verdict = verdict
+    return message
+
+
+def _read_submission(service: Service, message: Message, publisher: Publisher) -> None:
+    """The id is read first, by itself, so that even broken headers can be answered."""
+    value, headers = message.value, message.headers
+    message.id = read_id(headers)
+    if message.id is not None:
+        reference = reference_of(publisher.source, message.id)
+        message.reference = str(reference)
+        message.content = content_of(reference, first_header(headers, "ce_type") or b"", value or b"")
+    message.attributes = attributes = read_attributes(headers)
+    if attributes.source != publisher.source:
+        raise Verdict("header", "/ce_source", "publisher")
+    cls = service.types.get(attributes.type)
+    if cls is None or cls.is_fact or cls.family != message.family:
+        raise Verdict("type", "/ce_type", "unknown")
+    if not _UUID.fullmatch(attributes.subject):
+        raise Verdict("header", "/ce_subject", "uuid")
+    message.body = read_body(cls, value)
+    if attributes.tenant not in publisher.tenants:
+        message.denied = refused("NOT_YOURS")
+    elif message.body.by.organisation_id not in publisher.organisations:
+        message.denied = refused("NOT_YOURS", at="/by/organisation_id")
+    elif (attributes.time - message.arrived).total_seconds() > AHEAD_SECONDS:
+        message.denied = Refused("CLOCK_AHEAD", "", RUNTIME_REASONS["CLOCK_AHEAD"])
+
+
+def read_body(cls: Any, value: bytes | None) -> Any:
+    """A body by its class. Raises Verdict: the first error's pointer and rule, never its text or its input."""
+    if value is None:
+        raise Verdict("body", "", "missing")
+    if len(value) > MAX_BODY and not getattr(cls, "is_fact", True):
+        raise Verdict("body", "", "too_large")
+    try:
+        return cls.__pydantic_validator__.validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        known = set(cls.model_fields) | {"organisation_id", "staff_id", "kind"}  # never a sender's own key
+        path = [str(step) for step in first["loc"] if isinstance(step, int) or step in known]
+        raise Verdict("body", "".join(f"/{step}" for step in path), first["type"]) from None

@@ -1,0 +1,122 @@
+"""What an operator may do to a running service: judge again what was set aside, give it up, release a subject from
+quarantine, send again what Kafka lost. Each is written down: who, what, why."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Body, HTTPException
+
+from contracts.envelope import refused
+from services.runtime.database import RETRY, Connection
+from services.runtime.failures import name_of
+from services.runtime.node import Node
+from services.runtime.relay import republish
+from services.runtime.service import Name
+from services.runtime.work import Work, transact
+
+log = structlog.get_logger()
+
+Who = Annotated[str, Body(min_length=1, max_length=64)]
+Why = Annotated[str, Body(min_length=1, max_length=300)]
+
+
+async def _again(node: Node, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> None:
+    """Takes kept messages up again, in order: a fact is learnt, a submission claims its id and is judged or given up."""
+    work = Work(node, con)
+    messages = [message for row in rows if (message := work.taken_up(row)) is not None]
+    await work.open(messages, names=more)
+    for message in messages:
+        if message.input.publisher is None:
+            work.learn(message)
+            continue
+        for first in await work.claim([message]):
+            if give_up:
+                first.denied = refused("GIVEN_UP")
+            work.judge(first)
+    await work.save()
+    node.sending.set()
+
+
+async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> int:
+    """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew); gives back how
+    many have their answer now."""
+    done = 0
+    sql = "select seq from kept where why = 'aside' and ($1::bigint[] is null or seq = any($1)) order by seq"
+    for (seq,) in await node.pool.fetch(sql, seqs):
+
+        async def one(con: Connection, more: set[Name], seq: int = seq) -> int:
+            rows = await con.fetch("select * from kept where seq = $1 and why = 'aside' for update", seq)
+            await _again(node, con, more, rows, give_up=give_up)
+            return len(rows)
+
+        try:
+            done += await transact(node, one)
+        except RETRY:
+            raise
+        except Exception as error:
+            log.warning("still set aside", error=name_of(error))
+    return done
+
+
+async def release(node: Node, subject: str, without: Sequence[int] = ()) -> int:
+    """Takes up, in order, all that was kept of a subject in quarantine, leaving out the named rows; all of it or, where
+    something still can't be applied, nothing. Gives back how many messages."""
+
+    async def act(con: Connection, more: set[Name]) -> int:
+        await con.execute("delete from quarantine where subject = $1", subject)
+        await con.execute("delete from kept where rests_on && $1 and seq = any($2::bigint[])", [f"!{subject}"], without)
+        rows = await con.fetch("select * from kept where rests_on && $1 order by seq for update", [f"!{subject}"])
+        await _again(node, con, more, rows)
+        return len(rows)
+
+    return await transact(node, act)
+
+
+def routes(node: Node) -> APIRouter:
+    """GET /kept; POST /operate/replay, /operate/give-up, /operate/release, /operate/republish. Loopback only until tokens come."""
+    router = APIRouter()
+
+    async def audit(who: str, what: str, about: str, why: str) -> None:
+        await node.pool.execute(
+            "insert into audit (who, what, about, why) values ($1, $2, $3, $4)", who, what, about, why
+        )
+
+    @router.get("/kept")
+    async def kept() -> list[dict[str, Any]]:
+        rows = await node.pool.fetch("select seq, why, publisher, topic, part, \"offset\", error, arrived, at, subject from kept"
+                                     " where why in ('aside', 'quarantined') order by seq")  # fmt: skip
+        return [dict(row) for row in rows]
+
+    @router.post("/operate/replay")
+    async def replay_(seqs: Annotated[list[int], Body()], who: Who, why: Why) -> dict[str, int]:
+        await audit(who, "replay", " ".join(map(str, seqs)), why)
+        return {"answered": await replay(node, seqs)}
+
+    @router.post("/operate/give-up")
+    async def give_up(seqs: Annotated[list[int], Body()], who: Who, why: Why) -> dict[str, int]:
+        await audit(who, "give up", " ".join(map(str, seqs)), why)
+        return {"answered": await replay(node, seqs, give_up=True)}
+
+    @router.post("/operate/release")
+    async def release_(
+        subject: Annotated[str, Body()], who: Who, why: Why, without: Annotated[tuple[int, ...], Body()] = ()
+    ) -> dict[str, int]:
+        await audit(who, "release", f"{subject} without {without}", why)
+        try:
+            return {"taken_up": await release(node, subject, without)}
+        except RETRY:
+            raise
+        except Exception as error:
+            raise HTTPException(409, f"still in quarantine: {name_of(error)}") from None
+
+    @router.post("/operate/republish")
+    async def republish_(since: Annotated[datetime, Body()], who: Who, why: Why) -> dict[str, int]:
+        await audit(who, "republish", since.isoformat(), why)
+        async with node.pool.acquire() as con, con.transaction():
+            rows = await republish(con, since)
+        node.sending.set()
+        return {"rows": rows}
+
+    return router

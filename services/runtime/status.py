@@ -1,0 +1,125 @@
+"""What an operator asks: is every submission being answered, and if not, where does it stand still?"""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from contracts.envelope import stamp
+from contracts.topics import CLOCK
+from services.runtime.database import RETRY, Connection
+from services.runtime.failures import Held, name_of
+from services.runtime.inputs import Inputs
+from services.runtime.messages import Part
+from services.runtime.node import Node
+
+VERSION = 2
+
+_ONE = """
+select (select count(*) from outbox where sent_at is null) as outbox,
+       (select coalesce(extract(epoch from now() - min(at)), 0)::float from outbox where sent_at is null) as outbox_age,
+       (select coalesce(extract(epoch from now() - min(arrived)), 0)::float from kept where publisher <> '') as unanswered,
+       (select count(*) from answered) as answered, (select count(*) from timeline) as facts,
+       (select max(at) from rebuilt) as rebuilt, (select min(at) from kept where why = 'early') as early_since,
+       (select count(*) from tick where held is null)
+           + (select count(*) from alliance where acted is distinct from ticked) as acting
+"""
+EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebody looks for what is missing
+
+
+class Status:
+    """Answers /status and sets the gauges; `ends` and `older` are brought up to date by the minder."""
+
+    def __init__(self, node: Node, inputs: Inputs) -> None:
+        self.node, self.inputs = node, inputs
+        self.ready, self.older = False, 0
+        self.ends: dict[Part, int] = {}
+        self._caught_up = time.monotonic()
+
+    async def lag(self, con: Any) -> dict[str, int]:
+        """Records not applied, by topic."""
+        found: dict[str, int] = {}
+        for row in await con.fetch("select topic, part, next from position"):
+            behind = max(0, self.ends.get(Part(row["topic"], row["part"]), 0) - row["next"])
+            if behind:
+                found[row["topic"]] = found.get(row["topic"], 0) + behind
+        return found
+
+    def idle(self, lag: dict[str, int]) -> float:
+        """Seconds without a settled batch while there is lag."""
+        return time.monotonic() - self.inputs.progress if lag else 0.0
+
+    async def said(self) -> dict[str, Any]:
+        """The versioned answer. Where the database is away it says so and what is known without it."""
+        held = [_held(h) for h in self.inputs.held.values()]
+        said = {
+            "version": VERSION,
+            "service": self.node.service.name,
+            "ready": self.ready,
+            "older_than_log": self.older or None,
+        }
+        try:
+            async with self.node.pool.acquire(timeout=5) as con:
+                return said | await self._of(con, held)
+        except RETRY as error:
+            return said | {"database": name_of(error), "held": held}
+
+    async def _of(self, con: Connection, held: list[dict[str, str]]) -> dict[str, Any]:
+        one = (await con.fetch(_ONE))[0]
+        kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
+        aside = await con.fetch(
+            "select topic, part, \"offset\", error from kept where why = 'aside' order by seq limit 100"
+        )
+        quarantined = await con.fetch("select subject, why, since, (select count(*) from kept k where q.subject = k.subject) as kept"
+                                      " from quarantine q order by since")  # fmt: skip
+        letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters from dead_letter"
+                                  " group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip
+        sql = "select topic, part, held, held_since from position where held is not null order by topic, part"
+        stopped = [_held(Held(f"{r['topic']}/{r['part']}", r["held"], r["held_since"])) for r in await con.fetch(sql)]
+        ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
+        held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
+        rows = await con.fetch("select topic, next from position order by topic")
+        lag = await self.lag(con)
+        if not lag:
+            self._caught_up = time.monotonic()
+        gaps = [h for h in stopped if h["why"].startswith("Gap")]
+        held += [h for h in stopped if h not in gaps and h["what"] not in {known["what"] for known in held}]
+        acted = max((r["acted"] for r in ticks if r["acted"]), default=None)
+        findings = await self.node.service.note(con) if self.node.service.note else []
+        if one["early_since"] and (datetime.now(UTC) - one["early_since"]).total_seconds() > EARLY_LIMIT:
+            findings.append(
+                "facts wait for one that does not come: their owner's log lacks it, or its relay stands still"
+            )
+        figures = {
+            "lag_seconds": time.monotonic() - self._caught_up, "oldest_unanswered_seconds": one["unanswered"],
+            "outbox_rows": one["outbox"], "outbox_age_seconds": one["outbox_age"], "waiting": kept.get("waiting", 0),
+            "early": kept.get("early", 0), "set_aside": kept.get("aside", 0), "quarantined": len(quarantined),
+            "held": sum(not h["what"].startswith("publisher:") for h in held), "gaps": len(gaps),
+            "publishers_held": sum(h["what"].startswith("publisher:") for h in held),
+            "dead_letters": sum(r["letters"] for r in letters), "progress_age_seconds": self.idle(lag),
+            "tick_age_seconds": (datetime.now(UTC) - acted).total_seconds() if acted else 0, "older_than_log_facts": self.older,
+        }  # fmt: skip
+        self.node.metrics.set(**figures)
+        return {
+            "ticked": {r["tenant"]: _moment(r["ticked"]) for r in ticks},
+            "acted": {r["tenant"]: _moment(r["acted"]) for r in ticks},
+            "clock": {"read": next((r["next"] for r in rows if r["topic"] == CLOCK), 0), "acting": one["acting"]},
+            "lag": lag, "outbox": {"rows": one["outbox"], "seconds": round(one["outbox_age"], 1)},
+            **{name: round(figures[name], 1) for name in ("lag_seconds", "oldest_unanswered_seconds")},
+            "waiting": figures["waiting"], "early": figures["early"],
+            "set_aside": {"count": figures["set_aside"], "which": [dict(r) for r in aside]},
+            "quarantined": [{**dict(r), "since": stamp(r["since"])} for r in quarantined],
+            "dead_letters": [dict(r) for r in letters], "held": held, "gaps": gaps,
+            "held_ticks": [{"at": stamp(r["at"]), "why": r["held"]} for r in held_ticks],
+            "not_consumed": sorted({r["topic"] for r in rows} - set(self.node.inputs)),
+            "answered": one["answered"], "facts": one["facts"],
+            "last_progress_seconds": round(time.monotonic() - self.inputs.progress, 1),
+            "last_rebuild": _moment(one["rebuilt"]), "findings": findings,
+        }  # fmt: skip
+
+
+def _held(held: Held) -> dict[str, str]:
+    return {"what": held.what, "why": held.why, "since": stamp(held.since)}
+
+
+def _moment(at: datetime | None) -> str | None:
+    return stamp(at) if at else None
