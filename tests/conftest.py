@@ -1,6 +1,7 @@
 """One real stack for all tests that need one."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,23 @@ PUBLISHERS = EXAMPLES / "publishers.toml"
 ORGANISATIONS = EXAMPLES / "organisations.toml"
 
 
+def new_stack() -> LocalStack:
+    """A stack from packages, or with LOTSE_TEST_STACK=containers from images where a Docker engine answers."""
+    wanted = os.environ.get("LOTSE_TEST_STACK", "packages")
+    assert wanted in ("packages", "containers"), "LOTSE_TEST_STACK is packages or containers"
+    if wanted == "packages":
+        return LocalStack.ephemeral()
+    from tests.containers import ContainerStack, engine_answers  # noqa: PLC0415
+
+    if not engine_answers():
+        pytest.skip("NOT RUN: LOTSE_TEST_STACK=containers, and no Docker engine answers here")
+    return ContainerStack.ephemeral()
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
     """A real Kafka, Postgres and mail sink, gone afterwards."""
-    with LocalStack.ephemeral() as started:
+    with new_stack() as started:
         yield started
 
 

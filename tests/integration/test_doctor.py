@@ -34,7 +34,7 @@ from deploy.local.processes import free_port
 from deploy.local.stack import CACHE, ROOT, LocalStack
 from deploy.services import Fleet, Setup, make_topics
 from services.runtime.clock import publish
-from tests.conftest import ORGANISATIONS, PUBLISHERS
+from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.publishing import Course, Publisher
 
 FACTS = "intake.events"
@@ -56,11 +56,11 @@ class Asked:
 
 def ask(*arguments: str, **environment: str) -> Asked:
     """Runs `lotse` as a person would, with nothing set but what is given."""
-    return asked(arguments, environment)
+    return ask_under((), *arguments, **environment)
 
 
-def asked(arguments: tuple[str, ...], environment: dict[str, str], before: tuple[str, ...] = ()) -> Asked:
-    """The same, with a command before it (another clock)."""
+def ask_under(before: tuple[str, ...], *arguments: str, **environment: str) -> Asked:
+    """The same, under another program."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
     done = subprocess.run(  # noqa: S603
         [*before, sys.executable, "-m", "deploy.cli", *arguments], check=False, text=True, capture_output=True,
@@ -105,7 +105,7 @@ class Ward:
 @pytest.fixture(scope="module")
 def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     """Databases migrated, topics made, no service running."""
-    with LocalStack.ephemeral() as stack:
+    with new_stack() as stack:
         found = Ward(stack, tmp_path_factory.mktemp("ward"))
         for name in stack.databases:
             assert found.mended("migrate", name, name=name).code == 0
@@ -334,9 +334,9 @@ def test_a_role_that_may_make_tables_is_found(ward: Ward) -> None:
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="NOT RUN: faketime is not on this machine")
 def test_a_clock_that_is_off_by_an_hour_is_found(ward: Ward) -> None:
     for shift, which in (("+1h", "ahead of"), ("-1h", "behind")):
-        found = asked(("doctor", "intake"), ward.environment("intake"), before=("faketime", "-f", shift))
-        assert found.code == 1, found.said
-        line, mend = found.first
+        asked = ask_under(("faketime", "-f", shift), "doctor", "intake", **ward.environment("intake"))
+        assert asked.code == 1, asked.said
+        line, mend = asked.first
         assert line == f"clock: this machine's clock is 60 minutes {which} that of the database of intake"
         assert mend.startswith("timedatectl set-ntp true ")
 
