@@ -35,7 +35,7 @@ SENT_AT = 1_790_000_000.0
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Journal:
     """A wave with noise, all of it acknowledged."""
     journal = Journal(tmp_path_factory.mktemp("journal") / "journal.jsonl")
-    wave = Load(7).wave(60, 10)
+    wave = Load(7).wave(90, 10)
     for at, meant in enumerate([*wave.first, *wave.then]):
         number = journal.means(meant)
         journal.sends(number, SENT_AT)
