@@ -1,0 +1,248 @@
+"""`lotse dead-letters`, `lotse release`, `lotse republish`: what an operator does about what was not settled.
+
+Set aside (a rule of ours could not bear it) can be replayed or given up. Unreadable (the sender's mistake) was answered and
+stays as evidence: `list` and `show` tell what and where, never a value.
+"""
+
+import asyncio
+import base64
+import getpass
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+from aiokafka.errors import KafkaError
+from joserfc import jwe
+from joserfc.jwk import ECKey
+from rich.console import Console
+from rich.table import Table
+
+from contracts import attendance, intake, referral
+from contracts.messages import names_of
+from contracts.topics import dead_letters_topic
+from deploy.commands.up import running
+from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
+from deploy.local.operations import PRIVATE
+from deploy.local.stack import SERVICES
+
+NAMES = frozenset().union(*(names_of(kind) for module in (intake, referral, attendance) for kind in module.SUBMISSIONS))
+"""Names our contracts know; any other is the sender's own and may name a person."""
+
+say = Console(stderr=True, highlight=False, soft_wrap=True)
+service = click.argument("name", metavar="SERVICE", type=click.Choice(SERVICES))
+at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given.")
+why = click.option("--why", required=True, help="The reason, for the audit.")
+who = click.option("--who", default=getpass.getuser, show_default="your user name", help="Who does it, for the audit.")
+
+
+def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
+    """One question to a service. Raises Trouble where it is silent or says no."""
+    url = f"{at or running()[name]}{path}"
+    try:
+        with httpx.Client(timeout=120) as client:
+            said = client.get(url) if body is None else client.post(url, json=body)
+    except httpx.HTTPError as error:
+        raise Trouble(
+            f"{name} is silent ({type(error).__name__})", "`lotse status`, `lotse doctor`", UNREACHABLE
+        ) from None
+    if said.status_code == 409:
+        raise Trouble(
+            f"{name}: {said.json()['detail']}; nothing was changed", "mend the cause, or leave a row out", REFUSED
+        )
+    if said.is_error:
+        raise Trouble(f"{name} answers {said.status_code}", "its log says more", FINDINGS)
+    return said.json()
+
+
+@click.group()
+def dead_letters() -> None:
+    """What could not be settled: list it, show its shape, replay or give up what was set aside."""
+
+
+@dead_letters.command("list")
+@service
+@at
+@click.option("--source", help="Only of this publisher.")
+@click.option("--reason", help="Only with this verdict or error.")
+@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def list_(name: str, at: str | None, source: str | None, reason: str | None, shape: str) -> int:
+    """Set aside and quarantined messages (by ID), then unreadable ones (by their place)."""
+    rows = [{**row, "id": str(row["seq"]), "place": f"{row['topic']}/{row['part']}/{row['offset']}"}
+            for row in ask(name, at, "/kept")]  # fmt: skip
+    rows += [{"id": letter["place"], "why": "unreadable", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
+              "error": f"{letter['verdict']} {letter['pointer']} {letter['rule']}", "place": letter["place"]}
+             for letter in asyncio.run(letters(name))]  # fmt: skip
+    rows = [
+        row for row in rows if source in (None, row["publisher"]) and (reason or "") in f"{row['why']} {row['error']}"
+    ]
+    if shape == "json":
+        data = [{key: row[key] for key in ("id", "why", "publisher", "place", "error", "arrived")} for row in rows]
+        click.echo(json.dumps({"ok": True, "command": "dead-letters list", "data": data, "errors": []}))
+        return DONE
+    table = Table("id", "why", "publisher", "what", "arrived", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row["id"], row["why"], row["publisher"], row["error"], row["arrived"][:19])
+    Console().print(table)
+    say.print(f"{len(rows)} in {name}")
+    return DONE
+
+
+@dead_letters.command()
+@service
+@click.argument("place")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True),
+    help="The operations' private key; the local stack's, unless given.",
+)
+def show(name: str, place: str, key: Path | None) -> int:
+    """Verdict and shape of one unreadable message (names our contracts know, types, lengths), never a value."""
+    found = [letter for letter in asyncio.run(letters(name)) if letter["place"] == place]
+    if not found:
+        raise Trouble(
+            f"{name} has no dead letter from {place}", f"`lotse dead-letters list {name}` shows what there is", USAGE
+        )
+    private = ECKey.import_key(json.loads((key or Path(running()["folder"]) / PRIVATE).read_text("utf-8")))
+    headers, value = json.loads(jwe.decrypt_compact(found[0]["sealed"], private).plaintext or b"[]")
+    body = base64.b64decode(value) if value else None
+    said = {key: text for key, text in found[0].items() if key not in ("sealed", "place")}
+    click.echo(
+        json.dumps(
+            {**said, "headers": [shape_of_header(*header) for header in headers], "body": shape_of(body)}, indent=1
+        )
+    )
+    return DONE
+
+
+def shape_of_header(name: str, value: str | None) -> str:
+    """A header's name where it is one of ours, and its length."""
+    known = name if name.startswith("ce_") or name in ("traceparent", "content-type") else "(foreign)"
+    return f"{known}: {'null' if value is None else f'{len(value) * 3 // 4} bytes'}"
+
+
+def shape_of(body: bytes | None) -> Any:
+    """Names, types and lengths of a body; for what is no JSON its length alone."""
+    if body is None:
+        return "null"
+    try:
+        return _shape(json.loads(body))
+    except ValueError:
+        return f"no JSON, {len(body)} bytes"
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name if name in NAMES else f"(unknown name of {len(name)})": _shape(inner) for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_shape(inner) for inner in value[:20]]
+    return f"{type(value).__name__}{f' of {len(value)}' if isinstance(value, str) else ''}"
+
+
+async def letters(name: str) -> list[dict[str, Any]]:
+    """Every dead letter on a service's topic: its headers, and the sealed bytes. Raises Trouble."""
+    from services.runtime.kafka import Reader  # noqa: PLC0415
+
+    security = json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}"))
+    try:
+        reader = Reader(os.environ.get("LOTSE_KAFKA") or running()["kafka"], security, "dead-letters")
+        await reader.start()
+        try:
+            parts = await reader.parts([dead_letters_topic(name)])
+            starts, ends = await reader.starts(parts), await reader.ends(parts)
+            found = []
+            async for records in reader.records({part: (starts[part], ends[part]) for part in parts}):
+                for record in records:
+                    said = {key.removeprefix("lotse_"): text.decode() for key, text in record.headers}
+                    found.append({**said, "place": (record.key or b"").decode(), "sealed": record.value})
+            return found
+        finally:
+            await reader.stop()
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Trouble(f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA", UNREACHABLE) from None
+
+
+def _settle(name: str, at: str | None, ids: tuple[int, ...], path: str, why: str, who: str, dry_run: bool) -> int:
+    aside = {row["seq"] for row in ask(name, at, "/kept") if row["why"] == "aside"}
+    if strange := set(ids) - aside:
+        raise Trouble(
+            f"not set aside in {name}: {sorted(strange)}", f"`lotse dead-letters list {name}` shows what is", USAGE
+        )
+    chosen = sorted(ids or aside)
+    if dry_run:
+        say.print(f"would concern {len(chosen)} submissions: {chosen}")
+        return DONE
+    answered = ask(name, at, path, {"seqs": chosen, "who": who, "why": why})["answered"]
+    click.echo(f"{answered} of {len(chosen)} have their answer now")
+    return DONE if answered == len(chosen) else FINDINGS
+
+
+ids = click.argument("ids", type=int, nargs=-1)
+dry_run = click.option("--dry-run", is_flag=True, help="Only say which.")
+
+
+@dead_letters.command()
+@service
+@ids
+@at
+@why
+@who
+@dry_run
+def replay(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool) -> int:
+    """Judge again what was set aside: the IDs, or all. Twice is harmless. Exit 1 where some still can't be judged."""
+    return _settle(name, at, ids, "/operate/replay", why, who, dry_run)
+
+
+@dead_letters.command("give-up")
+@service
+@click.argument("ids", type=int, nargs=-1, required=True)
+@at
+@why
+@who
+@dry_run
+def give_up(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool) -> int:
+    """Answer what was set aside as refused (GIVEN_UP); its sender may send it mended under a new id."""
+    return _settle(name, at, ids, "/operate/give-up", why, who, dry_run)
+
+
+@click.command()
+@service
+@click.argument("subject")
+@click.option(
+    "--without",
+    type=int,
+    multiple=True,
+    help="A message (ID of `dead-letters list`) to leave out: the wrong half of a fork.",
+)
+@at
+@why
+@who
+def release(name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str) -> int:
+    """Release a subject from quarantine: what was kept of it is taken up in order, all of it or nothing (exit 4)."""
+    said = ask(name, at, "/operate/release", {"subject": subject, "who": who, "why": why, "without": list(without)})
+    click.echo(f"{said['taken_up']} messages taken up")
+    return DONE
+
+
+@click.command()
+@service
+@click.option(
+    "--since",
+    required=True,
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]),
+    help="A day, or a moment with its zone.",
+)
+@at
+@why
+@who
+def republish(name: str, since: datetime, at: str | None, why: str, who: str) -> int:
+    """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail."""
+    moment = since if since.tzinfo else since.astimezone()
+    said = ask(name, at, "/operate/republish", {"since": moment.isoformat(), "who": who, "why": why})
+    click.echo(f"{said['rows']} rows are sent again")
+    return DONE
