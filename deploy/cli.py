@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "case": ("deploy.commands.read:case", "One case as a timeline."),
     "risks": ("deploy.commands.read:risks", "Risks that hold or held."),
     "report": ("deploy.commands.read:report", "A report's latest releases."),
+    "validate": ("deploy.commands.validate:app", "Say what is wrong with messages before they are sent."),
+    "contracts": ("deploy.commands.contracts_:app", "Generate, check and release what is published of the contracts."),
     "topics": ("deploy.commands.admin:topics", "Create the topics of the catalogue that are missing."),
     "migrate": ("deploy.commands.admin:migrate", "Bring a service's database to this version."),
     "rebuild": ("deploy.commands.admin:rebuild", "Learn a service anew from the topics, compare, swap."),

@@ -1,0 +1,264 @@
+"""What is wrong with messages, before they are sent: `lotse validate`, here and in the wheel.
+
+Takes, a line each or as one document: CloudEvents in structured mode, Kafka records as `kcat -J` prints them, and with a
+type given bodies alone. Says line, JSON Pointer, rule and a sentence; never a value.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import date
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from . import lists
+from .attributes import Verdict
+from .codes import ALLIANCE_ZONE
+from .envelope import Model
+from .families import TYPES
+from .messages import STRUCTURED, read_body, read_message
+
+_HEADERS = [("content-type", STRUCTURED.encode())]
+
+
+class Finding(NamedTuple):
+    """One thing wrong with one message; a warning does not keep it from being read."""
+
+    line: int
+    level: str
+    """error or warning."""
+    where: str
+    """header, attribute, body, type: what the pointer points into."""
+    pointer: str
+    rule: str
+    hint: str
+
+
+def validate(lines: Iterable[bytes], ce_type: str | None = None) -> Iterator[tuple[int, list[Finding]]]:
+    """Line number and findings of each message; an empty list is a message without fault.
+
+    A document over several lines (one message, or a list of them) is taken where the first line is none by itself.
+    """
+    source = iter(enumerate(lines, 1))
+    for number, line in source:
+        text = line.strip()
+        if not text:
+            continue
+        if text in (b"[", b"{") or (not _whole(text) and number == 1):
+            yield from _spread(number, line + b"".join(rest for _, rest in source), ce_type)
+            return
+        yield number, judge(number, text, ce_type)
+
+
+def _whole(text: bytes) -> bool:
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return not text.startswith(b"[")
+
+
+def _spread(number: int, text: bytes, ce_type: str | None) -> Iterator[tuple[int, list[Finding]]]:
+    """A document over several lines, or a list: each message under the line on which it begins."""
+    try:
+        said = text.decode()
+        at = 0
+        while (at := _after_space(said, at)) < len(said):
+            if said[at] in "[,]":
+                at += 1
+                continue
+            _, end = json.JSONDecoder().raw_decode(said, at)
+            begins = number + said.count("\n", 0, at)
+            yield begins, judge(begins, said[at:end].encode(), ce_type)
+            at = end
+    except (ValueError, RecursionError):
+        yield number, [_finding(number, Verdict("body", "", "json_invalid"), None)]
+
+
+def _after_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
+    """One message: its first fault, else its warnings. Raises nothing."""
+    cls: type[Model] | None = None
+    try:
+        day: date | None = None
+        if ce_type is not None:
+            body, name = text, ce_type
+        else:
+            headers, value = _HEADERS, text
+            if b'"payload"' in text and b'"specversion"' not in text[: text.find(b'"payload"')]:
+                headers, value = _record(text)  # type: ignore[assignment]
+            attributes, body = read_message(headers, value)
+            name, day = attributes.type, attributes.time.astimezone(ALLIANCE_ZONE).date()
+        cls = TYPES.get(name)
+        if cls is None:
+            raise Verdict("type", "/type", "unknown")
+        said = read_body(cls, body)
+    except Verdict as verdict:
+        return [_finding(line, verdict, cls)]
+    if day is not None and (no := lists.judge(said, day)) is not None:
+        return [Finding(line, "error", "body", no.at, no.reason, no.hint)]
+    return [
+        Finding(line, "warning", "body", pointer, "unknown_field", "Nobody reads a field of this name; is it misspelt?")
+        for pointer in _unknown(from_json(body), cls)
+    ]
+
+
+def _record(text: bytes) -> tuple[list[tuple[str, bytes]], bytes | None]:
+    """A Kafka record as `kcat -J` prints it: headers as a flat list, the payload as a text. Raises Verdict."""
+    try:
+        record = from_json(text)
+        flat = record.get("headers") or []
+        if isinstance(flat, dict):
+            flat = [part for pair in flat.items() for part in pair]
+        headers = [
+            (flat[n], None if flat[n + 1] is None else str(flat[n + 1]).encode()) for n in range(0, len(flat), 2)
+        ]
+        payload = record["payload"]
+        if payload is not None and not isinstance(payload, str):
+            payload = json.dumps(payload)
+        return headers, None if payload is None else payload.encode()  # type: ignore[return-value]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise Verdict("record", "", "kcat") from None
+
+
+@lru_cache(maxsize=512)
+def _shape(cls: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
+    shape: dict[str, type[BaseModel] | None] = {}
+    for name, field in cls.model_fields.items():
+        inner = [
+            part for part in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(part, type)
+        ]
+        shape[name] = next((part for part in inner if hasattr(part, "model_fields")), None)
+    return shape
+
+
+def _unknown(said: Any, cls: type[BaseModel], at: str = "") -> Iterator[str]:
+    """Pointers of fields no model knows. The name of an unknown field is the sender's own: only its parent is named."""
+    shape = _shape(cls)
+    for name, value in said.items():
+        if name not in shape:
+            yield at
+            continue
+        inner = shape[name]
+        if inner is not None:
+            for n, one in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if isinstance(one, dict):
+                    yield from _unknown(one, inner, f"{at}/{name}" + ("" if n is None else f"/{n}"))
+
+
+def _finding(line: int, verdict: Verdict, cls: type[Model] | None) -> Finding:
+    return Finding(line, "error", verdict.type, verdict.pointer, verdict.rule, hint_of(verdict, cls))
+
+
+HINTS = {
+    "json_invalid": "This is no JSON; look for a missing bracket, quote or comma.",
+    "pattern": "The text has characters, capitals or a length this place does not take.",
+    "rfc3339": "Write it as 2026-03-02T16:00:00+01:00: date, T, time with seconds, offset or Z.",
+    "media_type": "The content type is JSON, or application/cloudevents+json.",
+    "version": "Lotse speaks CloudEvents 1.0.",
+    "null": "This may not be null.",
+    "twice": "This member stands twice in the document.",
+    "unknown": "No type of this name is published; look for its version and spelling in docs/contracts.",
+    "integer": "A whole number from 1 to 2147483647.",
+    "kcat": "A record as `kcat -J` prints it has headers (a flat list) and payload (a text).",
+    "int_type": "A whole number without quotes and without a fraction.",
+    "string_type": "A text in quotes.",
+    "model_type": "An object in braces.",
+    "tuple_type": "A list in brackets.",
+    "too_short": "The list holds at least one.",
+    "too_long": "The list or text is too long.",
+    "greater_than_equal": "The number is too small.",
+    "less_than_equal": "The number is too large.",
+    "string_pattern_mismatch": "The text is not of the form the schema says (a UUID in lower case, a day, a moment, a code).",
+    "moment_out_of_range": "A moment lies between the years 1 and 9999.",
+}
+
+
+def hint_of(verdict: Verdict, cls: type[BaseModel] | None = None) -> str:
+    """One sentence that says the way out; names codes of our lists, never a value that was sent."""
+    if verdict.rule.startswith("missing:"):
+        return f"Add `{verdict.rule.removeprefix('missing:')}`."
+    if verdict.rule in ("enum", "literal_error") and cls is not None:
+        allowed = _codes_at(cls, verdict.pointer)
+        if allowed:
+            return f"One of {', '.join(allowed)}."
+    if verdict.rule.startswith("date"):
+        return "There is no such day or moment in the calendar."
+    return HINTS.get(verdict.rule, f"It is against the rule {verdict.rule} of its schema.")
+
+
+@lru_cache(maxsize=2048)
+def _codes_at(cls: type[BaseModel], pointer: str) -> tuple[str, ...]:
+    root = cls.model_json_schema()
+    node: Any = root
+    for step in pointer.split("/")[1:]:
+        node = _target(node, root)
+        node = node.get("items", {}) if step.isdigit() else node.get("properties", {}).get(step, {})
+    return tuple(_target(node, root).get("enum", ()))
+
+
+def _target(node: Any, root: Any) -> Any:
+    while "$ref" in node or "anyOf" in node:
+        node = node["anyOf"][0] if "anyOf" in node else root["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command as the wheel brings it: `lotse validate [--type T] [--format table|json|csv] [FILE|-]`."""
+    import argparse  # noqa: PLC0415
+    import csv  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(prog="lotse", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="Exit codes: 0 no message is at fault, 1 some are, 2 usage.")  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("validate", help="Say what is wrong with messages.", epilog=parser.epilog)
+    command.add_argument("file", nargs="?", default="-", help="a file, or - for standard input")
+    command.add_argument("--type", help="bodies alone, all of this type")
+    command.add_argument("--format", choices=["table", "json", "csv"], default="table")
+    said = parser.parse_args(arguments)
+    if said.type is not None and said.type not in TYPES:
+        print(f"lotse: no type {said.type}\n  way out: the types stand in docs/contracts", file=sys.stderr)
+        return 2
+    try:
+        source = sys.stdin.buffer if said.file == "-" else open(said.file, "rb")  # noqa: SIM115
+    except OSError as error:
+        print(
+            f"lotse: {said.file} can't be read ({type(error).__name__})\n  way out: name a file, or -", file=sys.stderr
+        )
+        return 2
+    count, bad, findings = 0, 0, list[Finding]()
+    with source:
+        for _, found in validate(source, said.type):
+            count += 1
+            bad += any(one.level == "error" for one in found)
+            findings += found
+    if said.format == "json":
+        errors = [{"code": one.rule, "message": f"{one.level} in the {one.where}", "hint": one.hint,
+                   "at": f"line {one.line} {one.pointer}".strip()} for one in findings]  # fmt: skip
+        data = {"messages": count, "at_fault": bad, "findings": [one._asdict() for one in findings]}
+        print(json.dumps({"ok": bad == 0, "command": "validate", "data": data, "errors": errors}))
+    elif said.format == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(Finding._fields)
+        writer.writerows(findings)
+    else:
+        for one in findings:
+            print(
+                f"line {one.line}: {one.level} in the {one.where}, {one.pointer or 'at its top'}: {one.rule}. {one.hint}"
+            )
+    print(
+        f"{count} messages, {bad} at fault, {sum(one.level == 'warning' for one in findings)} warnings", file=sys.stderr
+    )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

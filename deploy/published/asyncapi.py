@@ -1,0 +1,273 @@
+"""One AsyncAPI 3.0 document: every topic as a channel, every service's operations, in both directions."""
+
+import json
+import re
+from typing import Any
+
+from contracts.families import ANSWERS, FACTS, PUBLISHED, SUBMISSIONS
+from contracts.reporting import ParticipationReport
+from contracts.topics import READS, SUBMITTED, Publisher, Topic, catalogue
+from deploy.published.samples import samples_of
+from deploy.published.schemas import Schema, attributes_schema, family_of, schema_of
+
+ANYONE = "{publisher}"
+NOT_OF_FACTS = ("streamversion", "recordedtime")
+
+
+def topics() -> list[Topic]:
+    """The catalogue with one publisher that stands for all of them."""
+    anyone = Publisher(name="anyone", source="urn:any", tenants=("any",), organisations=("any",), families=SUBMITTED)
+    return [
+        Topic(**{field: _named(getattr(topic, field)) for field in Topic.__slots__}) for topic in catalogue([anyone])
+    ]
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"\banyone\b", ANYONE, value)
+    return tuple(map(_named, value)) if isinstance(value, tuple) else value
+
+
+def types_on(topic: Topic) -> list[str]:
+    """Wire types that stand on a topic."""
+    family = topic.name.split(".")[0]
+    match topic.kind:
+        case "fact":
+            return [ce_type for ce_type in FACTS if family_of(ce_type) == family]
+        case "submission":
+            return [ce_type for ce_type in SUBMISSIONS if family_of(ce_type) == family]
+        case "answer":
+            return [ce_type for ce_type in ANSWERS if family_of(ce_type) == family]
+        case "report":
+            return [ParticipationReport.ce_type]
+        case "time":
+            return ["lotse.clock.tick.v1"]
+        case _:
+            return []
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    found = topics()
+    channels = {channel_of(topic): _channel(topic) for topic in found}
+    return {
+        "asyncapi": "3.0.0",
+        "id": "urn:lotse:contracts",
+        "info": {
+            "title": "Lotse",
+            "version": "1.0.0",
+            "description": "Intake, referral, attendance and drop-out of young refugees as facts. Publishers write submissions "
+            "to topics of their own and get exactly one answer to each; services own the facts. People stand as pseudonyms.",
+            "license": {"name": "EUPL-1.2", "url": "https://eupl.eu/1.2/en/"},
+            "tags": [{"name": service, "description": f"The service {service}."} for service in [*READS, "clock", "publisher"]],
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "cluster": {
+                "host": "{bootstrap}",
+                "protocol": "kafka-secure",
+                "description": "The installation's own cluster; a locally started one listens without TLS on loopback.",
+                "variables": {"bootstrap": {"default": "kafka.example:9093", "description": "host:port of a broker"}},
+                "security": [{"$ref": "#/components/securitySchemes/scram"}, {"$ref": "#/components/securitySchemes/certificate"}],
+            }
+        },
+        "channels": channels,
+        "operations": {name: operation for topic in found for name, operation in _operations(topic)},
+        "components": {
+            "messages": {message_of(ce_type): _message(ce_type) for ce_type in PUBLISHED} | {"dead_letter": _dead_letter()},
+            "securitySchemes": {
+                "scram": {"type": "scramSha512", "description": "A user for each publisher and service; rights are by topic."},
+                "certificate": {"type": "X509", "description": "A client certificate instead, where the cluster wants it."},
+            },
+            "correlationIds": {
+                "submission": {"location": "$message.header#/ce_id", "description": "The id its answer carries."},
+                "answer": {"location": "$message.payload#/submission_id", "description": "The id of the submission."},
+            },
+        },
+    }  # fmt: skip
+
+
+def channel_of(topic: Topic) -> str:
+    """A channel's name in the document: the topic's, with `_` for dots."""
+    return topic.name.replace(".", "_").replace(ANYONE, "publisher").replace("-", "_")
+
+
+def message_of(ce_type: str) -> str:
+    """A message's name in the document: the type without `lotse.` and version 1's suffix kept."""
+    return ce_type.removeprefix("lotse.").replace(".", "_")
+
+
+def _channel(topic: Topic) -> dict[str, Any]:
+    messages = [message_of(ce_type) for ce_type in types_on(topic)] or ["dead_letter"]
+    found: dict[str, Any] = {
+        "address": topic.name,
+        "title": topic.name,
+        "summary": SAID[topic.kind],
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+        "x-audience": topic.audience,
+        "x-writer": topic.writer,
+        "x-readers": list(topic.readers),
+        "x-key": KEYS[topic.kind],
+        "bindings": {
+            "kafka": {
+                "partitions": topic.partitions,
+                "topicConfiguration": _configuration(topic.config),
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+    if ANYONE in topic.name:
+        found["parameters"] = {
+            "publisher": {"description": "The publisher's name in publishers.toml.", "examples": ["kreis"]}
+        }
+    else:
+        found["bindings"]["kafka"]["topic"] = topic.name
+    return found
+
+
+SAID = {
+    "fact": "What happened, in the past tense, numbered 1, 2, 3 within a subject. Kept for good.",
+    "submission": "What one publisher reports or asks for. Each gets exactly one answer.",
+    "answer": "Exactly one answer to each submission id: recorded, unchanged, refused or unreadable.",
+    "dead-letter": "What could never be read, untouched, with its origin and verdict in headers.",
+    "report": "Whole releases as vintages under a new key each.",
+    "time": "Moments. Between ticks no time passes for Lotse.",
+}
+KEYS = {
+    "fact": "the subject",
+    "submission": "means nothing; the subject is a good one",
+    "answer": "the submission's subject, else its id",
+    "dead-letter": "the reference, where there is one",
+    "report": "<tenant>:<report>:<month>:<vintage>",
+    "time": "none",
+}
+
+
+def _configuration(config: dict[str, str]) -> dict[str, Any]:
+    """What the binding knows; the rest stands as an extension of ours."""
+    known: dict[str, Any] = {}
+    for name, value in config.items():
+        if name in ("retention.ms", "retention.bytes", "max.message.bytes"):
+            known[name] = int(value)
+        elif name == "cleanup.policy":
+            known[name] = value.split(",")
+        else:
+            known[f"x-{name.replace('.', '-')}"] = value
+    return known
+
+
+def _operations(topic: Topic) -> list[tuple[str, dict[str, Any]]]:
+    channel = channel_of(topic)
+    found = []
+    for who, action in [(topic.writer, "send"), *((reader, "receive") for reader in topic.readers)]:
+        name = who.replace(ANYONE, "publisher")
+        operation: dict[str, Any] = {
+            "action": action,
+            "channel": {"$ref": f"#/channels/{channel}"},
+            "summary": f"{who} {'writes' if action == 'send' else 'reads'} {topic.name}.",
+            "tags": [{"name": name}],
+        }
+        if topic.kind == "submission" and action == "receive":
+            answers = channel.replace("_submissions_", "_answers_")
+            operation["reply"] = {"channel": {"$ref": f"#/channels/{answers}"}}
+        found.append((f"{name}_{action}s_{channel}", operation))
+    return found
+
+
+def headers_schema(ce_type: str) -> Schema:
+    """Kafka headers in binary mode: all text."""
+    attributes = attributes_schema()
+    is_fact = ce_type in FACTS
+    left_out = () if is_fact else NOT_OF_FACTS
+    if ce_type == "lotse.clock.tick.v1":
+        left_out = (*left_out, "subject", "tenant", "cause", "traceparent")
+    found: Schema = {}
+    for name, schema in attributes["properties"].items():
+        if name not in left_out:
+            found["traceparent" if name == "traceparent" else f"ce_{name}"] = dict(schema)
+    found["ce_type"] = {"type": "string", "const": ce_type}
+    if is_fact:
+        found["ce_streamversion"] = {
+            "type": "string",
+            "pattern": "^[1-9][0-9]{0,9}$",
+            "description": "1, 2, 3 within family and subject.",
+        }
+    found["content-type"] = {
+        "type": "string",
+        "description": "JSON, or application/cloudevents+json in structured mode.",
+    }
+    required = [f"ce_{name}" for name in attributes["required"] if name not in left_out]
+    return {"type": "object", "properties": found, "required": [*required, *(["ce_streamversion"] if is_fact else [])]}
+
+
+def _message(ce_type: str) -> dict[str, Any]:
+    schema = schema_of(ce_type)
+    example = next(iter(samples_of(ce_type).values()))
+    headers = {("traceparent" if name == "traceparent" else f"ce_{name}"): str(value) for name, value in example.items()
+               if name not in ("data", "datacontenttype")}  # fmt: skip
+    found: dict[str, Any] = {
+        "name": ce_type,
+        "title": schema["title"],
+        "summary": schema.get("description", "").partition("\n")[0] or schema["title"],
+        "contentType": "application/json",
+        "headers": headers_schema(ce_type),
+        "payload": _inlined({name: value for name, value in schema.items() if not name.startswith("$")}, schema),
+        "bindings": {"kafka": {"key": {"type": "string", "pattern": MESSAGE_KEY}, "bindingVersion": "0.5.0"}},
+        "examples": [{"headers": headers, "payload": example["data"]}],
+    }
+    if ce_type in SUBMISSIONS:
+        found["correlationId"] = {"$ref": "#/components/correlationIds/submission"}
+    elif ce_type in ANSWERS:
+        found["correlationId"] = {"$ref": "#/components/correlationIds/answer"}
+    return found
+
+
+MESSAGE_KEY = r"^[\x21-\x7e]{1,256}$"
+
+
+def _dead_letter() -> dict[str, Any]:
+    text = {"type": "string"}
+    names = (
+        "lotse_topic lotse_partition lotse_offset lotse_arrived lotse_verdict lotse_pointer lotse_rule lotse_reference"
+    )
+    return {
+        "name": "dead_letter",
+        "title": "DeadLetter",
+        "summary": SAID["dead-letter"],
+        "contentType": "application/octet-stream",
+        "headers": {"type": "object", "properties": dict.fromkeys(names.split(), text)},
+        "payload": {"description": "The untouched value, whatever it is."},
+    }
+
+
+def _inlined(node: Any, root: Schema) -> Any:
+    """Without references: inside another document they would point nowhere."""
+    if isinstance(node, list):
+        return [_inlined(item, root) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = root["$defs"][node["$ref"].rpartition("/")[2]]
+        return _inlined({**target, **{name: value for name, value in node.items() if name != "$ref"}}, root)
+    return {name: _inlined(value, root) for name, value in node.items()}
+
+
+# --- YAML, as little as needed: texts in double quotes, as JSON writes them, so that no reader takes one for a number
+
+
+def as_yaml(node: Any, indent: int = 0) -> str:
+    """A document of mappings, lists, texts, numbers and truths as YAML 1.2, two spaces a level."""
+    space = "  " * indent
+    if isinstance(node, dict):
+        return "".join(f"{space}{_key(name)}:{_value(value, indent)}" for name, value in node.items())
+    return "".join(f"{space}-{_value(item, indent)}" for item in node)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name) else json.dumps(name)
+
+
+def _value(value: Any, indent: int) -> str:
+    if isinstance(value, (dict, list)) and value:
+        return "\n" + as_yaml(value, indent + 1)
+    return f" {json.dumps(value, ensure_ascii=False)}\n"

@@ -1,0 +1,133 @@
+"""What is committed equals what is generated; every sample reads; lists go out and in; the day of a fact decides."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from contracts import lists
+from contracts.families import PUBLISHED, SUBMISSIONS, TYPES, from_message
+from contracts.messages import STRUCTURED
+from contracts.topics import READS
+from deploy.local.stack import ROOT
+from deploy.published.asyncapi import document
+from deploy.published.files import EXAMPLES, differing, generate, generated
+from deploy.published.samples import samples_of
+from deploy.services import declared
+from tests.conftest import ORGANISATIONS
+
+SAMPLES = sorted((ROOT / EXAMPLES).rglob("*.json"))
+
+
+def test_what_is_committed_equals_what_is_generated() -> None:
+    assert differing() == [], "run `lotse contracts generate` and look at what changed"
+
+
+def test_generating_writes_what_is_missing_removes_strays_and_never_edits_a_sample(tmp_path: Path) -> None:
+    assert set(generate(tmp_path)) == set(generated()) and differing(tmp_path) == []
+    stray, page = tmp_path / "contracts/schemas/intake/old.v1.json", tmp_path / "docs/contracts/README.md"
+    sample = next((tmp_path / EXAMPLES).rglob("*.json"))
+    stray.write_text("{}")
+    page.write_text("edited by hand")
+    sample.write_text("an older sample")
+    assert len(differing(tmp_path)) == 3
+    generate(tmp_path)
+    assert differing(tmp_path) == [sample.relative_to(tmp_path)] and sample.read_text() == "an older sample"
+
+
+@pytest.mark.parametrize("file", SAMPLES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_sample_ever_published_reads(file: Path) -> None:
+    message = json.loads(file.read_text())
+    if message["type"] in TYPES:
+        said = from_message([("content-type", STRUCTURED.encode())], file.read_bytes()).said
+    else:
+        said = PUBLISHED[message["type"]].model_validate_json(json.dumps(message["data"]))
+    assert said is not None
+    assert json.loads(said.model_dump_json(exclude_none=True)).keys() >= message["data"].keys()
+
+
+def test_there_are_samples_of_every_type() -> None:
+    assert {json.loads(file.read_text())["type"] for file in SAMPLES} == set(PUBLISHED)
+    assert len(SAMPLES) == sum(len(samples_of(ce_type)) for ce_type in PUBLISHED)
+
+
+@pytest.mark.parametrize("service", READS)
+def test_the_document_says_what_a_service_reads_and_writes_in_both_directions(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("ORGANISATIONS", str(ORGANISATIONS)),
+        ("SMTP_HOST", "x"),
+        ("SMTP_PORT", "1"),
+        ("MAIL_FROM", "a@x"),
+    ):
+        monkeypatch.setenv(f"LOTSE_{name}", value)
+    said = declared(service)
+    operations = [one for one in document()["operations"].values() if one["tags"][0]["name"] == service]
+
+    def of(action: str) -> set[str]:
+        return {one["channel"]["$ref"].rpartition("/")[2] for one in operations if one["action"] == action}
+
+    takes = {cls.family for cls in SUBMISSIONS.values()} & set(said.owned)
+    answers = {f"{family}_answers_publisher" for family in takes}
+    own = {f"{family}_events" for family in said.owned}
+    letters = {f"{service}_dead_letters"}
+    report = {"report_participation_internal"} if service == "reporting" else set()
+    assert of("send") == own | answers | letters | report
+    # what it wrote itself it reads again when it is rebuilt
+    learned = {f"{family}_events" for family in said.learned}
+    submitted = {f"{family}_submissions_publisher" for family in takes}
+    assert of("receive") == own | answers | letters | report | learned | submitted | {"clock_ticks"}
+
+
+@pytest.mark.parametrize("name", lists.names())
+def test_a_list_is_the_same_after_genericode(name: str) -> None:
+    of = lists.load(name)
+    assert lists.from_genericode(lists.as_genericode(of), complete=of.complete) == of
+    assert lists.read_json(lists.as_json(of)) == of
+    codes = [entry.code for entry in of.entries]
+    assert len(codes) == len(set(codes))
+    for entry in of.entries:
+        assert entry.successor is None or entry.successor in codes
+
+
+def test_a_foreign_genericode_file_is_read_by_its_key_and_positions() -> None:
+    said = lists.from_genericode(
+        '<c:CodeList xmlns:c="http://docs.oasis-open.org/codelist/ns/genericode/1.0/"><Identification><ShortName>x</ShortName>'
+        "<Version>1</Version></Identification><ColumnSet><Column Id='label'/><Column Id='key'/><Key Id='k'><ColumnRef Ref='key'/>"
+        "</Key></ColumnSet><SimpleCodeList><Row><Value><SimpleValue>Neuss</SimpleValue></Value><Value><SimpleValue>05162024"
+        "</SimpleValue></Value></Row></SimpleCodeList></c:CodeList>"
+    )
+    assert said.entries == (lists.Entry("05162024", "Neuss"),)
+
+
+@pytest.mark.parametrize("text", ["", "<a/>", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
+def test_what_is_no_code_list_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        lists.from_genericode(text)
+
+
+@pytest.mark.parametrize(
+    ("municipality", "on", "hint"),
+    [
+        ("05313000", date(2009, 10, 20), None),
+        ("05313000", date(2026, 3, 2), "In the list ags this code is valid until 2009-10-20; use 05334002."),
+        ("05334002", date(2009, 10, 20), "In the list ags this code is valid from 2009-10-21; see the list."),
+        ("05334002", date(2026, 3, 2), None),
+        (
+            "05999999",
+            date(2026, 3, 2),
+            None,
+        ),  # the list holds not every municipality: what it does not know is not wrong
+        ("UNKNOWN", date(2026, 3, 2), None),
+    ],
+)
+def test_a_code_means_what_its_list_says_on_the_day_of_the_fact(municipality: str, on: date, hint: str | None) -> None:
+    kind = TYPES["lotse.intake.registration_submitted.v1"]
+    by = {"organisation_id": "rkn-thm"}
+    said = kind.model_validate(
+        {"by": by, "municipality": municipality, "programme": "GK", "owner_organisation_id": "rkn-thm"}
+    )
+    no = lists.judge(said, on)
+    assert (no and (no.reason, no.at, no.hint)) == (hint and ("CODE_NOT_VALID", "/municipality", hint))
