@@ -2,10 +2,12 @@
 
 from typing import Annotated, ClassVar
 
-from contracts.codes import ExcuseReason, Presence
-from contracts.envelope import Code, Count, Day, Fact, Id, Moment, Privacy, Revision, Submission
+from .codes import ExcuseReason, Presence
+from .envelope import Code, Count, Day, Fact, Id, Moment, Privacy, Revision, Submission, Unit
 
 FAMILY = "attendance"
+
+TeachingUnits = Annotated[Count, Unit("teaching unit (UE) of 45 minutes")]
 
 REASONS: dict[str, str] = {
     "NOT_RUNNING": "Nobody takes part on that day: it lies before the start or not before the end.",
@@ -27,8 +29,8 @@ class AttendanceReported(Submission):
     participation_id: Id
     meeting_id: Id
     meeting_on: Day
-    units_planned: Count
-    units_attended: Count
+    units_planned: TeachingUnits
+    units_attended: TeachingUnits
     presence: Annotated[Presence, Privacy.INTERNAL]
     excuse_reason: Annotated[ExcuseReason, Privacy.INTERNAL] | None = None
     revision: Revision
@@ -45,8 +47,8 @@ class AttendanceRecorded(Fact):
     participation_id: Id
     meeting_id: Id
     meeting_on: Day
-    units_planned: Count
-    units_attended: Count
+    units_planned: TeachingUnits
+    units_attended: TeachingUnits
     presence: Code
     excuse_reason: Code | None = None
     revision: Revision

@@ -10,13 +10,15 @@ from zoneinfo import ZoneInfo
 
 from pydantic import StringConstraints
 
-from contracts.envelope import Privacy
+from .envelope import Code, Listed, Privacy
 
 ALLIANCE_ZONE = ZoneInfo("Europe/Berlin")
 """The zone in which days (`_on`) are days. All alliances of the initiative lie in North Rhine-Westphalia."""
 
-Municipality = Annotated[str, StringConstraints(pattern=r"^([0-9]{8}|UNKNOWN)$"), Privacy.INTERNAL]
+Municipality = Annotated[str, StringConstraints(pattern=r"^([0-9]{8}|UNKNOWN)$"), Privacy.INTERNAL, Listed("ags")]
 """Amtlicher Gemeindeschlüssel, eight digits (05162024 is Neuss), or UNKNOWN."""
+Language = Annotated[Code, Listed("language")]
+"""ISO 639-3 in lower case (`prs` is Dari), or UNKNOWN."""
 
 
 class Sex(StrEnum):

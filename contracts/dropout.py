@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar
 
-from contracts.envelope import Code, Count, Day, Fact, Id, Key, Moment, Privacy, Submission
+from .envelope import Code, Count, Day, Fact, Id, Key, Moment, Privacy, Submission
 
 FAMILY = "dropout"
 

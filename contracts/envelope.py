@@ -6,7 +6,6 @@ each submission; a *tick* is a moment. Identity, order and content are defined h
 
 import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -14,7 +13,32 @@ from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from .attributes import KEY_PATTERN as KEY_PATTERN
+from .attributes import MESSAGE_ID_PATTERN as MESSAGE_ID_PATTERN
+from .attributes import Attributes as Attributes
+from .attributes import Headers as Headers
+from .attributes import Verdict as Verdict
+from .attributes import first_header as first_header
+from .attributes import headers_of as headers_of
+from .attributes import moment as moment
+from .attributes import read_attributes as read_attributes
+from .attributes import read_id as read_id
+from .attributes import stamp as stamp
+from .stream import Heard as Heard
+from .stream import Order as Order
+from .stream import order_of as order_of
 
 
 class Privacy(StrEnum):
@@ -27,30 +51,109 @@ class Privacy(StrEnum):
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # 9999-12-31 in the west: an error of the sender's, not of the reader's
+        raise PydanticCustomError("moment_out_of_range", "a moment lies between the years 1 and 9999 in UTC") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a number counts; stands in the schema beside the field."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A code of one of our lists with validity (`contracts/lists`): it must be valid on the day the message speaks of."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AsWritten:
+    """In JSON a day or moment is text of this form and nothing else; by itself pydantic also takes numbers, and text of
+    digits, for seconds since 1970, and a moment without a T. In Python it is a date or an aware datetime."""
+
+    pattern: str
+    format: Literal["date", "date-time"]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        read = handler(source)
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.chain_schema([core_schema.str_schema(pattern=self.pattern), read]),
+            python_schema=read,
+        )
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "format": self.format}
+
+
+@dataclass(frozen=True, slots=True)
+class JsonNumber:
+    """In JSON a number is a number; by itself pydantic also takes text of digits, `true` and 5.0. In Python (a CSV's
+    text, say) it does."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        read = handler(source)
+        return core_schema.json_or_python_schema(json_schema={**read, "strict": True}, python_schema=read)
 
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-KEY_PATTERN = r"^[a-z0-9][a-z0-9._:-]{0,127}$"
-MESSAGE_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,64}$"
 CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
 
 # Every field of a contract is one of these (or a list of them, or optional): so every field has a class and a limit.
+# Names of days end in `_on`, of moments in `_at` (or say since, until). In facts codes are open.
 # Patterns exclude NUL: one inside a JSON string passes a plain `str` and fails the whole batch in Postgres.
-Id = Annotated[str, StringConstraints(pattern=UUID_PATTERN), Privacy.INTERNAL]
-"""A thing's UUID, lower case, minted by whoever creates it; never a plain hash of somebody's number."""
-Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN), Privacy.INTERNAL]
-"""A subject: case, run (UUIDs) or office (`tenant:organisation`). Lower case; our Kafka key."""
-Code = Annotated[str, StringConstraints(pattern=CODE_PATTERN), Privacy.INTERNAL]
-"""A code of a list or an organisation's id. In facts codes are open: readers take what they do not know for OTHER."""
-Day = Annotated[date, Privacy.INTERNAL]
-"""A calendar day in the alliance's zone; field names end in `_on`."""
-Moment = Annotated[AwareDatetime, AfterValidator(_utc), Privacy.INTERNAL]
-"""An aware moment, kept in UTC; field names end in `_at` or say since/until."""
-Count = Annotated[int, Field(ge=0, le=1_000_000), Privacy.INTERNAL]
-"""A number of things, 0 to 1,000,000."""
-Revision = Annotated[int, Field(ge=1, le=1_000_000_000), Privacy.INTERNAL]
-"""1 for the first statement; the highest (reported_at, revision, reference) wins."""
+Id = Annotated[
+    str,
+    StringConstraints(pattern=UUID_PATTERN),
+    Privacy.INTERNAL,
+    Field(description="A UUID in lower case, minted by whoever creates the thing; never a hash of somebody's number."),
+]
+Key = Annotated[
+    str,
+    StringConstraints(pattern=KEY_PATTERN),
+    Privacy.INTERNAL,
+    Field(description="A case, a run (UUIDs) or an office (tenant:organisation); lower case."),
+]
+Code = Annotated[
+    str,
+    StringConstraints(pattern=CODE_PATTERN),
+    Privacy.INTERNAL,
+    Field(description="A code of a list or an organisation's id. Read one you do not know as OTHER."),
+]
+Day = Annotated[
+    date,
+    AsWritten(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "date"),
+    Privacy.INTERNAL,
+    Field(description="A calendar day in the alliance's zone (Europe/Berlin), YYYY-MM-DD."),
+]
+Moment = Annotated[
+    AwareDatetime,
+    AsWritten(
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        "date-time",
+    ),
+    AfterValidator(_utc),
+    Privacy.INTERNAL,
+    Field(description="RFC 3339 with any offset; we write UTC with Z."),
+]
+Count = Annotated[
+    int,
+    Field(ge=0, le=1_000_000),
+    JsonNumber(),
+    Privacy.INTERNAL,
+    Field(description="A whole number, written without a fraction."),
+]
+Revision = Annotated[
+    int,
+    Field(ge=1, le=1_000_000_000),
+    JsonNumber(),
+    Privacy.INTERNAL,
+    Field(description="1 for the first statement, then higher; the highest (reported_at, revision) stands."),
+]
 
 
 class Model(BaseModel):
@@ -124,6 +227,30 @@ class Outcome(StrEnum):
     UNREADABLE = "unreadable"
 
 
+class Again(StrEnum):
+    """Whether sending again helps. Under the old id it never does: the same is silent, other content is ID_REUSED."""
+
+    NO = "NO"
+    MENDED = "MENDED"
+    """A mended statement under a new id."""
+    LATER = "LATER"
+    """The same statement under a new id, once what it lacks is there: a known id, a consent, the day, fewer that wait."""
+
+
+def again_of(said: dict[str, Any]) -> Again:
+    """From an answer's outcome and reason."""
+    outcome, reason = said.get("outcome"), said.get("reason") or ""
+    if outcome == Outcome.UNREADABLE:
+        return Again.MENDED
+    if outcome != Outcome.REFUSED or reason in _FINAL or reason.endswith(("_EXISTS", "_OTHERWISE")):
+        return Again.NO
+    return Again.LATER if reason in _PASSING or reason.startswith("UNKNOWN_") else Again.MENDED
+
+
+_FINAL = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN"}
+_PASSING = {"CLOCK_AHEAD", "TOO_MANY_WAITING", "NO_CONSENT", "NOT_ACCEPTED", "FUTURE_DAY"}
+
+
 class Answer(Model):
     """The one answer to a submission, on its publisher's own topic `<family>.answers.<publisher>`.
 
@@ -138,6 +265,8 @@ class Answer(Model):
     reason: Code | None = None
     pointer: Annotated[str, StringConstraints(max_length=256), Privacy.INTERNAL] | None = None
     hint: Annotated[str, StringConstraints(max_length=300), Privacy.INTERNAL] | None = None
+    again: Annotated[Again, Privacy.INTERNAL] = Field(default_factory=lambda said: again_of(said))
+    """Whether sending again helps; always under a new id, since the first content of an id has it."""
 
     def to_json(self) -> bytes:
         """The body as it travels."""
@@ -231,177 +360,7 @@ def answer_id_of(reference: UUID, content: str) -> UUID:
     return uuid5(reference, content)
 
 
-# --- attributes ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """CloudEvents attributes of a message, decoded. Moments are aware and in UTC."""
-
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: datetime
-    tenant: str
-    streamversion: int | None = None
-    cause: str | None = None
-    recordedtime: datetime | None = None
-    traceparent: str | None = None
-
-
-def moment(text: str) -> datetime:
-    """RFC 3339 text to an aware moment in UTC. Raises ValueError, also where the zone is missing."""
-    value = datetime.fromisoformat(text)
-    if value.tzinfo is None:
-        raise ValueError("a moment needs its zone")
-    return value.astimezone(UTC)
-
-
-def stamp(value: datetime) -> str:
-    """An aware moment as RFC 3339 text in UTC with `Z`."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def headers_of(attributes: Attributes) -> list[tuple[str, bytes]]:
-    """Kafka headers in CloudEvents binary mode."""
-    a = attributes
-    pairs: list[tuple[str, str | None]] = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", a.id),
-        ("ce_source", a.source),
-        ("ce_type", a.type),
-        ("ce_subject", a.subject),
-        ("ce_time", stamp(a.time)),
-        ("ce_tenant", a.tenant),
-        ("ce_streamversion", None if a.streamversion is None else str(a.streamversion)),
-        ("ce_cause", a.cause),
-        ("ce_recordedtime", None if a.recordedtime is None else stamp(a.recordedtime)),
-        ("traceparent", a.traceparent),
-        ("content-type", "application/json"),
-    ]
-    return [(name, value.encode()) for name, value in pairs if value is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict(Exception):
-    """Why a message can never be read: kind of error, where, and which rule; never a text, because texts quote people."""
-
-    type: str
-    pointer: str
-    rule: str
-
-
-_ID = re.compile(MESSAGE_ID_PATTERN)
-_KEY = re.compile(KEY_PATTERN)
-_TENANT = re.compile(r"^[a-z0-9][a-z0-9-]{0,31}$")
-_TRACE = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
-
-Headers = Iterable[tuple[Any, Any]]
-
-
-def first_header(headers: Headers, name: str) -> bytes | None:
-    """The raw value of the first header of that name; None where it is missing or null."""
-    for key, value in headers:
-        if key == name:
-            return bytes(value) if value is not None else None
-    return None
-
-
-def read_id(headers: Headers) -> str | None:
-    """The id by itself, so that a message whose other headers are broken can still be answered; None if it has none."""
-    raw = first_header(headers, "ce_id")
-    if raw is None:
-        return None
-    text = raw.decode("ascii", "replace")
-    return text if _ID.fullmatch(text) else None
-
-
-def read_attributes(headers: Headers) -> Attributes:
-    """Decodes the headers. Raises Verdict for what is missing, null, not UTF-8 or against its rule."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        if not isinstance(name, str) or name in found or not (name.startswith("ce_") or name == "traceparent"):
-            continue  # foreign headers are accepted and not forwarded
-        try:
-            found[name] = bytes(value).decode()
-        except (UnicodeDecodeError, TypeError):
-            if name in _READ:
-                raise Verdict("header", f"/{name}", "utf8") from None
-    try:
-        if found["ce_specversion"] != "1.0":
-            raise Verdict("header", "/ce_specversion", "1.0")
-        for name, rule in _RULES:
-            if not rule.fullmatch(found[name]):
-                raise Verdict("header", f"/{name}", "pattern")
-        version = found.get("ce_streamversion")
-        recorded = found.get("ce_recordedtime")
-        trace = found.get("traceparent")
-        return Attributes(
-            id=found["ce_id"],
-            source=found["ce_source"],
-            type=found["ce_type"],
-            subject=found["ce_subject"],
-            time=_moment(found["ce_time"], "ce_time"),
-            tenant=found["ce_tenant"],
-            streamversion=None if version is None else _number(version),
-            cause=found.get("ce_cause"),
-            recordedtime=None if recorded is None else _moment(recorded, "ce_recordedtime"),
-            traceparent=trace if trace is not None and _TRACE.fullmatch(trace) else None,
-        )
-    except KeyError as missing:
-        raise Verdict("header", f"/{missing.args[0]}", "required") from None
-
-
-_RULES = (
-    ("ce_id", _ID),
-    ("ce_source", re.compile(r"^[\x21-\x7e]{1,256}$")),
-    ("ce_type", re.compile(r"^[a-z0-9._]{1,128}$")),
-    ("ce_subject", _KEY),
-    ("ce_tenant", _TENANT),
-)
-_READ = {"ce_specversion", "ce_time", "ce_streamversion", "ce_cause", "ce_recordedtime"} | {name for name, _ in _RULES}
-
-
-def _moment(text: str, name: str) -> datetime:
-    try:
-        return moment(text)
-    except (ValueError, OverflowError):
-        raise Verdict("header", f"/{name}", "rfc3339") from None
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:18]) <= 10**15:
-        raise Verdict("header", "/ce_streamversion", "integer")
-    return int(text)
-
-
-# --- order within a stream -------------------------------------------------------------------------------------------
-
-
-class Heard(NamedTuple):
-    """The last fact heard of one family and subject. Number 0: nothing yet."""
-
-    number: int = 0
-    id: str = ""
-
-
-class Order(StrEnum):
-    """What a numbered fact is to a reader who has heard up to some number."""
-
-    NEXT = "next"
-    OLD = "old"
-    EARLY = "early"
-    FORK = "fork"
-
-
-def order_of(number: int, id: str, heard: Heard) -> Order:
-    """A reader applies the next, drops the old, keeps the early and holds a fork (the last number with another id)."""
-    if number == heard.number + 1:
-        return Order.NEXT
-    if number > heard.number:
-        return Order.EARLY
-    return Order.FORK if number == heard.number and id != heard.id else Order.OLD
+# --- what is recorded ------------------------------------------------------------------------------------------------
 
 
 class Recorded(NamedTuple):

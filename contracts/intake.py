@@ -4,17 +4,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from contracts.codes import (
+from .codes import (
     BirthYearBand,
     ClosureReason,
     ConsentPurpose,
     DataCategory,
+    Language,
     Municipality,
     NeedType,
     Sex,
     StatusGroup,
 )
-from contracts.envelope import Code, Day, Fact, Id, Privacy, Submission
+from .envelope import Code, Day, Fact, Id, Privacy, Submission
 
 FAMILY = "intake"
 
@@ -47,8 +48,8 @@ class RegistrationSubmitted(IntakeSubmission):
     programme: Code
     sex: Annotated[Sex, Privacy.INTERNAL] = Sex.UNKNOWN
     birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL] = BirthYearBand.UNKNOWN
-    language: Code = "UNKNOWN"
-    """ISO 639-3 in lower case, or UNKNOWN."""
+    language: Language = "UNKNOWN"
+    """The language in which the person is best reached: ISO 639-3 in lower case, or UNKNOWN."""
     status_group: Annotated[StatusGroup, Privacy.INTERNAL] = StatusGroup.UNKNOWN
     owner_organisation_id: Code
 
@@ -94,7 +95,7 @@ class CaseOpened(IntakeFact):
     programme: Code
     sex: Code
     birth_year_band: Code
-    language: Code
+    language: Language
     status_group: Code
     owner_organisation_id: Code
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from contracts.envelope import Code, Day, Fact, Id, Key, Model, Moment, Privacy, Submission
+from .envelope import Code, Day, Fact, Id, Key, Model, Moment, Privacy, Submission
 
 FAMILY = "notification"
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from contracts.codes import (
+from .codes import (
     Block,
     ConsentPurpose,
     DataCategory,
@@ -16,7 +16,7 @@ from contracts.codes import (
     ReferralAnswer,
     WithdrawalReason,
 )
-from contracts.envelope import Code, Count, Day, Fact, Id, Moment, Privacy, Revision, Submission
+from .envelope import Code, Count, Day, Fact, Id, Moment, Privacy, Revision, Submission
 
 FAMILY = "referral"
 

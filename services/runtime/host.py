@@ -58,6 +58,7 @@ class Host:
             await reader.start()
             stack.push_async_callback(reader.stop)
             self.node = Node(self.service, self.settings, pool, reader, Metrics())
+            _ = self.node.operations_key  # a wrong one is said now, not when the first dead letter comes
             self.inputs = Inputs(self.node)
             self.status = Status(self.node, self.inputs)
             await stack.enter_async_context(self._http())

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from contracts.envelope import (
     RUNTIME_REASONS,
     UUID_PATTERN,
@@ -16,12 +14,11 @@ from contracts.envelope import (
     Tick,
     Verdict,
     content_of,
-    first_header,
-    read_attributes,
     read_id,
     reference_of,
     refused,
 )
+from contracts.messages import claim_of, read_body, read_message
 from contracts.topics import CLOCK, KIB, Publisher, facts_topic, submissions_topic
 from services.runtime.service import Service
 
@@ -114,14 +111,14 @@ def read(service: Service, message: Message) -> Message:
         if message.input.publisher is not None:
             _read_submission(service, message, message.input.publisher)
         elif message.input.kind == "time":
-            message.body = read_body(Tick, message.value)
+            message.body = read_body(Tick, message.value or b"")
             message.id = read_id(message.headers) or message.body.at.isoformat()
         else:
-            message.attributes = read_attributes(message.headers)
+            message.attributes, body = read_message(message.headers, message.value)
             if message.attributes.streamversion is None:
                 raise Verdict("header", "/ce_streamversion", "required")
             if cls := service.types.get(message.attributes.type):
-                message.body = read_body(cls, message.value)
+                message.body = read_body(cls, body)
     except Verdict as verdict:
         message.verdict = verdict
     return message
@@ -129,13 +126,11 @@ def read(service: Service, message: Message) -> Message:
 
 def _read_submission(service: Service, message: Message, publisher: Publisher) -> None:
     """The id is read first, by itself, so that even broken headers can be answered."""
-    value, headers = message.value, message.headers
-    message.id = read_id(headers)
+    message.id, type, sent = claim_of(message.headers, message.value)
     if message.id is not None:
         reference = reference_of(publisher.source, message.id)
-        message.reference = str(reference)
-        message.content = content_of(reference, first_header(headers, "ce_type") or b"", value or b"")
-    message.attributes = attributes = read_attributes(headers)
+        message.reference, message.content = str(reference), content_of(reference, type, sent)
+    message.attributes, body = attributes, _ = read_message(message.headers, message.value)
     if attributes.source != publisher.source:
         raise Verdict("header", "/ce_source", "publisher")
     cls = service.types.get(attributes.type)
@@ -143,25 +138,12 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
         raise Verdict("type", "/ce_type", "unknown")
     if not _UUID.fullmatch(attributes.subject):
         raise Verdict("header", "/ce_subject", "uuid")
-    message.body = read_body(cls, value)
+    if len(body) > MAX_BODY:
+        raise Verdict("body", "", "too_large")
+    message.body = read_body(cls, body)
     if attributes.tenant not in publisher.tenants:
         message.denied = refused("NOT_YOURS")
     elif message.body.by.organisation_id not in publisher.organisations:
         message.denied = refused("NOT_YOURS", at="/by/organisation_id")
     elif (attributes.time - message.arrived).total_seconds() > AHEAD_SECONDS:
         message.denied = Refused("CLOCK_AHEAD", "", RUNTIME_REASONS["CLOCK_AHEAD"])
-
-
-def read_body(cls: Any, value: bytes | None) -> Any:
-    """A body by its class. Raises Verdict: the first error's pointer and rule, never its text or its input."""
-    if value is None:
-        raise Verdict("body", "", "missing")
-    if len(value) > MAX_BODY and not getattr(cls, "is_fact", True):
-        raise Verdict("body", "", "too_large")
-    try:
-        return cls.__pydantic_validator__.validate_json(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        known = set(cls.model_fields) | {"organisation_id", "staff_id", "kind"}  # never a sender's own key
-        path = [str(step) for step in first["loc"] if isinstance(step, int) or step in known]
-        raise Verdict("body", "".join(f"/{step}" for step in path), first["type"]) from None

@@ -1,17 +1,19 @@
 """What every part of one running service stands on."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import asyncpg
+from joserfc.jwk import ECKey
 
 from contracts.topics import Publisher, answers_topic, dead_letters_topic, facts_topic, load_publishers
 from services.runtime.kafka import Reader
 from services.runtime.messages import Input, inputs_of
 from services.runtime.service import Service
-from services.runtime.settings import Settings
+from services.runtime.settings import BadSettings, Settings
 from services.runtime.telemetry import Metrics
 
 
@@ -31,6 +33,15 @@ class Node:
     def publishers(self) -> Mapping[str, Publisher]:
         """The publishers this installation knows."""
         return load_publishers(self.settings.publishers)
+
+    @cached_property
+    def operations_key(self) -> ECKey:
+        """The public key dead letters are sealed to. Raises BadSettings where the file holds none."""
+        try:
+            return ECKey.import_key(json.loads(self.settings.operations_key.read_text("utf-8")))
+        except Exception as error:
+            wrong = f"LOTSE_OPERATIONS_KEY names no file with a public EC key as JWK ({type(error).__name__})"
+            raise BadSettings(f"{wrong}. Way out: make one, and give the service its public half.") from None
 
     @cached_property
     def source(self) -> str:

@@ -49,6 +49,8 @@ STATE = Table("state", ("kind", "id"), {"kind": "text", "id": "text", "tenant": 
               "known": "text", "last": "text", "due_at": "timestamptz"})  # fmt: skip
 HEARD = Table("heard", ("family", "subject"), {"family": "text", "subject": "text", "number": "bigint", "id": "text",
               "early": "boolean"})  # fmt: skip
+KEPT_HEADERS = ("traceparent", "content-type")
+"""Beside ce_*: a sender's other headers may name people."""
 TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_at", "cause", "body")
 """Columns of a service's own facts as they were recorded, for people to read."""
 
@@ -569,9 +571,7 @@ class Work:
         for m, why, ids, error in entries:
             a = m.attributes
             ticked = self.alliances[a.tenant].ticked if a.tenant in self.alliances else None
-            headers = [
-                (name, bytes(text)) for name, text in m.headers if name.startswith("ce_") or name == "traceparent"
-            ]
+            headers = [(n, bytes(text)) for n, text in m.headers if n in KEPT_HEADERS or n.startswith("ce_")]
             rows.append((why, _publisher(m), a.tenant, a.subject, " ".join(ids), *m.part, m.offset, error, ticked, m.arrived,
                          pack(headers), m.value))  # fmt: skip
         if rows:

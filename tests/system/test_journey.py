@@ -1,13 +1,21 @@
 """One person's way through four real services: from registration to mail and report, everything delivered twice."""
 
+import asyncio
+import base64
 import email
+import json
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from joserfc import jwe
+from joserfc.jwk import ECKey
 
 from contracts.codes import Presence
 from contracts.envelope import By
+from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES
 from deploy.services import Fleet
 from tests.publishing import Course, Publisher, until
@@ -75,6 +83,10 @@ async def test_bad_input_is_answered_and_what_follows_goes_on(fleet: Fleet) -> N
         id = await sender.send(submission, subject)
         assert (await sender.answered(id))[0]["outcome"] == "recorded"
         assert (await sender.answered(bad))[0]["outcome"] == "unreadable"
+        letter, origin = await dead_letter(fleet, bad.encode())  # untouched, and sealed: nobody but operations reads it
+        assert letter == [[["ce_id", b64(bad.encode())], ["x-name", b64(canary)]], b64(b"\xff" + canary)]
+        assert origin["lotse_topic"] == b"intake.submissions.kreis" and origin["lotse_verdict"] == b"header"
+        assert canary not in b"".join(origin.values())
         reused = await sender.send(submission, subject, id=id, body=submission.to_json() + b" ")
         await sender.answered(await sender.send(*course.steps()[2]))
         async with Publisher(fleet.stack.kafka) as reader:
@@ -86,6 +98,27 @@ async def test_bad_input_is_answered_and_what_follows_goes_on(fleet: Fleet) -> N
         logs = b"".join(process.log.read_bytes() for process in fleet.processes.values() if process.log.exists())
         said = b"".join([await page(f"{fleet.url('intake')}/{name}") for name in ("metrics", "status")])
         assert canary not in logs + said and b"lotse_answers" in said
+
+
+async def dead_letter(fleet: Fleet, id: bytes) -> tuple[Any, dict[str, bytes]]:
+    """The dead letter that holds these bytes, opened with the operations' private key, and its headers."""
+    key = ECKey.import_key(json.loads((fleet.stack.folder / PRIVATE).read_text()))
+    parts = [TopicPartition("intake.dead-letters", part) for part in range(4)]
+    async with AIOKafkaConsumer(bootstrap_servers=fleet.stack.kafka, isolation_level="read_committed") as consumer:
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        async with asyncio.timeout(60):
+            while True:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    for record in records:
+                        opened = json.loads(jwe.decrypt_compact(record.value, key).plaintext or b"")
+                        if any(value == b64(id) for _, value in opened[0]):
+                            return opened, dict(record.headers)
+
+
+def b64(text: bytes) -> str:
+    """Bytes as a dead letter's JSON holds them."""
+    return base64.b64encode(text).decode()
 
 
 async def page(url: str) -> bytes:

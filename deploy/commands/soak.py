@@ -1,0 +1,190 @@
+"""`lotse soak`: break what may break, for some minutes or one row, and hold what came of it against the journal."""
+
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import DONE, FINDINGS, USAGE, Trouble
+from deploy.local.stack import LocalStack
+from deploy.services import Fleet, Setup
+from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
+from deploy.soak.night import Night
+from deploy.soak.results import BROKE, KEPT, LAST, TABLE, Result, keep, run, write_table
+from deploy.soak.rows import ROWS
+from deploy.soak.soaking import Soak, soak
+
+TELLS_EACH = 10.0  # seconds between two lines of figures
+
+
+@click.command()
+@click.option("--minutes", type=click.FloatRange(0.5, 24 * 60), default=30.0, show_default=True)
+@click.option("--seed", default=2606, show_default=True, help="Same seed, same submissions, same order of rows.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(1, 2000),
+    default=70.0,
+    show_default=True,
+    help="Submissions a second beside the rows.",
+)
+@click.option(
+    "--row", "numbers", type=int, multiple=True, help="Only these rows, each with its own ledger (repeatable)."
+)
+@click.option("--list", "listing", is_flag=True, help="Only show the matrix.")
+@click.option(
+    "--keep", "keeping", is_flag=True, help="Enter the result into docs/reliability.json and write its table anew."
+)
+@click.option(
+    "--table", "tabling", is_flag=True, help="Only enter the last runs of this machine and write the table anew."
+)
+@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def app(
+    minutes: float,
+    seed: int,
+    rate: float,
+    numbers: tuple[int, ...],
+    listing: bool,
+    keeping: bool,
+    tabling: bool,
+    shape: str,
+) -> int:
+    """Break what may break on a stack of its own, under traffic, and draw up the ledger.
+
+    \b
+    Shows what it does while it does it (stderr), the ledger at the end (stdout), and keeps the result as JSON in
+    .lotse/night/. Nothing is left running. Exit: 0 nothing lost, doubled, invented, out of order or stuck; 1 findings.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if listing:
+        return _list()
+    if tabling:
+        return _tabled()
+    unknown = set(numbers) - {row.number for row in ROWS}
+    if unknown:
+        raise Trouble(f"no such row: {', '.join(map(str, sorted(unknown)))}", "`lotse soak --list` shows them", USAGE)
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    with LocalStack.ephemeral(doors=1) as stack:
+        fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
+        try:
+            say.print("starting Kafka, Postgres, a mail sink and four services ...")
+            fleet.start()
+            night = Night(
+                fleet, stack.folder / "night", seed, lambda what: say.print(f"{_clock()} {what}", markup=False)
+            )
+            if numbers:
+                return _rows(asyncio.run(_each(night, numbers)), shape)
+            done = asyncio.run(_watched(night, minutes, rate, say))
+        finally:
+            fleet.stop()
+    return _done(done, shape, say, keeping)
+
+
+def _clock() -> str:
+    return f"{datetime.now(UTC):%H:%M:%S}"
+
+
+async def _each(night: Night, numbers: tuple[int, ...]) -> list[Result]:
+    results = []
+    for number in numbers:
+        for row in (row for row in ROWS if row.number == number):
+            async with night.shift():
+                results.append(await run(night, row))
+    return results
+
+
+async def _watched(night: Night, minutes: float, rate: float, say: Console) -> Soak:
+    """Runs the soak and tells figures all the while."""
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(TELLS_EACH)
+            if hasattr(night, "sender"):
+                acknowledged = sum(entry.acknowledged for entry in night.journal.entries)
+                say.print(f"{_clock()} {len(night.journal.entries):,} meant, {acknowledged:,} acknowledged, "
+                          f"{len(night.sender.answered):,} answered, {len(night.sender.awaited):,} awaited, {night.kills} SIGKILLs")  # fmt: skip
+
+    telling = asyncio.create_task(tell())
+    try:
+        return await soak(night, minutes, rate)
+    finally:
+        telling.cancel()
+
+
+def _list() -> int:
+    table = Table("row", "how", "tier")
+    for row in ROWS:
+        table.add_row(row.name, row.how, row.tier + (f" ({row.pending})" if row.pending else ""))
+    Console().print(table)
+    return DONE
+
+
+def _tabled() -> int:
+    if not LAST.exists():
+        raise Trouble("nothing has run on this machine", "`lotse test system` or `lotse soak` runs the rows", USAGE)
+    last: dict[str, Any] = json.loads(LAST.read_text())
+    keep(KEPT, *(Result(**one) for one in last["rows"].values()), soak=last["soak"])
+    write_table()
+    Console(stderr=True).print(f"{TABLE.name} is written anew from {len(last['rows'])} rows")
+    return DONE
+
+
+def _rows(results: list[Result], shape: str) -> int:
+    broke = [one for one in results if one.outcome == BROKE]
+    if shape == "json":
+        click.echo(
+            json.dumps({"ok": not broke, "command": "soak", "errors": [], "data": [asdict(one) for one in results]})
+        )
+    else:
+        table = Table("row", "outcome", "seconds", "what was seen")
+        for one in results:
+            table.add_row(
+                f"{one.row} {one.title}", one.outcome, f"{one.seconds:.0f}", "\n".join([one.seen, *one.findings[:12]])
+            )
+        Console().print(table)
+    return FINDINGS if broke else DONE
+
+
+def _done(done: Soak, shape: str, say: Console, keeping: bool) -> int:
+    whole = asdict(done)
+    file = LAST.with_name(f"soak-{done.seed}-{datetime.now(UTC):%Y%m%dT%H%M}.json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(whole, indent=1) + "\n")
+    short = {name: value for name, value in whole.items() if name not in ("schedule", "rows")}
+    keep(LAST, *done.rows, soak=short)
+    if keeping:
+        _kept(done, short)
+    if shape == "json":
+        click.echo(json.dumps({"ok": not done.findings, "command": "soak", "errors": [], "data": whole}))
+    else:
+        _show(done)
+    say.print(f"the whole of it: {_near(file)}", markup=False)
+    return FINDINGS if done.findings else DONE
+
+
+def _kept(done: Soak, short: dict[str, Any]) -> None:
+    keep(KEPT, *done.rows, soak=short)
+    write_table()
+
+
+def _near(file: Path) -> str:
+    return str(Path(file.parent.parent.name) / file.parent.name / file.name)
+
+
+def _show(done: Soak) -> None:
+    out = Console(highlight=False)
+    out.print(f"Ledger of {done.minutes:g} minutes, seed {done.seed}, {len(done.rows)} rows, {done.kills} SIGKILLs")
+    for name, n in done.counts.items():
+        out.print(f"  {name}: {n:,}")
+    kinds = ("lost", "doubled", "swapped", "invented", "resurrected", "disordered", "forked", "hole", "leaked")
+    told = [finding.split(":")[0].partition(" ")[2] for finding in done.findings]
+    out.print("  " + ", ".join(f"{told.count(kind)} {kind}" for kind in kinds))
+    for finding in done.findings:
+        out.print(f"  {finding}", markup=False)

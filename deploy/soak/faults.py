@@ -1,0 +1,361 @@
+"""What breaks things, and heals them in `finally`. Processes are known by their recorded pid, never by a name."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import asyncpg
+import psutil
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+
+from deploy.local.processes import Process, free_port
+from deploy.local.stack import SERVICES
+from deploy.services import migrate
+from deploy.soak.night import Night
+from deploy.soak.proxy import Proxy
+
+MAIN = [sys.executable, "-m", "deploy.cli"]
+
+
+def process(night: Night, name: str) -> Process:
+    """A service's or a part of the stack's process."""
+    return night.fleet.processes.get(name) or night.fleet.stack.processes[name]
+
+
+# --- processes
+
+
+def kill(night: Night, name: str) -> None:
+    """SIGKILL; Postgres with its children, as a crash of the machine would."""
+    one = process(night, name)
+    assert one.child is not None
+    children = psutil.Process(one.child.pid).children(recursive=True) if one.pid else []
+    one.kill()
+    for child in children:
+        if child.is_running():
+            child.kill()
+    psutil.wait_procs(children, timeout=10)
+    night.kills += 1
+    night.note(f"SIGKILL {name}")
+
+
+async def start(night: Night, name: str, **settings: str) -> None:
+    """Starts a service again, or Kafka or Postgres, and waits until it answers."""
+    if name in night.fleet.processes:
+        night.fleet.start_one(name, **settings)
+        await asyncio.to_thread(night.fleet.wait_ready, name)
+    else:
+        await asyncio.to_thread(night.fleet.stack.start_again(name))
+
+
+async def restart(night: Night, name: str, **settings: str) -> None:
+    """SIGTERM, and a new process with other settings."""
+    await asyncio.to_thread(night.fleet.processes[name].stop)
+    await start(night, name, **settings)
+
+
+async def mended(night: Night) -> None:
+    """Whatever a row that broke off left behind: everything runs again, and every service is ready."""
+    fleet = night.fleet
+    for name in ("postgres", "kafka"):
+        if fleet.stack.processes[name].pid is None:
+            await start(night, name)
+    for name in SERVICES:
+        if fleet.processes[name].pid is None:
+            fleet.start_one(name)
+    for name in SERVICES:
+        await asyncio.to_thread(fleet.wait_ready, name)
+
+
+@asynccontextmanager
+async def frozen(one: Process, seconds: float) -> AsyncIterator[None]:
+    """SIGSTOP for so long; SIGCONT whatever happens. The body runs at once, and the rest of the time is waited."""
+    assert one.child is not None
+    until, pid = time.monotonic() + seconds, one.child.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+        await asyncio.sleep(max(0.0, until - time.monotonic()))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def another(night: Night, name: str, *, own_group: bool = True, **settings: str) -> AsyncIterator[Process]:
+    """A further worker of a service, ready. In a group of its own it has every partition, too: split brain, permanently."""
+    fleet, port = night.fleet, free_port()
+    one = Process(fleet.stack.folder / "second", f"{name}-{uuid4().hex[:6]}")
+    group = {"LOTSE_GROUP": f"second-{uuid4().hex[:6]}"} if own_group else {}
+    one.start([*MAIN, "serve", name], fleet.environment(name, **group, LOTSE_HTTP_PORT=str(port), **settings))
+    try:
+        await night.until(lambda: b"serving" in one.log.read_bytes(), f"another worker of {name}")
+        yield one
+    finally:
+        if one.child is not None and one.pid is not None:
+            os.kill(one.child.pid, signal.SIGCONT)
+        await asyncio.to_thread(one.stop)
+
+
+@asynccontextmanager
+async def armed(night: Night, name: str, failpoint: str, **settings: str) -> AsyncIterator[Process]:
+    """A service with a failpoint in it; a sound one in its place afterwards. It is in a group of its own: what a dead member's
+    group waits for (its session timeout) is looked at in row 15, not everywhere."""
+    await restart(night, name, LOTSE_FAILPOINT=failpoint, LOTSE_GROUP=f"armed-{uuid4().hex[:6]}", **settings)
+    try:
+        yield night.fleet.processes[name]
+    finally:
+        await restart(night, name)
+
+
+async def dead(night: Night, one: Process, patience: float = 60.0) -> int:
+    """Waits until a process has ended; its exit code."""
+    await night.until(lambda: one.pid is None, f"the end of {one.name}", patience)
+    assert one.child is not None
+    return int(one.child.returncode)
+
+
+# --- the network
+
+
+@asynccontextmanager
+async def through(night: Night, name: str, *, kafka: bool = False, database: bool = False) -> AsyncIterator[Proxy]:
+    """A service that reaches Kafka (by a door of the broker) or Postgres only through a proxy; afterwards directly again."""
+    stack, settings = night.fleet.stack, {}
+    if kafka:
+        outer, inner = stack.doors[0]
+        settings["LOTSE_KAFKA"] = f"127.0.0.1:{outer}"
+    if database:
+        outer, inner = free_port(), stack.postgres_port
+        settings["LOTSE_DATABASE"] = stack.databases[name].runtime.replace(f":{inner}/", f":{outer}/")
+    with Proxy(outer, inner) as proxy:
+        await restart(night, name, **settings)
+        try:
+            yield proxy
+        finally:
+            proxy.heal()
+            await restart(night, name)
+
+
+# --- the database
+
+
+@asynccontextmanager
+async def session(night: Night, service: str) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser's session on a service's database."""
+    dsn = night.fleet.stack.admin_dsn.rpartition("/")[0]
+    con = await asyncpg.connect(f"{dsn}/{service}", timeout=10, server_settings={"search_path": "lotse"})
+    try:
+        yield con
+    finally:
+        con.terminate()
+
+
+async def tables(con: asyncpg.Connection) -> list[str]:
+    """Names of the service's tables, in their order; we know none of them by heart."""
+    rows = await con.fetch("select tablename from pg_tables where schemaname = 'lotse' order by 1")
+    return [f"lotse.{row['tablename']}" for row in rows]
+
+
+@asynccontextmanager
+async def locked(night: Night, service: str) -> AsyncIterator[None]:
+    """Every table of a service locked by a session that does nothing: a forgotten operator."""
+    async with session(night, service) as con, con.transaction():
+        for table in await tables(con):
+            await con.execute(f"lock table {table} in exclusive mode")
+        yield
+
+
+async def cross(night: Night, service: str, rounds: int) -> int:
+    """Locks a service's tables in the wrong order, again and again: deadlocks. Gives back how often we were the victim."""
+    victim = 0
+    async with session(night, service) as con:
+        names = await tables(con)
+        await con.execute(
+            "set deadlock_timeout = '3s'; set lock_timeout = '4s'"
+        )  # so that mostly the service is the victim
+        for _ in range(rounds):
+            try:
+                async with con.transaction():
+                    for table in reversed(names):
+                        await con.execute(f"lock table {table} in share row exclusive mode")
+                        await asyncio.sleep(0.03)
+            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
+                victim += 1
+            await asyncio.sleep(0.1)
+    return victim
+
+
+async def terminate_backends(night: Night, service: str) -> int:
+    """pg_terminate_backend of everybody on a service's database; how many."""
+    async with session(night, service) as con:
+        return await _end_others(con, service)
+
+
+@asynccontextmanager
+async def few_connections(night: Night, service: str, most: int) -> AsyncIterator[None]:
+    """The service's role may have only so many connections, and those it has are ended."""
+    async with session(night, service) as con:
+        await con.execute(f'alter role "{service}_runtime" connection limit {most}')
+        try:
+            await _end_others(con, service)
+            yield
+        finally:
+            await con.execute(f'alter role "{service}_runtime" connection limit -1')
+
+
+async def _end_others(con: asyncpg.Connection, service: str) -> int:
+    sql = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()"
+    return len(await con.fetch(sql, service))
+
+
+async def copied(night: Night, service: str) -> str:
+    """A copy of a stopped service's database, as a backup would be; its name."""
+    async with session(night, "postgres") as con:
+        await _end_others(con, service)
+        await con.execute(f'drop database if exists "{service}_old"')
+        await con.execute(f'create database "{service}_old" template "{service}" owner "{service}_owner"')
+    return f"{service}_old"
+
+
+async def restored(night: Night, service: str) -> None:
+    """Puts the copy in the place of a stopped service's database."""
+    async with session(night, "postgres") as con:
+        await con.execute(f'drop database "{service}" with (force)')
+        await con.execute(f'alter database "{service}_old" rename to "{service}"')
+        await con.execute(f'grant connect on database "{service}" to "{service}_runtime"')
+
+
+async def gone(night: Night, service: str) -> None:
+    """A stopped service's database is lost; an empty one, migrated, stands in its place."""
+    async with session(night, "postgres") as con:
+        await con.execute(f'drop database "{service}" with (force)')
+    await asyncio.to_thread(night.fleet.stack.provision)
+    await asyncio.to_thread(migrate, service, night.fleet.stack.databases[service].owner)
+
+
+async def lotse(night: Night, service: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs the `lotse` command in a service's environment; a setting given as "" is missing from it."""
+    environment = {name: value for name, value in night.fleet.environment(service, **settings).items() if value}
+    return await asyncio.to_thread(
+        lambda: subprocess.run(
+            [*MAIN, *arguments], capture_output=True, text=True, check=False, env=environment, timeout=180
+        )
+    )
+
+
+# --- Kafka
+
+
+async def offsets_set_back(night: Night, service: str) -> int:
+    """A stopped service's committed offsets, all set to 0: worse than lost. Gives back how many partitions."""
+    group = f"lotse-{service}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        committed = await admin.list_consumer_group_offsets(group)
+    finally:
+        await admin.close()
+    async with AIOKafkaConsumer(
+        bootstrap_servers=night.fleet.stack.kafka, group_id=group, enable_auto_commit=False
+    ) as consumer:
+        consumer.assign(list(committed))
+        await consumer.commit(dict.fromkeys(committed, 0))
+    return len(committed)
+
+
+async def delete_records(night: Night, topic: str) -> None:
+    """Everything that stands on a topic is gone, as if its retention were over."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        await admin.delete_records(
+            {TopicPartition(topic, part): RecordsToDelete(before_offset=-1) for part in range(4)}
+        )
+    finally:
+        await admin.close()
+
+
+async def delete_topic(night: Night, topic: str) -> None:
+    """A topic with everything on it is deleted and made again, empty."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        async with asyncio.timeout(30):
+            while topic in await admin.list_topics():
+                await asyncio.sleep(0.2)
+        await asyncio.sleep(1)  # Kafka forgets the name a moment later
+        await admin.create_topics([NewTopic(topic, 4, 1)])
+    finally:
+        await admin.close()
+
+
+async def write_fact(
+    producer: AIOKafkaProducer, type: str, case: str, number: int, body: dict[str, Any], id: str = ""
+) -> None:
+    """A fact of intake, written by somebody else; its id is that of its number unless another is given."""
+    now = datetime.now(UTC).isoformat()
+    headers = {"ce_specversion": "1.0", "ce_id": id or str(uuid5(UUID(case), str(number))), "ce_source": "//lotse/local/intake",
+               "ce_type": f"lotse.intake.{type}.v1", "ce_subject": case, "ce_time": now, "ce_tenant": "rkn",
+               "ce_streamversion": str(number), "ce_cause": case, "ce_recordedtime": now}  # fmt: skip
+    await producer.send_and_wait("intake.events", json.dumps(body).encode(), key=case.encode(),
+                                 headers=[(name, text.encode()) for name, text in headers.items()])  # fmt: skip
+
+
+async def members(night: Night, service: str) -> set[str]:
+    """Members of a service's group as the broker knows them."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        found = await admin.describe_consumer_groups([f"lotse-{service}"])
+        return {member[0] for answer in found for group in answer.groups for member in group[5]}
+    finally:
+        await admin.close()
+
+
+async def aborted(night: Night, topics: list[str], body: bytes, headers: list[tuple[str, bytes]]) -> None:
+    """A foreign transaction on every partition, aborted: nobody may ever act on it."""
+    producer = AIOKafkaProducer(bootstrap_servers=night.fleet.stack.kafka, transactional_id=f"foreign-{uuid4().hex}")
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for topic in topics:
+            for part in range(4):
+                await producer.send_and_wait(topic, body, partition=part, headers=headers)
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+
+
+# --- what this machine lacks
+
+
+def faketime() -> Path | None:
+    """libfaketime, where it is installed."""
+    places = (Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"), Path("/usr/lib/faketime/libfaketime.so.1"))
+    return next((place for place in places if place.exists()), None)
+
+
+def rss(one: Process) -> int:
+    """Resident bytes of a process."""
+    assert one.pid is not None
+    return int(psutil.Process(one.pid).memory_info().rss)
+
+
+def descriptors(one: Process) -> int:
+    """Open descriptors of a process."""
+    assert one.pid is not None
+    return int(psutil.Process(one.pid).num_fds())

@@ -1,0 +1,552 @@
+"""The ledger: what came of a journal held against what must have come of it. Every difference is named by its kind.
+
+Nine checks (1 accepted and missing, 2 doubled, 3 without a cause, 4 out of order, 5 figures that drifted, 6 dead letters,
+7 stuck, 8 slow to recover, 9 standstill of what should not be affected) and a tenth, canaries that leaked. Copies are no
+fault: delivery is at least once, and a copy has the id of its original. It reads nothing but its arguments.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from deploy.soak.expected import EXISTS, RECORDED, Expected, Said, grid
+from deploy.soak.journal import Place
+
+CHECKS = {1: "accepted is there", 2: "once each", 3: "nothing without a cause", 4: "in order, without a hole",
+          5: "figures as recomputed", 6: "dead letters explained", 7: "nothing stuck", 8: "recovered in time",
+          9: "the rest went on", 10: "no canary leaked"}  # fmt: skip
+
+FACT_OF = {
+    "registration_submitted": "case_opened", "need_reported": "need_recorded", "consent_given": "consent_granted",
+    "consent_withdrawn": "consent_revoked", "offer_run_submitted": "offer_run_published", "referral_requested": "referral_sent",
+    "attendance_reported": "attendance_recorded",
+}  # fmt: skip
+RENAMED = {"participation_started": ("effective_on", "started_on"), "participation_ended": ("effective_on", "ended_on")}
+SAME = {"end_kind": "kind", "end_reason": "reason"}
+REACTIONS = {"referral_stopped", "dropout_risk_raised", "dropout_risk_withdrawn", "dropped_out", "dropped_out_withdrawn",
+             "notification_attempted", "notification_sent", "notification_failed", "notification_uncertain",
+             "notification_withdrawn"}  # fmt: skip
+MOST_SHOWN = 40
+
+
+class SeenFact(NamedTuple):
+    """A fact as it stands on its topic."""
+
+    place: Place
+    id: str
+    type: str
+    """Snake case, without family and version."""
+    family: str
+    subject: str
+    tenant: str
+    number: int
+    cause: str
+    body: Mapping[str, Any]
+
+
+class SeenAnswer(NamedTuple):
+    """An answer as its publisher reads it."""
+
+    publisher: str
+    id: str
+    submission_id: str
+    reference: str
+    content: str
+    outcome: str
+    reason: str
+    fact_id: str
+
+
+class SeenLetter(NamedTuple):
+    """A dead letter: where the untouched message came from."""
+
+    service: str
+    origin: Place
+    reference: str
+
+
+@dataclass
+class Observed:
+    """What came of it, as anybody outside can see it."""
+
+    facts: list[SeenFact] = field(default_factory=list)
+    answers: list[SeenAnswer] = field(default_factory=list)
+    letters: list[SeenLetter] = field(default_factory=list)
+    status: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cases: set[str] = field(default_factory=set)
+    """Cases intake lists."""
+    risks: list[Mapping[str, Any]] = field(default_factory=list)
+    participations: list[Mapping[str, Any]] = field(default_factory=list)
+    notices: list[Mapping[str, Any]] = field(default_factory=list)
+    reports: dict[str, dict[tuple[str, str], tuple[int, int, int]]] = field(default_factory=dict)
+    """Month to cell to entries, exits, stock, of the latest vintage."""
+    mails: Counter[str] = field(default_factory=Counter)
+    """Attempt to how many mails the sink accepted."""
+    leaks: list[str] = field(default_factory=list)
+    """Places (never values) in which a canary was found."""
+
+
+class Finding(NamedTuple):
+    """One difference: the check it fails, its kind, and what about."""
+
+    check: int
+    kind: str
+    what: str
+
+
+class Recovery(NamedTuple):
+    """From the end of a fault until nothing lagged."""
+
+    fault: str
+    seconds: float
+    limit: float
+
+
+class Progress(NamedTuple):
+    """What went on beside a fault: answers in its window, and how many there must at least be."""
+
+    beside: str
+    part: str
+    answers: int
+    least: int
+
+
+@dataclass
+class Ledger:
+    """The result of one run."""
+
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def balanced(self) -> bool:
+        """Nothing lost, doubled, swapped, invented, out of order, drifted, stuck."""
+        return not self.findings
+
+    def kinds(self) -> set[str]:
+        """The kinds of difference found."""
+        return {finding.kind for finding in self.findings}
+
+    def add(self, check: int, kind: str, what: str) -> None:
+        """One difference."""
+        self.findings.append(Finding(check, kind, what))
+
+    def __str__(self) -> str:
+        lines = [f"  {name}: {count:,}" for name, count in self.counts.items()]
+        lines += [f"  {f.check} {CHECKS[f.check]}: {f.kind}: {f.what}" for f in self.findings[:MOST_SHOWN]]
+        more = len(self.findings) - MOST_SHOWN
+        return "\n".join([*lines, *([f"  ... and {more} more"] if more > 0 else [])])
+
+
+def held_against(
+    expected: Expected, observed: Observed, *, ticked: datetime | None, figures: bool, doubtful: int = 0,
+    recoveries: Iterable[Recovery] = (), progress: Iterable[Progress] = (),
+) -> Ledger:  # fmt: skip
+    """The ledger of a run at rest. `figures`: a tick of a later day than the last release has been acted on, so reports
+    must be those of the journal; `doubtful`: how many mails may be uncertain, one an attempt in flight at a kill."""
+    ledger = Ledger()
+    _answers(ledger, expected, observed)
+    facts = _facts(ledger, expected, observed)
+    _order(ledger, observed)
+    _rest(ledger, expected, observed, facts, ticked)
+    _mails(ledger, expected, observed, facts, doubtful)
+    if figures and ticked is not None:
+        _figures(ledger, expected, observed, ticked)
+    _letters(ledger, expected, observed)
+    _stuck(ledger, expected, observed)
+    for fault, seconds, limit in recoveries:
+        if seconds > limit:
+            ledger.add(8, "slow", f"{fault}: {seconds:.1f} s until nothing lagged, at most {limit:.0f}")
+    for beside, part, answers, least in progress:
+        if answers < least:
+            ledger.add(9, "standstill", f"{part} gave {answers} answers while {beside}, at least {least}")
+    for leak in observed.leaks:
+        ledger.add(10, "leaked", leak)
+    return ledger
+
+
+# --- answers: one each (checks 1, 2, 3)
+
+Seen = dict[tuple[str, str], dict[str, set[tuple[str, str, str]]]]
+"""(source, id) to content to the distinct (outcome, reason, fact id) that were answered to it."""
+
+
+def _answers(ledger: Ledger, expected: Expected, observed: Observed) -> None:
+    source_of = {one.publisher: one.source for one in expected.all}
+    seen: Seen = defaultdict(lambda: defaultdict(set))
+    for a in observed.answers:
+        seen[source_of.get(a.publisher, a.publisher), a.submission_id][a.content].add((a.outcome, a.reason, a.fact_id))
+    counts: Counter[str] = Counter()
+    recorded = _recorded(ledger, expected, seen)
+    for key, contents in expected.said.items():
+        kept = sum(any(reason != "ID_REUSED" for _, reason, _ in seen[key][one.content]) for one in contents)
+        if len(contents) > 1 and kept != 1 and any(one.acknowledged for one in contents):
+            ledger.add(
+                2 if kept else 1,
+                "doubled" if kept else "lost",
+                f"{kept} of {len(contents)} contents have the id {key[1]}",
+            )
+        for one in contents:
+            said = seen[key].pop(one.content, set())
+            counts["submissions"] += one.acknowledged
+            if len(said) > 1:
+                ledger.add(2, "doubled", f"{len(said)} different answers to {one.type} {one.id}")
+            if said:
+                counts["answered" if one.acknowledged else "not acknowledged, answered all the same"] += 1
+            elif not one.acknowledged:
+                counts["not acknowledged, never seen"] += 1
+            elif one.verdict.outcome == "waits":
+                counts["waiting"] += 1
+            else:
+                ledger.add(1, "lost", f"no answer to {one.type} {one.id}")
+            for answer in said:
+                _fits(ledger, one, answer, len(contents) > 1, recorded)
+        for content in seen[key]:
+            ledger.add(3, "invented", f"an answer to {key[1]} with content {content}, which nobody sent")
+        del seen[key]
+    for _, id in seen:
+        ledger.add(3, "invented", f"an answer to {id}, which nobody sent")
+    copies = len(observed.answers) - len({(a.id, a.outcome, a.reason) for a in observed.answers})
+    ledger.counts |= {**counts, "copies of answers": copies}
+
+
+def _recorded(ledger: Ledger, expected: Expected, seen: Seen) -> dict[tuple[str, ...], Said]:
+    """Thing to the statement about it that was recorded; of several sound ones exactly one must be."""
+    sound: dict[tuple[str, ...], list[Said]] = defaultdict(list)
+    for one in expected.all:
+        if one.verdict == RECORDED:
+            sound[one.thing].append(one)
+    winners: dict[tuple[str, ...], Said] = {}
+    for thing, rivals in sound.items():
+        found = [one for one in rivals if any(said[0] == "recorded" for said in seen[one.source, one.id][one.content])]
+        if found:
+            winners[thing] = found[0]
+        if len(found) > 1:
+            ledger.add(2, "doubled", f"{len(found)} statements about one thing are recorded: {' '.join(thing)}")
+        elif not found and len(rivals) > 1 and all(one.acknowledged for one in rivals):
+            ledger.add(1, "lost", f"none of {len(rivals)} statements about one thing is recorded: {' '.join(thing)}")
+    return winners
+
+
+def _fits(
+    ledger: Ledger, one: Said, answer: tuple[str, str, str], shared_id: bool, recorded: Mapping[tuple[str, ...], Said]
+) -> None:
+    """Whether an answer is what the rules say."""
+    outcome, reason, fact_id = answer
+    if shared_id and (outcome, reason) == ("refused", "ID_REUSED"):
+        return
+    must = (one.verdict.outcome, one.verdict.reason)
+    if one.verdict == RECORDED:
+        winner = recorded.get(one.thing)
+        if winner is not None and winner is not one:
+            must = ("unchanged", "") if winner.statement == one.statement else ("refused", EXISTS[one.type])
+        elif outcome == "recorded" and fact_id != one.fact_id:
+            ledger.add(3, "swapped", f"{one.type} {one.id} is answered with the fact {fact_id} of something else")
+    if outcome != must[0] or (must[0] == "refused" and reason != must[1]):
+        ledger.add(3, "wrong", f"{one.type} {one.id} is answered {outcome} {reason}, not {' '.join(must)}")
+
+
+# --- facts: one for each recorded answer, none for anything else (checks 1, 2, 3)
+
+
+def _facts(ledger: Ledger, expected: Expected, observed: Observed) -> list[SeenFact]:
+    """Holds facts against answers and journal; gives back each distinct fact, in the order of its log."""
+    distinct: dict[tuple[str, str, str, int], SeenFact] = {}
+    for fact in sorted(observed.facts, key=lambda fact: fact.place):
+        distinct.setdefault((fact.id, fact.family, fact.subject, fact.number), fact)
+    for id, n in Counter(fact.id for fact in distinct.values()).items():
+        if n > 1:
+            ledger.add(2, "doubled", f"the fact {id} has {n} numbers")
+    facts = list(distinct.values())
+    by_id = {fact.id: fact for fact in facts}
+    answered = {(a.reference, a.content): a for a in observed.answers}
+    caused: dict[str, Said] = {}
+    for one in expected.all:
+        answer = answered.get((one.reference, one.content))
+        if answer is not None and answer.outcome == "recorded":
+            caused[one.fact_id] = one
+            if one.fact_id not in by_id:
+                ledger.add(1, "lost", f"{one.type} {one.id} is answered as recorded, and there is no fact")
+            else:
+                _says_the_same(ledger, one, by_id[one.fact_id])
+    possible = {one.fact_id: one for one in expected.all}
+    for fact in facts:
+        if fact.type in REACTIONS or fact.id in caused:
+            continue
+        cause = possible.get(fact.id)
+        if cause is None:
+            ledger.add(3, "invented", f"{fact.type} {fact.id}, which no submission asked for")
+        elif any(a.reference == cause.reference for a in observed.answers):
+            ledger.add(3, "resurrected", f"{fact.type} {fact.id}, whose submission was not recorded")
+        elif cause.acknowledged:
+            ledger.add(1, "lost", f"no answer to {cause.type} {cause.id}, whose fact is there")
+    ledger.counts |= {"recorded": len(caused), "facts of submissions": sum(f.type not in REACTIONS for f in facts),
+                      "facts of rules": sum(f.type in REACTIONS for f in facts), "copies of facts": len(observed.facts) - len(facts)}  # fmt: skip
+    return facts
+
+
+def _says_the_same(ledger: Ledger, one: Said, fact: SeenFact) -> None:
+    """A fact carries what its submission said: subject, tenant, cause and every field the two share."""
+    assert one.body is not None
+    type_ = FACT_OF.get(one.type) or {
+        ("referral_answered", "ACCEPTED"): "referral_accepted", ("referral_answered", "DECLINED"): "referral_declined",
+        ("participation_reported", "START"): "participation_started", ("participation_reported", "END"): "participation_ended",
+    }[one.type, str(one.body.get("answer", one.body.get("step")))]  # fmt: skip
+    differ = [name for name, said, seen in (("type", type_, fact.type), ("subject", one.subject, fact.subject),
+              ("tenant", one.tenant, fact.tenant), ("cause", one.reference, fact.cause)) if said != seen]  # fmt: skip
+    rename = dict([RENAMED[fact.type]]) if fact.type in RENAMED else {}
+    for name, value in one.body.items():
+        there = rename.get(name) or (SAME.get(name, name) if fact.type == "participation_ended" else name)
+        if there in fact.body and _plain(fact.body[there]) != _plain(value):
+            differ.append(there)
+    if differ:
+        ledger.add(3, "swapped", f"{fact.type} {fact.id} differs from its submission {one.id} in {', '.join(differ)}")
+
+
+def _plain(value: Any) -> Any:
+    """Lists in no order; absent optionals left out."""
+    if isinstance(value, list):
+        return sorted(value)
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+
+
+# --- order (check 4)
+
+
+def _order(ledger: Ledger, observed: Observed) -> None:
+    streams: dict[tuple[str, str], list[SeenFact]] = defaultdict(list)
+    for fact in sorted(observed.facts, key=lambda fact: fact.place):
+        streams[fact.family, fact.subject].append(fact)
+    for (family, subject), facts in streams.items():
+        ids: dict[int, str] = {}
+        for fact in facts:
+            if ids.setdefault(fact.number, fact.id) != fact.id:
+                ledger.add(4, "forked", f"{family} {subject} has two facts with the number {fact.number}")
+        if list(ids) != sorted(ids):
+            ledger.add(4, "disordered", f"{family} {subject} appears in the order {list(ids)[:12]}")
+        holes = sorted(set(range(1, max(ids) + 1)) - set(ids))
+        if holes:
+            ledger.add(4, "hole", f"{family} {subject} lacks the numbers {holes[:8]}")
+        if len({(fact.place.topic, fact.place.part) for fact in facts}) > 1:
+            ledger.add(4, "disordered", f"{family} {subject} stands on several partitions")
+
+
+# --- what the services say at rest (checks 2, 3, 5)
+
+
+def _rest(
+    ledger: Ledger, expected: Expected, observed: Observed, facts: Sequence[SeenFact], ticked: datetime | None
+) -> None:
+    for case in sorted(set(expected.cases) - observed.cases):
+        ledger.add(1, "lost", f"the case {case} is not in the list")
+    for case in sorted(observed.cases - set(expected.cases)):
+        ledger.add(3, "invented", f"the case {case} is in the list")
+    rows = {row["participation_id"]: row for row in observed.participations}
+    for id, (_, start, end, dropped) in expected.periods.items():
+        row = rows.pop(id, None)
+        if row is None:
+            ledger.add(1, "lost", f"the participation {id} is not in the list")
+        elif (row["started_on"], row["ended_on"], row["dropped_out"]) != (
+            str(start),
+            str(end) if end else None,
+            dropped,
+        ):
+            ledger.add(
+                5,
+                "drifted",
+                f"the participation {id} is shown with {row['started_on']}, {row['ended_on']}, {row['dropped_out']}",
+            )
+    for id in rows:
+        ledger.add(3, "invented", f"the participation {id} is in the list")
+    _risks(ledger, expected, observed)
+    _reactions(ledger, expected, facts, ticked)
+
+
+def _risks(ledger: Ledger, expected: Expected, observed: Observed) -> None:
+    opened = set()
+    for row in observed.risks:
+        about = (row["about"], row["rule"])
+        if row["open"]:
+            opened.add(about)
+        if row["rule"] == "S2" and row["first_on"] != (
+            str(expected.s2_first[row["about"]]) if row["about"] in expected.s2_first else None
+        ):
+            ledger.add(5, "drifted", f"S2 about {row['about']} is shown since {row['first_on']}")
+    for about in sorted(opened - set(expected.open_risks)):
+        ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is open and does not hold")
+    for about in sorted(set(expected.open_risks) - opened):
+        ledger.add(1, "lost", f"{about[1]} about {about[0]} holds and is not open")
+
+
+def _reactions(ledger: Ledger, expected: Expected, facts: Sequence[SeenFact], ticked: datetime | None) -> None:
+    """What rules recorded by themselves: in pairs, about what was reported, and at the end what holds."""
+    risks: dict[tuple[str, str, str], bool] = {}
+    stopped: Counter[str] = Counter()
+    dropped: dict[str, bool] = {}
+    for fact in sorted(facts, key=lambda fact: (fact.subject, fact.family, fact.number)):
+        body, what = fact.body, fact.type
+        if what == "referral_stopped":
+            stopped[body["referral_id"]] += 1
+        elif what in ("dropout_risk_raised", "dropout_risk_withdrawn"):
+            key, raised = (body["about"], body["rule"], body["first_on"]), what.endswith("raised")
+            if risks.get(key, False) == raised:
+                ledger.add(
+                    2 if raised else 3,
+                    "doubled" if raised else "invented",
+                    f"{what} {key[1]} about {key[0]} since {key[2]}",
+                )
+            risks[key] = raised
+            if raised:
+                _raised(ledger, expected, fact)
+        elif what in ("dropped_out", "dropped_out_withdrawn"):
+            id, is_ = body["participation_id"], what == "dropped_out"
+            if dropped.get(id, False) == is_ or id not in expected.ended:
+                ledger.add(
+                    2 if id in expected.ended else 3, "doubled" if id in expected.ended else "invented", f"{what} {id}"
+                )
+            dropped[id] = is_
+    for referral in sorted(set(stopped) | expected.stopped):
+        if stopped[referral] != (referral in expected.stopped):
+            kind = "lost" if not stopped[referral] else "doubled" if referral in expected.stopped else "invented"
+            ledger.add({"lost": 1, "doubled": 2, "invented": 3}[kind], kind, f"referral_stopped {referral}")
+    if ticked is None:
+        return
+    at_end = {(about, rule): first for (about, rule, first), open_ in risks.items() if open_}
+    for about, first in expected.open_risks.items():
+        if at_end.get(about) != str(first):
+            ledger.add(
+                1, "lost", f"{about[1]} about {about[0]} holds since {first}; by the facts since {at_end.get(about)}"
+            )
+    for about in sorted(set(at_end) - set(expected.open_risks)):
+        ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is raised at the end and does not hold")
+    for id, (_, _, _, is_) in expected.periods.items():
+        if dropped.get(id, False) != is_:
+            ledger.add(1 if is_ else 3, "lost" if is_ else "resurrected", f"dropped_out {id}")
+
+
+def _raised(ledger: Ledger, expected: Expected, fact: SeenFact) -> None:
+    body = fact.body
+    days = {date.fromisoformat(day) for day in body["days_on"]}
+    reported = expected.absent.get(body["about"], set()) if body["rule"] == "S2" else days
+    if not days <= reported or (body["rule"] == "S6" and body["about"] not in expected.referrals):
+        ledger.add(3, "invented", f"a risk {body['rule']} about {body['about']} on days nobody reported")
+    if expected.cases.get(fact.subject) != body["owner_organisation_id"]:
+        ledger.add(3, "swapped", f"a risk about {body['about']} names {body['owner_organisation_id']} as the owner")
+
+
+# --- mails (check 2)
+
+
+def _mails(ledger: Ledger, expected: Expected, observed: Observed, facts: Sequence[SeenFact], doubtful: int) -> None:
+    attempts = {f.body["attempt_id"]: f for f in facts if f.type == "notification_attempted"}
+    results: dict[str, list[str]] = defaultdict(list)
+    for fact in facts:
+        if fact.type in ("notification_sent", "notification_failed", "notification_uncertain"):
+            results[fact.body["attempt_id"]].append(fact.type.removeprefix("notification_"))
+    uncertain = 0
+    for attempt in sorted(set(attempts) | set(results) | set(observed.mails)):
+        result, mails = results.get(attempt, []), observed.mails[attempt]
+        if attempt not in attempts:
+            ledger.add(3, "invented", f"a mail or result of the attempt {attempt}, which there is not")
+        elif not result:
+            ledger.add(1, "lost", f"the attempt {attempt} has no result")
+        elif len(result) > 1:
+            ledger.add(2, "doubled", f"the attempt {attempt} has the results {result}")
+        elif result == ["sent"] and mails == 0:
+            ledger.add(1, "lost", f"the mail of the attempt {attempt}, which is called sent")
+        elif result == ["failed"] and mails:
+            ledger.add(3, "invented", f"a mail of the attempt {attempt}, which is called failed")
+        if mails > 1:
+            ledger.add(2, "doubled", f"{mails} mails of the attempt {attempt}")
+        uncertain += result == ["uncertain"]
+    if uncertain > doubtful:
+        ledger.add(2, "doubtful", f"{uncertain} attempts are uncertain, at most {doubtful} were in flight at a kill")
+    told = {(row["about"], row["rule"]): row["told"] for row in observed.notices}
+    for about in sorted(expected.open_risks):
+        if about not in told:
+            ledger.add(1, "lost", f"{about[1]} about {about[0]} is on no office's list")
+        elif not told[about]:
+            ledger.add(1, "lost", f"no office was told of {about[1]} about {about[0]}")
+    for about in sorted(set(told) - set(expected.open_risks)):
+        ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is on an office's list and does not hold")
+    ledger.counts |= {"attempts": len(attempts), "mails": sum(observed.mails.values()), "uncertain": uncertain}
+
+
+# --- figures, dead letters, rest (checks 5, 6, 7)
+
+
+def _figures(ledger: Ledger, expected: Expected, observed: Observed, ticked: datetime) -> None:
+    wanted = grid(expected, ticked)
+    for month in sorted(set(wanted) | set(observed.reports)):
+        must, seen = wanted.get(month, {}), observed.reports.get(month, {})
+        for cell in sorted(set(must) | set(seen)):
+            if must.get(cell, (0, 0, 0)) != seen.get(cell, (0, 0, 0)):
+                ledger.add(
+                    5, "drifted", f"{month} {cell[0]} {cell[1]}: {seen.get(cell)} reported, {must.get(cell)} recomputed"
+                )
+    ledger.counts["months released"] = len(observed.reports)
+
+
+def _letters(ledger: Ledger, expected: Expected, observed: Observed) -> None:
+    places = {place: entry for entry in expected.poison for place in entry.places}
+    references = {one.reference: one for one in expected.all if one.verdict.outcome == "unreadable"}
+    doubt = sum(entry.sent - len(entry.places) for entry in expected.nameless)  # sent, and Kafka never said where
+    seen = {letter.origin: letter for letter in observed.letters}
+    for origin, letter in sorted(seen.items()):
+        if origin in places or letter.reference in references:
+            continue
+        doubt -= not letter.reference
+        if letter.reference or doubt < 0:
+            ledger.add(
+                6,
+                "unexplained",
+                f"a dead letter from {origin.topic}/{origin.part}/{origin.offset}, where no poison was",
+            )
+    for place, entry in places.items():
+        if place not in seen:
+            ledger.add(
+                6,
+                "swallowed",
+                f"the poison {entry.meant.poison} at {place.topic}/{place.part}/{place.offset} left no dead letter",
+            )
+    ledger.counts |= {
+        "poison": len(places),
+        "dead letters": len(seen),
+        "copies of dead letters": len(observed.letters) - len(seen),
+    }
+
+
+def _stuck(ledger: Ledger, expected: Expected, observed: Observed) -> None:
+    waiting = aside = 0
+    for name, said in observed.status.items():
+        if not said.get("running", True) or "outbox" not in said:
+            ledger.add(7, "stuck", f"{name} does not answer")
+            continue
+        for what, value in (
+            ("outbox", said["outbox"]["rows"]),
+            ("lag", said["lag"]),
+            ("held", said["held"]),
+            ("early", said["early"]),
+            ("gaps", said.get("gaps")),
+        ):
+            if value:
+                ledger.add(7, "stuck", f"{name} has {what} {value}")
+        waiting += said["waiting"]
+        kept = said.get("quarantined", [])
+        aside += said["set_aside"]["count"] + sum(one["kept"] for one in kept)
+        if kept or said["set_aside"]["count"]:
+            ledger.add(7, "stuck", f"{name} has set aside {said['set_aside']['count']} and quarantined {len(kept)}")
+    if observed.status:
+        counts = ledger.counts
+        counts["set aside or quarantined"] = aside
+        if counts.get("answered", 0) + waiting + aside != counts.get("submissions", 0):
+            ledger.add(1, "unbalanced", f"{counts.get('answered', 0)} answered + {waiting} waiting + {aside} aside"
+                       f" != {counts.get('submissions', 0)} sent")  # fmt: skip
+    if ledger.counts.get("recorded") != ledger.counts.get("facts of submissions"):
+        ledger.add(
+            1,
+            "unbalanced",
+            f"{ledger.counts.get('recorded')} recorded, {ledger.counts.get('facts of submissions')} facts",
+        )

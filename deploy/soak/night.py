@@ -1,0 +1,215 @@
+"""One night: a house, a sender with its journal, faults that heal, and at the end the ledger."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from aiokafka import AIOKafkaProducer
+
+from deploy.errors import UNREACHABLE, Trouble
+from deploy.local.stack import SERVICES
+from deploy.services import Fleet
+from deploy.soak.expected import Expected, expect
+from deploy.soak.journal import Journal
+from deploy.soak.ledger import Ledger, Progress, Recovery, held_against
+from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, PUBLISHERS, Load, Wave
+from deploy.soak.observed import observe
+from deploy.soak.sending import Sender
+
+PATIENCE = 120.0  # seconds until what should come to rest counts as stuck
+RECOVERS_WITHIN = 30.0  # seconds from the end of a fault until nothing lags (issue 4)
+
+
+class Night:
+    """What is sent, broken and held against each other on one fleet. All waits have their limit."""
+
+    def __init__(self, fleet: Fleet, folder: Path, seed: int, say: Callable[[str], None] = lambda _: None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.fleet, self.seed, self.say = fleet, seed, say
+        self.chance, self.load = Random(seed), Load(seed)
+        self.journal = Journal(folder / "journal.jsonl")
+        self.ticked: datetime | None = None
+        self.ticks = 0
+        self.doubtful = 0
+        """Attempts that may be uncertain: one for each that was in flight when somebody was killed."""
+        self.recoveries: list[Recovery] = []
+        self.progress: list[Progress] = []
+        self.schedule: list[str] = []
+        self.kills = 0
+        self.soaking = False
+        self.spoiled = ""
+        """The row after which this house could not be mended; nothing can be said of what follows."""
+        self._waves: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def shift(self) -> AsyncIterator["Night"]:
+        """While a sender is at work."""
+        async with Sender(self.fleet.stack.kafka, self.journal, self.seed) as self.sender:
+            if self.ticked is None:
+                await self.tick()  # before the first tick no rule of ours speaks
+            try:
+                yield self
+            finally:
+                for wave in self._waves:
+                    wave.cancel()
+                await asyncio.gather(*self._waves, return_exceptions=True)
+                self._waves.clear()
+
+    # --- what is sent
+
+    def wave(
+        self, cases: int = 8, meetings: int = 24, *, pace: float = 0.0, noise: bool = True
+    ) -> "asyncio.Task[None]":
+        """Begins to send a wave; it goes on beside whatever else happens."""
+        return self.play(self.load.wave(cases, meetings, noise=noise), pace)
+
+    def play(self, wave: Wave, pace: float = 0.0) -> "asyncio.Task[None]":
+        """Begins to send a wave made elsewhere."""
+        task = asyncio.create_task(self.sender.play(wave, pace))
+        self._waves.append(task)
+        return task
+
+    async def tick(self, at: datetime | None = None) -> int:
+        """Publishes the next minute of the simulated day, or a moment; gives back its offset."""
+        self.ticks += 1
+        at = at or FIRST_TICK + timedelta(minutes=self.ticks)
+        headers = [("ce_specversion", b"1.0"), ("ce_id", str(uuid4()).encode()), ("ce_source", b"//lotse/clock"),
+                   ("ce_type", b"lotse.clock.tick.v1"), ("ce_time", at.isoformat().encode()), ("content-type", b"application/json")]  # fmt: skip
+        body = json.dumps({"at": at.isoformat()}).encode()
+        async with AIOKafkaProducer(bootstrap_servers=self.fleet.stack.kafka) as producer:
+            place = await producer.send_and_wait("clock.ticks", body, key=b"tick", headers=headers)
+        self.ticked = max(at, self.ticked or at)
+        return int(place.offset)
+
+    def lasts(self, pr: float, soak: float) -> float:
+        """Seconds a fault lasts: shorter where each change waits for it."""
+        return soak if self.soaking else pr
+
+    # --- what is broken
+
+    @asynccontextmanager
+    async def broken(
+        self, fault: str, *, limit: float = RECOVERS_WITHIN, beside: Mapping[str, int] | None = None
+    ) -> AsyncIterator[None]:
+        """While a fault lasts; whoever breaks, heals inside. Afterwards: how long until nothing lagged, and what the parts
+        named in `beside` answered meanwhile (at least so many)."""
+        self.note(f"begins: {fault}")
+        began = time.monotonic()
+        yield
+        healed = time.monotonic()
+        self.note(f"healed: {fault} after {healed - began:.1f} s")
+        for part, least in (beside or {}).items():
+            answers = sum(began <= at <= healed and service == part for at, service in self.sender.times)
+            self.progress.append(Progress(fault, part, answers, least))
+        await self.nothing_lags()
+        if self._under_load():  # and what is sent now is answered, too
+            await self.until(
+                lambda: not self._under_load() or self.sender.times[-1:] > [(healed, "")], "an answer after the fault"
+            )
+        self.recoveries.append(Recovery(fault, time.monotonic() - healed, limit))
+        self.note(f"recovered: {fault} in {self.recoveries[-1].seconds:.1f} s")
+
+    def note(self, what: str) -> None:
+        """Into the schedule, and to whoever watches."""
+        self.schedule.append(f"{datetime.now(UTC):%H:%M:%S} {what}")
+        self.say(what)
+
+    # --- how it comes to rest
+
+    def expected(self) -> Expected:
+        """What must come of the journal as it is now."""
+        return expect(self.journal.entries, PUBLISHERS, self.ticked)
+
+    async def statuses(self) -> dict[str, dict[str, Any]]:
+        """Every service's /status."""
+        return {name: await asyncio.to_thread(self.fleet.status, name) for name in SERVICES}
+
+    async def nothing_lags(self, patience: float = PATIENCE) -> None:
+        """Everything acknowledged until now is answered, and no service lags or holds. Raises Trouble with what is left."""
+        missing, deadline = set(self.sender.awaited), time.monotonic() + patience
+        busy: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            missing &= self.sender.awaited
+            if not missing:
+                busy = {name: stands for name, said in (await self.statuses()).items() if (stands := standing(said))}
+                if self._under_load():  # then something always lags a little
+                    busy = {
+                        name: stands for name, stands in busy.items() if not set(stands) <= {"lag", "outbox", "acting"}
+                    }
+                if not busy:
+                    return
+            await asyncio.sleep(0.1)
+        names = {meant.id: meant.type for meant in (entry.meant for entry in self.journal.entries)}
+        types = Counter(names.get(id, "") for _, id, _ in missing)
+        raise Trouble(f"after {patience:.0f} s {len(missing)} are not answered ({dict(types)}), and {busy} stands",
+                      f"the logs stand in {self.fleet.stack.folder}/services", UNREACHABLE)  # fmt: skip
+
+    def _under_load(self) -> bool:
+        return any(not wave.done() for wave in self._waves)
+
+    async def rest(self, at: datetime | None = None) -> None:
+        """All sent, acknowledged, answered; two ticks acted on by everybody; every attempt with its result."""
+        await asyncio.gather(*self._waves)
+        self._waves.clear()
+        await self.sender.acknowledged()
+        await self.nothing_lags()
+        for second in (0, 1):
+            tick = await self.tick(at + timedelta(minutes=second) if at else None)
+            await self._until(partial(self._acted, tick), "a tick acted on by every service")
+        await self._until(self._mailed, "a result for each attempt")
+        await self.nothing_lags()
+
+    def _acted(self, tick: int) -> bool:
+        return all(self.fleet.has_acted(name, tick) for name in SERVICES)
+
+    def _mailed(self) -> bool:
+        of: Counter[str] = Counter()
+        try:
+            for row in httpx.get(f"{self.fleet.url('notification')}/attempts", timeout=5).json():
+                of[row["what"].removeprefix("notification_")] += row["n"]
+        except (httpx.HTTPError, ValueError):
+            return False
+        return of["attempted"] == of["sent"] + of["failed"] + of["uncertain"]
+
+    async def _until(self, what: Callable[[], bool], name: str, patience: float = PATIENCE) -> None:
+        deadline = time.monotonic() + patience
+        while not await asyncio.to_thread(what):
+            if time.monotonic() > deadline:
+                busy = {one: stands for one, said in (await self.statuses()).items() if (stands := standing(said))}
+                raise Trouble(
+                    f"waited {patience:.0f} s for {name}; what stands: {busy}", "see the services' logs", UNREACHABLE
+                )
+            await asyncio.sleep(0.1)
+
+    async def until(self, what: Callable[[], Any], name: str, patience: float = 60.0) -> None:
+        """Waits for a fact, with a deadline. Raises Trouble naming it."""
+        await self._until(lambda: bool(what()), name, patience)
+
+    async def balance(self, *, last: bool = False) -> Ledger:
+        """At rest: the ledger of everything since the night began. `last`: the next day is ticked, so that reports are due."""
+        await self.rest(LAST_DAY_TICK if last else None)
+        expected = self.expected()
+        observed = await observe(self.fleet, {case for case, _, _, _ in expected.periods.values()})
+        ledger = held_against(expected, observed, ticked=self.ticked, figures=last, doubtful=self.doubtful,
+                              recoveries=self.recoveries, progress=self.progress)  # fmt: skip
+        self.recoveries, self.progress = [], []  # named once
+        return ledger
+
+
+def standing(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a status is not at rest; empty: all is."""
+    if "outbox" not in said:
+        return {"silent": True}
+    seen = {"not ready": not said["ready"], "lag": said["lag"], "held": said["held"], "outbox": said["outbox"]["rows"],
+            "acting": said["clock"]["acting"]}  # fmt: skip
+    return {name: value for name, value in seen.items() if value}

@@ -1,0 +1,120 @@
+"""What came of it, seen from outside: topics, the services' HTTP, the mail sink's folder, logs and metrics."""
+
+import asyncio
+import email
+import email.policy
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from deploy.local.stack import SERVICES
+from deploy.services import Fleet
+from deploy.soak.journal import Place
+from deploy.soak.ledger import Observed, SeenAnswer, SeenFact, SeenLetter
+from deploy.soak.load import CANARY, PUBLISHERS
+from deploy.soak.sending import FAMILIES, PARTITIONS
+
+FACTS = [f"{family}.events" for family in ("intake", "referral", "attendance", "dropout", "notification")]
+ANSWERS = [f"{family}.answers.{name}" for name in PUBLISHERS for family in FAMILIES[name]]
+LETTERS = [f"{name}.dead-letters" for name in SERVICES]
+
+
+async def records_of(kafka: str, topics: Iterable[str]) -> list[Any]:
+    """Every committed record of topics, from where they begin to where they end now."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed", enable_auto_commit=False,
+                                auto_offset_reset="earliest", max_partition_fetch_bytes=8 << 20)  # fmt: skip
+    await consumer.start()
+    try:
+        parts = [TopicPartition(topic, part) for topic in topics for part in range(PARTITIONS)]
+        consumer.assign(parts)
+        ends = await consumer.end_offsets(parts)
+        await consumer.seek_to_beginning(*parts)
+        found: list[Any] = []
+        async with asyncio.timeout(60):
+            while any([await consumer.position(part) < ends[part] for part in parts]):
+                for got in (await consumer.getmany(timeout_ms=200, max_records=5000)).values():
+                    found += got
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def observe(fleet: Fleet, cases: Iterable[str]) -> Observed:
+    """Everything, at rest; `cases`: those whose participations are asked for. Raises what Kafka and HTTP raise."""
+    seen = Observed()
+    canary = CANARY.encode()
+    for record in await records_of(fleet.stack.kafka, FACTS):
+        head, number = _headers(record), 0
+        number = int(head.get("ce_streamversion", 0))
+        _, family, type_, _ = head["ce_type"].split(".")
+        seen.facts.append(SeenFact(Place(record.topic, record.partition, record.offset), head["ce_id"], type_, family,
+                                   head["ce_subject"], head["ce_tenant"], number, head.get("ce_cause", ""), json.loads(record.value)))  # fmt: skip
+        _leak(seen, f"a fact on {record.topic}", record)
+    for record in await records_of(fleet.stack.kafka, ANSWERS):
+        said, head = json.loads(record.value), _headers(record)
+        seen.answers.append(SeenAnswer(record.topic.split(".")[2], head["ce_id"], said["submission_id"], said["reference"],
+                                       said["content"], said["outcome"], said.get("reason") or "", said.get("fact_id") or ""))  # fmt: skip
+        _leak(seen, f"an answer on {record.topic}", record)
+    for record in await records_of(fleet.stack.kafka, LETTERS):
+        head = _headers(record)
+        origin = Place(head["lotse_topic"], int(head["lotse_partition"]), int(head["lotse_offset"]))
+        seen.letters.append(SeenLetter(record.topic.split(".")[0], origin, head.get("lotse_reference", "")))
+        _leak(seen, f"a dead letter on {record.topic}", record)
+    await _ask(fleet, seen, sorted(cases))
+    for file in fleet.stack.mail_folder.glob("*.eml"):
+        raw = file.read_bytes()
+        mail = email.message_from_bytes(raw, policy=email.policy.default)
+        seen.mails[str(mail["Message-ID"]).strip("<>").removesuffix("@lotse")] += 1
+        if canary in raw:
+            seen.leaks.append("a mail")
+    seen.leaks += [f"the log {log.name}" for log in _logs(fleet.stack.folder) if canary in log.read_bytes()]
+    seen.leaks = [f"{what} ({n} times)" for what, n in sorted(Counter(seen.leaks).items())]
+    return seen
+
+
+def _headers(record: Any) -> dict[str, str]:
+    return {name: (raw or b"").decode("utf-8", "replace") for name, raw in record.headers}
+
+
+def _leak(seen: Observed, what: str, record: Any) -> None:
+    texts = [record.key or b"", *(raw or b"" for _, raw in record.headers), record.value or b""]
+    if any(CANARY.encode() in text for text in texts):
+        seen.leaks.append(what)
+
+
+def _logs(folder: Path) -> list[Path]:
+    return [*(folder / "services").glob("*.log"), *(folder / "second").glob("*.log")]
+
+
+async def _ask(fleet: Fleet, seen: Observed, cases: list[str]) -> None:
+    async with httpx.AsyncClient(timeout=30) as client:
+
+        async def get(service: str, path: str) -> Any:
+            return (await client.get(f"{fleet.url(service)}{path}")).raise_for_status().json()
+
+        for name in SERVICES:
+            seen.status[name] = await get(name, "/status")
+            if CANARY in (await client.get(f"{fleet.url(name)}/metrics")).text + json.dumps(seen.status[name]):
+                seen.leaks.append(f"metrics or status of {name}")
+        seen.cases = {row["case_id"] for row in await get("intake", "/cases")}
+        seen.risks = await get("referral", "/risks")
+        seen.notices = await get("notification", "/notices")
+        at_once = asyncio.Semaphore(8)
+
+        async def participations(case: str) -> list[dict[str, Any]]:
+            async with at_once:
+                rows: list[dict[str, Any]] = (await get("referral", f"/cases/{case}"))["participation_list"]
+                return rows
+
+        for rows in await asyncio.gather(*(participations(case) for case in cases)):
+            seen.participations += rows
+        for release in await get("reporting", "/reports/participation"):
+            cells = release["body"]["cells"]
+            seen.reports[release["month"]] = {
+                (c["municipality"], c["block"]): (c["entries"], c["exits"], c["stock"]) for c in cells
+            }

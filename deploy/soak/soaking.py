@@ -1,0 +1,136 @@
+"""A soak: steady traffic, one row of the matrix after another, kills between them, and one ledger at the end."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from aiokafka.errors import KafkaError
+
+from deploy.errors import Trouble
+from deploy.local.stack import SERVICES
+from deploy.soak.faults import kill, mended, start
+from deploy.soak.night import Night
+from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, Result
+from deploy.soak.rows import ROWS, NotRun, Row
+
+ROLES = (*SERVICES, "kafka", "postgres")
+IN_FLIGHT = 2  # attempts a killed notification may have had in hand: one an office
+
+
+@dataclass
+class Soak:
+    """What a soak did and what its ledger says."""
+
+    seed: int
+    minutes: float
+    on: str
+    kills: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+    rows: list[Result] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    schedule: list[str] = field(default_factory=list)
+
+
+class Traffic:
+    """Waves at a steady pace, and a tick after each, until it is told to rest."""
+
+    def __init__(self, night: Night, rate: float) -> None:
+        self.night, self.rate = night, rate
+        self._may = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._may.set()
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            if not self._may.is_set():
+                self._idle.set()
+                await self._may.wait()
+                self._idle.clear()
+            await self.night.wave(10, 24, pace=1 / self.rate)
+            with contextlib.suppress(KafkaError, TimeoutError, OSError):
+                await self.night.tick()
+
+    async def rest(self) -> None:
+        """Returns when the wave under way is sent. Raises what it died of."""
+        self._may.clear()
+        idle = asyncio.create_task(self._idle.wait())
+        await asyncio.wait([self._task, idle], return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            self._task.result()
+
+    def go_on(self) -> None:
+        """Sends again."""
+        self._may.set()
+
+    async def end(self) -> None:
+        """Sends no more."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def soak(night: Night, minutes: float, rate: float) -> Soak:
+    """Runs it. Rows are drawn by the night's seed; each runs once before any runs twice."""
+    done = Soak(night.seed, minutes, f"{datetime.now(UTC):%Y-%m-%d}")
+    night.soaking = True
+    until = time.monotonic() + minutes * 60
+    rows: list[Row] = []
+    async with night.shift():
+        traffic = Traffic(night, rate)
+        try:
+            while time.monotonic() < until:
+                if not rows:
+                    rows = [row for row in ROWS if not row.pending and not row.rough]
+                    night.chance.shuffle(rows)
+                done.rows.append(await _one(night, traffic, rows.pop()))
+                await _killed(night, done)
+            await traffic.rest()
+            await traffic.end()
+            night.note("at rest: the ledger is drawn up")
+            ledger = await night.balance(last=True)
+            done.counts = ledger.counts
+            done.findings += [f"{f.check} {f.kind}: {f.what}" for f in ledger.findings]
+        except (Trouble, TimeoutError) as error:
+            done.findings.append(f"{type(error).__name__}: {error}")
+        finally:
+            await traffic.end()
+    done.findings += [f"row {one.row} {one.title}: {one.findings[0]}" for one in done.rows if one.outcome == BROKE]
+    done.kills, done.schedule = night.kills, night.schedule
+    return done
+
+
+async def _one(night: Night, traffic: Traffic, row: Row) -> Result:
+    result = Result(row.number, row.title, row.how, HELD, "", night.seed, f"{datetime.now(UTC):%Y-%m-%d}", 0.0)
+    began = time.monotonic()
+    night.note(f"row {row.name}")
+    try:
+        async with asyncio.timeout(2 * ROW_LIMIT):
+            if row.quiet:
+                await traffic.rest()
+            result.seen = await row.run(night)
+    except NotRun as why:
+        result.outcome, result.seen = NOT_RUN, str(why)
+    except Exception as error:
+        result.outcome, result.seen = BROKE, f"{type(error).__name__}: {error}"[:300]
+        result.findings.append(result.seen)
+        await mended(night)
+    finally:
+        traffic.go_on()
+    result.seconds = round(time.monotonic() - began, 1)
+    night.note(f"row {row.name}: {result.outcome}: {result.seen}")
+    return result
+
+
+async def _killed(night: Night, done: Soak) -> None:
+    """Two roles at random, one after the other, under traffic."""
+    for _ in range(2):
+        role = night.chance.choice(ROLES)
+        await asyncio.sleep(night.chance.uniform(0, 3))
+        kill(night, role)
+        done.killed[role] += 1
+        night.doubtful += IN_FLIGHT if role == "notification" else 0
+        await start(night, role)

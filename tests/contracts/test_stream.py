@@ -1,0 +1,59 @@
+"""A reader of facts: whatever comes twice, late or out of order, it applies 1, 2, 3, and tells of gaps and forks."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.stream import Fork, Gap, Heard, Streams
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+@given(st.data())
+def test_any_order_and_any_repeats_give_the_same_stream(data: st.DataObject) -> None:
+    sent = {subject: [f"{subject}-{n}" for n in range(1, data.draw(st.integers(1, 8)) + 1)] for subject in ("a", "b")}
+    deliveries = [(subject, n, id) for subject, ids in sent.items() for n, id in enumerate(ids, 1)]
+    deliveries = data.draw(st.permutations(deliveries + data.draw(st.lists(st.sampled_from(deliveries), max_size=10))))
+    stop = data.draw(st.integers(0, len(deliveries)))
+    applied: dict[str, list[str]] = {"a": [], "b": []}
+    streams: Streams[str] = Streams()
+    for at, (subject, number, id) in enumerate(deliveries):
+        if at == stop:  # the reader dies: what it kept early is gone, and so comes again; what it applied is remembered
+            streams = Streams(streams.heard())
+            for before in deliveries[:at]:
+                applied[before[0]] += streams.take("intake", before[0], before[1], before[2], before[2], NOON)
+        applied[subject] += streams.take("intake", subject, number, id, id, NOON)
+    assert applied == sent
+    assert not list(streams.gaps()) and not list(streams.forks())
+    assert {subject: heard.number for (_, subject), heard in streams.heard().items()} == {
+        s: len(i) for s, i in sent.items()
+    }
+
+
+def test_a_gap_is_told_with_its_number_and_age_and_closed_by_what_was_missing() -> None:
+    streams: Streams[str] = Streams({("intake", "a"): Heard(4, "a-4")})
+    assert streams.take("intake", "a", 6, "a-6", "six", NOON) == []
+    assert streams.take("intake", "a", 7, "a-7", "seven", NOON + timedelta(minutes=5)) == []
+    assert list(streams.gaps()) == [Gap("intake", "a", 5, NOON, 2)]
+    assert not list(streams.gaps(before=NOON)) and list(streams.gaps(before=NOON + timedelta(minutes=10)))
+    assert streams.take("intake", "a", 5, "a-5", "five", NOON) == ["five", "six", "seven"]
+    assert not list(streams.gaps()) and streams.heard() == {("intake", "a"): Heard(7, "a-7")}
+
+
+def test_a_fork_holds_its_stream_and_no_other() -> None:
+    streams: Streams[str] = Streams()
+    assert streams.take("intake", "a", 1, "a-1", "one", NOON) == ["one"]
+    assert streams.take("intake", "a", 1, "b-1", "another", NOON) == []
+    assert streams.take("intake", "a", 2, "a-2", "two", NOON) == []
+    assert streams.take("dropout", "a", 1, "c-1", "one", NOON) == ["one"]
+    assert list(streams.forks()) == [Fork("intake", "a", 1, ("a-1", "b-1"))]
+    assert streams.heard()["intake", "a"] == Heard(1, "a-1")
+
+
+def test_two_early_facts_under_one_number_are_a_fork_too() -> None:
+    streams: Streams[str] = Streams()
+    streams.take("intake", "a", 3, "x", "x", NOON)
+    streams.take("intake", "a", 3, "y", "y", NOON)
+    assert list(streams.forks()) == [Fork("intake", "a", 3, ("x", "y"))]
+    assert streams.take("intake", "a", 1, "a-1", "one", NOON) == []

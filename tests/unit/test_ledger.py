@@ -1,0 +1,475 @@
+"""The ledger tested without any service: a world in which all is well, then each kind of damage, each named by it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from deploy.local.stack import ROOT
+from deploy.soak.expected import EXISTS, RECORDED, ZONE, Expected, Said, expect, grid
+from deploy.soak.journal import Journal, Place
+from deploy.soak.ledger import (
+    FACT_OF,
+    RENAMED,
+    Observed,
+    Progress,
+    Recovery,
+    SeenAnswer,
+    SeenFact,
+    SeenLetter,
+    held_against,
+)
+from deploy.soak.load import LAST_DAY_TICK, PUBLISHERS, TENANT, Load
+
+SENT_AT = 1_790_000_000.0
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Journal:
+    """A wave with noise, all of it acknowledged."""
+    journal = Journal(tmp_path_factory.mktemp("journal") / "journal.jsonl")
+    wave = Load(7).wave(90, 10)
+    for at, meant in enumerate([*wave.first, *wave.then]):
+        number = journal.means(meant)
+        journal.sends(number, SENT_AT)
+        journal.acknowledged(number, Place(meant.topic, 0, at))
+    return journal
+
+
+def expected_of(journal: Journal) -> Expected:
+    """What must come of it."""
+    return expect(journal.entries, PUBLISHERS, LAST_DAY_TICK)
+
+
+class World:
+    """A Lotse in which everything went well, made from what is expected: the ledger has nothing to say about it."""
+
+    def __init__(self, expected: Expected) -> None:
+        self.expected, self.seen = expected, Observed()
+        self.numbers: dict[tuple[str, str], int] = defaultdict(int)
+        won: dict[tuple[str, ...], Said] = {}
+        for contents in expected.said.values():
+            for said in contents:
+                self._answer(said, said is contents[0], won)
+        for entry in expected.poison:
+            self.seen.letters += [SeenLetter("referral", place, "") for place in entry.places]
+        self._rules()
+        self._tables()
+
+    def fact(self, type: str, family: str, subject: str, id: str, cause: str, **body: object) -> SeenFact:
+        """The next fact of a stream."""
+        self.numbers[family, subject] += 1
+        fact = SeenFact(Place(f"{family}.events", 0, len(self.seen.facts)), id, type, family, subject, TENANT,
+                        self.numbers[family, subject], cause, body)  # fmt: skip
+        self.seen.facts.append(fact)
+        return fact
+
+    def _answer(self, said: Said, first: bool, won: dict[tuple[str, ...], Said]) -> None:
+        outcome, reason = said.verdict
+        if outcome == "waits":
+            return
+        if not first:
+            outcome, reason = "refused", "ID_REUSED"
+        elif said.verdict == RECORDED and won.setdefault(said.thing, said) is not said:
+            same = won[said.thing].statement == said.statement
+            outcome, reason = ("unchanged", "") if same else ("refused", EXISTS[said.type])
+        fact_id = said.fact_id if outcome == "recorded" else ""
+        self.seen.answers.append(
+            SeenAnswer(said.publisher, said.answer_id, said.id, said.reference, said.content, outcome, reason, fact_id)
+        )
+        if outcome == "recorded" and said.body is not None:
+            step = said.body.get("step", "") or said.body.get("answer", "")
+            type_ = FACT_OF.get(said.type) or {"START": "participation_started", "END": "participation_ended",
+                                               "ACCEPTED": "referral_accepted", "DECLINED": "referral_declined"}[step]  # fmt: skip
+            body = dict(said.body)
+            if type_ in RENAMED:
+                body[RENAMED[type_][1]] = body.pop(RENAMED[type_][0])
+            self.fact(type_, said.family, said.subject, said.fact_id, said.reference, **body)
+
+    def _rules(self) -> None:
+        expected = self.expected
+        for referral in sorted(expected.stopped):
+            self.fact(
+                "referral_stopped", "referral", expected.referrals[referral], str(uuid4()), "x", referral_id=referral
+            )
+        for (about, rule), first in sorted(expected.open_risks.items()):
+            case = expected.periods[about][0] if rule == "S2" else expected.referrals[about]
+            days = [str(first)] if rule == "S6" else sorted(str(day) for day in expected.absent[about] if day >= first)
+            risk = {"about": about, "rule": rule, "first_on": str(first), "owner_organisation_id": expected.cases[case]}
+            self.fact("dropout_risk_raised", "dropout", case, str(uuid4()), "x", days_on=days, **risk)
+            self.seen.notices.append({**risk, "told": True})
+        for id, (case, _, _, dropped) in sorted(expected.periods.items()):
+            if dropped:
+                self.fact("dropped_out", "dropout", case, str(uuid4()), "x", participation_id=id)
+        attempt = str(uuid4())
+        self.fact(
+            "notification_attempted", "notification", "rkn:rkn-thm", str(uuid4()), "x", attempt_id=attempt, lines=[]
+        )
+        self.fact("notification_sent", "notification", "rkn:rkn-thm", str(uuid4()), "x", attempt_id=attempt)
+        self.seen.mails[attempt] = 1
+
+    def _tables(self) -> None:
+        expected, seen = self.expected, self.seen
+        seen.cases = set(expected.cases)
+        seen.participations = [
+            {
+                "participation_id": id,
+                "started_on": str(start),
+                "ended_on": str(end) if end else None,
+                "dropped_out": dropped,
+            }
+            for id, (_, start, end, dropped) in expected.periods.items()
+        ]
+        first = {**{(id, "S2"): str(day) for id, day in expected.s2_first.items()},
+                 **{about: str(day) for about, day in expected.open_risks.items() if about[1] == "S6"}}  # fmt: skip
+        seen.risks = [{"about": about, "rule": rule, "first_on": day, "open": (about, rule) in expected.open_risks}
+                      for (about, rule), day in first.items()]  # fmt: skip
+        seen.reports = grid(expected, LAST_DAY_TICK)
+        waiting = sum(said.verdict.outcome == "waits" for said in expected.all)
+        quiet = {"outbox": {"rows": 0}, "lag": {}, "held": [], "early": 0, "waiting": 0, "set_aside": {"count": 0}}
+        seen.status = {"referral": {**quiet, "waiting": waiting}, "intake": quiet}
+
+
+@pytest.fixture(scope="module")
+def must(journal: Journal) -> Expected:
+    """Made once; nobody changes it."""
+    return expected_of(journal)
+
+
+@pytest.fixture
+def world(must: Expected) -> World:
+    """A fresh world without fault."""
+    return World(must)
+
+
+def kinds(world: World, **more: object) -> set[str]:
+    """What the ledger names."""
+    ledger = held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True, **more)  # type: ignore[arg-type]
+    return ledger.kinds()
+
+
+def test_of_a_world_without_fault_the_ledger_says_nothing(world: World) -> None:
+    ledger = held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True)
+    assert ledger.balanced, str(ledger)
+    counts = ledger.counts
+    assert counts["submissions"] > 500 and counts["poison"] > 5 and counts["waiting"] >= 1
+    assert counts["answered"] + counts["waiting"] == counts["submissions"]
+    outcomes = {(answer.outcome, answer.reason) for answer in world.seen.answers}
+    assert {("recorded", ""), ("unchanged", ""), ("refused", "ID_REUSED"), ("refused", "REVISION_REUSED"), ("refused", "NOT_YOURS"),
+            ("refused", "NOT_RUNNING"), ("refused", "NO_CONSENT"), ("unreadable", "")} <= outcomes  # fmt: skip
+    assert world.expected.stopped and {rule for _, rule in world.expected.open_risks} == {"S2", "S6"}
+
+
+def test_a_copy_is_no_fault(world: World) -> None:
+    world.seen.facts += [
+        fact._replace(place=fact.place._replace(offset=10_000 + n)) for n, fact in enumerate(world.seen.facts[:50])
+    ]
+    world.seen.answers += world.seen.answers[:50]
+    world.seen.letters += world.seen.letters[:2]
+    assert kinds(world) == set()
+
+
+def pick(world: World, type: str) -> int:
+    """Where the first fact of a type stands in the list."""
+    return next(n for n, fact in enumerate(world.seen.facts) if fact.type == type)
+
+
+def lose_an_answer(world: World) -> None:
+    del world.seen.answers[5]
+
+
+def lose_a_fact(world: World) -> None:
+    """The last of its stream, so that no hole gives it away."""
+    last = {(fact.family, fact.subject): n for n, fact in enumerate(world.seen.facts)}
+    del world.seen.facts[next(n for n in last.values() if world.seen.facts[n].type == "attendance_recorded")]
+
+
+def lose_a_reaction(world: World) -> None:
+    del world.seen.facts[pick(world, "dropout_risk_raised")]
+
+
+def lose_a_mail(world: World) -> None:
+    world.seen.mails.clear()
+
+
+def lose_a_row(world: World) -> None:
+    del world.seen.participations[3]
+
+
+def lose_the_telling(world: World) -> None:
+    world.seen.notices[0] = {**world.seen.notices[0], "told": False}
+
+
+def lose_a_fact_in_the_middle(world: World) -> None:
+    of: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for n, fact in enumerate(world.seen.facts):
+        of[fact.family, fact.subject].append(n)
+    del world.seen.facts[next(places for places in of.values() if len(places) > 3)[1]]
+
+
+def answer_twice(world: World) -> None:
+    world.seen.answers.append(world.seen.answers[0]._replace(id="another", outcome="refused", reason="NOT_YOURS"))
+
+
+def record_twice(world: World) -> None:
+    fact = world.seen.facts[pick(world, "attendance_recorded")]
+    world.fact(fact.type, fact.family, fact.subject, fact.id, fact.cause, **fact.body)
+
+
+def record_both_rivals(world: World) -> None:
+    said = next(
+        s
+        for s in world.expected.all
+        for a in world.seen.answers
+        if a.reference == s.reference and a.reason == "REVISION_REUSED"
+    )
+    n = next(n for n, a in enumerate(world.seen.answers) if a.reference == said.reference)
+    world.seen.answers[n] = world.seen.answers[n]._replace(outcome="recorded", reason="", fact_id=said.fact_id)
+    assert said.body is not None
+    world.fact("attendance_recorded", said.family, said.subject, said.fact_id, said.reference, **said.body)
+
+
+def stop_twice(world: World) -> None:
+    fact = world.seen.facts[pick(world, "referral_stopped")]
+    world.fact(fact.type, fact.family, fact.subject, str(uuid4()), "x", **fact.body)
+
+
+def raise_twice(world: World) -> None:
+    fact = world.seen.facts[pick(world, "dropout_risk_raised")]
+    world.fact(fact.type, fact.family, fact.subject, str(uuid4()), "x", **fact.body)
+
+
+def mail_twice(world: World) -> None:
+    world.seen.mails[next(iter(world.seen.mails))] += 1
+
+
+def result_twice(world: World) -> None:
+    fact = world.seen.facts[pick(world, "notification_sent")]
+    world.fact("notification_uncertain", fact.family, fact.subject, str(uuid4()), "x", **fact.body)
+
+
+def swap_two_bodies(world: World) -> None:
+    a, b = [n for n, fact in enumerate(world.seen.facts) if fact.type == "attendance_recorded"][:2]
+    facts = world.seen.facts
+    facts[a], facts[b] = facts[a]._replace(body=facts[b].body), facts[b]._replace(body=facts[a].body)
+
+
+def swap_two_subjects(world: World) -> None:
+    """Each with the other's number, so that no hole and no fork gives it away."""
+    facts = world.seen.facts
+    a = pick(world, "case_opened")
+    b = next(
+        n
+        for n, f in enumerate(facts)
+        if f.type == "case_opened" and f.subject != facts[a].subject and f.number == facts[a].number
+    )
+    facts[a], facts[b] = facts[a]._replace(subject=facts[b].subject), facts[b]._replace(subject=facts[a].subject)
+
+
+def swap_two_fact_ids(world: World) -> None:
+    a, b = [n for n, answer in enumerate(world.seen.answers) if answer.outcome == "recorded"][:2]
+    answers = world.seen.answers
+    answers[a], answers[b] = (
+        answers[a]._replace(fact_id=answers[b].fact_id),
+        answers[b]._replace(fact_id=answers[a].fact_id),
+    )
+
+
+def swap_an_owner(world: World) -> None:
+    n = pick(world, "dropout_risk_raised")
+    fact = world.seen.facts[n]
+    world.seen.facts[n] = fact._replace(body={**fact.body, "owner_organisation_id": "somebody-else"})
+
+
+def invent_a_fact(world: World) -> None:
+    world.fact("case_opened", "intake", str(uuid4()), str(uuid4()), str(uuid4()))
+
+
+def invent_an_answer(world: World) -> None:
+    world.seen.answers.append(SeenAnswer("north", "a", "nobody-sent-this", "r", "r1:0", "recorded", "", "f"))
+
+
+def invent_a_row(world: World) -> None:
+    world.seen.cases.add(str(uuid4()))
+
+
+def invent_a_risk(world: World) -> None:
+    n = pick(world, "dropout_risk_raised")
+    fact = world.seen.facts[n]
+    world.seen.facts[n] = fact._replace(body={**fact.body, "days_on": ["2026-01-01", "2026-01-02"]})
+
+
+def invent_a_mail(world: World) -> None:
+    world.seen.mails[str(uuid4())] = 1
+
+
+def answer_wrongly(world: World) -> None:
+    n = next(n for n, answer in enumerate(world.seen.answers) if answer.reason == "NOT_RUNNING")
+    world.seen.answers[n] = world.seen.answers[n]._replace(reason="FUTURE_DAY")
+
+
+def resurrect_what_was_refused(world: World) -> None:
+    refused = next(a.reference for a in world.seen.answers if a.reason == "NO_CONSENT")
+    said = next(s for s in world.expected.all if s.reference == refused)
+    world.fact("referral_sent", "referral", said.subject, said.fact_id, said.reference)
+
+
+def resurrect_a_risk(world: World) -> None:
+    """A risk that no longer holds is open again."""
+    shown = next(n for n, row in enumerate(world.seen.risks) if not row["open"])
+    world.seen.risks[shown] = {**world.seen.risks[shown], "open": True}
+
+
+def resurrect_a_drop_out(world: World) -> None:
+    id = next(id for id in sorted(world.expected.ended) if not world.expected.periods[id][3])
+    world.fact("dropped_out", "dropout", world.expected.periods[id][0], str(uuid4()), "x", participation_id=id)
+
+
+def disorder_a_stream(world: World) -> None:
+    facts = world.seen.facts
+    by = defaultdict(list)
+    for n, fact in enumerate(facts):
+        by[fact.family, fact.subject].append(n)
+    a, b = next(places for places in by.values() if len(places) > 2)[:2]
+    facts[a], facts[b] = facts[a]._replace(place=facts[b].place), facts[b]._replace(place=facts[a].place)
+
+
+def fork_a_stream(world: World) -> None:
+    fact = world.seen.facts[pick(world, "referral_stopped")]
+    world.seen.facts.append(fact._replace(id=str(uuid4()), place=fact.place._replace(offset=99_999)))
+
+
+def drift_a_figure(world: World) -> None:
+    month = next(iter(world.seen.reports))
+    world.seen.reports = deepcopy(world.seen.reports)
+    cell, (entries, exits, stock) = next(iter(world.seen.reports[month].items()))
+    world.seen.reports[month][cell] = (entries + 1, exits, stock)
+
+
+def drift_a_start(world: World) -> None:
+    world.seen.participations[0] = {**world.seen.participations[0], "started_on": "2026-01-01"}
+
+
+def swallow_a_poison(world: World) -> None:
+    del world.seen.letters[0]
+
+
+def put_a_sound_one_among_the_dead_letters(world: World) -> None:
+    world.seen.letters.append(SeenLetter("referral", Place("attendance.submissions.north", 3, 77), "some reference"))
+
+
+def leave_the_outbox_full(world: World) -> None:
+    world.seen.status["intake"] = {**world.seen.status["intake"], "outbox": {"rows": 3}}
+
+
+def hold_something(world: World) -> None:
+    world.seen.status["intake"] = {**world.seen.status["intake"], "held": [{"what": "everything"}]}
+
+
+def forget_what_waits(world: World) -> None:
+    world.seen.status["referral"] = {**world.seen.status["referral"], "waiting": 0}
+
+
+def leak_a_canary(world: World) -> None:
+    world.seen.leaks.append("the log of referral")
+
+
+DAMAGES: dict[Callable[[World], None], str] = {
+    lose_an_answer: "lost", lose_a_fact: "lost", lose_a_reaction: "lost", lose_a_mail: "lost", lose_a_row: "lost",
+    lose_the_telling: "lost", lose_a_fact_in_the_middle: "hole", answer_twice: "doubled", record_twice: "doubled",
+    record_both_rivals: "doubled", stop_twice: "doubled", raise_twice: "doubled", mail_twice: "doubled", result_twice: "doubled",
+    swap_two_bodies: "swapped", swap_two_subjects: "swapped", swap_two_fact_ids: "swapped", swap_an_owner: "swapped",
+    invent_a_fact: "invented", invent_an_answer: "invented", invent_a_row: "invented", invent_a_risk: "invented",
+    invent_a_mail: "invented", answer_wrongly: "wrong", resurrect_what_was_refused: "resurrected", resurrect_a_risk: "resurrected",
+    resurrect_a_drop_out: "resurrected", disorder_a_stream: "disordered", fork_a_stream: "forked", drift_a_figure: "drifted",
+    drift_a_start: "drifted", swallow_a_poison: "swallowed", put_a_sound_one_among_the_dead_letters: "unexplained",
+    leave_the_outbox_full: "stuck", hold_something: "stuck", forget_what_waits: "unbalanced", leak_a_canary: "leaked",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_each_damage_is_named_by_its_kind(world: World, damage: Callable[[World], None]) -> None:
+    damage(world)
+    assert DAMAGES[damage] in kinds(world)
+
+
+def test_too_slow_a_recovery_and_a_standstill_of_the_rest_are_named(world: World) -> None:
+    assert kinds(world, recoveries=[Recovery("Kafka gone", 31.0, 30.0), Recovery("a kill", 2.0, 30.0)]) == {"slow"}
+    assert kinds(world, progress=[Progress("referral was stopped", "intake", 3, 20)]) == {"standstill"}
+    assert kinds(world, progress=[Progress("referral was stopped", "intake", 20, 20)]) == set()
+
+
+def test_what_was_sent_and_never_acknowledged_may_be_there_once_or_not_at_all(world: World, journal: Journal) -> None:
+    entries = deepcopy(journal.entries)
+    report = next(e for e in entries if e.meant.type == "attendance_reported" and not e.meant.poison and e.places)
+    unsure = deepcopy(report)
+    unsure.places.clear()
+    unsure.meant = type(unsure.meant)(**{**{f: getattr(unsure.meant, f) for f in unsure.meant.__slots__}, "id": "unsure",
+        "body": json.dumps({**json.loads(unsure.meant.body), "meeting_id": str(uuid4())}).encode()})  # fmt: skip
+    world.expected = expect([*entries, unsure], PUBLISHERS, LAST_DAY_TICK)
+    ledger = held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True)
+    assert ledger.balanced and ledger.counts["not acknowledged, never seen"] == 1
+    said = next(said for said in world.expected.all if said.id == "unsure")
+    assert said.body is not None
+    world.seen.answers.append(
+        SeenAnswer("north", said.answer_id, said.id, said.reference, said.content, "recorded", "", said.fact_id)
+    )
+    world.fact("attendance_recorded", "attendance", said.subject, said.fact_id, said.reference, **said.body)
+    world.seen.answers[-1] = world.seen.answers[-1]._replace(publisher=said.publisher)
+    ledger = held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True)
+    assert ledger.balanced and ledger.counts["not acknowledged, answered all the same"] == 1, str(ledger)
+
+
+def test_the_journal_goes_on_after_a_torn_line_and_loses_nothing_before_it(tmp_path: Path) -> None:
+    file, wave = tmp_path / "journal.jsonl", Load(3).wave(3, 4)
+    with Journal(file) as first:
+        for meant in wave.first:
+            first.sends(first.means(meant), SENT_AT)
+        first.acknowledged(0, Place("a", 1, 2))
+    with file.open("ab") as torn:
+        torn.write(b'[1, "acknowledged", ["a", 1')
+    with Journal(file) as again:
+        assert [entry.meant for entry in again.entries] == wave.first
+        assert again.entries[0].places == [Place("a", 1, 2)] and list(again.unacknowledged()) == list(
+            range(1, len(wave.first))
+        )
+        again.acknowledged(1, Place("a", 1, 3))
+    with Journal(file) as last:
+        assert last.entries[1].acknowledged
+
+
+def test_the_death_of_the_sender_loses_no_line(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom deploy.soak.journal import Journal, Place\nfrom deploy.soak.load import Load\n"
+        "journal = Journal(Path(sys.argv[1]))\nfor n, meant in enumerate(Load(3).wave(3, 4).first):\n"
+        "    journal.sends(journal.means(meant), 1.0)\n    journal.acknowledged(n, Place('a', 0, n))\n    print(n, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    file = tmp_path / "journal.jsonl"
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    told = [int(line) for line in done.stdout.split()]
+    with Journal(file) as journal:
+        assert done.returncode == -9 and len(told) > 10
+        assert [n for n, entry in enumerate(journal.entries) if entry.acknowledged] == told
+
+
+def test_the_same_seed_sends_the_same() -> None:
+    assert Load(5).wave(4, 9) == Load(5).wave(4, 9) != Load(6).wave(4, 9)
+
+
+def test_the_recomputed_figures_agree_with_a_count_by_hand(journal: Journal) -> None:
+    expected, months = expected_of(journal), grid(expected_of(journal), LAST_DAY_TICK)
+    assert list(months) == ["2026-02", "2026-03", "2026-04", "2026-05"]
+    assert sum(entries for cells in months.values() for entries, _, _ in cells.values()) == len(expected.periods)
+    ended = sum(end is not None for _, _, end, _ in expected.periods.values())
+    assert sum(exits for cells in months.values() for _, exits, _ in cells.values()) == ended
+    assert sum(stock for _, _, stock in months["2026-05"].values()) == len(expected.periods) - ended
+    assert LAST_DAY_TICK.astimezone(ZONE).day == 2
