@@ -5,9 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
-from deploy.cli import COMMANDS
+from deploy.cli import COMMANDS, cli
 from deploy.local.stack import ROOT
 from services.runtime.telemetry import Metrics
 
@@ -99,6 +100,10 @@ def test_a_runbook_says_meaning_impact_what_to_look_at_and_what_to_do(page: Path
 def test_each_command_of_a_runbook_exists(page: Path) -> None:
     named = set(re.findall(r"`(?:\./)?lotse ([a-z-]+)", page.read_text()))
     assert named <= COMMANDS.keys() | PROMISED_COMMANDS
+    for command, option in re.findall(r"`lotse ([a-z-]+)[^`]*? (--[a-z-]+)", page.read_text()):
+        if command in COMMANDS:
+            known = cli.get_command(click.Context(cli), command)
+            assert known and option in {name for each in known.params for name in each.opts}, f"{command} {option}"
 
 
 @needs_promtool

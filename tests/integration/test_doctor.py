@@ -505,7 +505,7 @@ username="admin" password="admin-secret" user_admin="admin-secret" user_intake="
 def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A broker that asks who one is and gives no right by itself."""
     config = deploy.local.kafka.CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL://127.0.0.1:{port}")
-    config = config.replace(",PLAINTEXT:PLAINTEXT{", ",SASL:SASL_PLAINTEXT{")
+    config = config.replace(",PLAINTEXT:PLAINTEXT", ",SASL:SASL_PLAINTEXT")
     monkeypatch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED)
     broker = Kafka(tmp_path / "kafka", CACHE)
     broker.start()
