@@ -60,7 +60,8 @@ class Status:
         try:
             async with self.node.pool.acquire(timeout=5) as con:
                 return said | await self._of(con, held)
-        except RETRY as error:
+        except RETRY as error:  # the gauges must tell, too: nothing goes on while the database is away
+            self.node.metrics.set(held=max(1, len(held)), progress_age_seconds=time.monotonic() - self.inputs.progress)
             return said | {"database": name_of(error), "held": held}
 
     async def _of(self, con: Connection, held: list[dict[str, str]]) -> dict[str, Any]:

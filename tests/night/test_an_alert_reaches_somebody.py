@@ -153,7 +153,6 @@ async def test_a_fork_reaches_a_webhook_with_its_runbook(own: Fleet, tmp_path: P
     assert course.case not in json.dumps(told)
 
 
-@pytest.mark.xfail(strict=True, reason="/metrics keeps its last figures while Postgres is away, so no alert fires")
 async def test_while_postgres_is_away_the_figures_say_that_everything_is_held(own: Fleet) -> None:
     """Last: it stops the database."""
 
