@@ -6,6 +6,7 @@ import logging
 import time
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from types import TracebackType
 from typing import Any, Self
@@ -114,7 +115,7 @@ class Sender:
             self.journal.sends(number, time.time())
             future = await self._handed_over(meant, key, partition)
             self._flight.add(future)
-            future.add_done_callback(lambda done, number=number: self._acknowledge(number, done))
+            future.add_done_callback(partial(self._acknowledge, number))
 
     async def _handed_over(self, meant: Meant, key: bytes, partition: int | None) -> "asyncio.Future[Any]":
         """A broker that just came back knows no topic for a moment. Raises KafkaError after a minute of that."""
