@@ -852,7 +852,7 @@ def stands_still(night: Night, name: str, topic: str) -> set[str]:
 
 
 @row(36, "everything one publisher sends is poison", "1,500 unreadable ones of one publisher, sound ones of two others beside",
-     pending="a publisher's own limit of unreadable messages is being built", rough=True)  # fmt: skip
+     rough=True)  # fmt: skip
 async def all_poison(night: Night) -> str:
     bad = [night.load.unknown_type("loud") for _ in range(1500)]
     before = len(await records_of(night.fleet.stack.kafka, LETTERS))
@@ -871,8 +871,7 @@ def held_by(night: Night, name: str) -> set[str]:
     return {one["what"] for one in night.fleet.status(name).get("held", [])}
 
 
-@row(41, "older number after newer; early ones; the same number with another id", "facts written as intake would, by hand", rough=True,
-     pending="the quarantine of a subject is being built; until then a fork holds its partition")  # fmt: skip
+@row(41, "older number after newer; early ones; the same number with another id", "facts written as intake would, by hand", rough=True)  # fmt: skip
 async def forked(night: Night) -> str:
     case, other = str(uuid4()), str(uuid4())
     body = {"by": {"organisation_id": "rkn-thm", "kind": "person"}, "need_id": str(uuid4()), "need_type": "WORK"}

@@ -6,6 +6,7 @@ import logging
 import time
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from types import TracebackType
 from typing import Any, Self
@@ -112,11 +113,23 @@ class Sender:
             crc32 = zlib.crc32(key) % PARTITIONS
             partition = None if (copy or self._chance.random() < 0.5) else crc32
             self.journal.sends(number, time.time())
-            future = await self._producer.send(
-                meant.topic, meant.body, key=key, partition=partition, headers=headers_of(meant)
-            )
+            future = await self._handed_over(meant, key, partition)
             self._flight.add(future)
-            future.add_done_callback(lambda done, number=number: self._acknowledge(number, done))
+            future.add_done_callback(partial(self._acknowledge, number))
+
+    async def _handed_over(self, meant: Meant, key: bytes, partition: int | None) -> "asyncio.Future[Any]":
+        """A broker that just came back knows no topic for a moment. Raises KafkaError after a minute of that."""
+        until = time.monotonic() + 60
+        while True:
+            try:
+                handed: asyncio.Future[Any] = await self._producer.send(
+                    meant.topic, meant.body, key=key, partition=partition, headers=headers_of(meant)
+                )
+                return handed
+            except KafkaError:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.2)
 
     def _acknowledge(self, number: int, done: "asyncio.Future[Any]") -> None:
         self._flight.discard(done)

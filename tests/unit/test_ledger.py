@@ -35,7 +35,10 @@ SENT_AT = 1_790_000_000.0
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Journal:
     """A wave with noise, all of it acknowledged."""
     journal = Journal(tmp_path_factory.mktemp("journal") / "journal.jsonl")
-    wave = Load(7).wave(90, 10)
+    load = Load(7)
+    wave = load.wave(60, 10)
+    report = next(meant for meant in wave.then if meant.type == "attendance_reported" and not meant.poison)
+    wave.then += [broken(report) for _ in range(12) for broken in (load.flawed, load.poisoned)]
     for at, meant in enumerate([*wave.first, *wave.then]):
         number = journal.means(meant)
         journal.sends(number, SENT_AT)
