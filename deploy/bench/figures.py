@@ -14,6 +14,8 @@ class Figures:
 
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     units: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    """What a figure stands for, in words, where somebody will ask."""
 
     def add(self, name: str, value: float, unit: str) -> None:
         """One repetition's value."""
@@ -49,12 +51,9 @@ class Figures:
                 continue
             shown = (said(value) for value in (statistics.median(found), min(found), max(found)))
             rates.add_row(name, *shown, str(len(found)), self.units[name])
-        columns = list(dict.fromkeys(about for row in costs.values() for about in row))
-        cost_table = Table(
-            "µs, bytes", *columns, title="What a submission or record cost", title_justify="left", box=None
-        )
-        for cost, row in costs.items():
-            cost_table.add_row(cost, *(row.get(about, "") for about in columns))
+        cost_table = Table("of", *costs, title="What one cost: µs of CPU, bytes", title_justify="left", box=None)
+        for about in dict.fromkeys(about for row in costs.values() for about in row):
+            cost_table.add_row(about, *(row.get(about, "") for row in costs.values()))
         return [rates, cost_table]
 
 
@@ -92,11 +91,33 @@ class Goal:
 
 def goals(f: Figures) -> list[Goal]:
     """The goals, on two cores that also carry Kafka and Postgres."""
+    two, one = "full way, 2 processes", "loop, 1 process"
+    base = [*f.values.get("growth, base", []), *f.values.get("growth, base again", [])]
+
+    def against(name: str) -> float | None:
+        found = f.median(f"growth, {name}")
+        return found / statistics.median(base) if found and base else None
+
+    many, few = (f.median(f"statements of a transaction, {n} reports") for n in ("5,000", "20"))
     return [
-        Goal("full way, two processes, submissions/s", f.median("full way, 2 processes"), 20_000),
-        Goal("full way, two processes, floor, submissions/s", f.median("full way, 2 processes"), 14_000),
-        Goal("loop without relay, one process, submissions/s", f.median("loop, 1 process"), 10_000),
-        Goal("loop without relay, two processes : one", f.ratio("loop, 2 processes", "loop, 1 process"), 1.7),
+        Goal("full way, two processes, submissions/s", f.median(two), 20_000),
+        Goal("full way, two processes, floor, submissions/s", f.median(two), 14_000),
+        Goal("full way, two processes : the usual service", f.ratio(two, "usual service, a message"), 35),
+        Goal("loop without relay, one process, submissions/s", f.median(one), 10_000),
+        Goal("loop without relay, one process, floor, submissions/s", f.median(one), 8_000),
+        Goal("loop without relay, two processes : one", f.ratio("loop, 2 processes", one), 1.7),
+        Goal("one alliance : 54", against("1 alliance"), 0.9),
+        Goal("learning facts, facts/s", f.median("learning facts, reporting"), 50_000),
+        Goal("rebuild, records/s", f.median("rebuild of referral"), 80_000),
+        Goal("at 500/s, submission → answer, p99 ms", f.median("at 500/s, submission → answer, p99"), 30, at_least=False),
+        Goal("at 500/s, → risk readable, p99 ms", f.median("at 500/s, submission → risk readable, p99"), 50, at_least=False),
+        Goal("1,000,000 cases : 10,000", against("1,000,000 cases"), 0.6),
+        Goal("a year of attendance in each state : 8 meetings", against("a year of attendance"), 0.75),
+        Goal("300 publishers' topics : 6", against("300 publishers"), 0.9),
+        Goal("statements of a transaction, many reports", many, 15, at_least=False),
+        Goal("statements, 5,000 reports - 20", many - few if many and few else None, 0, at_least=False),
+        Goal("memory under load, referral, MB", f.median("memory under load, referral"), 250, at_least=False),
+        Goal("memory at rest, referral, MB", f.median("memory at rest, referral"), 120, at_least=False),
     ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from deploy.local.stack import LocalStack
 from deploy.services import Fleet, Setup, migrate
 from services.runtime.clock import publish
 
-PATIENCE = 300.0  # seconds without any step until a measurement is given up: its figures would be about something else
+PATIENCE = 120.0  # seconds without any step until a measurement is given up: its figures would be about something else
 RELAY_LOCK = "select pg_advisory_lock(hashtext('lotse relay'))"
 RELAY_CONNECTION = "lotse-relay-referral"
 """The lock a service's one relay holds, and its connection's name: who takes them away measures the loop alone."""
@@ -42,7 +42,7 @@ class Worker:
         self.name, self.port = name, free_port()
         self.process = Process(house.stack.folder / "bench", f"{name}-{number}")
         self.seconds_to_ready = 0.0
-        self._house, self._http = house, httpx.AsyncClient(timeout=30)
+        self._house, self._http = house, httpx.AsyncClient(timeout=30, limits=httpx.Limits(keepalive_expiry=2))
 
     async def start(self) -> None:
         """Ready when it returns; `seconds_to_ready` says how long that took."""
@@ -59,7 +59,8 @@ class Worker:
         raise Trouble(f"{self.name} is not ready:\n{self.process.last_words()}", f"see {self.process.log}")
 
     async def get(self, path: str, **query: str) -> Any:
-        """Asks its HTTP."""
+        """Asks its HTTP. Raises Trouble with its last words where it has ended."""
+        self.process.alive_or_raise()
         return (await self._http.get(f"http://127.0.0.1:{self.port}{path}", params=query)).raise_for_status().json()
 
     async def stop(self) -> None:
@@ -86,6 +87,8 @@ class House:
         self.people, self.partitions = people, partitions
         self.stack = LocalStack.ephemeral()
         self.workers: dict[str, list[Worker]] = {"referral": [], "notification": [], "reporting": []}
+        self.asked: dict[str, Any] = {}
+        """Connections to services' databases that meters read."""
         self.seconds_to_start = 0.0
 
     def start(self) -> None:
@@ -126,6 +129,8 @@ class House:
         for worker in [worker for found in self.workers.values() for worker in found]:
             worker.signal(signal.SIGCONT)
             await worker.stop()
+        for connection in self.asked.values():
+            await connection.close()
         for client in ("producer", "admin", "consumer", "database"):
             if found := getattr(self, client, None):
                 with contextlib.suppress(Exception):

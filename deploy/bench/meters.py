@@ -1,9 +1,11 @@
 """What is read while it is measured: ends of topics, positions, CPU of processes, sizes."""
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
+import asyncpg
 import psutil
 
 from contracts.topics import SUBMITTED, answers_topic, facts_topic
@@ -69,6 +71,54 @@ async def read(house: House) -> int:
     return int(await house.database.fetchval(sql))
 
 
+async def learnt(house: House, service: str) -> int:
+    """How many facts of others a service has learnt, by its positions."""
+    dsn = f"{house.stack.admin_dsn.rpartition('/')[0]}/{service}"
+    if service not in house.asked:
+        house.asked[service] = await asyncpg.connect(dsn)
+    sql = "select coalesce(sum(next), 0)::bigint from lotse.position where topic like '%.events'"
+    return int(await house.asked[service].fetchval(sql))
+
+
+async def statements(house: House, run: Callable[[], Awaitable[None]]) -> list[list[str]]:
+    """The statements of each transaction that moved a position, BEGIN and COMMIT left out, while `run` ran: counted in
+    Postgres' own log. Only connections made since are logged: start a worker within."""
+    log = house.stack.processes["postgres"].log
+    mark, role = log.stat().st_size, "referral_runtime"
+    await house.database.execute(
+        f"alter role {role} set log_statement = 'all'; alter role {role} set log_parameter_max_length = 0"
+    )
+    try:
+        await run()
+    finally:
+        await house.database.execute(f"alter role {role} reset log_statement")
+    with log.open("rb") as file:
+        file.seek(mark)
+        return statements_of(file.read().decode("utf-8", "replace").splitlines())
+
+
+_SAID = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]+): *(.*)")
+
+
+def statements_of(lines: Iterable[str]) -> list[list[str]]:
+    """From Postgres' log to the statements of each committed transaction that moved a position."""
+    open_: dict[str, list[str]] = {}
+    found = []
+    for line in lines:
+        if (said := _SAID.search(line)) is None:
+            continue
+        pid, text = said[1], said[2].strip().lower()
+        if text.startswith("begin"):
+            open_[pid] = []
+        elif text.startswith(("commit", "rollback")):
+            took = open_.pop(pid, [])
+            if text.startswith("commit") and any("update position" in statement for statement in took):
+                found.append(took)
+        elif pid in open_:
+            open_[pid].append(text)
+    return found
+
+
 async def sizes(house: House) -> dict[str, int]:
     """Bytes: on the topics by what they carry, in referral's database, and written to its journal so far."""
     topics = [topic for topic in house.parts if topic.partition(".")[0] in {*SUBMITTED, "dropout"}]
@@ -80,6 +130,7 @@ async def sizes(house: House) -> dict[str, int]:
     row = await house.database.fetchrow(
         "select pg_database_size(current_database()) as database, pg_current_wal_lsn() - '0/0' as journal"
     )
+    assert row
     return {"submissions": on_disk(".submissions."), "answers": on_disk(".answers."), "facts": on_disk(".events"),
             "database": int(row["database"]), "journal": int(row["journal"])}  # fmt: skip
 
@@ -99,9 +150,9 @@ async def until(
             return now
         if found != last:
             last, moved = found, now
-        if now - moved > PATIENCE / 5:
+        if now - moved > PATIENCE / 2:
             raise Trouble(
-                f"nothing moved for {PATIENCE / 5:.0f} s: {found} of {goal}", "see the services' logs; run it again"
+                f"nothing moved for {PATIENCE / 2:.0f} s: {found} of {goal}", "see the services' logs; run it again"
             )
         await asyncio.sleep(
             max(0.02, 4 * (now - asked))
