@@ -16,7 +16,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from deploy.bench import rounds
+from deploy.bench import first, rounds
 from deploy.bench.figures import Figures, goals, goals_table
 from deploy.bench.house import House
 from deploy.bench.page import written
@@ -43,6 +43,8 @@ def app(quick: bool, file: Path | None, page: Path | None, cases: int, reports: 
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     figures, load = Figures(), [os.getloadavg()[0]]
     times = repetitions or (3 if quick else 5)
+    say.print("everything from nothing, until a first answer ...")
+    first.measure(figures)
     say.print("starting Kafka and Postgres ...")
     base = partial(
         rounds.base, figures=figures, repetitions=times, count=reports, seconds=15 if quick else 60, say=say.print

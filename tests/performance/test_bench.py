@@ -78,6 +78,7 @@ def test_a_small_run_counts_every_fact_and_answer_and_says_what_holds(tmp_path: 
     said = json.loads(file.read_text())
     assert said["ok"] is (done.returncode == 0)
     assert said["figures"]["full way, 2 processes"]["median"] > 0
+    assert said["figures"]["from nothing to the first answer"]["median"] > 1
     statements = [figure["median"] for name, figure in said["figures"].items() if name.startswith("statements of")]
     assert len(statements) == 2 and max(statements) < 40, "a constant, not one a message"
     assert {goal["name"] for goal in said["goals"] if goal["holds"] is None} == {
