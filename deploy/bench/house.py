@@ -1,0 +1,238 @@
+"""What runs while it is measured: a stack of its own, services as processes, workers of one group that can be frozen."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import psutil
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from contracts.envelope import Tick
+from contracts.topics import catalogue
+from deploy.bench.people import People, Record
+from deploy.errors import FINDINGS, Trouble
+from deploy.local.processes import Process, free_port
+from deploy.local.stack import LocalStack
+from deploy.services import Fleet, Setup, migrate
+from services.runtime.clock import publish
+
+PATIENCE = 120.0  # seconds without any step until a measurement is given up: its figures would be about something else
+RELAY_LOCK = "select pg_advisory_lock(hashtext('lotse relay'))"
+RELAY_CONNECTION = "lotse-relay-referral"
+"""The lock a service's one relay holds, and its connection's name: who takes them away measures the loop alone."""
+
+
+class Worker:
+    """One process of a service."""
+
+    def __init__(self, house: "House", name: str, number: int) -> None:
+        self.name, self.port = name, free_port()
+        self.process = Process(house.stack.folder / "bench", f"{name}-{number}")
+        self.seconds_to_ready = 0.0
+        self._house, self._http = house, httpx.AsyncClient(timeout=30, limits=httpx.Limits(keepalive_expiry=2))
+
+    async def start(self) -> None:
+        """Ready when it returns; `seconds_to_ready` says how long that took."""
+        env = self._house.fleet.environment(self.name, LOTSE_HTTP_PORT=str(self.port))
+        started = time.monotonic()
+        self.process.start([sys.executable, "-m", "deploy.cli", "serve", self.name], env)
+        while time.monotonic() < started + 60:
+            self.process.alive_or_raise()
+            with contextlib.suppress(httpx.HTTPError):
+                if (await self._http.get(f"http://127.0.0.1:{self.port}/ready")).status_code == 200:
+                    self.seconds_to_ready = time.monotonic() - started
+                    return
+            await asyncio.sleep(0.02)
+        raise Trouble(f"{self.name} is not ready:\n{self.process.last_words()}", f"see {self.process.log}")
+
+    async def get(self, path: str, **query: str) -> Any:
+        """Asks its HTTP. Raises Trouble with its last words where it has ended."""
+        self.process.alive_or_raise()
+        return (await self._http.get(f"http://127.0.0.1:{self.port}{path}", params=query)).raise_for_status().json()
+
+    async def stop(self) -> None:
+        """SIGTERM, and its end."""
+        await self._http.aclose()
+        self.process.stop()
+
+    @property
+    def measured(self) -> psutil.Process:
+        """As the operating system sees it."""
+        assert self.process.child
+        return psutil.Process(self.process.child.pid)
+
+    def signal(self, sign: signal.Signals) -> None:
+        """Sends it a signal."""
+        assert self.process.child
+        os.kill(self.process.child.pid, sign)
+
+
+class House:
+    """A stack with people on its topics. `start` is called outside an event loop, everything else inside one."""
+
+    def __init__(self, people: People, *, partitions: int = 4) -> None:
+        self.people, self.partitions = people, partitions
+        self.stack = LocalStack.ephemeral()
+        self.workers: dict[str, list[Worker]] = {"referral": [], "notification": [], "reporting": []}
+        self.asked: dict[str, Any] = {}
+        """Connections to services' databases that meters read."""
+        self.seconds_to_start = 0.0
+
+    def start(self) -> None:
+        """Kafka, Postgres, databases. Raises Trouble."""
+        started = time.monotonic()
+        self.stack.start()
+        publishers, organisations = self.stack.folder / "publishers.toml", self.stack.folder / "organisations.toml"
+        publishers.write_text(self.people.publishers_toml())
+        organisations.write_text("")
+        self.fleet = Fleet(self.stack, Setup(publishers, organisations))
+        for name in self.workers:
+            migrate(name, self.stack.databases[name].owner)
+        self.seconds_to_start = time.monotonic() - started
+
+    async def open(self) -> None:
+        """Clients and topics."""
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # fresh topics have no leader for a moment
+        self.producer = AIOKafkaProducer(
+            bootstrap_servers=self.stack.kafka, enable_idempotence=True, linger_ms=2, max_batch_size=64 * 1024
+        )
+        self.admin = AIOKafkaAdminClient(bootstrap_servers=self.stack.kafka)
+        self.consumer = AIOKafkaConsumer(bootstrap_servers=self.stack.kafka, isolation_level="read_committed")
+        for client in (self.producer, self.admin, self.consumer):
+            await client.start()
+        self.database = await asyncpg.connect(self.database_dsn)
+        topics = catalogue(self.people.entries())
+        made = await self.admin.create_topics(
+            [NewTopic(t.name, min(t.partitions, self.partitions) if t.partitions == 1 else self.partitions, 1,
+                      topic_configs=t.config) for t in topics]
+        )  # fmt: skip
+        if bad := [error for error in made.topic_errors if error[1]]:
+            raise Trouble(f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})", "run it again")
+        self.parts = {t.name: [TopicPartition(t.name, n) for n in range(1 if t.partitions == 1 else self.partitions)]
+                      for t in topics}  # fmt: skip
+
+    async def close(self) -> None:
+        """Everything that was started ends, and the folder goes."""
+        for worker in [worker for found in self.workers.values() for worker in found]:
+            worker.signal(signal.SIGCONT)
+            await worker.stop()
+        for connection in self.asked.values():
+            await connection.close()
+        for client in ("producer", "admin", "consumer", "database"):
+            if found := getattr(self, client, None):
+                with contextlib.suppress(Exception):
+                    await (found.close() if client in ("admin", "database") else found.stop())
+        self.stack.stop()
+
+    # --- who is there
+
+    async def settle(self) -> tuple[int, float]:
+        """Writes the facts of everybody, and lets referral learn them as a rebuild does: (records, seconds) of the rebuild."""
+        await publish(self.producer, Tick(at=datetime.now(UTC)))
+        await self.write(self.people.facts())
+        done = subprocess.run(  # noqa: S603, ASYNC221
+            [sys.executable, "-m", "deploy.cli", "rebuild", "referral"],
+            env=self.fleet.environment("referral", LOTSE_HTTP_PORT="0"), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        told = re.search(r"referral: (\d+) records in ([\d.]+) s", done.stdout)
+        if done.returncode or told is None:
+            raise Trouble(
+                f"referral could not learn who is there:\n{done.stderr[-600:]}", "see the lines above", FINDINGS
+            )
+        return int(told[1]), float(told[2])
+
+    async def tick(self) -> None:
+        """A tick, acted on by every service that runs: time is known, rules react."""
+        offset = await publish(self.producer, Tick(at=datetime.now(UTC)))
+        for found in self.workers.values():
+            for worker in found[:1]:
+                async with asyncio.timeout(PATIENCE):
+                    while not _acted((await worker.get("/status"))["clock"], offset):
+                        await asyncio.sleep(0.1)
+
+    async def write(self, records: Iterable[Record]) -> int:
+        """Writes records; acknowledged when it returns. Gives back how many."""
+        count, waiting = 0, []
+        for record in records:
+            waiting.append(await self.producer.send(record.topic, record.value, key=record.key, headers=record.headers))
+            count += 1
+            if len(waiting) >= 20_000:
+                await asyncio.gather(*waiting)
+                waiting = []
+        await asyncio.gather(*waiting)
+        return count
+
+    # --- workers
+
+    async def employ(self, name: str, count: int) -> None:
+        """So many processes of a service, all partitions assigned among them when it returns."""
+        found = self.workers[name]
+        while len(found) > count:
+            await found.pop().stop()
+        while len(found) < count:
+            found.append(worker := Worker(self, name, len(found)))
+            await worker.start()
+        async with asyncio.timeout(PATIENCE):
+            while count and await self._members(name) != count:
+                await asyncio.sleep(0.1)
+
+    async def _members(self, name: str) -> int:
+        """Members of a service's group that have partitions; 0 while it is not stable."""
+        (answer,) = await self.admin.describe_consumer_groups([f"lotse-{name}"])
+        _error, _group, state, _type, _protocol, members, *_ = answer.groups[0]
+        return len([m for m in members if len(m[4]) > 8]) if state == "Stable" else 0
+
+    @contextlib.asynccontextmanager
+    async def frozen(self, name: str) -> AsyncIterator[None]:
+        """Stops a service's processes as they stand (SIGSTOP) while a load is written: what is measured begins with all of it
+        there, all partitions assigned and nothing cold. Short: beyond 20 s the group would go on without them."""
+        for worker in self.workers[name]:
+            worker.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in self.workers[name]:
+                worker.signal(signal.SIGCONT)
+
+    @contextlib.asynccontextmanager
+    async def without_relay(self) -> AsyncIterator[None]:
+        """Takes referral's relay its lock, so that the loop runs alone and the outbox fills."""
+        own = await asyncpg.connect(self.database_dsn)
+        try:
+            waiting = asyncio.create_task(own.fetchval(RELAY_LOCK))
+            async with asyncio.timeout(30):
+                while not waiting.done():
+                    await self.database.fetch(
+                        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
+                        " and pid in (select pid from pg_locks where locktype = 'advisory' and granted)", RELAY_CONNECTION,
+                    )  # fmt: skip
+                    await asyncio.sleep(0.05)
+            yield
+        finally:
+            await own.close()
+
+    @property
+    def database_dsn(self) -> str:
+        """referral's database, as the superuser."""
+        return f"{self.stack.admin_dsn.rpartition('/')[0]}/referral"
+
+    def data(self, topic: str) -> Path:
+        """Where Kafka keeps a topic's partitions: `data(topic)-N`."""
+        return self.stack.folder / "kafka" / "data" / topic
+
+
+def _acted(clock: dict[str, int], offset: int) -> bool:
+    return clock["read"] > offset and clock["acting"] == 0

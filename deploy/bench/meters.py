@@ -1,0 +1,159 @@
+"""What is read while it is measured: ends of topics, positions, CPU of processes, sizes."""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+import asyncpg
+import psutil
+
+from contracts.topics import SUBMITTED, answers_topic, facts_topic
+from deploy.bench.house import PATIENCE, House
+from deploy.errors import Trouble
+
+OWN = ("referral", "attendance", "dropout")
+"""Families referral owns."""
+
+
+def cpu(house: House, services: tuple[str, ...] = ("referral",)) -> dict[str, float]:
+    """CPU seconds so far, by process: each service's workers together, Kafka, Postgres with all its backends."""
+    stack = house.stack.processes
+    found = {name: sum(_seconds(worker.measured) for worker in house.workers[name]) for name in services}
+    for name in ("kafka", "postgres"):
+        child = stack[name].child
+        assert child
+        found[name] = _seconds(psutil.Process(child.pid), family=True)
+    return found
+
+
+def _seconds(process: psutil.Process, *, family: bool = False) -> float:
+    times = process.cpu_times()
+    total = times.user + times.system
+    if family:
+        total += times.children_user + times.children_system  # those that ended
+        for child in process.children(recursive=True):
+            try:
+                total += _seconds(child)
+            except psutil.NoSuchProcess:
+                continue
+    return float(total)
+
+
+def memory(house: House) -> dict[str, float]:
+    """Resident MB of the largest worker of each service."""
+    return {name: max(worker.measured.memory_info().rss / 1e6 for worker in workers)
+            for name, workers in house.workers.items() if workers}  # fmt: skip
+
+
+async def answered(house: House) -> int:
+    """Answers to attendance reports that stand on their topics."""
+    return await _ends(house, [answers_topic("attendance", p.name) for p in house.people.entries()])
+
+
+async def facts(house: House, *families: str) -> int:
+    """Facts of these families that stand on their topics."""
+    return await _ends(house, [facts_topic(family) for family in families])
+
+
+async def sent(house: House) -> int:
+    """Facts of referral and answers to attendance reports that stand on their topics."""
+    return await facts(house, *OWN) + await answered(house)
+
+
+async def _ends(house: House, topics: list[str]) -> int:
+    return sum((await house.consumer.end_offsets([part for topic in topics for part in house.parts[topic]])).values())
+
+
+async def read(house: House) -> int:
+    """How many attendance reports referral has applied: its positions, as its transactions left them."""
+    sql = "select coalesce(sum(next), 0)::bigint from lotse.position where topic like 'attendance.submissions.%'"
+    return int(await house.database.fetchval(sql))
+
+
+async def learnt(house: House, service: str) -> int:
+    """How many facts of others a service has learnt, by its positions."""
+    dsn = f"{house.stack.admin_dsn.rpartition('/')[0]}/{service}"
+    if service not in house.asked:
+        house.asked[service] = await asyncpg.connect(dsn)
+    sql = "select coalesce(sum(next), 0)::bigint from lotse.position where topic like '%.events'"
+    return int(await house.asked[service].fetchval(sql))
+
+
+async def statements(house: House, run: Callable[[], Awaitable[None]]) -> list[list[str]]:
+    """The statements of each transaction that moved a position, BEGIN and COMMIT left out, while `run` ran: counted in
+    Postgres' own log. Only connections made since are logged: start a worker within."""
+    log = house.stack.processes["postgres"].log
+    mark, role = log.stat().st_size, "referral_runtime"
+    await house.database.execute(
+        f"alter role {role} set log_statement = 'all'; alter role {role} set log_parameter_max_length = 0"
+    )
+    try:
+        await run()
+    finally:
+        await house.database.execute(f"alter role {role} reset log_statement")
+    with log.open("rb") as file:
+        file.seek(mark)
+        return statements_of(file.read().decode("utf-8", "replace").splitlines())
+
+
+_SAID = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]+): *(.*)")
+
+
+def statements_of(lines: Iterable[str]) -> list[list[str]]:
+    """From Postgres' log to the statements of each committed transaction that moved a position."""
+    open_: dict[str, list[str]] = {}
+    found = []
+    for line in lines:
+        if (said := _SAID.search(line)) is None:
+            continue
+        pid, text = said[1], said[2].strip().lower()
+        if text.startswith("begin"):
+            open_[pid] = []
+        elif text.startswith(("commit", "rollback")):
+            took = open_.pop(pid, [])
+            if text.startswith("commit") and any("update position" in statement for statement in took):
+                found.append(took)
+        elif pid in open_:
+            open_[pid].append(text)
+    return found
+
+
+async def sizes(house: House) -> dict[str, int]:
+    """Bytes: on the topics by what they carry, in referral's database, and written to its journal so far."""
+    topics = [topic for topic in house.parts if topic.partition(".")[0] in {*SUBMITTED, "dropout"}]
+
+    def on_disk(kind: str) -> int:
+        return sum(log.stat().st_size for topic in topics if kind in topic
+                   for log in house.data(topic).parent.glob(f"{topic}-*/*.log"))  # fmt: skip
+
+    row = await house.database.fetchrow(
+        "select pg_database_size(current_database()) as database, pg_current_wal_lsn() - '0/0' as journal"
+    )
+    assert row
+    return {"submissions": on_disk(".submissions."), "answers": on_disk(".answers."), "facts": on_disk(".events"),
+            "database": int(row["database"]), "journal": int(row["journal"])}  # fmt: skip
+
+
+async def until(
+    count: Callable[[House], Awaitable[int]], house: House, goal: int, steps: list[tuple[float, int]] | None = None
+) -> float:
+    """Waits until a count reaches its goal; the moment at which it was seen there. Raises Trouble where nothing moves."""
+    last, moved = -1, time.monotonic()
+    while True:
+        asked = time.monotonic()
+        found = await count(house)
+        now = time.monotonic()
+        if steps is not None:
+            steps.append((now, found))
+        if found >= goal:
+            return now
+        if found != last:
+            last, moved = found, now
+        if now - moved > PATIENCE / 2:
+            raise Trouble(
+                f"nothing moved for {PATIENCE / 2:.0f} s: {found} of {goal}", "see the services' logs; run it again"
+            )
+        await asyncio.sleep(
+            max(0.02, 4 * (now - asked))
+        )  # asking is cheap, and stays so where there are many partitions

@@ -1,0 +1,61 @@
+"""What Lotse is held against, in the same run on the same topics: the bare limits, and services as they are usually written.
+
+They live in tests/performance, as programs of their own: nothing of Lotse's runtime is in them.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from aiokafka.admin import NewTopic
+
+from contracts.topics import submissions_topic
+from deploy.bench.figures import Figures
+from deploy.bench.house import PATIENCE, House
+from deploy.errors import Trouble
+from deploy.local.processes import child_environment
+from deploy.local.stack import ROOT
+
+SCRATCH = "bench.scratch"
+ROWS_AT_ONCE = 40_000
+USUAL = {"single": ("usual service, a message", 2_000), "batch": ("usual service, list[Model]", 20_000)}
+"""How they are called, and how many messages they are given: a whole load would take the slow one minutes."""
+
+
+async def measure(house: House, figures: Figures, *, most: int) -> None:
+    """One repetition of all of them, over at most so many of the reports that stand on the topics."""
+    topics = [submissions_topic("attendance", p.name) for p in house.people.entries()[1:]]
+    await house.admin.create_topics([NewTopic(SCRATCH, 4, 1, topic_configs={"compression.type": "lz4"})])
+    said = await _run("limits", house.stack.kafka, house.database_dsn, min(most, ROWS_AT_ONCE), SCRATCH, *topics)
+    for name, one in said.items():
+        _add(figures, f"limit, {name}", one)
+    await house.admin.delete_topics([SCRATCH])
+    for kind, (name, count) in USUAL.items():
+        found = await _run("usual_service", kind, house.stack.kafka, house.database_dsn, min(most, count), *topics)
+        _add(figures, name, found)
+    await house.database.execute("drop table if exists usual_attendance, usual_outbox")
+
+
+def _add(figures: Figures, name: str, one: dict[str, float]) -> None:
+    figures.add(name, one["rate"], "a second")
+    figures.add(f"{name}: CPU itself", one["cpu"], "µs each")
+
+
+async def _run(name: str, *arguments: object) -> dict[str, Any]:
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", f"tests.performance.{name}", *map(str, arguments), cwd=ROOT,
+        env=child_environment(PYTHONPATH=str(ROOT)), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await running.communicate()
+    except BaseException:
+        running.kill()
+        raise
+    if running.returncode:
+        raise Trouble(
+            f"tests/performance/{name}.py ended with {running.returncode}:\n{err.decode()[-600:]}", "run it by itself"
+        )
+    found: dict[str, Any] = json.loads(out)
+    return found
