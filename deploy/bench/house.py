@@ -30,6 +30,7 @@ from deploy.services import Fleet, Setup, migrate
 from services.runtime.clock import publish
 
 PATIENCE = 120.0  # seconds without any step until a measurement is given up: its figures would be about something else
+TOPICS_AT_ONCE = 50  # hundreds in one request take longer than its limit
 RELAY_LOCK = "select pg_advisory_lock(hashtext('lotse relay'))"
 RELAY_CONNECTION = "lotse-relay-referral"
 """The lock a service's one relay holds, and its connection's name: who takes them away measures the loop alone."""
@@ -114,15 +115,14 @@ class House:
         for client in (self.producer, self.admin, self.consumer):
             await client.start()
         self.database = await asyncpg.connect(self.database_dsn)
-        topics = catalogue(self.people.entries())
-        made = await self.admin.create_topics(
-            [NewTopic(t.name, min(t.partitions, self.partitions) if t.partitions == 1 else self.partitions, 1,
-                      topic_configs=t.config) for t in topics]
-        )  # fmt: skip
-        if bad := [error for error in made.topic_errors if error[1]]:
-            raise Trouble(f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})", "run it again")
-        self.parts = {t.name: [TopicPartition(t.name, n) for n in range(1 if t.partitions == 1 else self.partitions)]
-                      for t in topics}  # fmt: skip
+        topics = {t.name: t for t in catalogue(self.people.entries())}
+        counts = {name: 1 if t.partitions == 1 else self.partitions for name, t in topics.items()}
+        self.parts = {name: [TopicPartition(name, n) for n in range(count)] for name, count in counts.items()}
+        new = [NewTopic(name, count, 1, topic_configs=topics[name].config) for name, count in counts.items()]
+        for at in range(0, len(new), TOPICS_AT_ONCE):
+            made = await self.admin.create_topics(new[at : at + TOPICS_AT_ONCE])
+            if bad := [error for error in made.topic_errors if error[1]]:
+                raise Trouble(f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})", "run it again")
 
     async def close(self) -> None:
         """Everything that was started ends, and the folder goes."""
@@ -159,7 +159,7 @@ class House:
         offset = await publish(self.producer, Tick(at=datetime.now(UTC)))
         for found in self.workers.values():
             for worker in found[:1]:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(PATIENCE + self.people.cases / 500):  # every case is due at its first tick
                     while not _acted((await worker.get("/status"))["clock"], offset):
                         await asyncio.sleep(0.1)
 

@@ -12,6 +12,8 @@ from contracts.topics import SUBMITTED, answers_topic, facts_topic
 from deploy.bench.house import PATIENCE, House
 from deploy.errors import Trouble
 
+WARM = 0.1
+"""The first tenth is not measured: caches fill, and two processes find their step."""
 OWN = ("referral", "attendance", "dropout")
 """Families referral owns."""
 
@@ -80,15 +82,19 @@ async def learnt(house: House, service: str) -> int:
     return int(await house.asked[service].fetchval(sql))
 
 
-async def statements(house: House, run: Callable[[], Awaitable[None]]) -> list[list[str]]:
-    """The statements of each transaction that moved a position, BEGIN and COMMIT left out, while `run` ran: counted in
-    Postgres' own log. Only connections made since are logged: start a worker within."""
-    log = house.stack.processes["postgres"].log
-    mark, role = log.stat().st_size, "referral_runtime"
+async def statements(
+    house: House, warm: Callable[[], Awaitable[None]], run: Callable[[], Awaitable[None]]
+) -> list[list[str]]:
+    """The statements of each transaction that moved a position while `run` ran, BEGIN and COMMIT left out, in Postgres' own
+    log. `warm` starts a worker, since only connections made from now on are logged, and lets it use each of its statements
+    once: a connection's first ones ask Postgres for the types, and no later one does."""
+    log, role = house.stack.processes["postgres"].log, "referral_runtime"
     await house.database.execute(
         f"alter role {role} set log_statement = 'all'; alter role {role} set log_parameter_max_length = 0"
     )
     try:
+        await warm()
+        mark = log.stat().st_size
         await run()
     finally:
         await house.database.execute(f"alter role {role} reset log_statement")
@@ -133,6 +139,15 @@ async def sizes(house: House) -> dict[str, int]:
     assert row
     return {"submissions": on_disk(".submissions."), "answers": on_disk(".answers."), "facts": on_disk(".events"),
             "database": int(row["database"]), "journal": int(row["journal"])}  # fmt: skip
+
+
+def rate(steps: list[tuple[float, int]], start: int) -> float:
+    """A second, between the first look after a tenth was through and the last look; from the first look of all where nobody
+    looked in between."""
+    end, last = steps[-1]
+    warm = start + (last - start) * WARM
+    begin, through = next(((at, n) for at, n in steps[:-1] if n >= warm), steps[0])
+    return (last - through) / max(end - begin, 1e-3)
 
 
 async def until(

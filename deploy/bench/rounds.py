@@ -10,9 +10,6 @@ from deploy.bench.house import House
 from deploy.bench.people import People, Reports
 from deploy.errors import FINDINGS, Trouble
 
-WARM = 0.1
-"""The first tenth is not measured: caches fill, and two processes find their step."""
-
 
 def processes(count: int) -> str:
     """`1 process`, `2 processes`."""
@@ -30,10 +27,9 @@ async def full_way(house: House, reports: Reports, count: int, figures: Figures,
         await house.write(load)
         before = meters.cpu(house)
     steps: list[tuple[float, int]] = []
-    end = await meters.until(meters.answered, house, answers + count, steps)
+    await meters.until(meters.answered, house, answers + count, steps)
     used, after = meters.cpu(house), await meters.sizes(house)
-    begin, out = next((at, n - answers) for at, n in steps if n - answers >= count * WARM)
-    figures.add(name, (count - out) / (end - begin), "submissions/s")
+    figures.add(name, meters.rate(steps, answers), "submissions/s")
     for process, seconds in used.items():
         figures.add(f"{name}: CPU {process}", (seconds - before[process]) / count * 1e6, "µs a submission")
     figures.add(f"{name}: CPU all", sum(used[p] - before[p] for p in used) / count * 1e6, "µs a submission")
@@ -57,10 +53,9 @@ async def loop_then_relay(house: House, reports: Reports, count: int, figures: F
             await house.write(load)
             before = meters.cpu(house)
         steps: list[tuple[float, int]] = []
-        end = await meters.until(meters.read, house, read + count, steps)
+        await meters.until(meters.read, house, read + count, steps)
         used = meters.cpu(house)
-        begin, done = next((at, n - read) for at, n in steps if n - read >= count * WARM)
-        figures.add(f"loop, {processes(workers)}", (count - done) / (end - begin), "submissions/s")
+        figures.add(f"loop, {processes(workers)}", meters.rate(steps, read), "submissions/s")
         for process, seconds in used.items():
             figures.add(
                 f"loop, {processes(workers)}: CPU {process}",
@@ -68,12 +63,12 @@ async def loop_then_relay(house: House, reports: Reports, count: int, figures: F
                 "µs a submission",
             )
         sent, before = await meters.sent(house), meters.cpu(house)
-    begin = await meters.until(meters.sent, house, sent + 1)
-    early = await meters.sent(house)
-    end = await meters.until(meters.answered, house, answers + count)
+    await meters.until(meters.sent, house, sent + 1, steps := [])
+    await meters.until(meters.answered, house, answers + count)
     used, last = meters.cpu(house), await meters.sent(house)
+    steps.append((time.monotonic(), last))
     if workers == 1:
-        figures.add("relay alone", (last - early) / (end - begin), "records/s")
+        figures.add("relay alone", meters.rate(steps[-2:], sent), "records/s")
         for process, seconds in used.items():
             figures.add(f"relay alone: CPU {process}", (seconds - before[process]) / (last - sent) * 1e6, "µs a record")
 
@@ -83,27 +78,30 @@ async def learning(house: House, figures: Figures) -> None:
     total = await meters.facts(house, "intake", "referral")
     steps: list[tuple[float, int]] = []
     worker = asyncio.create_task(house.employ("reporting", 1))
-    end = await meters.until(lambda house: meters.learnt(house, "reporting"), house, total, steps)
+    await meters.until(lambda house: meters.learnt(house, "reporting"), house, total, steps)
     await worker
-    begin, done = next((at, n) for at, n in steps if n >= total * WARM)
-    figures.add("learning facts, reporting", (total - done) / max(end - begin, 1e-3), "facts/s")
+    figures.add("learning facts, reporting", meters.rate(steps, 0), "facts/s")
     figures.add("memory under load, reporting", meters.memory(house)["reporting"], "MB")
     await house.employ("reporting", 0)
 
 
 async def statements(house: House, reports: Reports, figures: Figures) -> None:
-    """Statements of the largest transaction, for a fetch of 20 reports and for fetches of thousands."""
+    """Statements of the longest transaction, where 20 reports were there and where thousands were."""
     for count in (20, 5_000):
 
-        async def run(count: int = count) -> None:
-            await house.employ("referral", 0)
-            await house.employ("referral", 1)
-            load, before = reports.take(count), await meters.answered(house)
+        async def load(count: int = count) -> None:
+            found, before = reports.take(count), await meters.answered(house)
             async with house.frozen("referral"):
-                await house.write(load)
+                await house.write(found)
             await meters.until(meters.answered, house, before + count)
 
-        longest = max(await meters.statements(house, run), key=len)
+        async def warm() -> None:
+            await house.employ("referral", 0)
+            await house.employ("referral", 1)
+            for _ in range(3):
+                await load(5_000)  # a pool's connections, each with reports that raise and withdraw risks
+
+        longest = max(await meters.statements(house, warm, load), key=len)
         name = f"statements of a transaction, {count:,} reports"
         figures.add(name, len(longest), "statements")
         figures.notes[name] = [statement[:100] for statement in longest]

