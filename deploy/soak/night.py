@@ -77,7 +77,7 @@ class Night:
     def play(self, wave: Wave, pace: float = 0.0) -> "asyncio.Task[None]":
         """Begins to send a wave made elsewhere."""
         task = asyncio.create_task(self.sender.play(wave, pace))
-        self._waves.append(task)
+        self._waves = [one for one in self._waves if not one.done() or one.cancelled() or one.exception()] + [task]
         return task
 
     async def tick(self, at: datetime | None = None) -> int:
@@ -163,6 +163,7 @@ class Night:
                 if not busy:
                     return
             await asyncio.sleep(0.1)
+        busy = {name: stands for name, said in (await self.statuses()).items() if (stands := standing(said))}
         names = {meant.id: meant.type for meant in (entry.meant for entry in self.journal.entries)}
         types = Counter(names.get(id, "") for _, id, _ in missing)
         raise Trouble(f"after {patience:.0f} s {len(missing)} are not answered ({dict(types)}), and {busy} stands",

@@ -736,7 +736,8 @@ async def starved(night: Night) -> str:
 # --- time, settings, mail, canaries
 
 
-@row(70, "one service's clock two hours ahead, then behind", "libfaketime under referral")
+@row(70, "one service's clock two hours ahead, then behind", "libfaketime under referral",
+     pending="topics of facts and answers take the writer's clock, and Kafka refuses what is an hour ahead")  # fmt: skip
 async def wrong_clock(night: Night) -> str:
     library = faults.faketime()
     if library is None:
@@ -749,6 +750,7 @@ async def wrong_clock(night: Night) -> str:
                 )
                 night.wave(8, 16, pace=0.002)
                 await asyncio.sleep(2)
+                await night.until(lambda: not night.fleet.status("referral")["outbox"]["rows"], "facts to leave", 15)
     finally:
         await restart(night, "referral")
     return "order by number, not by clock; nothing refused for it"
@@ -828,6 +830,7 @@ async def canaries(night: Night) -> str:
     rough=True,
 )
 async def gap(night: Night) -> str:
+    already = {name: held_by(night, name) for name in ("intake", "referral", "notification")}
     await asyncio.to_thread(night.fleet.processes["reporting"].stop)
     await night.wave(6, 8)
     await night.until(lambda: night.fleet.status("referral")["outbox"]["rows"] == 0, "an empty outbox")
@@ -839,8 +842,8 @@ async def gap(night: Night) -> str:
     await night.until(lambda: not {t: n for t, n in night.fleet.status("reporting")["lag"].items() if t != "referral.events"},
                       "progress of the other topics")  # fmt: skip
     see(stands_still(night, "reporting", "referral.events") >= held, "a gap was skipped")
-    for name in ("intake", "referral", "notification"):
-        see(not night.fleet.status(name)["held"], f"{name} holds something, too")
+    for name, known in already.items():
+        see(held_by(night, name) == known, f"{name} holds something, too")
     return f"{len(held)} partitions held and named, the other topics went on"
 
 
@@ -862,7 +865,8 @@ async def all_poison(night: Night) -> str:
     await night.until(lambda: not any(name != "loud" for name, _, _ in night.sender.awaited), "answers to the others")
     letters = len(await records_of(night.fleet.stack.kafka, LETTERS)) - before
     see(letters < 1500, f"{letters} dead letters: flooded")
-    see(held_by(night, "referral") == {"publisher:loud"}, f"held: {held_by(night, 'referral')}")
+    others = {what for what in held_by(night, "referral") if "loud" not in what}
+    see(not others, f"others are held, too: {others}")
     return f"stopped after {letters} dead letters; the others went on"
 
 
@@ -991,15 +995,11 @@ async def lost_reply(night: Night) -> str:
     return "found out by a seek back, answered once"
 
 
-# --- last, since a service that does not come back spoils the house for what follows
+# --- on the house of its own, first, with its own ledger: a service that does not come back would spoil what follows
 
 
-@row(
-    51,
-    "a database older than the log; a database gone",
-    "referral's database set back to a copy, intake's dropped; rebuild",
-    quiet=True,
-)
+@row(51, "a database older than the log; a database gone", "referral's database set back to a copy, intake's dropped; rebuild", rough=True,
+     pending="after a rebuild without a database to compare with, a quiet partition is not read again from its row on")  # fmt: skip
 async def set_back(night: Night) -> str:
     await night.rest()
     await asyncio.to_thread(night.fleet.processes["referral"].stop)
@@ -1021,7 +1021,9 @@ async def set_back(night: Night) -> str:
             night.fleet.start_one(name)
         await asyncio.to_thread(night.fleet.wait_ready, name)
     night.wave(8, 12)
-    return "; ".join(seen) + "; rebuilt, swept 0 facts"
+    ledger = await night.balance()
+    see(ledger.balanced, f"the ledger says:\n{ledger}")
+    return "; ".join(seen) + "; rebuilt, swept 0 facts, the ledger says nothing"
 
 
 async def refuses(night: Night, name: str) -> str:

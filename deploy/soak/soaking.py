@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,6 +16,7 @@ from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, Result
 from deploy.soak.rows import ROWS, NotRun, Row
 
 ROLES = (*SERVICES, "kafka", "postgres")
+WAVE, WAVES = 300, 8  # about so many submissions a wave; so many at once, where answers are slow to come
 IN_FLIGHT = 2  # attempts a killed notification may have had in hand: one an office
 
 
@@ -28,7 +28,7 @@ class Soak:
     minutes: float
     on: str
     kills: int = 0
-    killed: Counter[str] = field(default_factory=Counter)
+    killed: dict[str, int] = field(default_factory=dict)
     rows: list[Result] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
@@ -46,12 +46,17 @@ class Traffic:
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        waves: list[asyncio.Task[None]] = []
         while True:
             if not self._may.is_set():
+                await asyncio.gather(*waves)
                 self._idle.set()
                 await self._may.wait()
                 self._idle.clear()
-            await self.night.wave(10, 24, pace=1 / self.rate)
+            waves = [wave for wave in waves if not wave.done()]
+            if len(waves) < WAVES:
+                waves.append(self.night.wave(10, 24, pace=1 / self.rate))
+            await asyncio.sleep(WAVE / self.rate)
             with contextlib.suppress(KafkaError, TimeoutError, OSError):
                 await self.night.tick()
 
@@ -131,6 +136,6 @@ async def _killed(night: Night, done: Soak) -> None:
         role = night.chance.choice(ROLES)
         await asyncio.sleep(night.chance.uniform(0, 3))
         kill(night, role)
-        done.killed[role] += 1
+        done.killed[role] = done.killed.get(role, 0) + 1
         night.doubtful += IN_FLIGHT if role == "notification" else 0
         await start(night, role)

@@ -45,6 +45,8 @@ def rough() -> Iterator[Night]:
 def rows(*, rough: bool) -> pytest.MarkDecorator:
     """Rows that belong to each change, one test a row."""
     found = [row for row in ROWS if row.tier == PR and row.rough == rough]
+    if rough:  # the one with a ledger of its own comes before the log is damaged
+        found.sort(key=lambda row: -row.number)
     return pytest.mark.parametrize("row", found, ids=lambda row: row.name.replace(" ", "-"))
 
 
@@ -57,8 +59,7 @@ async def test_at_the_end_the_reports_are_those_recomputed_from_the_journal(nigh
     if night.spoiled:
         pytest.skip(f"not run: the house was spoiled by row {night.spoiled}")
     async with night.shift():
-        if not night.journal.entries:
-            await night.wave(10, 12)
+        await night.wave(10, 12)
         ledger = await night.balance(last=True)
     assert ledger.balanced, str(ledger)
     assert ledger.counts["months released"] == 4
