@@ -6,7 +6,7 @@ import re
 from base64 import b64decode
 from binascii import Error as BadBase64
 from functools import lru_cache
-from json.decoder import scanstring  # type: ignore[attr-defined]
+from json.decoder import scanstring  # type: ignore[attr-defined]  # there since Python 2.6, missing in the stubs
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -87,7 +87,7 @@ def read_body(cls: type[M], body: bytes) -> M:
     Where a member is missing the pointer is its parent's (it exists) and the rule is `missing:<name>`.
     """
     try:
-        return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
+        return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]  # the stubs say Any, the class says M
     except ValidationError as error:
         raise verdict_of(cls, error) from None
 
@@ -148,7 +148,15 @@ def _no_constant(_: str) -> NoReturn:
     raise ValueError
 
 
-_scan = json.JSONDecoder(parse_constant=_no_constant).scan_once  # type: ignore[attr-defined]
+_scan = json.JSONDecoder(parse_constant=_no_constant).scan_once  # type: ignore[attr-defined]  # likewise
+
+
+def _after(rule: re.Pattern[str], text: str, at: int) -> int:
+    """Where a match that begins here ends. Raises ValueError where there is none."""
+    found = rule.match(text, at)
+    if found is None:
+        raise ValueError
+    return found.end()
 
 
 class _Member(NamedTuple):
@@ -172,10 +180,10 @@ class _Document:
 
     def _read(self) -> dict[str, _Member]:
         text, members = self.text, dict[str, _Member]()
-        at = _SPACE.match(text).end()  # type: ignore[union-attr]
+        at = _after(_SPACE, text, 0)
         if text[at] != "{":
             raise ValueError
-        at = _SPACE.match(text, at + 1).end()  # type: ignore[union-attr]
+        at = _after(_SPACE, text, at + 1)
         if text[at] == "}":
             at += 1
         else:
@@ -183,16 +191,15 @@ class _Document:
                 if text[at] != '"':
                     raise ValueError
                 name, at = scanstring(text, at + 1, True)
-                start = _COLON.match(text, at).end()  # type: ignore[union-attr]
+                start = _after(_COLON, text, at)
                 value, end = _scan(text, start)
                 if name in members and name in _ATTRIBUTES:
                     raise Verdict("attribute", f"/{name}", "twice")
                 members[name] = _Member(value, start, end)
-                found = _NEXT.match(text, end)
-                at = found.end()  # type: ignore[union-attr]
-                if found[1] == "}":  # type: ignore[index]
+                at = _after(_NEXT, text, end)
+                if text[end:at].strip() == "}":
                     break
-        if _SPACE.match(text, at).end() != len(text):  # type: ignore[union-attr]
+        if _after(_SPACE, text, at) != len(text):
             raise ValueError
         return members
 

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("deploy.commands.letters:dead_letters", "What could not be settled: list, show, replay, give up."),
     "release": ("deploy.commands.letters:release", "Release a subject from quarantine."),
     "republish": ("deploy.commands.letters:republish", "Send again what Kafka has lost."),
+    "go-on": ("deploy.commands.letters:go_on", "Go on where records are gone from a log."),
     "serve": ("deploy.commands.serve:app", "One service in the foreground; settings from the environment."),
     "import": ("deploy.commands.import_:app", "Publish rows of a partner's CSV as submissions."),
     "case": ("deploy.commands.read:case", "One case as a timeline."),

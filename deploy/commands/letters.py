@@ -229,6 +229,19 @@ def release(name: str, subject: str, without: tuple[int, ...], at: str | None, w
     return DONE
 
 
+@click.command("go-on")
+@service
+@at
+@why
+@who
+def go_on(name: str, at: str | None, why: str, who: str) -> int:
+    """Read partitions held at a gap again from their log's start, once what can be brought back is back (`republish`): what
+    was applied falls out, what is gone is gone."""
+    said = ask(name, at, "/operate/go-on", {"who": who, "why": why})
+    click.echo(f"{said['partitions']} partitions go on")
+    return DONE
+
+
 @click.command()
 @service
 @click.option(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 from datetime import UTC, datetime
 
@@ -51,7 +52,8 @@ async def clock() -> int:
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, client_id="clock")
+    security = json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}"))
+    producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, client_id="clock", **security)
     try:
         await producer.start()
         while not stop.is_set():

@@ -11,11 +11,12 @@ import structlog
 from contracts.envelope import Attributes, Tick, headers_of, stamp
 from contracts.topics import CLOCK
 from services.runtime.database import Connection
+from services.runtime.failures import name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
 from services.runtime.relay import Letter
 from services.runtime.service import Name
-from services.runtime.work import Work, transact
+from services.runtime.work import NOT_THE_DATA, Work, transact
 
 log = structlog.get_logger()
 
@@ -83,20 +84,32 @@ async def _begin(con: Connection, ticks: list[Any]) -> bool:
     return ready is not ticks[0]
 
 
-async def _due(node: Node, count: Count) -> bool:
+async def _due(node: Node, count: Count, most: int = CHUNK) -> bool:
     """A chunk of states whose moment has come: react, save. False when none is left. Nothing is said of a subject in
-    quarantine: what is known of it is not all there is."""
+    quarantine: what is known of it is not all there is. One whose rule breaks goes there, found by halves."""
+    broken: list[tuple[str, str]] = []
 
     async def chunk(con: Connection, _: set[Name]) -> bool:
         rows = await con.fetch(
             "select s.kind, s.id, s.tenant from state s join alliance a on a.tenant = s.tenant where s.due_at <= a.ticked"
-            " and not exists (select from quarantine q where q.subject = s.id) order by s.kind, s.id limit $1", CHUNK,
+            " and not exists (select from quarantine q where q.subject = s.id) order by s.kind, s.id limit $1", most,
         )  # fmt: skip
+        broken[:] = [(row["kind"], row["id"]) for row in rows[:1]]
         if rows:
             await _react(Work(node, con, by_time=True), rows, count)
         return bool(rows)
 
-    return await transact(node, chunk)
+    try:
+        return await transact(node, chunk)
+    except NOT_THE_DATA:
+        raise
+    except Exception as error:
+        if most > 1:
+            return await _due(node, count, most // 2)
+        log.error("quarantine", kind=broken[0][0], error=name_of(error))
+        add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
+        await node.pool.execute(add, broken[0][1], name_of(error))
+        return True
 
 
 async def _react(work: Work, rows: list[Any], count: Count) -> None:
@@ -115,13 +128,15 @@ async def _expired(node: Node, count: Count) -> bool:
                           " and k.since is null and a.ticked is not null")  # fmt: skip
         rows = await con.fetch(
             "select k.* from kept k join alliance a on a.tenant = k.tenant where k.why = 'waiting'"
-            " and k.since <= a.ticked - make_interval(days => $1) order by k.seq limit $2 for update of k", WAIT_DAYS, CHUNK,
+            " and k.since <= a.ticked - make_interval(days => $1)"
+            " and not exists (select from quarantine q where '!' || q.subject = any(k.rests_on))"
+            " order by k.seq limit $2 for update of k", WAIT_DAYS, CHUNK,
         )  # fmt: skip
         work = Work(node, con)
         messages = [message for row in rows if (message := work.taken_up(row)) is not None]
         await work.open(messages, names=more)
         for message in messages:
-            work.judge(message, expired=True)
+            work.judge(message, claimed=True, expired=True)
         await work.save()
         count(work)
         return work.counts["answers"] > 0

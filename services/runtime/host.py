@@ -146,7 +146,7 @@ class Host:
                     async with self.node.pool.acquire() as con:
                         await forget_sent(con)
                     refreshed = time.monotonic()
-                self.status.ends = await self.node.reader.ends(self.inputs.parts)
+                await self.status.look(await self.node.reader.ends(self.inputs.parts))
                 await self.inputs.pass_markers(self.status.ends)
                 await self.inputs.act()
                 await errands.expire(self.node)

@@ -5,22 +5,21 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from contracts.envelope import Recorded
 from services.runtime import clock, errands, positions
-from services.runtime.database import RETRY, Connection, encode
+from services.runtime.database import Connection, encode
 from services.runtime.failures import UNREADABLE_LIMIT, Held, failpoint, name_of, unreadable_this_hour
 from services.runtime.messages import Message, Part, decode
 from services.runtime.node import Node
 from services.runtime.positions import Astray
 from services.runtime.service import Name
 from services.runtime.telemetry import spanning
-from services.runtime.work import BadFact, Fork, NewerShape, Widen, Work, quarantined, transact
+from services.runtime.work import NOT_THE_DATA, BadFact, Fork, Work, quarantined, transact
 
 log = structlog.get_logger()
 
@@ -29,16 +28,19 @@ FIRST_REST, LONGEST_REST = 0.2, 10.0  # seconds a held partition rests before it
 Batch = dict[Part, list[Any]]
 
 
+class Stopped(NamedTuple):
+    """Where and why a partition stands still; what stands before it has been applied."""
+
+    why: Exception
+    at: int
+
+
 class Gap(Exception):
     """A position lies below the log's start or past its end: records are gone. Held, never skipped."""
 
 
 class Flood(Exception):
     """A publisher's limit of unreadable messages is reached; its partitions are held until the next hour."""
-
-
-NOT_THE_DATA = (*RETRY, KafkaError, Astray, Gap, Widen, NewerShape)
-"""Errors that no splitting of a batch would mend."""
 
 
 class Inputs:
@@ -81,13 +83,18 @@ class Inputs:
             self.progress = time.monotonic()
             self.node.metrics.batch_seconds.observe(self.progress - started)
             for part, rs in batch.items():
-                if (why := stopped.get(part)) is not None:
-                    self._hold(consumer, {part: rs}, why, _name(part, why))
+                if (stop := stopped.get(part)) is not None:
+                    rest = [record for record in rs if record.offset >= stop.at]
+                    self._hold(consumer, {part: rest}, stop.why, self._held_name(part, stop.why))
                 else:
                     self._contiguous[part] = rs[-1].offset + 1
                     self._rests.pop(part, None)
-                    for name in [n for n in self.held if n == f"{part.topic}/{part.part}"]:
-                        del self.held[name]
+                    for why in (Gap(), Flood()):
+                        self.held.pop(self._held_name(part, why), None)
+
+    def _held_name(self, part: Part, why: Exception) -> str:
+        publisher = self.node.inputs[part.topic].publisher
+        return f"publisher:{publisher.name}" if publisher and isinstance(why, Flood) else f"{part.topic}/{part.part}"
 
     def _seek(self, consumer: Any, to: dict[Part, int]) -> None:
         for part, offset in to.items():
@@ -113,20 +120,21 @@ class Inputs:
 
     # --- one batch
 
-    async def apply(self, batch: Batch, contiguous: dict[Part, int]) -> dict[Part, Exception]:
-        """Applies a batch; gives back the partitions that stopped, and why."""
+    async def apply(self, batch: Batch, contiguous: dict[Part, int]) -> dict[Part, Stopped]:
+        """Applies a batch; gives back the partitions that stopped, where and why."""
         await self._meet([part for part in batch if part not in self.parts or part in self._unmet])
         self._unmet -= set(batch)
-        stopped: dict[Part, Exception] = {part: Gap(self.gaps[part]) for part in batch if part in self.gaps}
+        stopped = {part: Stopped(Gap(), rs[0].offset) for part, rs in batch.items() if part in self.gaps}
         messages = await self._decoded(batch, stopped)
         lasts = {part: records[-1].offset + 1 for part, records in batch.items() if part not in stopped}
-        await self._halves(messages, contiguous, lasts, await self._tick_ends(messages), stopped)
+        await self._halves(messages, contiguous, lasts, await self._tick_ends(messages))
         async with self.node.pool.acquire() as con:
             for part in stopped.keys() - self.gaps.keys():
-                await positions.hold(con, part, name_of(stopped[part]))
+                why = stopped[part].why
+                await positions.hold(con, part, self._held_name(part, why) if isinstance(why, Flood) else name_of(why))
         return stopped
 
-    async def _decoded(self, batch: Batch, stopped: dict[Part, Exception]) -> list[Message]:
+    async def _decoded(self, batch: Batch, stopped: dict[Part, Stopped]) -> list[Message]:
         """Each record by itself. A partition stops where a fact's headers can't be read, and at a publisher's limit."""
         messages: list[Message] = []
         used = None
@@ -135,7 +143,7 @@ class Inputs:
             for record in records if part not in stopped else ():
                 message = decode(self.node.service, input, record)
                 if message.verdict is not None and input.publisher is None and message.attributes is None:
-                    stopped[part] = BadFact()
+                    stopped[part] = Stopped(BadFact(), record.offset)
                     break
                 if message.verdict is not None and input.publisher is not None:
                     if used is None:
@@ -143,7 +151,7 @@ class Inputs:
                             used = await unreadable_this_hour(con)
                     used[input.publisher.name] += 1
                     if used[input.publisher.name] > UNREADABLE_LIMIT:
-                        stopped[part] = Flood(input.publisher.name)
+                        stopped[part] = Stopped(Flood(), record.offset)
                         break
                 messages.append(message)
         return messages
@@ -157,12 +165,7 @@ class Inputs:
         return encode([[*part, end] for part, end in ends.items()]).decode()
 
     async def _halves(
-        self,
-        messages: list[Message],
-        contiguous: dict[Part, int],
-        lasts: dict[Part, int],
-        ends: str,
-        stopped: dict[Part, Exception],
+        self, messages: list[Message], contiguous: dict[Part, int], lasts: dict[Part, int], ends: str
     ) -> None:
         """One transaction; if the data are at fault, again in halves, each a whole transaction, down to one message."""
         if not messages:
@@ -178,9 +181,9 @@ class Inputs:
                 self.node.metrics.forks.inc(isinstance(error, Fork))
                 return await quarantined(self.node, messages[0], error)
             middle = len(messages) // 2
-            await self._halves(messages[:middle], contiguous, {}, ends, stopped)
+            await self._halves(messages[:middle], contiguous, {}, ends)
             read_to = {m.part: m.offset + 1 for m in messages[:middle]}
-            return await self._halves(messages[middle:], contiguous | read_to, lasts, ends, stopped)
+            return await self._halves(messages[middle:], contiguous | read_to, lasts, ends)
         for message in messages:
             self.node.metrics.messages.labels(message.input.kind).inc()
         self.count(work)
@@ -254,18 +257,20 @@ class Inputs:
         async with self.node.pool.acquire() as con:
             facts = {p for p in parts if self.node.inputs[p.topic].kind in ("fact", "own")}
             await positions.make(con, {p: 0 if p in facts else starts[p] for p in parts})
-            stands = {Part(r["topic"], r["part"]): r["next"] for r in await con.fetch("select * from position")}
+            rows = {Part(r["topic"], r["part"]): r for r in await con.fetch("select * from position")}
             for part in parts:
-                if stands[part] > ends[part]:  # it may have grown since we asked
+                stands, why = rows[part]["next"], rows[part]["held"] or ""
+                if stands > ends[part]:  # it may have grown since we asked
                     ends |= await self.node.reader.ends([part])
-                if starts[part] <= stands[part] <= ends[part]:
+                # A log that was set back grows again: what stands between is not what was read there. Only `lotse go-on` ends it.
+                if starts[part] <= stands <= ends[part] and not why.startswith("Gap"):
                     self.gaps.pop(part, None)
                     continue
-                why = f"Gap:read up to {stands[part]}, the log goes from {starts[part]} to {ends[part]}"
-                if self.gaps.get(part) != why:
-                    self.gaps[part] = why
+                if not why.startswith("Gap"):
+                    why = f"Gap:read up to {stands}, the log goes from {starts[part]} to {ends[part]}"
                     log.error("a gap in the log; the partition is held", topic=part.topic, partition=part.part, why=why)
                     await positions.hold(con, part, why)
+                self.gaps[part] = why
 
     async def pass_markers(self, ends: dict[Part, int]) -> None:
         """Moves rows over transaction markers: nothing to apply lies there, and no record would ever move them."""
@@ -281,10 +286,6 @@ class Inputs:
                     "update position set next = $4 where topic = $1 and part = $2 and next = $3", *part, next, end
                 )
                 self.tick_waits = True
-
-
-def _name(part: Part, why: Exception) -> str:
-    return f"publisher:{why}" if isinstance(why, Flood) else f"{part.topic}/{part.part}"
 
 
 async def _resume(consumer: Any, tp: TopicPartition, rest: float) -> None:

@@ -69,6 +69,8 @@ class Message:
     """What its publisher's entry forbids, whatever the states say."""
     seq: int | None = None
     """Where it was kept before."""
+    claimed: bool = False
+    """It has claimed its id before it was kept."""
 
     @property
     def family(self) -> str:

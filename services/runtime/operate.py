@@ -9,8 +9,10 @@ import structlog
 from fastapi import APIRouter, Body, HTTPException
 
 from contracts.envelope import refused
+from services.runtime import positions
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import name_of
+from services.runtime.messages import Part
 from services.runtime.node import Node
 from services.runtime.relay import republish
 from services.runtime.service import Name
@@ -22,8 +24,9 @@ Who = Annotated[str, Body(min_length=1, max_length=64)]
 Why = Annotated[str, Body(min_length=1, max_length=300)]
 
 
-async def _again(node: Node, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> None:
-    """Takes kept messages up again, in order: a fact is learnt, a submission claims its id and is judged or given up."""
+async def _again(node: Node, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> int:
+    """Takes kept messages up again, in order: a fact is learnt, a submission claims its id (unless it has) and is judged or
+    given up. Gives back how many are settled."""
     work = Work(node, con)
     messages = [message for row in rows if (message := work.taken_up(row)) is not None]
     await work.open(messages, names=more)
@@ -31,12 +34,13 @@ async def _again(node: Node, con: Connection, more: set[Name], rows: Sequence[An
         if message.input.publisher is None:
             work.learn(message)
             continue
-        for first in await work.claim([message]):
+        for first in [message] if message.claimed else await work.claim([message]):
             if give_up:
                 first.denied = refused("GIVEN_UP")
-            work.judge(first)
+            work.judge(first, claimed=message.claimed)
     await work.save()
     node.sending.set()
+    return sum(not work.keeps(message) for message in messages)
 
 
 async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> int:
@@ -48,8 +52,7 @@ async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool
 
         async def one(con: Connection, more: set[Name], seq: int = seq) -> int:
             rows = await con.fetch("select * from kept where seq = $1 and why = 'aside' for update", seq)
-            await _again(node, con, more, rows, give_up=give_up)
-            return len(rows)
+            return await _again(node, con, more, rows, give_up=give_up)
 
         try:
             done += await transact(node, one)
@@ -68,14 +71,26 @@ async def release(node: Node, subject: str, without: Sequence[int] = ()) -> int:
         await con.execute("delete from quarantine where subject = $1", subject)
         await con.execute("delete from kept where rests_on && $1 and seq = any($2::bigint[])", [f"!{subject}"], without)
         rows = await con.fetch("select * from kept where rests_on && $1 order by seq for update", [f"!{subject}"])
-        await _again(node, con, more, rows)
-        return len(rows)
+        return await _again(node, con, more, rows)
 
     return await transact(node, act)
 
 
+async def go_on(node: Node) -> dict[Part, int]:
+    """Partitions held at a gap are read again from their log's start: what was applied falls out by its number or id, what
+    is gone is gone. Gives back where each goes on."""
+    rows = await node.pool.fetch("select topic, part from position where held like 'Gap%' order by topic, part")
+    if not rows:
+        return {}
+    starts = await node.reader.starts([Part(row["topic"], row["part"]) for row in rows])
+    async with node.pool.acquire() as con, con.transaction():
+        await positions.lock(con, starts)
+        await positions.move(con, starts)
+    return starts
+
+
 def routes(node: Node) -> APIRouter:
-    """GET /kept; POST /operate/replay, /operate/give-up, /operate/release, /operate/republish. Loopback only until tokens come."""
+    """GET /kept; POST /operate/replay, give-up, release, republish, go-on. Loopback only until tokens come."""
     router = APIRouter()
 
     async def audit(who: str, what: str, about: str, why: str) -> None:
@@ -114,9 +129,12 @@ def routes(node: Node) -> APIRouter:
     @router.post("/operate/republish")
     async def republish_(since: Annotated[datetime, Body()], who: Who, why: Why) -> dict[str, int]:
         await audit(who, "republish", since.isoformat(), why)
-        async with node.pool.acquire() as con, con.transaction():
-            rows = await republish(con, since)
-        node.sending.set()
-        return {"rows": rows}
+        return {"rows": await republish(node, since)}
+
+    @router.post("/operate/go-on")
+    async def go_on_(who: Who, why: Why) -> dict[str, int]:
+        gone_on = await go_on(node)
+        await audit(who, "go on", " ".join(f"{part.topic}/{part.part}:{at}" for part, at in gone_on.items()), why)
+        return {"partitions": len(gone_on)}
 
     return router

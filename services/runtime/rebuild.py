@@ -21,7 +21,6 @@ from contracts.envelope import Answer, Attributes, Tick, fact_id_of, read_attrib
 from contracts.topics import CLOCK
 from services.runtime import clock
 from services.runtime.database import Connection, columns, connect, encode
-from services.runtime.inputs import NOT_THE_DATA
 from services.runtime.kafka import Reader
 from services.runtime.messages import Message, Part, decode, inputs_of, moment_of
 from services.runtime.node import Node
@@ -29,7 +28,7 @@ from services.runtime.relay import Relay, letters_beyond
 from services.runtime.service import Service
 from services.runtime.settings import Settings
 from services.runtime.telemetry import Metrics
-from services.runtime.work import Work, quarantined
+from services.runtime.work import NOT_THE_DATA, Work, quarantined
 
 log = structlog.get_logger()
 
@@ -40,8 +39,10 @@ COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("fami
             "timeline": ("family, subject, number", "fact_id, type, time, recorded_at, cause, body")}  # fmt: skip
 """Table to key and compared columns; projections are compared in all their columns."""
 
-KEPT = ("kept", "quarantine", "dead_letter", "claim", "tick", "rebuilt", "outbox", "audit")
+KEPT = ("kept", "quarantine", "dead_letter", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
+ALWAYS_KEPT = ("audit", "rebuilt")
+"""What operators did is never forgotten."""
 
 Progress = Callable[[int], None]
 
@@ -127,7 +128,7 @@ async def _drained_and_swapped(owner: Any, node: Node, learner: "Learner") -> No
                 learner.done.differences = await differences(owner, node.service)
             if learner.done.differences:
                 return
-            for table in KEPT if learner.done.compared else ():
+            for table in (*ALWAYS_KEPT, *KEPT) if learner.done.compared else ALWAYS_KEPT:
                 await owner.execute(f"drop table {BESIDE}.{table}; alter table {LIVE}.{table} set schema {BESIDE}")
             await owner.execute(f"alter schema {LIVE} rename to {OLD}; alter schema {BESIDE} rename to {LIVE}")
         await owner.execute(f"drop schema {OLD} cascade")

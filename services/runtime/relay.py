@@ -190,9 +190,16 @@ async def forget_sent(con: Connection) -> None:
     await con.execute("delete from outbox where sent_at < now() - make_interval(days => $1)", KEPT_DAYS)
 
 
-async def republish(con: Connection, since: Any) -> int:
+async def republish(node: "Node", since: Any) -> int:
     """Marks what was sent since a moment as unsent: the relay brings it back with the same ids, after Kafka has lost its
-    tail. The acknowledged ends are forgotten: the log is shorter now. Gives back the number of rows."""
-    await con.execute("delete from acked")
-    done = await con.execute("update outbox set sent_at = null where sent_at >= $1", since)
+    tail. Acknowledged ends beyond the log are drawn back to it. Gives back the number of rows."""
+    ends = await node.reader.ends(await node.reader.parts(node.own_topics))
+    async with node.pool.acquire() as con, con.transaction():
+        await con.execute(
+            "update acked a set next = least(a.next, e.next) from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"
+            " where (a.topic, a.part) = (e.topic, e.part)",
+            *columns((*part, end) for part, end in sorted(ends.items())),
+        )
+        done = await con.execute("update outbox set sent_at = null where sent_at >= $1", since)
+    node.sending.set()
     return int(done.rpartition(" ")[2])

@@ -23,6 +23,7 @@ select (select count(*) from outbox where sent_at is null) as outbox,
        (select count(*) from tick where held is null)
            + (select count(*) from alliance where acted is distinct from ticked) as acting
 """
+WATCHED = 600  # moments remembered of a long lag; beyond, every second one is enough
 EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebody looks for what is missing
 
 
@@ -33,7 +34,25 @@ class Status:
         self.node, self.inputs = node, inputs
         self.ready, self.older = False, 0
         self.ends: dict[Part, int] = {}
-        self._caught_up = time.monotonic()
+        self._watched: list[tuple[float, dict[Part, int]]] = []
+        """Ends of the logs as they stood at moments, oldest first, not yet passed by all positions."""
+        self._applied_until = time.monotonic()
+
+    async def look(self, ends: dict[Part, int]) -> None:
+        """Once a second: what stood in the logs at some moment and has been applied since says how far behind we are."""
+        self.ends = ends
+        self._watched.append((time.monotonic(), ends))
+        rows = await self.node.pool.fetch("select topic, part, next from position")
+        stands = {Part(row["topic"], row["part"]): row["next"] for row in rows}
+        while self._watched and all(stands.get(p, 0) >= end for p, end in self._watched[0][1].items()):
+            self._applied_until = self._watched.pop(0)[0]
+        if len(self._watched) > WATCHED:
+            self._watched = self._watched[::2]
+
+    @property
+    def lag_seconds(self) -> float:
+        """Age of the oldest input not applied, to a second or so; 0 where there is none."""
+        return time.monotonic() - self._applied_until if self._watched else 0.0
 
     async def lag(self, con: Any) -> dict[str, int]:
         """Records not applied, by topic."""
@@ -45,8 +64,8 @@ class Status:
         return found
 
     def idle(self, lag: dict[str, int]) -> float:
-        """Seconds without a settled batch while there is lag."""
-        return time.monotonic() - self.inputs.progress if lag else 0.0
+        """Seconds without a settled batch while there is lag; a quiet hour before it does not count."""
+        return min(time.monotonic() - self.inputs.progress, self.lag_seconds) if lag else 0.0
 
     async def said(self) -> dict[str, Any]:
         """The versioned answer. Where the database is away it says so and what is known without it."""
@@ -75,15 +94,19 @@ class Status:
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters from dead_letter"
                                   " group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip
         sql = "select topic, part, held, held_since from position where held is not null order by topic, part"
-        stopped = [_held(Held(f"{r['topic']}/{r['part']}", r["held"], r["held_since"])) for r in await con.fetch(sql)]
+        stopped = [
+            _held(Held(r["held"], "Flood", r["held_since"])) if r["held"].startswith("publisher:")
+            else _held(Held(f"{r['topic']}/{r['part']}", r["held"], r["held_since"]))
+            for r in await con.fetch(sql)
+        ]  # fmt: skip
         ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
         held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
         rows = await con.fetch("select topic, next from position order by topic")
         lag = await self.lag(con)
-        if not lag:
-            self._caught_up = time.monotonic()
         gaps = [h for h in stopped if h["why"].startswith("Gap")]
-        held += [h for h in stopped if h not in gaps and h["what"] not in {known["what"] for known in held}]
+        for one_held in stopped:
+            if one_held not in gaps and one_held["what"] not in {known["what"] for known in held}:
+                held.append(one_held)
         acted = max((r["acted"] for r in ticks if r["acted"]), default=None)
         findings = await self.node.service.note(con) if self.node.service.note else []
         if one["early_since"] and (datetime.now(UTC) - one["early_since"]).total_seconds() > EARLY_LIMIT:
@@ -91,7 +114,7 @@ class Status:
                 "facts wait for one that does not come: their owner's log lacks it, or its relay stands still"
             )
         figures = {
-            "lag_seconds": time.monotonic() - self._caught_up, "oldest_unanswered_seconds": one["unanswered"],
+            "lag_seconds": self.lag_seconds, "oldest_unanswered_seconds": one["unanswered"],
             "outbox_rows": one["outbox"], "outbox_age_seconds": one["outbox_age"], "waiting": kept.get("waiting", 0),
             "early": kept.get("early", 0), "set_aside": kept.get("aside", 0), "quarantined": len(quarantined),
             "held": sum(not h["what"].startswith("publisher:") for h in held), "gaps": len(gaps),

@@ -4,7 +4,7 @@ All side effects of a batch stand here, in the order in which they happen. Rules
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
+from aiokafka.errors import KafkaError
 
 from contracts.envelope import (
     Answer,
@@ -32,7 +33,7 @@ from contracts.envelope import (
 )
 from contracts.topics import answers_topic, facts_topic
 from services.runtime import failures, positions
-from services.runtime.database import Connection, Rows, Table, columns, encode, pack, unpack
+from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
 from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
 from services.runtime.relay import Letter, Outgoing
@@ -109,12 +110,25 @@ class Slot:
     changed: bool = False
 
 
+class Kept(NamedTuple):
+    """A message that can't be settled now: why, what takes it up again, and whether it has claimed its id."""
+
+    message: Message
+    why: str
+    rests_on: list[str]
+    claimed: bool = False
+    error: str = ""
+
+
 class Alliance(NamedTuple):
     """Time, as an alliance knows it."""
 
     ticked: datetime | None
     tick_id: str | None
 
+
+NOT_THE_DATA = (*RETRY, KafkaError, positions.Astray, Widen, NewerShape)
+"""Errors that no splitting of a batch would mend."""
 
 _read_known, _read_last = msgspec.json.Decoder(Known).decode, msgspec.json.Decoder(Last).decode
 T = TypeVar("T")
@@ -154,7 +168,7 @@ class Work:
         self._heard_before: dict[tuple[str, str], tuple[Heard, bool]] = {}
         self._early: dict[tuple[str, str, int], Message] = {}
         self._resting: dict[str, list[Message]] = defaultdict(list)  # id nobody knows -> what rests on it, in order
-        self._keep: dict[tuple[Part, int], tuple[Message, str, list[str], str]] = {}
+        self._keep: dict[tuple[Part, int], Kept] = {}
         self._settled: list[int] = []  # what was kept and is not any more
         self._timeline: list[tuple[Any, ...]] = []
         self._dead: list[Message] = []
@@ -253,7 +267,8 @@ class Work:
             return None
         headers = [(name, text) for name, text in unpack(row["headers"])]
         place = Part(row["topic"], row["part"])
-        message = Message(input, place, row["offset"], row["arrived"], headers, row["value"], seq=row["seq"])
+        message = Message(input, place, row["offset"], row["arrived"], headers, row["value"])
+        message.seq, message.claimed = row["seq"], row["claimed"]
         return read(self.service, message)
 
     async def claim(self, messages: Sequence[Message]) -> list[Message]:
@@ -268,7 +283,7 @@ class Work:
                 if not message.reference:
                     continue  # nobody can be answered
             elif message.denied is None and (held := {id for _, id in self._names(message)} & self.quarantined):
-                self._keep_back(message, "quarantined", [f"!{subject}" for subject in sorted(held)])
+                self._keep_back(Kept(message, "quarantined", _released(held)))
                 continue
             if first.setdefault(message.reference, message).content != message.content:
                 again.setdefault(_reuse_key(message), message)
@@ -309,16 +324,18 @@ class Work:
 
     def learn(self, message: Message) -> None:
         """Applies the next fact and what was kept for it, drops the old, keeps the early; a fork raises."""
+        if message.verdict is not None:
+            raise BadFact(message.verdict.rule)
         attributes, family = message.attributes, message.family
         subject, number = attributes.subject, attributes.streamversion or 0
         if subject in self.quarantined:
-            return self._keep_back(message, "quarantined", [f"!{subject}"])
+            return self._keep_back(Kept(message, "quarantined", _released({subject})))
         match order_of(number, attributes.id, self.heard.get((family, subject), Heard())):
             case Order.FORK:
                 raise Fork(f"{family} number {number}")
             case Order.EARLY:
                 self._early.setdefault((family, subject, number), message)
-                self._keep_back(message, "early", [_stream(family, subject)])
+                self._keep_back(Kept(message, "early", [_stream(family, subject)]))
             case Order.OLD:
                 self._settle(message)
                 self.counts["old"] += 1
@@ -363,6 +380,7 @@ class Work:
         if slot.state is None:
             slot.tenant = attributes.tenant
             slot.state = self.service.states[slot.kind](id=slot.id, tenant=slot.tenant)
+        failures.failpoint("evolve")
         self.service.evolve(slot.state, fact, attributes.cause or attributes.id)
         slot.known.given.update(self.service.ids_made_known(fact, attributes.subject))
         slot.last.cause, slot.last.trace = attributes.id, attributes.traceparent or slot.last.trace
@@ -370,9 +388,10 @@ class Work:
 
     # --- judge
 
-    def judge(self, message: Message, *, expired: bool = False) -> None:
+    def judge(self, message: Message, *, claimed: bool = False, expired: bool = False) -> None:
         """Yours? Known? Then the rule decides; a fact is folded, and reactions follow until nothing is missing. What rests on
-        something unknown is kept, or, its time over, refused."""
+        something unknown is kept, or, its time over, refused. `claimed`: it has waited; what breaks on it must not hurt what
+        woke it, so it is set aside here."""
         if message.verdict is not None:
             return self._unreadable(message)
         if message.denied is not None:
@@ -381,16 +400,23 @@ class Work:
         slots = [self.slots[name] for name in self._names(message)]
         if any(slot.tenant not in (None, attributes.tenant) for slot in slots):
             return self._answer(message, Outcome.REFUSED, no=refused("NOT_YOURS"))
+        if held := {slot.id for slot in slots} & self.quarantined:
+            return self._keep_back(Kept(message, "waiting", _released(held), claimed=True))
         for name in submission.rests_on():
             id = attributes.subject if name == "subject" else getattr(submission, name)
             # a thing is known if its own state is, or if the subject's state knows it
             if not (id in slots[0].known.given or any(s.id == id and id in s.known.given for s in slots[1:])):
                 return self._answer(message, Outcome.REFUSED, no=unknown(name)) if expired else self._wait(message, id)
-        failures.failpoint("decide")
         rule, parameters = self.service.decisions[type(submission)]
         of_kind = {slot.kind: slot for slot in slots}
         states = {name: self._state(of_kind[kind], attributes.tenant) for name, kind in parameters}
-        decision = rule(submission, **states, arrived=message.arrived)
+        try:
+            failures.failpoint("decide")
+            decision = rule(submission, **states, arrived=message.arrived)
+        except Exception as error:
+            if not claimed:
+                raise
+            return self._keep_back(Kept(message, "aside", [], claimed=True, error=failures.name_of(error)))
         if isinstance(decision, Fact):
             id = str(fact_id_of(UUID(message.reference)))
             self.record(
@@ -409,17 +435,21 @@ class Work:
 
     def _wait(self, message: Message, id: str) -> None:
         self._resting[id].append(message)
-        self._keep_back(message, "waiting", [id])
+        self._keep_back(Kept(message, "waiting", [id], claimed=True))
 
     def _wake(self, ids: Iterable[str]) -> None:
         """What waits is judged at once, in the order in which it came; what still rests on something unknown stays."""
         for id in ids:
             for message in self._resting.pop(id, []):
                 self._keep.pop((message.part, message.offset), None)
-                self.judge(message)
+                self.judge(message, claimed=True)
 
-    def _keep_back(self, message: Message, why: str, rests_on: list[str], error: str = "") -> None:
-        self._keep[message.part, message.offset] = (message, why, rests_on, error)
+    def _keep_back(self, kept: Kept) -> None:
+        self._keep[kept.message.part, kept.message.offset] = kept
+
+    def keeps(self, message: Message) -> bool:
+        """Whether this message is still not settled."""
+        return (message.part, message.offset) in self._keep
 
     def _settle(self, message: Message) -> None:
         self._keep.pop((message.part, message.offset), None)
@@ -428,14 +458,14 @@ class Work:
 
     def set_aside(self, message: Message, error: str) -> None:
         """What a rule of ours could not bear: it claims no id, is counted and named, and is judged again by a replay."""
-        self._keep_back(message, "aside", [], error)
+        self._keep_back(Kept(message, "aside", [], error=error))
 
     async def quarantine(self, message: Message, error: str) -> None:
         """A fact that can't be applied: all that concerns its subject is kept, in order, until somebody releases it."""
         subject = message.attributes.subject
         add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
         await self.con.execute(add, subject, error)
-        self._keep_back(message, "quarantined", [f"!{subject}"], error)
+        self._keep_back(Kept(message, "quarantined", _released({subject}), error=error))
 
     def _unreadable(self, message: Message) -> None:
         """The answer to what can never be read."""
@@ -490,6 +520,11 @@ class Work:
     def react(self, slot: Slot) -> None:
         """What is missing is recorded until nothing is; before the alliance's first tick nobody knows what time it is."""
         if slot.state is None or slot.tenant is None:
+            return
+        if (
+            slot.id in self.quarantined
+        ):  # what breaks on it would break its neighbours; asked again at the tick after its release
+            slot.changed, slot.due_at = True, ALWAYS_DUE
             return
         ticked, tick_id = (None, None) if self.learning else self.alliances[slot.tenant]
         due: datetime | None = ALWAYS_DUE
@@ -549,36 +584,41 @@ class Work:
 
     async def _save_kept(self) -> None:
         """What is settled goes, what is new stays; a publisher with too much that waits is refused."""
-        fresh = [entry for entry in self._keep.values() if entry[0].seq is None]
-        if any(why == "waiting" for _, why, _, _ in fresh):
+        new = [kept.message for kept in self._keep.values() if kept.message.seq is None and kept.why == "waiting"]
+        if new:
             sql = "select publisher, count(*) as n from kept where why = 'waiting' group by publisher"
-            waiting = defaultdict(int, {row["publisher"]: row["n"] for row in await self.con.fetch(sql)})
-            for message, why, _, _ in fresh:
-                waiting[name := _publisher(message)] += why == "waiting"
-                if why == "waiting" and waiting[name] > MAX_WAITING:
+            waiting = Counter({row["publisher"]: row["n"] for row in await self.con.fetch(sql)})
+            for message in new:
+                waiting[_publisher(message)] += 1
+                if waiting[_publisher(message)] > MAX_WAITING:
                     self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
-        moved = [(m.seq, why, " ".join(ids), error) for m, why, ids, error in self._keep.values() if m.seq is not None]
+        moved = [
+            (k.message.seq, k.why, " ".join(k.rests_on), k.error)
+            for k in self._keep.values()
+            if k.message.seq is not None
+        ]
         if moved:  # it rests on something else now
             change = ("update kept k set why = n.why, rests_on = string_to_array(n.ids, ' '), error = n.error from"
                       " unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) n(seq, why, ids, error) where k.seq = n.seq")  # fmt: skip
             await self.con.execute(change, *columns(moved))
         if settled := sorted(set(self._settled) - {seq for seq, *_ in moved}):
             await self.con.execute("delete from kept where seq = any($1::bigint[])", settled)
-        await self._insert_kept([entry for entry in self._keep.values() if entry[0].seq is None])
+        await self._insert_kept([kept for kept in self._keep.values() if kept.message.seq is None])
 
-    async def _insert_kept(self, entries: list[tuple[Message, str, list[str], str]]) -> None:
+    async def _insert_kept(self, entries: list[Kept]) -> None:
         rows = []
-        for m, why, ids, error in entries:
+        for m, why, ids, claimed, error in entries:
             a = m.attributes
             ticked = self.alliances[a.tenant].ticked if a.tenant in self.alliances else None
             headers = [(n, bytes(text)) for n, text in m.headers if n in KEPT_HEADERS or n.startswith("ce_")]
             rows.append((why, _publisher(m), a.tenant, a.subject, " ".join(ids), *m.part, m.offset, error, ticked, m.arrived,
-                         pack(headers), m.value))  # fmt: skip
+                         pack(headers), m.value, claimed))  # fmt: skip
         if rows:
             keep = ("insert into kept (why, publisher, tenant, subject, rests_on, topic, part, \"offset\", error, since, arrived,"
-                    " headers, value) select w, p, t, s, string_to_array(i, ' '), o, q, f, e, c, a, h, v from unnest($1::text[],"
+                    " headers, value, claimed) select w, p, t, s, string_to_array(i, ' '), o, q, f, e, c, a, h, v, d from unnest($1::text[],"
                     " $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::text[],"
-                    " $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::bytea[]) x(w, p, t, s, i, o, q, f, e, c, a, h, v)"
+                    " $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::bytea[], $14::boolean[])"
+                    " x(w, p, t, s, i, o, q, f, e, c, a, h, v, d)"
                     " on conflict do nothing")  # fmt: skip
             await self.con.execute(keep, *columns(rows))
 
@@ -606,6 +646,11 @@ async def quarantined(node: Node, message: Message, error: Exception, *, learnin
 
 def _publisher(message: Message) -> str:
     return message.input.publisher.name if message.input.publisher else ""
+
+
+def _released(subjects: set[str]) -> list[str]:
+    """What a kept message rests on while these subjects are in quarantine."""
+    return [f"!{subject}" for subject in sorted(subjects)]
 
 
 def _stream(family: str, subject: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
@@ -14,11 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import CaseOpened, NeedRecorded
-from deploy.local.processes import child_environment
-from deploy.local.stack import ROOT, LocalStack
+from deploy.local.stack import LocalStack
 from deploy.services import Fleet
 from tests.conftest import four_services
 from tests.publishing import OWNER, Course, Publisher, until
+from tests.typing_commands import typed
 
 DAY = date(2026, 3, 2)
 
@@ -68,15 +67,15 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
             )
             rows = json.loads(said)["data"]
             assert code == 0 and len(rows) == aside and {row["publisher"] for row in rows} == {"kreis"}
-            code, said = await typed(house, "dead-letters", "replay", "referral", "--why", "not mended yet")
+            code, said = await typed(house, "referral", "dead-letters", "replay", "referral", "--why", "not mended yet")
             assert (code, said) == (
                 1,
                 f"0 of {aside} have their answer now\n",
             )  # the rule is still broken: nothing changes
             giving_up = ["dead-letters", "give-up", "referral", rows[0]["id"], "--why", "asked the sender"]
-            code, said = await typed(house, *giving_up, "--dry-run")
+            code, said = await typed(house, "referral", *giving_up, "--dry-run")
             assert code == 0 and house.status("referral")["set_aside"]["count"] == aside
-            assert await typed(house, *giving_up) == (0, "1 of 1 have their answer now\n")
+            assert await typed(house, "referral", *giving_up) == (0, "1 of 1 have their answer now\n")
             house.processes["referral"].stop()
             house.start_one("referral")  # the rule is mended: what was set aside is judged again
             await asyncio.to_thread(house.wait_ready, "referral")
@@ -88,16 +87,6 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
         house.processes["referral"].stop()
         house.start_one("referral")
         await asyncio.to_thread(house.wait_ready, "referral")
-
-
-async def typed(house: Fleet, command: str, *arguments: str) -> tuple[int, str]:
-    """A command as an operator types it, against the house's referral: exit code and stdout."""
-    words = [command, *arguments, "--at", house.url("referral")]
-    env = child_environment(PYTHONPATH=str(ROOT), LOTSE_KAFKA=house.stack.kafka)
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "deploy.cli", *words, env=env, stdout=pipe)
-    out, _ = await process.communicate()
-    return process.returncode or 0, out.decode()
 
 
 async def balanced(house: Fleet, sender: Publisher, ids: list[str]) -> None:
@@ -165,9 +154,13 @@ async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: F
         tick = await sender.tick(datetime(2026, 3, 5, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
         assert house.status("referral")["held"] == [] and kept not in sender.answers
-        code, _ = await typed(house, "release", "referral", course.case, "--why", "somebody wrote beside intake")
+        code, _ = await typed(
+            house, "referral", "release", "referral", course.case, "--why", "somebody wrote beside intake"
+        )
         assert code == 4  # as long as the fork is among them, nothing is taken up
-        _, listed = await typed(house, "dead-letters", "list", "referral", "--reason", "Fork", "--format", "json")
+        _, listed = await typed(
+            house, "referral", "dead-letters", "list", "referral", "--reason", "Fork", "--format", "json"
+        )
         (fork,) = [row["id"] for row in json.loads(listed)["data"]]
         code, said = await typed(
             house, "release", "referral", course.case, "--without", fork, "--why", "intake's stands"

@@ -17,8 +17,8 @@ create table kept (
     seq bigint generated always as identity primary key, why text not null, publisher text not null, tenant text not null,
     subject text not null, rests_on text[] not null, topic text not null, part int not null, "offset" bigint not null,
     error text not null default '', since timestamptz, at timestamptz not null default now(), arrived timestamptz not null,
-    headers bytea not null, value bytea,
-    unique (topic, part, "offset")
+    headers bytea not null, value bytea, claimed boolean not null,
+    unique (topic, part, "offset", arrived) -- a log that was set back gives an offset twice
 );
 create index kept_rests_on on kept using gin (rests_on);
 

@@ -1,0 +1,232 @@
+"""What stands still on purpose, and the operator's way out of each: quarantine, a publisher's limit, a log that was set back."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from aiokafka import AIOKafkaProducer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from contracts.topics import submissions_topic
+from deploy.local.operations import PRIVATE
+from deploy.local.stack import SERVICES, LocalStack
+from deploy.services import Fleet
+from tests.conftest import four_services
+from tests.publishing import SOURCE, Course, Publisher, until
+from tests.typing_commands import typed
+
+DAY = date(2026, 3, 2)
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[Fleet]:
+    """A stack of its own: what is done to it here is nobody else's."""
+    with LocalStack.ephemeral() as stack, four_services(stack) as fleet:
+        yield fleet
+
+
+async def again(house: Fleet, name: str, **more: str) -> None:
+    """Stops a service and starts it anew, with these settings."""
+    house.processes[name].stop()
+    house.start_one(name, **more)
+    await asyncio.to_thread(house.wait_ready, name)
+
+
+async def test_a_fact_that_breaks_a_service_puts_its_subject_aside_until_the_service_is_mended(house: Fleet) -> None:
+    """Also from what waits: a submission that has claimed its id keeps it, and is answered after the release, once."""
+    course = Course(DAY)
+    run, register, consent, refer, *_ = course.steps()
+    async with Publisher(house.stack.kafka) as sender:
+        waits = await sender.send(*refer)  # on the case, the consent and the run
+        await until(lambda: house.status("referral")["waiting"] == 1)
+        await again(house, "referral", LOTSE_FAILPOINT="evolve:raise:1")
+        for submission in (register, consent):
+            assert (await sender.ask(*submission))["outcome"] == "recorded"  # intake is another's house
+        (quarantined,) = await until(lambda: house.status("referral")["quarantined"])
+        assert (quarantined["subject"], quarantined["why"]) == (course.case, "Broken")
+        await again(house, "referral")
+        assert (await sender.ask(*run))["outcome"] == "recorded"  # it wakes the request; its case is not whole yet
+        tick = await sender.tick(datetime(2026, 3, 20, 6, tzinfo=UTC))
+        await until(lambda: house.has_acted("referral", tick))
+        assert waits not in sender.answers and house.status("referral")["waiting"] == 1
+        code, said = await typed(house, "referral", "release", "referral", course.case, "--why", "mended")
+        assert code == 0 and said.endswith("messages taken up\n")
+        assert (await sender.answered(waits))[0]["outcome"] == "recorded"
+        said_now = house.status("referral")
+        assert said_now["quarantined"] == [] and said_now["waiting"] == 0
+        await sender.read()
+        assert len(sender.answers[waits]) == 1
+
+
+async def test_what_waited_and_breaks_is_set_aside_and_hurts_nothing_that_woke_it(house: Fleet) -> None:
+    course = Course(DAY)
+    run, register, consent, refer, *_ = course.steps()
+    async with Publisher(house.stack.kafka) as sender:
+        for submission in (register, consent):
+            assert (await sender.ask(*submission))["outcome"] == "recorded"
+        waits = await sender.send(*refer)
+        await until(lambda: house.status("referral")["waiting"] == 1)
+        await again(house, "referral", LOTSE_FAILPOINT="decide:raise:2")  # the run is decided, then the request breaks
+        assert (await sender.ask(*run))["outcome"] == "recorded"
+        await until(lambda: house.status("referral")["set_aside"]["count"] == 1)
+        await again(house, "referral")
+        assert (await sender.answered(waits))[0]["outcome"] == "recorded"
+        assert house.status("referral")["set_aside"]["count"] == 0 and house.status("referral")["waiting"] == 0
+
+
+async def test_one_publishers_flood_of_unreadable_messages_stops_it_alone_until_the_next_hour(house: Fleet) -> None:
+    topic = submissions_topic("attendance", "oulad")
+    async with (
+        AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer,
+        Publisher(house.stack.kafka) as sender,
+    ):
+        await asyncio.gather(*[await producer.send(topic, b"\xff", partition=n % 2) for n in range(1300)])
+        await until(lambda: [h["what"] for h in house.status("referral")["held"]] == ["publisher:oulad"])
+        letters = sum(row["letters"] for row in house.status("referral")["dead_letters"])
+        assert letters == 1000
+        for submission, subject in Course(DAY).steps():
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"  # nobody else is stopped
+        tick = await sender.tick(datetime(2026, 3, 21, 6, tzinfo=UTC))
+        await until(lambda: house.has_acted("referral", tick))  # nor time
+        con = await asyncpg.connect(house.stack.databases["referral"].runtime, server_settings={"search_path": "lotse"})
+        await con.execute("update dead_letter set hour = hour - interval '1 hour'")  # the next hour
+        await con.close()
+        await until(lambda: house.status("referral")["held"] == [])
+        assert sum(row["letters"] for row in house.status("referral")["dead_letters"]) == 1300
+
+
+async def test_the_shape_of_a_dead_letter_is_shown_and_never_a_value(house: Fleet) -> None:
+    async with Publisher(house.stack.kafka) as sender:
+        body = {"by": {"organisation_id": "rkn-thm"}, "Zainab": "Canary", "municipality": 5}
+        id, subject = f"bad-{uuid4()}", str(uuid4())
+        headers = {"ce_specversion": "1.0", "ce_id": id, "ce_source": SOURCE, "ce_subject": subject, "ce_tenant": "rkn",
+                   "ce_type": "lotse.intake.registration_submitted.v1", "ce_time": "2026-03-02T08:00:00Z", "x-zainab": "Canary"}  # fmt: skip
+        await sender.raw("intake", json.dumps(body).encode(), [(name, text.encode()) for name, text in headers.items()])
+        assert (await sender.answered(id))[0]["outcome"] == "unreadable"
+    await until(lambda: house.status("intake")["outbox"]["rows"] == 0)
+    _, listed = await typed(house, "intake", "dead-letters", "list", "intake", "--format", "json")
+    (letter,) = [row["id"] for row in json.loads(listed)["data"] if "/municipality" in row["error"]]
+    key = str(house.stack.folder / PRIVATE)
+    code, said = await typed(house, None, "dead-letters", "show", "intake", letter, "--key", key)
+    shown = json.loads(said)
+    assert code == 0 and "anary" not in said and "ainab" not in said and "rkn-thm" not in said
+    assert shown["body"] == {
+        "by": {"organisation_id": "str of 7"},
+        "(unknown name of 6)": "str of 6",
+        "municipality": "int",
+    }
+    assert "(foreign): 6 bytes" in shown["headers"] and shown["pointer"] == "/municipality"
+
+
+async def test_spans_link_what_was_sent_to_what_was_done_and_a_collector_that_is_gone_blocks_nothing(
+    house: Fleet,
+) -> None:
+    got: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        await again(house, "referral", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="200")
+        async with Publisher(house.stack.kafka) as sender:
+            run, subject = Course(DAY).steps()[0]
+            assert (await sender.ask(run, subject))["outcome"] == "recorded"
+            trace = bytes.fromhex(sender.trace.split("-")[1])
+
+            def linked() -> bool:
+                spans = [span for body in got for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+                         for scope in resource.scope_spans for span in scope.spans]  # fmt: skip
+                return any(link.trace_id == trace for span in spans for link in span.links)
+
+            await until(linked)
+            assert subject.encode() not in b"".join(got)  # places and counts, no value of a message
+            server.shutdown()
+            server.server_close()
+            run, subject = Course(DAY).steps()[0]
+            assert (await sender.ask(run, subject))["outcome"] == "recorded"
+    finally:
+        server.shutdown()
+        await again(house, "referral")
+
+
+def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    """Row 28: Kafka's data is set back; owners send again, publishers too, and held partitions go on when told so."""
+    with LocalStack.ephemeral() as stack, four_services(stack) as house:
+        data, copy = stack.folder / "kafka" / "data", tmp_path / "data"
+        asyncio.run(sent_and_answered(house, Course(DAY)))
+        before = datetime.now(UTC)
+        with stopped(stack, house):
+            shutil.copytree(data, copy)
+        lost = Course(DAY)
+        ids = asyncio.run(sent_and_answered(house, lost))
+        facts = {name: house.status(name)["facts"] for name in SERVICES}
+        with stopped(stack, house):
+            shutil.rmtree(data)
+            shutil.copytree(copy, data)
+        asyncio.run(brought_back(house, lost, ids, before))
+        assert {name: house.status(name)["facts"] for name in SERVICES} == {**facts, "referral": facts["referral"] + 1}
+        for name in SERVICES:  # started anew it does not take its own log for another's
+            asyncio.run(again(house, name))
+        case = httpx.get(f"{house.url('referral')}/cases/{lost.case}").json()
+        assert len(case["participation_list"]) == 1
+
+
+@contextmanager
+def stopped(stack: LocalStack, house: Fleet) -> Iterator[None]:
+    """Services and Kafka are down; up again afterwards, on their old ports."""
+    house.stop()
+    stack.processes["kafka"].stop()
+    yield
+    stack._kafka.start(stack._kafka.port)
+    stack._kafka.wait()
+    for name in SERVICES:
+        house.start_one(name)
+    for name in SERVICES:
+        house.wait_ready(name)
+
+
+async def sent_and_answered(house: Fleet, course: Course) -> list[str]:
+    """A course's steps, each recorded, and everything relayed. Gives back the ids."""
+    async with Publisher(house.stack.kafka) as sender:
+        ids = [await sender.send(submission, subject) for submission, subject in course.steps()]
+        assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
+    await until(lambda: all(house.status(name)["outbox"]["rows"] == 0 for name in SERVICES))
+    return ids
+
+
+async def brought_back(house: Fleet, lost: Course, ids: list[str], before: datetime) -> None:
+    """What an operator does by the runbook LotseGap, and the publisher who sends again."""
+    await until(lambda: house.status("referral")["gaps"] and house.status("reporting")["gaps"])
+    since = before.strftime("%Y-%m-%dT%H:%M:%S%z")
+    for name in ("intake", "referral"):
+        code, _ = await typed(house, name, "republish", name, "--since", since, "--why", "set back")
+        assert code == 0
+    async with Publisher(house.stack.kafka) as sender:
+        for (submission, subject), id in zip(lost.steps(), ids, strict=True):
+            await sender.send(submission, subject, id=id)
+        for name in SERVICES:
+            await typed(house, name, "go-on", name, "--why", "brought back")
+        await until(lambda: not any(house.status(name)["gaps"] or house.status(name)["lag"] for name in SERVICES))
+        assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}  # republished, not decided
+        run, subject = Course(DAY).steps()[0]
+        assert (await sender.ask(run, subject))["outcome"] == "recorded"
+        await until(lambda: house.status("reporting")["lag"] == {} and house.status("reporting")["early"] == 0)
