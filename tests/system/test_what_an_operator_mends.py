@@ -17,12 +17,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from contracts.intake import NeedReported
 from contracts.topics import submissions_topic
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import Fleet
 from tests.conftest import four_services
-from tests.publishing import SOURCE, Course, Publisher, until
+from tests.publishing import OWNER, SOURCE, Course, Publisher, until
 from tests.typing_commands import typed
 
 DAY = date(2026, 3, 2)
@@ -46,16 +47,18 @@ async def test_a_fact_that_breaks_a_service_puts_its_subject_aside_until_the_ser
     """Also from what waits: a submission that has claimed its id keeps it, and is answered after the release, once."""
     course = Course(DAY)
     run, register, consent, refer, *_ = course.steps()
+    need = NeedReported(by=OWNER, need_id=str(uuid4()), need_type="WORK")
     async with Publisher(house.stack.kafka) as sender:
-        waits = await sender.send(*refer)  # on the case, the consent and the run
-        await until(lambda: house.status("referral")["waiting"] == 1)
-        await again(house, "referral", LOTSE_FAILPOINT="evolve:raise:1")
         for submission in (register, consent):
-            assert (await sender.ask(*submission))["outcome"] == "recorded"  # intake is another's house
+            assert (await sender.ask(*submission))["outcome"] == "recorded"
+        waits = await sender.send(*refer)  # on the run
+        await until(lambda: house.status("referral")["waiting"] == 1 and house.status("referral")["lag"] == {})
+        await again(house, "referral", LOTSE_FAILPOINT="evolve:raise:1")
+        assert (await sender.ask(need, course.case))["outcome"] == "recorded"  # intake is another's house
         (quarantined,) = await until(lambda: house.status("referral")["quarantined"])
         assert (quarantined["subject"], quarantined["why"]) == (course.case, "Broken")
         await again(house, "referral")
-        assert (await sender.ask(*run))["outcome"] == "recorded"  # it wakes the request; its case is not whole yet
+        assert (await sender.ask(*run))["outcome"] == "recorded"  # it wakes the request, whose case is not whole yet
         tick = await sender.tick(datetime(2026, 3, 20, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
         assert waits not in sender.answers and house.status("referral")["waiting"] == 1
@@ -90,7 +93,7 @@ async def test_one_publishers_flood_of_unreadable_messages_stops_it_alone_until_
         AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer,
         Publisher(house.stack.kafka) as sender,
     ):
-        await asyncio.gather(*[await producer.send(topic, b"\xff", partition=n % 2) for n in range(1300)])
+        await asyncio.gather(*[await producer.send(topic, b"\xff", partition=0) for _ in range(1300)])
         await until(lambda: [h["what"] for h in house.status("referral")["held"]] == ["publisher:oulad"])
         letters = sum(row["letters"] for row in house.status("referral")["dead_letters"])
         assert letters == 1000
