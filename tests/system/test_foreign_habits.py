@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -63,7 +64,7 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
             await balanced(house, sender, ids)
             assert aside and {one["error"] for one in house.status("referral")["set_aside"]["which"]} == {"Broken"}
             code, said = await typed(
-                house, "dead-letters", "list", "referral", "--reason", "Broken", "--format", "json"
+                house, "referral", "dead-letters", "list", "referral", "--reason", "Broken", "--format", "json"
             )
             rows = json.loads(said)["data"]
             assert code == 0 and len(rows) == aside and {row["publisher"] for row in rows} == {"kreis"}
@@ -163,11 +164,29 @@ async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: F
         )
         (fork,) = [row["id"] for row in json.loads(listed)["data"]]
         code, said = await typed(
-            house, "release", "referral", course.case, "--without", fork, "--why", "intake's stands"
+            house, "referral", "release", "referral", course.case, "--without", fork, "--why", "intake's stands"
         )
         assert (code, said) == (0, "1 messages taken up\n")
         assert (await sender.answered(kept))[0]["outcome"] == "recorded"
         assert house.status("referral")["quarantined"] == []
+
+
+async def test_an_unreadable_fact_is_never_passed_over(house: Fleet) -> None:
+    case = str(uuid4())
+    now = datetime.now(UTC)
+    attributes = Attributes(id=f"{case}-1", source="//lotse/local/intake", type=CaseOpened.ce_type, subject=case, time=now,
+                            tenant="rkn", streamversion=1, cause=case, recordedtime=now)  # fmt: skip
+    async with AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer:
+        await producer.send_and_wait("intake.events", b"{}", key=case.encode(), headers=headers_of(attributes))
+    for name in ("referral", "reporting"):
+        (subject,) = await until(partial(quarantined, house, name, case))
+        assert (subject["why"], subject["kept"]) == ("BadFact", 1)
+        assert house.status(name)["held"] == []
+
+
+def quarantined(house: Fleet, name: str, subject: str) -> list[dict[str, Any]]:
+    """What a service says of a subject in quarantine; nothing where it is not."""
+    return [one for one in house.status(name)["quarantined"] if one["subject"] == subject]
 
 
 async def test_records_deleted_before_they_were_read_are_a_gap_that_is_held_and_named(house: Fleet) -> None:

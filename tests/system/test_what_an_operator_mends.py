@@ -71,6 +71,29 @@ async def test_a_fact_that_breaks_a_service_puts_its_subject_aside_until_the_ser
         assert len(sender.answers[waits]) == 1
 
 
+async def test_a_rule_that_breaks_at_a_tick_stops_its_subjects_and_neither_time_nor_the_service(house: Fleet) -> None:
+    courses = [Course(DAY), Course(DAY)]
+    async with Publisher(house.stack.kafka) as sender:
+        for course in courses:
+            for submission, subject in course.steps()[:5]:  # accepted, and nobody starts: S6 a week later
+                assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        await until(lambda: house.status("referral")["lag"] == {})
+        await again(house, "referral", LOTSE_FAILPOINT="evolve:raise:1")
+        tick = await sender.tick(datetime(2026, 3, 22, 6, tzinfo=UTC))
+        await until(lambda: house.has_acted("referral", tick))
+        cases = {course.case for course in courses}
+        assert {one["subject"] for one in house.status("referral")["quarantined"]} == cases
+        await again(house, "referral")
+        for case in cases:
+            assert (await typed(house, "referral", "release", "referral", case, "--why", "mended"))[0] == 0
+        tick = await sender.tick(datetime(2026, 3, 23, 6, tzinfo=UTC))
+        await until(lambda: house.has_acted("referral", tick))
+        async with httpx.AsyncClient(base_url=house.url("referral")) as reader:
+            for case in cases:
+                (risk,) = (await reader.get(f"/cases/{case}")).json()["risk_list"]
+                assert (risk["rule"], risk["raised"], risk["open"]) == ("S6", 1, True)
+
+
 async def test_what_waited_and_breaks_is_set_aside_and_hurts_nothing_that_woke_it(house: Fleet) -> None:
     course = Course(DAY)
     run, register, consent, refer, *_ = course.steps()
