@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("deploy.commands.validate:app", "Say what is wrong with messages before they are sent."),
     "contracts": ("deploy.commands.contracts_:app", "Generate, check and release what is published of the contracts."),
     "topics": ("deploy.commands.admin:topics", "Create the topics of the catalogue that are missing."),
+    "operations-key": ("deploy.commands.admin:operations_key", "Make the key pair dead letters are sealed to."),
     "migrate": ("deploy.commands.admin:migrate", "Bring a service's database to this version."),
     "bench": ("deploy.commands.bench:app", "How fast this machine carries Lotse: figures, ratios, goals."),
     "rebuild": ("deploy.commands.admin:rebuild", "Learn a service anew from the topics, compare, swap."),

@@ -178,7 +178,7 @@ class Fleet:
         return self.processes[name]
 
     def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
-        """Migrations, topics, services; ready when it returns."""
+        """Migrations, topics, services; ready when it returns, or waiting for a rebuild (`older`)."""
         for name in SERVICES:
             progress(f"database of {name}")
             migrate(name, self.stack.databases[name].owner)
@@ -190,15 +190,16 @@ class Fleet:
             progress(name)
             self.start_one(name)
         for name in SERVICES:
-            self.wait_ready(name)
+            self.wait_ready(name, or_older=True)
 
-    def wait_ready(self, name: str, patience: float = 60.0) -> None:
-        """Waits until a service says it is ready. Raises Trouble with its last words."""
+    def wait_ready(self, name: str, patience: float = 60.0, *, or_older: bool = False) -> None:
+        """Waits until a service says it is ready; with `or_older` also until it says that only a rebuild can make it so.
+        Raises Trouble with its last words."""
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             self.processes[name].alive_or_raise()
             try:
-                if self._http.get(f"{self.url(name)}/ready").status_code == 200:
+                if self._http.get(f"{self.url(name)}/ready").status_code == 200 or (or_older and self.older(name)):
                     return
             except httpx.HTTPError:
                 pass
@@ -218,6 +219,10 @@ class Fleet:
             return {"running": True, **said}
         except (httpx.HTTPError, KeyError):
             return {"running": False, "service": name}
+
+    def older(self, name: str) -> int:
+        """By how many records the log is ahead of a service's database; 0 where it is not."""
+        return int(self.status(name).get("older_than_log") or 0)
 
     def has_acted(self, name: str, tick: int) -> bool:
         """Whether a service has done all that the tick at this offset (and those before it) asks of it."""

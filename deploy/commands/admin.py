@@ -11,6 +11,7 @@ from rich.console import Console
 
 from deploy.commands.up import running
 from deploy.errors import FINDINGS, UNREACHABLE, USAGE, Trouble
+from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import Fleet, Setup, declared, make_topics, mend_topics, migrations, publishers_from
 from deploy.services import migrate as migrate_service
@@ -52,6 +53,19 @@ def topics(mend: bool, dry_run: bool) -> int:
         for what in differed:
             click.echo(what)
         say.print(f"{len(differed)} settings {'differ' if dry_run else 'mended'}")
+    return 0
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def operations_key(folder: Path) -> int:
+    """Make the key pair of operations in FOLDER, once: services get the public half (LOTSE_OPERATIONS_KEY), dead letters are
+    sealed to it; the private half (mode 600) is for whoever operates."""
+    make_operations_key(folder)
+    click.echo(folder / PUBLIC)
+    say.print(
+        f"the private half is {folder / PRIVATE}: keep it where no service reads; without it no dead letter can be read"
+    )
     return 0
 
 

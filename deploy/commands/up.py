@@ -61,6 +61,11 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
             table.add_row(name, address)
         table.add_row("mails", str(stack.mail_folder))
         Console().print(table)
+        for name in SERVICES:
+            if facts := fleet.older(name):
+                say.print(
+                    f"{name} does not serve: the log is {facts} records ahead of its database; `./lotse rebuild {name}` mends it"
+                )
         say.print("Ctrl-C stops all; `./lotse status` in another window shows what every part does")
         while not stop.wait(0.5):
             for process in (*stack.processes.values(), *fleet.processes.values()):

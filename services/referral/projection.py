@@ -31,7 +31,8 @@ RISK_LIST = Table(
         "run_id": "text", "first_on": "date", "raised": "int", "open": "boolean", "owner_organisation_id": "text",
     },
 )  # fmt: skip
-"""`first_on`: the first day on which the rule holds in the days as known now; `open`: raised and not withdrawn."""
+"""`first_on`: the first day on which the rule holds in the days as known now (S6: the planned start); `open`: raised and not
+withdrawn."""
 
 TABLES = (REFERRAL_BOARD, PARTICIPATION_LIST, RISK_LIST)
 

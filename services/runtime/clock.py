@@ -129,7 +129,7 @@ async def _expired(node: Node, count: Count) -> bool:
         rows = await con.fetch(
             "select k.* from kept k join alliance a on a.tenant = k.tenant where k.why = 'waiting'"
             " and k.since <= a.ticked - make_interval(days => $1)"
-            " and not exists (select from quarantine q where '!' || q.subject = any(k.rests_on))"
+            " and not exists (select from quarantine q where '!' || q.subject = any(string_to_array(k.rests_on, ' ')))"
             " order by k.seq limit $2 for update of k", WAIT_DAYS, CHUNK,
         )  # fmt: skip
         work = Work(node, con)

@@ -24,6 +24,7 @@ RETRY: tuple[type[BaseException], ...] = (
     asyncpg.UndefinedTableError,  # a rebuild swaps the schema between two statements
     asyncpg.InvalidCachedStatementError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says when the server is killed between two of its messages
     asyncpg.UniqueViolationError,  # two workers made the same row: the loser comes again and finds it
     OSError,
     TimeoutError,

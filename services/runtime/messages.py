@@ -71,6 +71,8 @@ class Message:
     """Where it was kept before."""
     claimed: bool = False
     """It has claimed its id before it was kept."""
+    since: datetime | None = None
+    """The tick from which it has been kept."""
 
     @property
     def family(self) -> str:

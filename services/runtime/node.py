@@ -41,7 +41,9 @@ class Node:
             return ECKey.import_key(json.loads(self.settings.operations_key.read_text("utf-8")))
         except Exception as error:
             wrong = f"LOTSE_OPERATIONS_KEY names no file with a public EC key as JWK ({type(error).__name__})"
-            raise BadSettings(f"{wrong}. Way out: make one, and give the service its public half.") from None
+            raise BadSettings(
+                f"{wrong}. Way out: `lotse operations-key FOLDER` makes one; give the service its public half."
+            ) from None
 
     @cached_property
     def source(self) -> str:

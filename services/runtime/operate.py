@@ -69,8 +69,14 @@ async def release(node: Node, subject: str, without: Sequence[int] = ()) -> int:
 
     async def act(con: Connection, more: set[Name]) -> int:
         await con.execute("delete from quarantine where subject = $1", subject)
-        await con.execute("delete from kept where rests_on && $1 and seq = any($2::bigint[])", [f"!{subject}"], without)
-        rows = await con.fetch("select * from kept where rests_on && $1 order by seq for update", [f"!{subject}"])
+        await con.execute(
+            "delete from kept where string_to_array(rests_on, ' ') && $1 and seq = any($2::bigint[])",
+            [f"!{subject}"],
+            without,
+        )
+        rows = await con.fetch(
+            "select * from kept where string_to_array(rests_on, ' ') && $1 order by seq for update", [f"!{subject}"]
+        )
         return await _again(node, con, more, rows)
 
     return await transact(node, act)

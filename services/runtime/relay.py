@@ -12,7 +12,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from services.runtime.database import Connection, columns, pack, unpack
+from services.runtime.database import RETRY, Connection, columns, pack, unpack
 from services.runtime.failures import failpoint, name_of
 from services.runtime.messages import Part
 
@@ -96,7 +96,7 @@ class Relay:
                 while not await lock.fetchval("select pg_try_advisory_lock(hashtext('lotse relay'))"):
                     await asyncio.sleep(0.5)
                 await self._lead(lock)
-            except (OSError, TimeoutError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (*RETRY, KafkaError, asyncpg.PostgresError) as error:
                 log.warning("held", held="relay", error=name_of(error))
                 await asyncio.sleep(0.5)
             finally:

@@ -50,6 +50,10 @@ STATE = Table("state", ("kind", "id"), {"kind": "text", "id": "text", "tenant": 
               "known": "text", "last": "text", "due_at": "timestamptz"})  # fmt: skip
 HEARD = Table("heard", ("family", "subject"), {"family": "text", "subject": "text", "number": "bigint", "id": "text",
               "early": "boolean"})  # fmt: skip
+KEPT = Table("kept", ("topic", "part", '"offset"', "arrived"), {
+    "topic": "text", "part": "int", '"offset"': "bigint", "arrived": "timestamptz", "why": "text", "publisher": "text",
+    "tenant": "text", "subject": "text", "rests_on": "text", "claimed": "boolean", "error": "text", "since": "timestamptz",
+    "headers": "bytea", "value": "bytea"})  # fmt: skip
 KEPT_HEADERS = ("traceparent", "content-type")
 """Beside ce_*: a sender's other headers may name people."""
 TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_at", "cause", "body")
@@ -140,9 +144,16 @@ async def transact(node: Node, act: Callable[[Connection, set[Name]], Awaitable[
     for _ in range(MAX_WIDENINGS):
         try:
             async with node.pool.acquire() as con:
-                async with con.transaction():
-                    done = await act(con, more)
-                    failures.failpoint("before_commit")
+                try:
+                    async with con.transaction():
+                        done = await act(con, more)
+                        failures.failpoint("before_commit")
+                except Exception as error:
+                    if con.is_closed() and not isinstance(
+                        error, NOT_THE_DATA
+                    ):  # whatever it says: the data did nothing
+                        raise ConnectionResetError(failures.name_of(error)) from None
+                    raise
                 failures.failpoint("after_commit")
                 return done
         except Widen as widen:
@@ -244,7 +255,7 @@ class Work:
         asked: set[str] = set()
         while new := ids - asked:
             asked |= new
-            sql = "select * from kept where rests_on && $1::text[] order by seq for update"
+            sql = "select * from kept where string_to_array(rests_on, ' ') && $1::text[] order by seq for update"
             for row in await self.con.fetch(sql, sorted(new)):
                 if (message := self.taken_up(row)) is None:
                     continue
@@ -257,7 +268,7 @@ class Work:
                         message
                     )
                 else:
-                    for id in row["rests_on"]:
+                    for id in row["rests_on"].split():
                         self._resting[id].append(message)
 
     def taken_up(self, row: Any) -> Message | None:
@@ -268,7 +279,7 @@ class Work:
         headers = [(name, text) for name, text in unpack(row["headers"])]
         place = Part(row["topic"], row["part"])
         message = Message(input, place, row["offset"], row["arrived"], headers, row["value"])
-        message.seq, message.claimed = row["seq"], row["claimed"]
+        message.seq, message.claimed, message.since = row["seq"], row["claimed"], row["since"]
         return read(self.service, message)
 
     async def claim(self, messages: Sequence[Message]) -> list[Message]:
@@ -583,7 +594,7 @@ class Work:
         await HEARD.write(self.con, [(*key, *heard, waits) for key, (heard, waits) in moved.items()])
 
     async def _save_kept(self) -> None:
-        """What is settled goes, what is new stays; a publisher with too much that waits is refused."""
+        """What is settled goes, what is not stays; a publisher with too much that waits is refused."""
         new = [kept.message for kept in self._keep.values() if kept.message.seq is None and kept.why == "waiting"]
         if new:
             sql = "select publisher, count(*) as n from kept where why = 'waiting' group by publisher"
@@ -592,35 +603,16 @@ class Work:
                 waiting[_publisher(message)] += 1
                 if waiting[_publisher(message)] > MAX_WAITING:
                     self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
-        moved = [
-            (k.message.seq, k.why, " ".join(k.rests_on), k.error)
-            for k in self._keep.values()
-            if k.message.seq is not None
-        ]
-        if moved:  # it rests on something else now
-            change = ("update kept k set why = n.why, rests_on = string_to_array(n.ids, ' '), error = n.error from"
-                      " unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) n(seq, why, ids, error) where k.seq = n.seq")  # fmt: skip
-            await self.con.execute(change, *columns(moved))
-        if settled := sorted(set(self._settled) - {seq for seq, *_ in moved}):
+        if settled := sorted(set(self._settled) - {kept.message.seq for kept in self._keep.values()}):
             await self.con.execute("delete from kept where seq = any($1::bigint[])", settled)
-        await self._insert_kept([kept for kept in self._keep.values() if kept.message.seq is None])
+        await KEPT.write(self.con, [self._kept_row(*kept) for kept in self._keep.values()])
 
-    async def _insert_kept(self, entries: list[Kept]) -> None:
-        rows = []
-        for m, why, ids, claimed, error in entries:
-            a = m.attributes
-            ticked = self.alliances[a.tenant].ticked if a.tenant in self.alliances else None
-            headers = [(n, bytes(text)) for n, text in m.headers if n in KEPT_HEADERS or n.startswith("ce_")]
-            rows.append((why, _publisher(m), a.tenant, a.subject, " ".join(ids), *m.part, m.offset, error, ticked, m.arrived,
-                         pack(headers), m.value, claimed))  # fmt: skip
-        if rows:
-            keep = ("insert into kept (why, publisher, tenant, subject, rests_on, topic, part, \"offset\", error, since, arrived,"
-                    " headers, value, claimed) select w, p, t, s, string_to_array(i, ' '), o, q, f, e, c, a, h, v, d from unnest($1::text[],"
-                    " $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::bigint[], $9::text[],"
-                    " $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::bytea[], $14::boolean[])"
-                    " x(w, p, t, s, i, o, q, f, e, c, a, h, v, d)"
-                    " on conflict do nothing")  # fmt: skip
-            await self.con.execute(keep, *columns(rows))
+    def _kept_row(self, m: Message, why: str, rests_on: list[str], claimed: bool, error: str) -> tuple[Any, ...]:
+        a, alliance = m.attributes, self.alliances.get(m.attributes.tenant)
+        since = m.since or (alliance.ticked if alliance else None)
+        headers = [(n, bytes(text)) for n, text in m.headers if n in KEPT_HEADERS or n.startswith("ce_")]
+        return (*m.part, m.offset, m.arrived, why, _publisher(m), a.tenant, a.subject, " ".join(rests_on), claimed, error, since,
+                pack(headers), m.value)  # fmt: skip
 
 
 async def quarantined(node: Node, message: Message, error: Exception, *, learning: bool = False) -> None:

@@ -60,8 +60,8 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
             ids = [await sender.send(run, subject) for run, subject in runs]
             no = await sender.send(*runs[0], tenant="somewhere-else")  # refused before any rule is asked
             assert (await sender.answered(no))[0]["reason"] == "NOT_YOURS"
-            aside = await until(lambda: house.status("referral")["set_aside"]["count"])
             await balanced(house, sender, ids)
+            aside = house.status("referral")["set_aside"]["count"]  # how many depends on how they came in batches
             assert aside and {one["error"] for one in house.status("referral")["set_aside"]["which"]} == {"Broken"}
             code, said = await typed(
                 house, "referral", "dead-letters", "list", "referral", "--reason", "Broken", "--format", "json"

@@ -115,6 +115,16 @@ def test_somebody_who_does_not_start_is_seen_after_seven_days_and_not_before() -
     assert [type(fact).__name__ for fact in settle(case, moment)] == ["DropoutRiskRaised"] and due(case) is None
 
 
+def test_nobody_worries_about_the_start_of_what_is_stopped_in_the_same_breath() -> None:
+    course = Course(START)
+    case = running(course, started=False)
+    evolve(case, ConsentRevoked(by=OWNER, consent_id=course.consent, withdrawn_on=START), "")
+    assert [type(fact).__name__ for fact in settle(case)] == [
+        "ReferralStopped"
+    ]  # the planned start is weeks ago by TICK
+    assert react(case, TICK) == []
+
+
 def test_a_withdrawn_consent_stops_what_is_open_and_refuses_days_from_then_on() -> None:
     course = Course(START)
     open_ = running(course, started=False)

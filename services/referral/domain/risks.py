@@ -81,10 +81,11 @@ def s2_first_on(runs: list[Absences], offer_type: str) -> date | None:
 
 
 def react(case: Case | Run, ticked: datetime) -> list[Fact]:
-    """What is missing: referrals to stop, risks to raise or withdraw, drop-outs to record or take back."""
+    """What is missing: referrals to stop, risks to raise or withdraw, drop-outs to record or take back. Asked again until it
+    is silent; so what stops is said alone: nobody worries about the start of what is stopped in the same breath."""
     if isinstance(case, Run):
         return []
-    return [*_stops(case), *_s2(case, ticked), *_s6(case, ticked), *_dropped_out(case)]
+    return [*_stops(case)] or [*_s2(case, ticked), *_s6(case, ticked), *_dropped_out(case)]
 
 
 def due(case: Case | Run) -> datetime | None:

@@ -15,12 +15,12 @@ truncate position, acked, alliance, tick, heard, timeline, claim;
 -- of ours could not bear (aside) waits for a replay.
 create table kept (
     seq bigint generated always as identity primary key, why text not null, publisher text not null, tenant text not null,
-    subject text not null, rests_on text[] not null, topic text not null, part int not null, "offset" bigint not null,
+    subject text not null, rests_on text not null, topic text not null, part int not null, "offset" bigint not null,
     error text not null default '', since timestamptz, at timestamptz not null default now(), arrived timestamptz not null,
     headers bytea not null, value bytea, claimed boolean not null,
     unique (topic, part, "offset", arrived) -- a log that was set back gives an offset twice
 );
-create index kept_rests_on on kept using gin (rests_on);
+create index kept_rests_on on kept using gin (string_to_array(rests_on, ' '));
 
 -- Subjects of which a fact could not be applied: all that concerns them is kept until somebody releases them.
 create table quarantine (subject text primary key, why text not null, since timestamptz not null default now());
