@@ -14,7 +14,7 @@ from services.runtime.database import Connection
 from services.runtime.failures import name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
-from services.runtime.relay import Letter
+from services.runtime.outbox import Letter
 from services.runtime.service import Name
 from services.runtime.work import NOT_THE_DATA, Work, transact
 

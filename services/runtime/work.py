@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from contracts.envelope import (
     Answer,
@@ -36,7 +35,7 @@ from services.runtime import failures, positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
 from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
-from services.runtime.relay import Letter, Outgoing
+from services.runtime.outbox import Letter, Outgoing
 from services.runtime.service import Name, State
 
 MAX_WAITING = 10_000  # for one publisher: a flood of things that rest on nothing must not fill the disk
@@ -131,7 +130,7 @@ class Alliance(NamedTuple):
     tick_id: str | None
 
 
-NOT_THE_DATA = (*RETRY, KafkaError, positions.Astray, Widen, NewerShape)
+NOT_THE_DATA: tuple[type[BaseException], ...] = (*RETRY, positions.Astray, Widen, NewerShape)
 """Errors that no splitting of a batch would mend."""
 
 _read_known, _read_last = msgspec.json.Decoder(Known).decode, msgspec.json.Decoder(Last).decode

@@ -9,12 +9,12 @@ import structlog
 from fastapi import APIRouter, Body, HTTPException
 
 from contracts.envelope import refused
+from services.host.relay import republish
+from services.host.running import Running
 from services.runtime import positions
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import name_of
 from services.runtime.messages import Part
-from services.runtime.node import Node
-from services.runtime.relay import republish
 from services.runtime.service import Name
 from services.runtime.work import Work, transact
 
@@ -24,7 +24,7 @@ Who = Annotated[str, Body(min_length=1, max_length=64)]
 Why = Annotated[str, Body(min_length=1, max_length=300)]
 
 
-async def _again(node: Node, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> int:
+async def _again(node: Running, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> int:
     """Takes kept messages up again, in order: a fact is learnt, a submission claims its id (unless it has) and is judged or
     given up. Gives back how many are settled."""
     work = Work(node, con)
@@ -43,7 +43,7 @@ async def _again(node: Node, con: Connection, more: set[Name], rows: Sequence[An
     return sum(not work.keeps(message) for message in messages)
 
 
-async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> int:
+async def replay(node: Running, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> int:
     """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew); gives back how
     many have their answer now."""
     done = 0
@@ -63,7 +63,7 @@ async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool
     return done
 
 
-async def release(node: Node, subject: str, without: Sequence[int] = ()) -> int:
+async def release(node: Running, subject: str, without: Sequence[int] = ()) -> int:
     """Takes up, in order, all that was kept of a subject in quarantine, leaving out the named rows; all of it or, where
     something still can't be applied, nothing. Gives back how many messages."""
 
@@ -82,7 +82,7 @@ async def release(node: Node, subject: str, without: Sequence[int] = ()) -> int:
     return await transact(node, act)
 
 
-async def go_on(node: Node) -> dict[Part, int]:
+async def go_on(node: Running) -> dict[Part, int]:
     """Partitions held at a gap are read again from their log's start: what was applied falls out by its number or id, what
     is gone is gone. Gives back where each goes on."""
     rows = await node.pool.fetch("select topic, part from position where held like 'Gap%' order by topic, part")
@@ -95,7 +95,7 @@ async def go_on(node: Node) -> dict[Part, int]:
     return starts
 
 
-def routes(node: Node) -> APIRouter:
+def routes(node: Running) -> APIRouter:
     """GET /kept; POST /operate/replay, give-up, release, republish, go-on. Loopback only until tokens come."""
     router = APIRouter()
 

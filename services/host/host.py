@@ -20,17 +20,19 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 from prometheus_client import generate_latest
 
-from services.runtime import errands, operate
+from services.host import operate
+from services.host.inputs import Inputs
+from services.host.kafka import Reader
+from services.host.relay import Relay, letters_beyond
+from services.host.running import running
+from services.host.settings import Settings
+from services.host.status import Status
+from services.host.telemetry import set_up_logs, set_up_traces
+from services.runtime import errands
 from services.runtime.database import RETRY, connect
 from services.runtime.failures import Held, arm, name_of
-from services.runtime.inputs import Inputs
-from services.runtime.kafka import Reader
-from services.runtime.node import Node
-from services.runtime.relay import Relay, forget_sent, letters_beyond
+from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
-from services.runtime.settings import Settings
-from services.runtime.status import Status
-from services.runtime.telemetry import Metrics, set_up_logs, set_up_traces
 
 log = structlog.get_logger()
 
@@ -57,8 +59,7 @@ class Host:
             reader = Reader(self.settings.kafka, self.settings.kafka_security, self.service.name)
             await reader.start()
             stack.push_async_callback(reader.stop)
-            self.node = Node(self.service, self.settings, pool, reader, Metrics())
-            _ = self.node.operations_key  # a wrong one is said now, not when the first dead letter comes
+            self.node = running(self.service, self.settings, pool, reader)
             self.inputs = Inputs(self.node)
             self.status = Status(self.node, self.inputs)
             await stack.enter_async_context(self._http())

@@ -6,11 +6,11 @@ from typing import Any
 
 from contracts.envelope import stamp
 from contracts.topics import CLOCK
+from services.host.inputs import Inputs
+from services.host.running import Running
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import Held, name_of
-from services.runtime.inputs import Inputs
 from services.runtime.messages import Part
-from services.runtime.node import Node
 
 VERSION = 2
 
@@ -30,7 +30,7 @@ EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebod
 class Status:
     """Answers /status and sets the gauges; `ends` and `older` are brought up to date by the minder."""
 
-    def __init__(self, node: Node, inputs: Inputs) -> None:
+    def __init__(self, node: Running, inputs: Inputs) -> None:
         self.node, self.inputs = node, inputs
         self.ready, self.older = False, 0
         self.ends: dict[Part, int] = {}
