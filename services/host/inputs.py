@@ -59,6 +59,7 @@ class Inputs:
         self._stood: dict[Part, int] = {}
         self._contiguous: dict[Part, int] = {}
         """Where this consumer was sent, or has read to, with nothing unclear since."""
+        self._in_hand: set[Part] = set()
         self._rests: dict[Part, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -68,6 +69,7 @@ class Inputs:
         """Never raises: FastStream would log it, and the next batch would pass over this one."""
         fetched = {Part(*key): list(group) for key, group in groupby(records, key=lambda r: (r.topic, r.partition))}
         contiguous = {part: at for part in fetched if (at := self._contiguous.pop(part, None)) is not None}
+        self._in_hand = set(fetched)
         started = time.monotonic()  # what is contiguous is unknown until this batch is settled
         try:
             with spanning(self.node.service.name, records):
@@ -90,6 +92,7 @@ class Inputs:
                     self._rests.pop(part, None)
                     for why in (Gap(), Flood()):
                         self.held.pop(self._held_name(part, why), None)
+        self._in_hand = set()
 
     def _held_name(self, part: Part, why: Exception) -> str:
         publisher = self.node.inputs[part.topic].publisher
@@ -222,20 +225,21 @@ class Inputs:
                     await positions.hold(con, part, why)
                 self.gaps[part] = why
 
-    async def pass_markers(self, ends: dict[Part, int]) -> None:
-        """Moves rows over transaction markers: nothing to apply lies there, and no record would ever move them."""
-        for row in await self.node.pool.fetch("select topic, part, next from position where held is null"):
-            part, next = Part(row["topic"], row["part"]), row["next"]
+    async def look_after(self, consumer: Any, ends: dict[Part, int]) -> None:
+        """Sees to rows that stand still below their log's end. Only transaction markers lie there: the row is moved, since no
+        record ever would. This consumer has passed it (Kafka's committed offset is ahead of a database that was set back or
+        rebuilt): it is sent back, since on a quiet partition no batch would ever find out."""
+        for part, next in (await positions.stand(self.node.pool, held=False)).items():
             still, self._stood[part] = self._stood.get(part) == next, next
-            if (
-                still
-                and next < (end := ends.get(part, 0))
-                and await self.node.reader.passed_without_records(part, next, end)
-            ):
+            if not still or next >= (end := ends.get(part, 0)):
+                continue
+            if await self.node.reader.passed_without_records(part, next, end):
                 await self.node.pool.execute(
                     "update position set next = $4 where topic = $1 and part = $2 and next = $3", *part, next, end
                 )
                 self.tick_waits = True
+            elif consumer and part not in self._in_hand and self._contiguous.get(part) != next:
+                self._seek(consumer, {part: next})
 
 
 async def _resume(consumer: Any, tp: TopicPartition, rest: float) -> None:

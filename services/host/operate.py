@@ -3,7 +3,7 @@ quarantine, send again what Kafka lost. Each is written down: who, what, why."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Body, HTTPException
@@ -110,16 +110,6 @@ def routes(node: Running) -> APIRouter:
                                      " where why in ('aside', 'quarantined') order by seq")  # fmt: skip
         return [dict(row) for row in rows]
 
-    @router.post("/operate/replay")
-    async def replay_(seqs: Annotated[list[int], Body()], who: Who, why: Why) -> dict[str, int]:
-        await audit(who, "replay", " ".join(map(str, seqs)), why)
-        return {"answered": await replay(node, seqs)}
-
-    @router.post("/operate/give-up")
-    async def give_up(seqs: Annotated[list[int], Body()], who: Who, why: Why) -> dict[str, int]:
-        await audit(who, "give up", " ".join(map(str, seqs)), why)
-        return {"answered": await replay(node, seqs, give_up=True)}
-
     @router.post("/operate/release")
     async def release_(
         subject: Annotated[str, Body()], who: Who, why: Why, without: Annotated[tuple[int, ...], Body()] = ()
@@ -142,5 +132,12 @@ def routes(node: Running) -> APIRouter:
         gone_on = await go_on(node)
         await audit(who, "go on", " ".join(f"{part.topic}/{part.part}:{at}" for part, at in gone_on.items()), why)
         return {"partitions": len(gone_on)}
+
+    @router.post("/operate/{what}")  # the last of these routes: it takes no other's name
+    async def settle(
+        what: Literal["replay", "give-up"], seqs: Annotated[list[int], Body()], who: Who, why: Why
+    ) -> dict[str, int]:
+        await audit(who, what, " ".join(map(str, seqs)), why)
+        return {"answered": await replay(node, seqs, give_up=what == "give-up")}
 
     return router
