@@ -5,7 +5,7 @@ Rights, AsyncAPI, Strimzi resources and `lotse topics` come from here.
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +24,9 @@ OWNERS: dict[str, str] = {
     "notification": "notification",
 }
 """Which service owns a family. referral owns three, because subscribers and rights differ."""
+
+KEPT: dict[str, str] = {"cleanup.policy": "delete", "retention.bytes": "-1"}
+"""Set on every topic: compaction, or a limit of bytes, would take away what still has to be read or learnt again."""
 
 SUBMITTED: tuple[str, ...] = ("intake", "referral", "attendance")
 """Families that take submissions."""
@@ -130,7 +133,7 @@ def catalogue(publishers: Iterable[Publisher]) -> list[Topic]:
     for family, owner in OWNERS.items():
         readers = tuple(sorted({owner, *(service for service, families in READS.items() if family in families)}))
         topics.append(Topic(facts_topic(family), "fact", owner, readers, config={
-            "retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "compression.type": "lz4",
+            "retention.ms": "-1", "compression.type": "lz4",
             "max.message.bytes": str(1024 * KIB)}))  # fmt: skip
     for service in READS:
         topics.append(Topic(dead_letters_topic(service), "dead-letter", service, (service,), config={
@@ -145,4 +148,4 @@ def catalogue(publishers: Iterable[Publisher]) -> list[Topic]:
             # a week longer than submissions, because a rebuild learns from answers what has been answered
             topics.append(Topic(answers_topic(family, publisher.name), "answer", owner, (owner, publisher.name),
                 "publisher", config={"retention.ms": str(37 * DAY_MS), "compression.type": "lz4"}))  # fmt: skip
-    return sorted(topics, key=lambda topic: topic.name)
+    return sorted((replace(topic, config={**KEPT, **topic.config}) for topic in topics), key=lambda topic: topic.name)
