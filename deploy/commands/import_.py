@@ -10,9 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 from contracts.topics import Publisher
 from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, USAGE, Trouble
@@ -23,6 +21,7 @@ from deploy.importer.sending import Account, Sender, send_rows
 from deploy.importer.store import Store
 from deploy.installation import Installation, installation
 from deploy.printed import Wrong, formats, printed
+from deploy.progress import counted
 
 
 @click.command()
@@ -77,12 +76,6 @@ def _rows(found: list[CsvFile]) -> "itertools.chain[Row]":
     return itertools.chain.from_iterable(file.read() for file in found)
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: object) -> Text:
-        speed = getattr(task, "speed", None)
-        return Text(f"{speed:,.0f} rows/s" if speed else "")
-
-
 async def _import(
     mapping: Mapping, found: list[CsvFile], publisher: Publisher, house: Installation, store: Store, again: bool,
     patience: float,
@@ -90,8 +83,6 @@ async def _import(
     persons = store.persons() if "person" not in mapping.about else {}
     planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
     say = Console(stderr=True)
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
-                   console=say, disable=not say.is_terminal)  # fmt: skip
     async with Sender(house.kafka, house.security, publisher, mapping.tenant, store, patience) as sender:
 
         def interrupted() -> None:
@@ -99,19 +90,7 @@ async def _import(
             say.print("stopping: waiting for what is on its way; Ctrl-C again does not wait")
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
-        with bar:
-            task = bar.add_task(mapping.kind.name, total=sum(file.rows for file in found))
-            said = asyncio.get_running_loop().time()
-            done = 0
-
-            def progress(count: int) -> None:
-                nonlocal said, done
-                done += count
-                bar.advance(task, count)
-                if bar.disable and asyncio.get_running_loop().time() - said > 10:
-                    said = asyncio.get_running_loop().time()
-                    say.print(f"{mapping.kind.name}: {done:,} of {sum(file.rows for file in found):,} rows")
-
+        with counted(mapping.kind.name, sum(file.rows for file in found), "rows") as progress:
             return await send_rows(_rows(found), planner, sender, progress)
 
 

@@ -38,7 +38,7 @@ PRINTING = sorted(ALL.keys() - NO_DATA.keys())
 
 
 def test_every_command_is_walked() -> None:
-    assert {"demo", "dead-letters list", "contracts generate"} <= ALL.keys()
+    assert {"demo", "answer", "sources", "sandbox", "dead-letters list", "contracts generate"} <= ALL.keys()
     assert NO_DATA.keys() | WITHIN.keys() <= ALL.keys()
 
 
