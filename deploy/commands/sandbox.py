@@ -74,7 +74,7 @@ def app(
     and --out are records as `kcat -J` prints them: `lotse sandbox --dry-run | lotse validate`.
 
     \b
-    Exit codes: 0 all was sent, 2 usage, 3 Kafka does not answer, 4 refused, 130 interrupted before all was sent.
+    Exit codes: 0 all was sent, 1 its topics are missing, 2 usage, 3 Kafka does not answer, 4 refused, 130 interrupted before all was sent.
     """
     dials = Dials(duplicates, disorder, late, malformed, unknown_fields, next_minor)
     publisher = _publisher(file, name)

@@ -17,6 +17,8 @@ from deploy.sandbox.feed import Sending
 from services.runtime.clock import publish
 
 BREATH = 0.02  # seconds between two looks at what is due: at most so much is sent in one go
+WAITS_AT_MOST = timedelta(days=8)
+"""After the last day the clock goes on so far: what rests on something nobody will send is answered, too."""
 AT_ONCE = 500  # messages, where no rate is set
 
 
@@ -53,6 +55,7 @@ async def send(
                 await asyncio.sleep(BREATH)
         if ticks and tick and sent.total() == len(messages):
             await publish(producer, Tick(at=tick))
+            await publish(producer, Tick(at=tick + WAITS_AT_MOST))
     except (KafkaError, OSError) as error:
         raise Trouble(f"Kafka does not take the feed ({type(error).__name__})", "`lotse doctor`; check --kafka and the rights",
                       UNREACHABLE) from None  # fmt: skip
