@@ -76,7 +76,8 @@ class Sandbox:
         self._printed = folder / "printed"
         self.env = environment(LOTSE_STATE=str(self.state))
         with self._said.open("wb") as err, self._printed.open("wb") as out:
-            self.process = subprocess.Popen(command("sandbox", *words), env=self.env, stdout=out, stderr=err)  # noqa: S603
+            self.process = subprocess.Popen(command("sandbox", *words), env=self.env, stdout=out, stderr=err,  # noqa: S603
+                                            start_new_session=True)  # fmt: skip
 
     @property
     def said(self) -> str:
@@ -94,8 +95,8 @@ class Sandbox:
         return json.loads(done.stdout)["data"]
 
     def end(self) -> tuple[int, dict[str, Any]]:
-        """Ctrl-C: exit code, and the envelope."""
-        self.process.send_signal(signal.SIGINT)
+        """Ctrl-C, which a terminal sends to the whole group: exit code, and the envelope."""
+        os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(60), json.loads(self._printed.read_text())
 
 
@@ -142,6 +143,19 @@ def test_a_stack_of_its_own_answers_each_message_as_its_dials_say_and_ctrl_c_end
         assert sum(one["messages"] for one in said["data"]) == len(lines)
         assert len(children) > 5 and not psutil.wait_procs(children, timeout=20)[1]
     assert not (running.state / "running.json").exists()
+
+
+def test_ctrl_c_while_a_stack_of_its_own_is_fed_ends_all_of_it_in_order(tmp_path: Path) -> None:
+    with sandbox(tmp_path, "--rate", "100", "--format", "json") as running:
+        running.until(" at 100/s")
+        deadline = time.monotonic() + 60
+        while running.ask("sources", "kreis")[0]["sent"] < 100:
+            assert time.monotonic() < deadline, running.said
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        code, said = running.end()
+        assert (code, said["errors"][0]["code"]) == (130, "INTERRUPTED"), running.said
+        assert len(children) > 5 and not psutil.wait_procs(children, timeout=20)[1]
+    assert not (running.state / "running.json").exists() and "Traceback" not in running.said
 
 
 @pytest.fixture
