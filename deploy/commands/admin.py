@@ -10,10 +10,14 @@ import click
 from rich.console import Console
 
 from deploy.commands.up import running
-from deploy.errors import FINDINGS, UNREACHABLE, USAGE, Trouble
+from deploy.doctor.place import Place
+from deploy.doctor.said import errors_of, exit_code, rows_of, told
+from deploy.errors import DONE, FINDINGS, UNREACHABLE, USAGE, Trouble
+from deploy.installation import Installation, installation
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.stack import SERVICES, LocalStack
-from deploy.services import Fleet, Setup, declared, make_topics, mend_topics, migrations, publishers_from
+from deploy.printed import Wrong, formats, printed
+from deploy.services import Fleet, Setup, declared, make_topics, mend_topics, migrations
 from deploy.services import migrate as migrate_service
 
 say = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,36 +37,62 @@ def use_running(name: str) -> None:
 @click.command()
 @click.option("--mend", is_flag=True, help="Also give existing topics the settings of the catalogue.")
 @click.option("--dry-run", is_flag=True, help="Only say what is missing or differs.")
-def topics(mend: bool, dry_run: bool) -> int:
-    """Create the topics of the catalogue (contracts/topics.py and publishers.toml) that are missing."""
-    local = "LOTSE_KAFKA" not in os.environ
-    where = (
-        running()
-        if local
-        else {"kafka": os.environ["LOTSE_KAFKA"], "publishers": os.environ.get("LOTSE_PUBLISHERS", "")}
-    )
-    if not where["publishers"]:
-        raise Trouble("missing: LOTSE_PUBLISHERS", "set it to publishers.toml", USAGE)
-    publishers = publishers_from(Path(where["publishers"]))
-    made = asyncio.run(make_topics(where["kafka"], publishers, local=local, dry_run=dry_run))
-    for name in made:
-        click.echo(name)
+@click.option(
+    "--check", is_flag=True, help="Change nothing; hold settings and everybody's rights against the catalogue."
+)
+@click.option("--principal", default="User:{}", show_default=True,
+              help="With --check: how a service's or publisher's name becomes a principal, for example 'User:CN={}'.")  # fmt: skip
+@click.option(
+    "--operator", "operators", multiple=True, metavar="PRINCIPAL", help="With --check: who may read everything."
+)
+@formats
+def topics(mend: bool, dry_run: bool, check: bool, principal: str, operators: tuple[str, ...], shape: str) -> int:
+    """Create the topics of the catalogue (contracts/topics.py and publishers.toml) that are missing.
+
+    \b
+    Exit codes: 0 done, 1 --check found something, 2 usage, 3 Kafka does not answer, 4 Kafka refuses.
+    """
+    if check and (mend or dry_run):
+        raise Trouble("--check changes nothing", "leave out --mend and --dry-run", USAGE)
+    house = installation()
+    if check:
+        return _checked(house, principal, operators, shape)
+    publishers = house.publishers
+    made = asyncio.run(make_topics(house.kafka, publishers, local=house.local, dry_run=dry_run))
+    differed = asyncio.run(mend_topics(house.kafka, publishers, dry_run=dry_run)) if mend else []
+    rows = [{"what": "missing" if dry_run else "made", "topic": name} for name in made]
+    rows += [{"what": "differs" if dry_run else "mended", "topic": what} for what in differed]
+    printed(shape, rows, columns=("what", "topic"), people=[*made, *differed])
     say.print(f"{len(made)} topics {'missing' if dry_run else 'made'}")
     if mend:
-        differed = asyncio.run(mend_topics(where["kafka"], publishers, dry_run=dry_run))
-        for what in differed:
-            click.echo(what)
         say.print(f"{len(differed)} settings {'differ' if dry_run else 'mended'}")
-    return 0
+    return DONE
+
+
+def _checked(house: Installation, principal: str, operators: tuple[str, ...], shape: str) -> int:
+    from deploy.doctor.kafka import topics_and_rights  # noqa: PLC0415  # the doctor is not needed to make topics
+
+    place = Place(
+        "topics",
+        house.local,
+        house.folder,
+        kafka=house.kafka,
+        security=house.security,
+        publishers=house.publishers_file,
+    )
+    said = asyncio.run(topics_and_rights(place, principal, operators))
+    printed(shape, rows_of(said), errors=errors_of(said), people=told(said))
+    return exit_code(said)
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def operations_key(folder: Path) -> int:
+@formats
+def operations_key(folder: Path, shape: str) -> int:
     """Make the key pair of operations in FOLDER, once: services get the public half (LOTSE_OPERATIONS_KEY), dead letters are
     sealed to it; the private half (mode 600) is for whoever operates."""
     make_operations_key(folder)
-    click.echo(folder / PUBLIC)
+    printed(shape, [{"file": str(folder / PUBLIC)}], people=[str(folder / PUBLIC)])
     say.print(
         f"the private half is {folder / PRIVATE}: keep it where no service reads; without it no dead letter can be read"
     )
@@ -71,19 +101,22 @@ def operations_key(folder: Path) -> int:
 
 @click.command()
 @click.argument("service", type=click.Choice(SERVICES))
-def migrate(service: str) -> int:
+@formats
+def migrate(service: str, shape: str) -> int:
     """Bring a service's database to this version; running it twice changes nothing."""
     use_running(service)
     owner = os.environ.get("LOTSE_DATABASE_OWNER")
     if not owner:
         raise Trouble("missing: LOTSE_DATABASE_OWNER", "migrations run as the owner; set its DSN", USAGE)
-    say.print(f"{service}: {migrate_service(service, owner)}")
+    done = migrate_service(service, owner)
+    printed(shape, [{"service": service, "done": done}], people=[f"{service}: {done}"])
     return 0
 
 
 @click.command()
 @click.argument("service", type=click.Choice(SERVICES))
-def rebuild(service: str) -> int:
+@formats
+def rebuild(service: str, shape: str) -> int:
     """Learn a service anew from the topics beside the old, compare, swap; exit 1 where they differ."""
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import PostgresError  # noqa: PLC0415
@@ -110,13 +143,18 @@ def rebuild(service: str) -> int:
             "check Kafka and the database, try again",
             UNREACHABLE,
         ) from error
-    click.echo(f"{service}: {done.records} records in {done.seconds:.1f} s ({done.records / done.seconds:,.0f}/s)")
-    for difference in done.differences:
-        click.echo(f"differs: {difference}")
+    rate = done.records / done.seconds
+    told = [f"{service}: {done.records} records in {done.seconds:.1f} s ({rate:,.0f}/s)"]
+    data: dict[str, Any] = {"service": service, "records": done.records, "seconds": round(done.seconds, 1),
+                            "differences": done.differences, "compared": done.compared, "swept": done.swept}  # fmt: skip
     if done.differences:
-        say.print("the old stays in place. Way out: find who wrote those rows; mend or remove them, then rebuild again")
+        hint = "find who wrote those rows; mend or remove them, then rebuild again"
+        errors = [Wrong("DIFFERS", difference, hint) for difference in done.differences]
+        printed(
+            shape, [data], data=data, errors=errors, people=[*told, *(f"differs: {one}" for one in done.differences)]
+        )
+        say.print(f"the old stays in place. Way out: {hint}")
         return FINDINGS
-    click.echo(
-        f"{'equal' if done.compared else 'nothing to compare with'}, swapped; a sweep recorded {done.swept} facts"
-    )
+    compared = "equal" if done.compared else "nothing to compare with"
+    printed(shape, [data], data=data, people=[*told, f"{compared}, swapped; a sweep recorded {done.swept} facts"])
     return 0

@@ -23,6 +23,7 @@ from deploy.bench.page import written
 from deploy.bench.people import People
 from deploy.errors import DONE, FINDINGS
 from deploy.local.kafka import COORDINATES
+from deploy.printed import Wrong, formats, printed
 
 
 @click.command()
@@ -34,7 +35,10 @@ from deploy.local.kafka import COORDINATES
     "--reports", default=40_000, show_default=True, type=click.IntRange(1_000), help="Measured in each repetition."
 )
 @click.option("--repetitions", type=click.IntRange(1), help="3 when quick, else 5.")
-def app(quick: bool, file: Path | None, page: Path | None, cases: int, reports: int, repetitions: int | None) -> int:
+@formats
+def app(
+    quick: bool, file: Path | None, page: Path | None, cases: int, reports: int, repetitions: int | None, shape: str
+) -> int:  # fmt: skip
     """Measure the full way of attendance reports on a stack of its own; nothing is left running and nothing kept.
 
     What counts are ratios: figures of one run stand side by side, absolutes are this machine's. Exit: 0 the goals that were
@@ -67,12 +71,12 @@ def app(quick: bool, file: Path | None, page: Path | None, cases: int, reports: 
         file.write_text(json.dumps(said, indent=1))
     if page:
         page.write_text(written(said))
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    for table in (*figures.tables(), goals_table(found)):
-        out.print(table)
-    out.print(
-        f"load average before {load[0]:.1f}, after {load[1]:.1f}, on {os.cpu_count()} cores that also carry Kafka and Postgres"
-    )
+    missed = [
+        Wrong("GOAL_MISSED", goal.name, "compare with docs/performance.md") for goal in found if goal.holds is False
+    ]
+    around = (f"load average before {load[0]:.1f}, after {load[1]:.1f}, on {os.cpu_count()} cores that also carry Kafka and"
+              " Postgres")  # fmt: skip
+    printed(shape, said["goals"], data=said, errors=missed, people=[*figures.tables(), goals_table(found), around])
     return DONE if said["ok"] else FINDINGS
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from deploy.errors import USAGE, Trouble
+from deploy.printed import formats, printed
 
 
 @click.group()
@@ -13,12 +14,13 @@ def app() -> None:
 
 
 @app.command()
-def generate() -> int:
+@formats
+def generate(shape: str) -> int:
     """Write schemas, samples, AsyncAPI and pages anew from contracts/. Samples that stand are never edited."""
     from deploy.published.files import generate as write  # noqa: PLC0415
 
-    for path in write():
-        click.echo(path)
+    paths = [str(path) for path in write()]
+    printed(shape, [{"file": path} for path in paths], columns=["file"], people=paths)
     return 0
 
 

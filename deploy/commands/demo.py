@@ -1,7 +1,6 @@
 """`lotse demo`: weeks of a Kreis through the four services, then what a person wants to see of it."""
 
 import asyncio
-import json
 import signal
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from deploy.demo.kreis import MOST_WEEKS, NAMES, Kreis
 from deploy.demo.play import TENANT, Played, Player
 from deploy.errors import DONE, FINDINGS
 from deploy.local.stack import LocalStack
+from deploy.printed import Wrong, formats, printed
 from deploy.services import EXAMPLES, Fleet, Setup, publishers_from
 
 TELLING = {
@@ -37,7 +37,7 @@ TELLING = {
 @click.option("--persons", type=click.IntRange(1, 20_000), default=250, show_default=True)
 @click.option("--weeks", type=click.IntRange(1, MOST_WEEKS), default=12, show_default=True)
 @click.option("--seed", default=2019, show_default=True, help="Same seed, same figures.")
-@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@formats
 @click.option("--patience", default=30.0, hidden=True, help="Seconds without any answer until one counts as missing.")
 @click.option("--drop", default=0, hidden=True, help="Lose this submission on the way: the last line must tell.")
 def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: int) -> int:
@@ -105,25 +105,24 @@ def _show(played: Played, seen: dict[str, Any], shape: str) -> None:
         "left out, resting on a refusal": played.left_out,
     }
     total, once = len(played.journal), played.answered_once
-    if shape == "json":
-        click.echo(json.dumps({"ok": total == once, "command": "demo", "errors": [], "data": {
-            **figures, "refused": refused, "submissions": total, "answered_once": once, "report": [r["body"] for r in seen["report"]]}}))  # fmt: skip
-        return
-    out = Console()
+    rows = [{"what": name, "n": figure} for name, figure in figures.items()]
+    at = [row["what"] for row in rows].index("submissions refused") + 1
+    rows[at:at] = [{"what": f"  {reason}", "n": n} for reason, n in refused.items()]
+    data = {**figures, "refused": refused, "submissions": total, "answered_once": once,
+            "report": [release["body"] for release in seen["report"]]}  # fmt: skip
     table = Table("", "", title="What happened", title_justify="left", show_header=False)
-    for name, figure in figures.items():
-        table.add_row(name, f"{figure:,}")
-        if name == "submissions refused":
-            for reason, n in refused.items():
-                table.add_row(f"  {reason}", f"{n:,}")
-    out.print(table)
-    if seen["steps"]:
-        out.print(_timeline(seen))
-    if seen["report"]:
-        out.print(_report(seen["report"]))
-    out.print(f"{played.records:,} submissions in {played.seconds:.1f} s of simulated days: "
-              f"{played.records / max(played.seconds, 0.001):,.0f}/s", highlight=False)  # fmt: skip
-    out.print(f"answered once: {once} of {total}", highlight=False)
+    for row in rows:
+        table.add_row(row["what"], f"{row['n']:,}")
+    rate = played.records / max(played.seconds, 0.001)
+    people = [table, *([_timeline(seen)] if seen["steps"] else []), *([_report(seen["report"])] if seen["report"] else []),
+              f"{played.records:,} submissions in {played.seconds:.1f} s of simulated days: {rate:,.0f}/s",
+              f"answered once: {once} of {total}"]  # fmt: skip
+    missing = [
+        Wrong(
+            "UNANSWERED", f"{total - once} of {total} submissions were not answered once", "look at the services' logs"
+        )
+    ]
+    printed(shape, rows, data=data, errors=missing if once < total else [], people=people)
 
 
 def _timeline(seen: dict[str, Any]) -> Table:

@@ -1,20 +1,19 @@
 """`lotse doctor`: what is wrong around the services, why it matters, and the command that mends it."""
 
 import asyncio
-import json
 
 import click
 
 from deploy.doctor import databases, files, kafka, machine, post
 from deploy.doctor.place import Place, place_of
-from deploy.doctor.said import Said
-from deploy.errors import FINDINGS, UNREACHABLE
+from deploy.doctor.said import Said, errors_of, exit_code, rows_of, told
 from deploy.local.stack import SERVICES
+from deploy.printed import formats, printed
 
 
 @click.command()
 @click.argument("service", required=False, type=click.Choice(SERVICES))
-@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table")
+@formats
 def app(service: str | None, shape: str) -> int:
     """Look at machine, files, Kafka, databases, clock and mail; say what is wrong and the command that mends it.
 
@@ -26,22 +25,11 @@ def app(service: str | None, shape: str) -> int:
     """
     place = place_of(service)
     said = asyncio.run(looked_at(place))
-    faults = [one for one in said if one.state == "found"]
-    if shape == "json":
-        click.echo(json.dumps({"ok": not faults, "command": "doctor",
-                               "data": [{"check": one.check, "state": one.state, "what": one.what, "why": one.why,
-                                         "mend": one.mend} for one in said],
-                               "errors": [{"code": one.check.upper(), "message": one.what, "hint": one.mend, "at": one.check}
-                                          for one in faults]}))  # fmt: skip
-    else:
-        for one in faults:
-            click.echo(f"{one.check}: {one.what}\n  why   {one.why}\n  mend  {one.mend}")
-        for one in said:
-            if one.state != "found":
-                click.echo(f"{one.check}: {one.what if one.state == 'good' else f'not checked: {one.why}'}")
+    printed(shape, rows_of(said), errors=errors_of(said), people=told(said))
+    if shape != "json":
         count = {state: sum(one.state == state for one in said) for state in ("found", "good", "not checked")}
         click.echo(f"{place.what}: {', '.join(f'{n} {state}' for state, n in count.items())}", err=True)
-    return UNREACHABLE if any(one.unreachable for one in faults) else FINDINGS if faults else 0
+    return exit_code(said)
 
 
 async def looked_at(place: Place) -> list[Said]:

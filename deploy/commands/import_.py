@@ -2,8 +2,6 @@
 
 import asyncio
 import itertools
-import json
-import os
 import signal
 import tempfile
 from datetime import UTC, datetime
@@ -12,19 +10,18 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 from contracts.topics import Publisher
-from deploy.commands.up import STATE, running
 from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, USAGE, Trouble
 from deploy.importer.files import CsvFile, Row, look_through, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
 from deploy.importer.plan import Planner, RowRefused
 from deploy.importer.sending import Account, Sender, send_rows
 from deploy.importer.store import Store
-from deploy.services import publishers_from
+from deploy.installation import Installation, installation
+from deploy.printed import Wrong, formats, printed
+from deploy.progress import counted
 
 
 @click.command()
@@ -38,7 +35,7 @@ from deploy.services import publishers_from
     "--refused", type=click.Path(path_type=Path), help="Where refused rows go; default: import/ in the state folder."
 )
 @click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until we stop waiting.")
-@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@formats
 def app(
     kind: str, files: tuple[Path, ...], mapping_file: Path, dry_run: bool, again: bool, refused: Path | None,
     patience: float, shape: str,
@@ -56,15 +53,15 @@ def app(
     if dry_run:
         account = _try(mapping, found)
     else:
-        stack = _installation()
-        folder = Path(stack["folder"]) / "import"
+        house = installation()
+        folder = house.folder / "import"
         back = refused or folder / f"{mapping.publisher}-{kind}-refused.csv"
-        publisher = publishers_from(Path(stack["publishers"])).get(mapping.publisher)
+        publisher = house.publishers.get(mapping.publisher)
         if publisher is None:
             raise Trouble(f"{mapping.publisher} is no publisher here", "enter it in publishers.toml, or mend the mapping",
                           REFUSED)  # fmt: skip
         with Store(folder, publisher.source, publisher.name) as store:
-            account = asyncio.run(_import(mapping, found, publisher, stack["kafka"], store, again, patience))
+            account = asyncio.run(_import(mapping, found, publisher, house, store, again, patience))
     if account.back and back:
         write_back(back, account.back)
     elif back and not refused:
@@ -75,53 +72,25 @@ def app(
     return PARTLY if account.back or account.unanswered else DONE
 
 
-def _installation() -> dict[str, str]:
-    """Kafka, publishers.toml and where to keep what was sent: from a service's settings in the environment, else the stack
-    that is up here."""
-    if os.environ.get("LOTSE_KAFKA") and os.environ.get("LOTSE_PUBLISHERS"):
-        return {"kafka": os.environ["LOTSE_KAFKA"], "publishers": os.environ["LOTSE_PUBLISHERS"], "folder": str(STATE)}
-    return running()
-
-
 def _rows(found: list[CsvFile]) -> "itertools.chain[Row]":
     return itertools.chain.from_iterable(file.read() for file in found)
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: object) -> Text:
-        speed = getattr(task, "speed", None)
-        return Text(f"{speed:,.0f} rows/s" if speed else "")
-
-
 async def _import(
-    mapping: Mapping, found: list[CsvFile], publisher: Publisher, kafka: str, store: Store, again: bool, patience: float
-) -> Account:
+    mapping: Mapping, found: list[CsvFile], publisher: Publisher, house: Installation, store: Store, again: bool,
+    patience: float,
+) -> Account:  # fmt: skip
     persons = store.persons() if "person" not in mapping.about else {}
     planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
-    security = json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}"))
     say = Console(stderr=True)
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
-                   console=say, disable=not say.is_terminal)  # fmt: skip
-    async with Sender(kafka, security, publisher, mapping.tenant, store, patience) as sender:
+    async with Sender(house.kafka, house.security, publisher, mapping.tenant, store, patience) as sender:
 
         def interrupted() -> None:
             (sender.give_up if sender.stopped else sender.stop)()
             say.print("stopping: waiting for what is on its way; Ctrl-C again does not wait")
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
-        with bar:
-            task = bar.add_task(mapping.kind.name, total=sum(file.rows for file in found))
-            said = asyncio.get_running_loop().time()
-            done = 0
-
-            def progress(count: int) -> None:
-                nonlocal said, done
-                done += count
-                bar.advance(task, count)
-                if bar.disable and asyncio.get_running_loop().time() - said > 10:
-                    said = asyncio.get_running_loop().time()
-                    say.print(f"{mapping.kind.name}: {done:,} of {sum(file.rows for file in found):,} rows")
-
+        with counted(mapping.kind.name, sum(file.rows for file in found), "rows") as progress:
             return await send_rows(_rows(found), planner, sender, progress)
 
 
@@ -154,19 +123,25 @@ def _show(kind: str, account: Account, back: Path | None, shape: str, dry_run: b
         figures |= {"not sent": account.not_sent} if account.not_sent else {}
     if account.why:
         Console(stderr=True, soft_wrap=True, highlight=False).print(account.why, markup=False)
-    if shape == "json":
-        data: dict[str, Any] = {name.replace(" ", "_"): n for name, n in figures.items()}
-        data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}
-        click.echo(json.dumps({"ok": not account.back and not account.unanswered, "command": "import", "data": data,
-                               "errors": []}))  # fmt: skip
-        return
-    Console().print(f"import {kind}{' (dry run: nothing was sent)' if dry_run else ''}", highlight=False)
+    data: dict[str, Any] = {name.replace(" ", "_"): n for name, n in figures.items()}
+    data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}
+    rows: list[dict[str, Any]] = [{"what": name, "rows": n} for name, n in figures.items()]
+    rows += [{"what": f"  {reason}", "rows": n} for reason, n in account.reasons.most_common()]
     table = Table("", "rows")
-    for name, n in figures.items():
-        table.add_row(name, f"{n:,}")
-    for reason, n in account.reasons.most_common():
-        table.add_row(f"  {reason}", f"{n:,}")
-    Console().print(table)
+    for row in rows:
+        table.add_row(row["what"], f"{row['rows']:,}")
+    errors = [Wrong("REFUSED", f"{n} rows refused: {reason}", "mend them in the file of refused rows, send it back", reason)
+              for reason, n in account.reasons.most_common()]  # fmt: skip
+    if account.unanswered:
+        errors.append(
+            Wrong("UNANSWERED", f"{account.unanswered} rows have no answer", "`lotse status`; then import again")
+        )
+    title = f"import {kind}{' (dry run: nothing was sent)' if dry_run else ''}"
+    printed(
+        shape, rows, data=data, errors=errors, ok=not account.back and not account.unanswered, people=[title, table]
+    )
+    if shape == "json":
+        return
     say = Console(stderr=True, soft_wrap=True, highlight=False)
     if account.back:
         first = ", ".join(f"{row.file} row {row.number}: {reason}" for row, reason, _, _ in account.back[:5])

@@ -19,7 +19,6 @@ from aiokafka.errors import KafkaError
 from joserfc import jwe
 from joserfc.jwk import ECKey
 from rich.console import Console
-from rich.table import Table
 
 from contracts import attendance, intake, referral
 from contracts.messages import names_of
@@ -28,6 +27,7 @@ from deploy.commands.up import running
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES
+from deploy.printed import formats, plain, printed
 
 NAMES = frozenset().union(*(names_of(kind) for module in (intake, referral, attendance) for kind in module.SUBMISSIONS))
 """Names our contracts know; any other is the sender's own and may name a person."""
@@ -68,7 +68,7 @@ def dead_letters() -> None:
 @at
 @click.option("--source", help="Only of this publisher.")
 @click.option("--reason", help="Only with this verdict or error.")
-@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@formats
 def list_(name: str, at: str | None, source: str | None, reason: str | None, shape: str) -> int:
     """Set aside and quarantined messages (by ID), then unreadable ones (by their place)."""
     rows = [{**row, "id": str(row["seq"]), "place": f"{row['topic']}/{row['part']}/{row['offset']}"}
@@ -79,14 +79,10 @@ def list_(name: str, at: str | None, source: str | None, reason: str | None, sha
     rows = [
         row for row in rows if source in (None, row["publisher"]) and (reason or "") in f"{row['why']} {row['error']}"
     ]
-    if shape == "json":
-        data = [{key: row[key] for key in ("id", "why", "publisher", "place", "error", "arrived")} for row in rows]
-        click.echo(json.dumps({"ok": True, "command": "dead-letters list", "data": data, "errors": []}))
-        return DONE
-    table = Table("id", "why", "publisher", "what", "arrived", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["id"], row["why"], row["publisher"], row["error"], row["arrived"][:19])
-    Console().print(table)
+    columns = ("id", "why", "publisher", "place", "error", "arrived")
+    rows = [{key: row[key] for key in columns} for row in rows]
+    shown = [{**row, "arrived": row["arrived"][:19]} for row in rows]
+    printed(shape, rows, columns=columns, people=[plain(shown, ("id", "why", "publisher", "error", "arrived"))])
     say.print(f"{len(rows)} in {name}")
     return DONE
 
@@ -99,7 +95,8 @@ def list_(name: str, at: str | None, source: str | None, reason: str | None, sha
     type=click.Path(path_type=Path, exists=True),
     help="The operations' private key; the local stack's, unless given.",
 )
-def show(name: str, place: str, key: Path | None) -> int:
+@formats
+def show(name: str, place: str, key: Path | None, shape: str) -> int:
     """Verdict and shape of one unreadable message (names our contracts know, types, lengths), never a value."""
     found = [letter for letter in asyncio.run(letters(name)) if letter["place"] == place]
     if not found:
@@ -110,11 +107,8 @@ def show(name: str, place: str, key: Path | None) -> int:
     headers, value = json.loads(jwe.decrypt_compact(found[0]["sealed"], private).plaintext or b"[]")
     body = base64.b64decode(value) if value else None
     said = {key: text for key, text in found[0].items() if key not in ("sealed", "place")}
-    click.echo(
-        json.dumps(
-            {**said, "headers": [shape_of_header(*header) for header in headers], "body": shape_of(body)}, indent=1
-        )
-    )
+    data = {**said, "headers": [shape_of_header(*header) for header in headers], "body": shape_of(body)}
+    printed(shape, [{"name": name, "said": value} for name, value in data.items()], data=data)
     return DONE
 
 
@@ -167,7 +161,9 @@ async def letters(name: str) -> list[dict[str, Any]]:
         raise Trouble(f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA", UNREACHABLE) from None
 
 
-def _settle(name: str, at: str | None, ids: tuple[int, ...], path: str, why: str, who: str, dry_run: bool) -> int:
+def _settle(
+    name: str, at: str | None, ids: tuple[int, ...], path: str, why: str, who: str, dry_run: bool, shape: str
+) -> int:
     aside = {row["seq"] for row in ask(name, at, "/kept") if row["why"] == "aside"}
     if strange := set(ids) - aside:
         raise Trouble(
@@ -176,9 +172,11 @@ def _settle(name: str, at: str | None, ids: tuple[int, ...], path: str, why: str
     chosen = sorted(ids or aside)
     if dry_run:
         say.print(f"would concern {len(chosen)} submissions: {chosen}")
+        printed(shape, [{"submissions": len(chosen), "answered": 0, "ids": chosen}], people=[])
         return DONE
     answered = ask(name, at, path, {"seqs": chosen, "who": who, "why": why})["answered"]
-    click.echo(f"{answered} of {len(chosen)} have their answer now")
+    printed(shape, [{"submissions": len(chosen), "answered": answered, "ids": chosen}], ok=answered == len(chosen),
+            people=[f"{answered} of {len(chosen)} have their answer now"])  # fmt: skip
     return DONE if answered == len(chosen) else FINDINGS
 
 
@@ -193,9 +191,10 @@ dry_run = click.option("--dry-run", is_flag=True, help="Only say which.")
 @why
 @who
 @dry_run
-def replay(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool) -> int:
+@formats
+def replay(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Judge again what was set aside: the IDs, or all. Twice is harmless. Exit 1 where some still can't be judged."""
-    return _settle(name, at, ids, "/operate/replay", why, who, dry_run)
+    return _settle(name, at, ids, "/operate/replay", why, who, dry_run, shape)
 
 
 @dead_letters.command("give-up")
@@ -205,9 +204,10 @@ def replay(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, 
 @why
 @who
 @dry_run
-def give_up(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool) -> int:
+@formats
+def give_up(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Answer what was set aside as refused (GIVEN_UP); its sender may send it mended under a new id."""
-    return _settle(name, at, ids, "/operate/give-up", why, who, dry_run)
+    return _settle(name, at, ids, "/operate/give-up", why, who, dry_run, shape)
 
 
 @click.command()
@@ -222,10 +222,11 @@ def give_up(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str,
 @at
 @why
 @who
-def release(name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str) -> int:
+@formats
+def release(name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str, shape: str) -> int:
     """Release a subject from quarantine: what was kept of it is taken up in order, all of it or nothing (exit 4)."""
     said = ask(name, at, "/operate/release", {"subject": subject, "who": who, "why": why, "without": list(without)})
-    click.echo(f"{said['taken_up']} messages taken up")
+    printed(shape, [said], people=[f"{said['taken_up']} messages taken up"])
     return DONE
 
 
@@ -234,11 +235,12 @@ def release(name: str, subject: str, without: tuple[int, ...], at: str | None, w
 @at
 @why
 @who
-def go_on(name: str, at: str | None, why: str, who: str) -> int:
+@formats
+def go_on(name: str, at: str | None, why: str, who: str, shape: str) -> int:
     """Read partitions held at a gap again from their log's start, once what can be brought back is back (`republish`): what
     was applied falls out, what is gone is gone."""
     said = ask(name, at, "/operate/go-on", {"who": who, "why": why})
-    click.echo(f"{said['partitions']} partitions go on")
+    printed(shape, [said], people=[f"{said['partitions']} partitions go on"])
     return DONE
 
 
@@ -253,9 +255,10 @@ def go_on(name: str, at: str | None, why: str, who: str) -> int:
 @at
 @why
 @who
-def republish(name: str, since: datetime, at: str | None, why: str, who: str) -> int:
+@formats
+def republish(name: str, since: datetime, at: str | None, why: str, who: str, shape: str) -> int:
     """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail."""
     moment = since if since.tzinfo else since.astimezone()
     said = ask(name, at, "/operate/republish", {"since": moment.isoformat(), "who": who, "why": why})
-    click.echo(f"{said['rows']} rows are sent again")
+    printed(shape, [said], people=[f"{said['rows']} rows are sent again"])
     return DONE

@@ -1,24 +1,22 @@
 """`lotse case`, `lotse risks`, `lotse report`: what the services know, through their thin APIs."""
 
-import csv
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import httpx
-from rich.console import Console
-from rich.table import Table
 
 from deploy.commands.up import running
 from deploy.errors import FINDINGS, UNREACHABLE, Trouble
 from deploy.importer.store import Store
+from deploy.printed import formats, printed
 from deploy.services import publishers_from
 
-FORMATS = click.option(
-    "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
-)
+RISKS = ("about", "rule", "case_id", "tenant", "participation_id", "referral_id", "run_id", "first_on", "raised", "open",
+         "owner_organisation_id")  # fmt: skip
+BY_REFERENCE = ("run_ref", "source_ref", "rule", "first_on", "open")
+CELLS = ("tenant", "month", "vintage", "municipality", "block", "entries", "exits", "stock")
+"""Columns, so that CSV has its header where there is no row."""
 
 
 def get(service: str, path: str, **query: str | None) -> Any:
@@ -32,22 +30,6 @@ def get(service: str, path: str, **query: str | None) -> Any:
     return None if answer.status_code == 404 else answer.raise_for_status().json()
 
 
-def show(rows: list[dict[str, Any]], shape: str, command: str, columns: list[str] | None = None) -> None:
-    """Rows as a table for people, or as CSV or JSON for machines."""
-    columns = columns or (list(rows[0]) if rows else [])
-    if shape == "json":
-        click.echo(json.dumps({"ok": True, "command": command, "data": rows, "errors": []}))
-    elif shape == "csv":
-        writer = csv.DictWriter(sys.stdout, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
-        table = Table(*columns)
-        for row in rows:
-            table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
-        Console().print(table if rows else "nothing")
-
-
 def happened(step: dict[str, Any]) -> str:
     """When a step of a timeline happened; for what a rule of ours says, the tick by which it says so."""
     return str(step["body"].get("as_of") or step["time"])
@@ -55,7 +37,7 @@ def happened(step: dict[str, Any]) -> str:
 
 @click.command()
 @click.argument("case_id")
-@FORMATS
+@formats
 def case(case_id: str, shape: str) -> int:
     """One case as a timeline: when it happened, when it was recorded, what it was."""
     intake, referral = get("intake", f"/cases/{case_id}"), get("referral", f"/cases/{case_id}")
@@ -64,19 +46,19 @@ def case(case_id: str, shape: str) -> int:
     steps = sorted([*intake["timeline"], *referral["timeline"]], key=lambda step: (happened(step), step["recorded_at"]))
     rows = [{"happened": happened(step)[:16], "recorded": step["recorded_at"][:16], "what": step["type"].split(".")[2],
              "number": f"{step['family']} {step['number']}"} for step in steps]  # fmt: skip
-    show(rows, shape, "case")
+    printed(shape, rows, columns=["happened", "recorded", "what", "number"])
     return 0
 
 
 @click.command()
 @click.option("--tenant", help="One alliance only.")
 @click.option("--source", help="Only what this publisher imported here, by its own references.")
-@FORMATS
+@formats
 def risks(tenant: str | None, source: str | None, shape: str) -> int:
     """Risks that hold or held: the first day in the days as known now, and whether one is open."""
     rows = get("referral", "/risks", tenant=tenant)
-    show(by_reference(rows, source) if source else rows, shape, "risks",
-         ["run_ref", "source_ref", "rule", "first_on", "open"] if source else None)  # fmt: skip
+    printed(shape, by_reference(rows, source) if source else rows,
+            columns=BY_REFERENCE if source else RISKS)  # fmt: skip
     return 0
 
 
@@ -100,11 +82,11 @@ def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]
 @click.command()
 @click.argument("name", type=click.Choice(["participation"]))
 @click.option("--tenant", help="One alliance only.")
-@FORMATS
+@formats
 def report(name: str, tenant: str | None, shape: str) -> int:
     """The last vintage of each month: entries, exits and stock by municipality and block."""
     releases = get("reporting", f"/reports/{name}", tenant=tenant)
     rows = [{"tenant": release["tenant"], "month": release["month"], "vintage": release["vintage"], **cell}
             for release in releases for cell in release["body"]["cells"]]  # fmt: skip
-    show(rows, shape, "report")
+    printed(shape, rows, columns=CELLS)
     return 0

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from deploy.errors import DONE, FINDINGS, USAGE, Trouble
 from deploy.local.stack import LocalStack
+from deploy.printed import Wrong, formats, printed
 from deploy.services import Fleet, Setup
 from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
 from deploy.soak.night import Night
@@ -45,7 +46,7 @@ TELLS_EACH = 10.0  # seconds between two lines of figures
 @click.option(
     "--table", "tabling", is_flag=True, help="Only enter the last runs of this machine and write the table anew."
 )
-@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@formats
 def app(
     minutes: float,
     seed: int,
@@ -64,7 +65,7 @@ def app(
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if listing:
-        return _list()
+        return _list(shape)
     if tabling:
         return _tabled()
     unknown = set(numbers) - {row.number for row in ROWS}
@@ -118,11 +119,12 @@ async def _watched(night: Night, minutes: float, rate: float, say: Console) -> S
         telling.cancel()
 
 
-def _list() -> int:
-    table = Table("row", "how", "tier")
-    for row in ROWS:
-        table.add_row(row.name, row.how, row.tier + (f" ({row.pending})" if row.pending else ""))
-    Console().print(table)
+def _list(shape: str) -> int:
+    rows = [
+        {"row": row.name, "how": row.how, "tier": row.tier + (f" ({row.pending})" if row.pending else "")}
+        for row in ROWS
+    ]
+    printed(shape, rows)
     return DONE
 
 
@@ -138,17 +140,13 @@ def _tabled() -> int:
 
 def _rows(results: list[Result], shape: str) -> int:
     broke = [one for one in results if one.outcome == BROKE]
-    if shape == "json":
-        click.echo(
-            json.dumps({"ok": not broke, "command": "soak", "errors": [], "data": [asdict(one) for one in results]})
+    table = Table("row", "outcome", "seconds", "what was seen")
+    for one in results:
+        table.add_row(
+            f"{one.row} {one.title}", one.outcome, f"{one.seconds:.0f}", "\n".join([one.seen, *one.findings[:12]])
         )
-    else:
-        table = Table("row", "outcome", "seconds", "what was seen")
-        for one in results:
-            table.add_row(
-                f"{one.row} {one.title}", one.outcome, f"{one.seconds:.0f}", "\n".join([one.seen, *one.findings[:12]])
-            )
-        Console().print(table)
+    errors = [Wrong("BROKE", finding, at=f"row {one.row}") for one in broke for finding in one.findings or [one.seen]]
+    printed(shape, [asdict(one) for one in results], errors=errors, people=[table])
     return FINDINGS if broke else DONE
 
 
@@ -161,10 +159,14 @@ def _done(done: Soak, shape: str, say: Console, keeping: bool) -> int:
     keep(LAST, *done.rows, soak=short)
     if keeping:
         _kept(done, short)
-    if shape == "json":
-        click.echo(json.dumps({"ok": not done.findings, "command": "soak", "errors": [], "data": whole}))
-    else:
-        _show(done)
+    errors = [Wrong("LEDGER", finding, f"the whole of it: {_near(file)}") for finding in done.findings]
+    printed(
+        shape,
+        [{"count": name, "n": n} for name, n in done.counts.items()],
+        data=whole,
+        errors=errors,
+        people=told(done),
+    )
     say.print(f"the whole of it: {_near(file)}", markup=False)
     return FINDINGS if done.findings else DONE
 
@@ -178,13 +180,13 @@ def _near(file: Path) -> str:
     return str(Path(file.parent.parent.name) / file.parent.name / file.name)
 
 
-def _show(done: Soak) -> None:
-    out = Console(highlight=False)
-    out.print(f"Ledger of {done.minutes:g} minutes, seed {done.seed}, {len(done.rows)} rows, {done.kills} SIGKILLs")
-    for name, n in done.counts.items():
-        out.print(f"  {name}: {n:,}")
+def told(done: Soak) -> list[str]:
+    """The ledger for people."""
     kinds = ("lost", "doubled", "swapped", "invented", "resurrected", "disordered", "forked", "hole", "leaked")
-    told = [finding.split(":")[0].partition(" ")[2] for finding in done.findings]
-    out.print("  " + ", ".join(f"{told.count(kind)} {kind}" for kind in kinds))
-    for finding in done.findings:
-        out.print(f"  {finding}", markup=False)
+    found = [finding.split(":")[0].partition(" ")[2] for finding in done.findings]
+    return [
+        f"Ledger of {done.minutes:g} minutes, seed {done.seed}, {len(done.rows)} rows, {done.kills} SIGKILLs",
+        *(f"  {name}: {n:,}" for name, n in done.counts.items()),
+        "  " + ", ".join(f"{found.count(kind)} {kind}" for kind in kinds),
+        *(f"  {finding}" for finding in done.findings),
+    ]

@@ -1,33 +1,29 @@
 """`lotse status`: is every submission being answered, and if not, where does it stand still?"""
 
-import json
 from typing import Any
 
 import click
 import httpx
-from rich.console import Console
 from rich.table import Table
 
 from deploy.commands.up import running
 from deploy.errors import FINDINGS
 from deploy.local.stack import SERVICES
+from deploy.printed import Wrong, formats, printed
 
 
 @click.command()
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where something is held, set aside or silent.")
-@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table")
+@formats
 def app(exit_code: bool, shape: str) -> int:
     """Every part: running, ticked, lag in seconds, outbox, waiting, held and why, dead letters, last progress."""
     where = running()
     said = {name: ask(where[name]) for name in SERVICES}
     findings = [finding for name in SERVICES for finding in findings_of(name, said[name])]
-    if shape == "json":
-        click.echo(json.dumps({"ok": not findings, "command": "status", "data": said,
-                               "errors": [{"code": "FINDING", "message": text} for text in findings]}))  # fmt: skip
-    else:
-        Console().print(as_table(said))
-        for text in findings:
-            Console(stderr=True, highlight=False).print(f"  {text}", markup=False)
+    errors = [Wrong("FINDING", text, "`lotse doctor`; a runbook each in docs/runbooks") for text in findings]
+    printed(shape, rows_of(said), data=said, errors=errors, people=[as_table(said)])
+    for text in findings if shape != "json" else []:
+        click.echo(f"  {text}", err=True)
     return FINDINGS if exit_code and findings else 0
 
 
@@ -70,30 +66,35 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
     return found
 
 
+def rows_of(said: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a service, its figures alone."""
+    rows = []
+    for name, one in said.items():
+        row: dict[str, Any] = {
+            **dict.fromkeys(COLUMNS),
+            "service": name,
+            "up": "no" if not one["running"] else "no database",
+        }
+        if one["running"] and "database" not in one:
+            acted = [moment[:16] if moment else "never" for moment in one["acted"].values()]
+            row |= {"up": "yes" if one["ready"] else "starting", "acted_on": min(acted, default="-"),
+                    "lag_seconds": one["lag_seconds"], "outbox": one["outbox"]["rows"], "waits": one["waiting"],
+                    "held": len(one["held"]), "aside": one["set_aside"]["count"],
+                    "dead": sum(letters["letters"] for letters in one["dead_letters"]),
+                    "idle_seconds": round(one["last_progress_seconds"])}  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+COLUMNS = {"service": "service", "up": "up", "acted_on": "acted on", "lag_seconds": "lag s", "outbox": "outbox", "waits": "waits",
+           "held": "held", "aside": "aside", "dead": "dead", "idle_seconds": "idle s"}  # fmt: skip
+"""Name in CSV to the shorter one people see: eighty columns hold it."""
+
+
 def as_table(said: dict[str, dict[str, Any]]) -> Table:
     """The table people look at."""
-    table = Table(  # eighty columns hold it
-        "service",
-        "up",
-        "acted on",
-        "lag s",
-        "outbox",
-        "waits",
-        "held",
-        "aside",
-        "dead",
-        "idle s",
-        box=None,
-        pad_edge=False,
-    )
-    for name, one in said.items():
-        if not one["running"] or "database" in one:
-            table.add_row(name, "no" if not one["running"] else "no database", *[""] * 8)
-            continue
-        acted = [moment[5:16] if moment else "never" for moment in one["acted"].values()]
-        table.add_row(
-            name, "yes" if one["ready"] else "starting", min(acted, default="-"), str(one["lag_seconds"]), str(one["outbox"]["rows"]),
-            str(one["waiting"]), str(len(one["held"])), str(one["set_aside"]["count"]),
-            str(sum(letters["letters"] for letters in one["dead_letters"])), f"{one['last_progress_seconds']:.0f}",
-        )  # fmt: skip
+    table = Table(*COLUMNS.values(), box=None, pad_edge=False)
+    for row in rows_of(said):
+        shown = {**row, "acted_on": (row["acted_on"] or "")[-11:]}
+        table.add_row(*("" if shown[name] is None else str(shown[name]) for name in COLUMNS))
     return table

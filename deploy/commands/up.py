@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from deploy.errors import REFUSED, Trouble
 from deploy.local.stack import ROOT, SERVICES, LocalStack
+from deploy.printed import formats, plain, printed
 from deploy.services import EXAMPLES, Fleet, Setup
 
 STATE = Path(os.environ.get("LOTSE_STATE", ROOT / ".lotse"))
@@ -35,7 +35,8 @@ RUNNING = STATE / "running.json"
     show_default=False,
 )
 @click.option("--simulated-time", is_flag=True, help="Accept ticks of the past, and start no clock.")
-def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool) -> int:
+@formats
+def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool, shape: str) -> int:
     """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all. State lives in .lotse/."""
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     STATE.mkdir(mode=0o700, exist_ok=True)
@@ -56,11 +57,10 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
             stack.start(lambda what: shown.update(f"starting {what} ..."))
             fleet.start(lambda what: shown.update(f"starting {what} ..."))
         addresses = announce(fleet, STATE)
-        table = Table("part", "address", title="Lotse is up. Not for production.", title_justify="left")
-        for name, address in addresses.items():
-            table.add_row(name, address)
-        table.add_row("mails", str(stack.mail_folder))
-        Console().print(table)
+        rows = [
+            {"part": name, "address": address} for name, address in {**addresses, "mails": stack.mail_folder}.items()
+        ]
+        printed(shape, rows, people=["Lotse is up. Not for production.", plain(rows, ("part", "address"))])
         for name in SERVICES:
             if facts := fleet.older(name):
                 say.print(

@@ -2,6 +2,9 @@
 
 import click
 
+from deploy.errors import USAGE
+from deploy.printed import CODES, Wrong, failed
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -10,6 +13,9 @@ def app(arguments: tuple[str, ...]) -> int:
     from contracts.validate import main  # noqa: PLC0415
 
     try:
-        return main(["validate", *arguments])
+        code = main(["validate", *arguments])
     except SystemExit as done:  # argparse: help, or usage
-        return int(done.code or 0)
+        code = int(done.code or 0)
+    if code == USAGE:
+        failed(["validate", *arguments], Wrong(CODES[USAGE], "nothing was validated", "lotse validate --help"))
+    return code

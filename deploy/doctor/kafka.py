@@ -6,19 +6,21 @@ No record is written and no group is joined.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.admin import DescribeAclsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest_v5, MetadataResponse_v5
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from contracts.envelope import Tick
 from contracts.topics import CLOCK, OWNERS, SUBMITTED, BadPublishers, Topic, catalogue, load_publishers
+from deploy.doctor import rights
 from deploy.doctor.databases import CLOCKS_MAY_DIFFER
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked
@@ -26,7 +28,8 @@ from deploy.services import settings_of
 
 PATIENCE = 8.0  # seconds Kafka has for one question
 READ, WRITE, DESCRIBE = 3, 4, 8  # AclOperation, as Kafka numbers them
-NOT_AUTHORIZED = 29
+NOT_AUTHORIZED, NOT_AUTHORIZED_ON_CLUSTER, NO_AUTHORIZER = 29, 31, 54
+TOPIC, ANY, ALLOW = 2, 1, 3  # resource type, filter, permission, as Kafka numbers them
 TICK_AHEAD = timedelta(minutes=10)  # beyond, services hold it
 
 
@@ -76,6 +79,37 @@ class _AskRights(Request[_Metadata8Request]):  # type: ignore[misc]  # aiokafka 
 
 async def kafka(place: Place) -> AsyncIterator[Said]:
     """All that is asked of Kafka, one connection for all questions."""
+
+    async def asked(admin: AIOKafkaAdminClient, topics: list[Topic]) -> AsyncIterator[Said]:
+        said, there, hidden = await _stand(place, admin, topics)
+        for one in (*said, *_rights(place, topics, there, hidden), *await _of_nobody(place, admin, topics)):
+            yield one
+        async for one in _broker_clock(place):
+            yield one
+
+    async for said in _catalogued(place, asked):
+        yield said
+
+
+async def topics_and_rights(place: Place, principal: str, operators: Sequence[str]) -> list[Said]:
+    """`lotse topics --check`: topics, settings and everybody's rights against the catalogue."""
+
+    async def asked(admin: AIOKafkaAdminClient, topics: list[Topic]) -> AsyncIterator[Said]:
+        said, _, _ = await _stand(place, admin, topics)
+        for one in (
+            *said,
+            *await _of_nobody(place, admin, topics),
+            *await _rules(place, admin, topics, principal, operators),
+        ):
+            yield one
+
+    return [one async for one in _catalogued(place, asked)]
+
+
+async def _catalogued(
+    place: Place, asked: Callable[[AIOKafkaAdminClient, list[Topic]], AsyncIterator[Said]]
+) -> AsyncIterator[Said]:
+    """What is asked of a Kafka that answers, about the topics that should be there."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says we say ourselves, once
     if place.kafka is None:
         if place.up:
@@ -102,9 +136,7 @@ async def kafka(place: Place) -> AsyncIterator[Said]:
             yield not_checked("topics", "publishers.toml can't be used")
             return
         async with asyncio.timeout(PATIENCE * 4):
-            for said in await _topics(place, admin, topics):
-                yield said
-            async for said in _broker_clock(place):
+            async for said in asked(admin, topics):
                 yield said
     except (KafkaError, OSError, TimeoutError) as error:
         yield not_checked("topics", f"Kafka broke off ({type(error).__name__})")
@@ -131,7 +163,10 @@ async def _unreachable(place: Place, error: BaseException) -> Said:
                  unreachable=True)  # fmt: skip
 
 
-async def _topics(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
+async def _stand(
+    place: Place, admin: AIOKafkaAdminClient, topics: list[Topic]
+) -> tuple[list[Said], dict[str, Any], set[str]]:
+    """Whether the topics stand as the catalogue says; those that are there, and names of those this user may not see."""
     cluster = (await admin._send_request(_AskRights([t.name for t in topics]))).to_object()
     answer, alone = cluster["topics"], len(cluster["brokers"]) == 1
     there = {one["topic"]: one for one in answer if one["error_code"] == 0}
@@ -143,7 +178,12 @@ async def _topics(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic])
     said += await _settings(admin, [t for t in topics if t.name in there])
     if not any(one.state == "found" for one in said):
         said.append(good("topics", f"{len(there)} topics stand as the catalogue says"))
-    said += _rights(place, topics, there, hidden)
+    return said, there, hidden
+
+
+async def _of_nobody(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
+    """Topics that look like a publisher's and are none's."""
+    said: list[Said] = []
     names = {one["topic"] for one in await admin.describe_topics() if not one["is_internal"]}
     known = {topic.name for topic in topics}
     for name in sorted(names - known):
@@ -218,6 +258,26 @@ def _rights(place: Place, topics: list[Topic], there: dict[str, Any], hidden: se
         yield good("rights", f"what {', '.join(place.services)} must read and write is allowed")
     elif not place.services:
         yield not_checked("rights", "`lotse doctor SERVICE` looks at the rights of a service")
+
+
+async def _rules(
+    place: Place, admin: AIOKafkaAdminClient, topics: list[Topic], principal: str, operators: Sequence[str]
+) -> list[Said]:
+    """Everybody's rights on every topic."""
+    answer = (await admin._send_request(DescribeAclsRequest(TOPIC, None, ANY, None, None, ANY, ANY))).to_object()
+    code = answer["error_code"]
+    if code == NO_AUTHORIZER:
+        return [not_checked("rights", "the broker has no authorizer: everybody may do everything")]
+    if code == NOT_AUTHORIZED_ON_CLUSTER:
+        return [not_checked("rights", "this user may not ask for the rights of others (Describe on the cluster)")]
+    if code:
+        return [not_checked("rights", f"the broker does not tell them (Kafka error {code})")]
+    rules = [
+        rights.Rule(acl["principal"], acl["operation"], acl["permission_type"] == ALLOW, one["resource_name"],
+                    one["resource_pattern_type"] == rights.PREFIXED)
+        for one in answer["resources"] for acl in one["acls"]
+    ]  # fmt: skip
+    return rights.held(topics, rules, str(place.kafka), principal, operators)
 
 
 async def _broker_clock(place: Place) -> AsyncIterator[Said]:

@@ -1,7 +1,6 @@
 """Where the doctor looks: the environment of a service, else the stack that is up here, else this machine alone."""
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from deploy.commands.up import STATE, running
 from deploy.errors import USAGE, Trouble
+from deploy.installation import kafka_security
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import EXAMPLES
 
@@ -79,16 +79,11 @@ def _environment(service: str | None) -> Place:
     if "LOTSE_DATABASE" in said and service is None:
         raise Trouble("LOTSE_DATABASE is set, and nobody said whose it is",
                       f"`lotse doctor SERVICE`, one of {', '.join(SERVICES)}", USAGE)  # fmt: skip
-    try:
-        security = json.loads(said.get("LOTSE_KAFKA_SECURITY") or "{}")
-    except ValueError:
-        raise Trouble("LOTSE_KAFKA_SECURITY is no JSON object", "set it to one, for example"
-                      ' {"security_protocol": "SASL_SSL", ...}', USAGE) from None  # fmt: skip
     host, port = said.get("LOTSE_SMTP_HOST"), said.get("LOTSE_SMTP_PORT", "25")
     posts = service in (None, "notification") and host is not None
     return Place(
         "the environment", False, Path(said.get("TMPDIR", "/tmp")), (service,) if service else (),  # noqa: S108
-        said.get("LOTSE_KAFKA"), security,
+        said.get("LOTSE_KAFKA"), kafka_security(),
         publishers=Path(said["LOTSE_PUBLISHERS"]) if "LOTSE_PUBLISHERS" in said else None,
         organisations=Path(said["LOTSE_ORGANISATIONS"]) if "LOTSE_ORGANISATIONS" in said else None,
         operations_key=Path(said["LOTSE_OPERATIONS_KEY"]) if "LOTSE_OPERATIONS_KEY" in said else None,

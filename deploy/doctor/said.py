@@ -1,7 +1,11 @@
 """What a check says: good, found (what, why, and the command that mends it), or not checked and why."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from deploy.errors import DONE, FINDINGS, UNREACHABLE
+from deploy.printed import Wrong
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,28 @@ def found(check: str, what: str, why: str, mend: str, *, unreachable: bool = Fal
 def not_checked(check: str, why: str) -> Said:
     """Could not be looked at."""
     return Said(check, "not checked", "not checked", why)
+
+
+def rows_of(said: Sequence[Said]) -> list[dict[str, Any]]:
+    """The report for programs."""
+    return [
+        {"check": one.check, "state": one.state, "what": one.what, "why": one.why, "mend": one.mend} for one in said
+    ]
+
+
+def errors_of(said: Sequence[Said]) -> list[Wrong]:
+    """What was found, as errors of the envelope."""
+    return [Wrong(one.check.upper(), one.what, one.mend, one.check) for one in said if one.state == "found"]
+
+
+def told(said: Sequence[Said]) -> list[str]:
+    """The report for people: what was found, why it matters and what mends it; then the rest, a line each."""
+    found = [f"{one.check}: {one.what}\n  why   {one.why}\n  mend  {one.mend}" for one in said if one.state == "found"]
+    rest = [one for one in said if one.state != "found"]
+    return found + [f"{one.check}: {one.what if one.state == 'good' else f'not checked: {one.why}'}" for one in rest]
+
+
+def exit_code(said: Sequence[Said]) -> int:
+    """0 nothing found, 1 findings, 3 something does not answer."""
+    faults = [one for one in said if one.state == "found"]
+    return UNREACHABLE if any(one.unreachable for one in faults) else FINDINGS if faults else DONE

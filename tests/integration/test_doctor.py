@@ -516,7 +516,7 @@ def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         broker.process.stop()
 
 
-TOPIC, GROUP_TYPE, LITERAL, ALLOW = 2, 3, 3, 3  # as Kafka numbers resource types, patterns, permissions
+TOPIC, LITERAL, PREFIXED, ALLOW = 2, 3, 4, 3  # as Kafka numbers resource types, patterns, permissions
 RIGHTS = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
 
 
@@ -566,3 +566,60 @@ async def test_a_right_that_is_missing_is_found_and_given(
     asked = await examined("canary")
     assert asked.code == 3 and "canary" not in asked.said
     assert asked.lines[0] == f"kafka: something listens at {guarded} and does not take us"
+
+
+async def test_everybodys_rights_are_held_against_the_catalogue(
+    ward: Ward, guarded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a publisher, a service and a stranger may do, as a person reads it from the documentation of the topics."""
+    security = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": "admin",
+                "sasl_plain_password": "admin-secret"}  # fmt: skip
+    monkeypatch.setenv("LOTSE_KAFKA_SECURITY", json.dumps(security))
+    file = tmp_path / "publishers.toml"
+    file.write_text(
+        '[publisher.school]\nsource = "urn:school"\ntenants = ["rkn"]\norganisations = ["vhs"]\nfamilies = ["attendance"]\n'
+    )
+    await make_topics(guarded, load_publishers(file), local=True)
+    may = {
+        "clock.ticks": "clock writes; intake notification referral reporting read",
+        "intake.events": "intake writes; intake referral reporting read",
+        "referral.events": "referral writes; referral reporting read",
+        "attendance.events": "referral writes; referral read",
+        "dropout.events": "referral writes; notification referral read",
+        "notification.events": "notification writes; notification read",
+        "report.participation.internal": "reporting writes; reporting read",
+        "attendance.submissions.school": "school writes; referral read",
+        "attendance.answers.school": "referral writes; referral school read",
+        **{f"{name}.dead-letters": f"{name} writes; {name} read" for name in ("intake", "referral", "notification", "reporting")},
+    }  # fmt: skip
+
+    async def checked(*more: str) -> list[str]:
+        own = {"LOTSE_KAFKA": guarded, "LOTSE_KAFKA_SECURITY": json.dumps(security), "LOTSE_PUBLISHERS": str(file)}
+        asked = await asyncio.to_thread(ask, "topics", "--check", *more, "--format", "json", **own)
+        said = json.loads(asked.lines[0])
+        assert asked.code == (1 if said["errors"] else 0)
+        return [error["message"] for error in said["errors"]]
+
+    async with admin(guarded, **security) as kafka:
+
+        async def give(who: str, right: str, topic: str, pattern: int = LITERAL) -> None:
+            request = CreateAclsRequest(TOPIC, topic, pattern, f"User:{who}", "*", RIGHTS[right], ALLOW)
+            answer = await kafka._send_request(request)
+            assert answer.to_object()["creation_responses"][0]["error_code"] == 0
+
+        for topic, rule in may.items():
+            writer, _, readers = rule.removesuffix(" read").partition(" writes; ")
+            await give(writer, "Write", topic)
+            for reader in readers.split():
+                if (reader, topic) != ("school", "attendance.answers.school"):
+                    await give(reader, "Read", topic)
+        assert await checked() == ["User:school lacks Read on attendance.answers.school"]
+        await give("school", "Read", "attendance.answers.school")
+        assert await checked() == []
+        await give("stranger", "Write", "attendance.sub", PREFIXED)
+        await give("console", "Read", "intake.dead-letters")
+        assert set(await checked()) == {"User:stranger has Write on attendance.submissions.school",
+                                        "User:console has Read on intake.dead-letters"}  # fmt: skip
+        assert await checked("--operator", "User:console") == [
+            "User:stranger has Write on attendance.submissions.school"
+        ]

@@ -143,8 +143,8 @@ async def test_the_shape_of_a_dead_letter_is_shown_and_never_a_value(house: Flee
     _, listed = await typed(house, "intake", "dead-letters", "list", "intake", "--format", "json")
     (letter,) = [row["id"] for row in json.loads(listed)["data"] if "/municipality" in row["error"]]
     key = str(house.stack.folder / PRIVATE)
-    code, said = await typed(house, None, "dead-letters", "show", "intake", letter, "--key", key)
-    shown = json.loads(said)
+    code, said = await typed(house, None, "dead-letters", "show", "intake", letter, "--key", key, "--format", "json")
+    shown = json.loads(said)["data"]
     assert code == 0 and "anary" not in said and "ainab" not in said and "rkn-thm" not in said
     assert shown["body"] == {
         "by": {"organisation_id": "str of 7"},

@@ -1,0 +1,99 @@
+"""Rights on topics: what the catalogue gives to whom, held against the access rules the broker keeps.
+
+Pure; `kafka.py` asks the broker.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from contracts.topics import Topic
+from deploy.doctor.said import Said, found, good
+
+RIGHTS = {"Read": 3, "Write": 4, "Delete": 6, "Alter": 7, "AlterConfigs": 11}
+"""What may be given that touches records or their keeping, as Kafka numbers operations. Describe and the like do no harm."""
+ALL = 2
+PREFIXED = 4
+EVERYBODY = "User:*"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An access rule as the broker keeps it."""
+
+    principal: str
+    operation: int
+    allows: bool
+    topic: str
+    prefixed: bool = False
+
+    def concerns(self, topic: str) -> bool:
+        """Whether it speaks of this topic."""
+        return topic.startswith(self.topic) if self.prefixed else self.topic in (topic, "*")
+
+    @property
+    def rights(self) -> set[str]:
+        """Names of the rights it speaks of."""
+        return {name for name, code in RIGHTS.items() if self.operation in (code, ALL)}
+
+
+def held(
+    topics: Iterable[Topic], rules: Collection[Rule], kafka: str, principal: str, operators: Collection[str] = ()
+) -> list[Said]:
+    """Every right that is missing and every one that is too many; one line where there is neither. `principal` says how a
+    service's or publisher's name becomes a principal (`User:{}`); operators may read everything."""
+    catalogued = list(topics)
+    said = [one for topic in catalogued for one in _missing(topic, rules, kafka, principal)]
+    said += [one for rule in rules if rule.allows for one in _too_many(catalogued, rule, kafka, principal, operators)]
+    return said or [
+        good("rights", f"{len(catalogued)} topics can be read and written by whom the catalogue says, and nobody else")
+    ]
+
+
+def _wanted(topic: Topic, principal: str) -> dict[str, set[str]]:
+    """Right to principals."""
+    return {"Read": {principal.format(name) for name in topic.readers}, "Write": {principal.format(topic.writer)}}
+
+
+def _missing(topic: Topic, rules: Collection[Rule], kafka: str, principal: str) -> Iterator[Said]:
+    about = [rule for rule in rules if rule.concerns(topic.name)]
+    for right, wanted in _wanted(topic, principal).items():
+        given = {rule.principal for rule in about if rule.allows and right in rule.rights}
+        denied = {rule.principal for rule in about if not rule.allows and right in rule.rights}
+        for who in sorted(wanted):
+            if {who, EVERYBODY} & denied:
+                by = who if who in denied else EVERYBODY
+                yield found("rights", f"{by} is denied {right} on {topic.name}", f"{who} needs it; a denial wins over all that is given",
+                            _command(kafka, "--remove --deny-principal", by, right, topic.name))  # fmt: skip
+            elif not {who, EVERYBODY} & given:
+                yield found("rights", f"{who} lacks {right} on {topic.name}", "it holds what needs it, and goes on when the right is there",
+                            _command(kafka, "--add --allow-principal", who, right, topic.name))  # fmt: skip
+
+
+def _too_many(
+    topics: list[Topic], rule: Rule, kafka: str, principal: str, operators: Collection[str]
+) -> Iterator[Said]:
+    """One finding a rule, however many topics it opens."""
+    opened = []
+    for topic in topics:
+        wanted = _wanted(topic, principal)
+        may = {right for right, who in wanted.items() if rule.principal in who}
+        may |= {"Read"} if rule.principal in operators else set()
+        if rule.concerns(topic.name) and (more := rule.rights - may):
+            opened.append((topic, more))
+    if opened:
+        topic, more = opened[0]
+        others = f" and {len(opened) - 1} more" if len(opened) > 1 else ""
+        name = "All" if rule.operation == ALL else next(iter(rule.rights))
+        why = "it can delete or change what is kept"
+        if "Write" in more:
+            why = f"it can speak as {topic.writer}: who wrote a record is known by its topic alone"
+        elif "Read" in more:
+            why = f"the topic is for {', '.join(topic.readers)} alone"
+        yield found("rights", f"{rule.principal} has {name} on {topic.name}{others}", why,
+                    _command(kafka, "--remove --allow-principal", rule.principal, name, rule.topic, rule.prefixed))  # fmt: skip
+
+
+def _command(kafka: str, what: str, who: str, right: str, topic: str, prefixed: bool = False) -> str:
+    pattern = " --resource-pattern-type prefixed" if prefixed else ""
+    return (f"kafka-acls.sh --bootstrap-server {kafka} --command-config admin.properties {what} '{who}'"
+            f" --operation {right} --topic '{topic}'{pattern}")  # fmt: skip

@@ -1,0 +1,71 @@
+"""Sends a feed at a rate, and where time is simulated the ticks of its days."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from contracts.envelope import Tick
+from deploy.errors import UNREACHABLE, Trouble
+from deploy.sandbox.feed import Sending
+from services.runtime.clock import publish
+
+BREATH = 0.02  # seconds between two looks at what is due: at most so much is sent in one go
+WAITS_AT_MOST = timedelta(days=8)
+"""After the last day the clock goes on so far: what rests on something nobody will send is answered, too."""
+AT_ONCE = 500  # messages, where no rate is set
+
+
+async def send(
+    messages: Sequence[Sending], kafka: str, security: Mapping[str, Any], rate: float, stop: threading.Event, *, ticks: bool,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Counter[str]:  # fmt: skip
+    """Sends until all is sent or `stop` is set; each message is acknowledged. Gives back how many of each kind were sent.
+
+    `rate` is messages a second, 0 as fast as Kafka takes them. Raises Trouble where Kafka does not answer.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka, enable_idempotence=True, linger_ms=5, client_id="sandbox", **security
+    )
+    sent: Counter[str] = Counter()
+    try:
+        await producer.start()
+        began = time.monotonic()
+        tick = _evening(messages[0].at) if messages else None
+        while (done := sent.total()) < len(messages) and not stop.is_set():
+            due = int((time.monotonic() - began) * rate) + 1 if rate else done + AT_ONCE
+            chunk = messages[done : min(due, done + AT_ONCE)]
+            if ticks and tick and chunk and chunk[0].at > tick:
+                await publish(producer, Tick(at=tick))
+                tick += timedelta(days=1)
+                continue
+            if ticks and tick:
+                chunk = [message for message in chunk if message.at <= tick]
+            acks = [await producer.send(one.topic, one.value, key=one.key, headers=one.headers) for one in chunk]
+            await asyncio.gather(*acks)
+            sent.update(message.what for message in chunk)
+            progress(len(chunk))
+            if rate:
+                await asyncio.sleep(BREATH)
+        if ticks and tick and sent.total() == len(messages):
+            await publish(producer, Tick(at=tick))
+            await publish(producer, Tick(at=tick + WAITS_AT_MOST))
+    except (KafkaError, OSError) as error:
+        if stop.is_set():  # Ctrl-C at a terminal reaches Kafka, too
+            return sent
+        raise Trouble(f"Kafka does not take the feed ({type(error).__name__})", "`lotse doctor`; check --kafka and the rights",
+                      UNREACHABLE) from None  # fmt: skip
+    finally:
+        await producer.stop()
+    return sent
+
+
+def _evening(moment: datetime) -> datetime:
+    """The tick of a day of the play: 23:00 UTC."""
+    return datetime.combine(moment.date(), datetime.min.time(), UTC) + timedelta(hours=23)

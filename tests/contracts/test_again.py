@@ -1,0 +1,35 @@
+"""For every reason there is: whether sending again helps. Each is judged by hand here, so a new reason has to be, too."""
+
+from contracts.envelope import RUNTIME_REASONS, again_of
+from contracts.families import FAMILIES
+
+NO = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN", "CASE_EXISTS", "CONSENT_EXISTS", "NEED_EXISTS", "RUN_EXISTS", "REFERRAL_EXISTS",
+      "PARTICIPATION_EXISTS", "WITHDRAWN_OTHERWISE", "CLOSED_OTHERWISE"}  # fmt: skip
+LATER = {
+    "CLOCK_AHEAD",
+    "TOO_MANY_WAITING",
+    "NO_CONSENT",
+    "NOT_ACCEPTED",
+    "FUTURE_DAY",
+    "UNKNOWN_SUBJECT",
+    "UNKNOWN_RUN",
+}
+MENDED = {"ID_REUSED", "GIVEN_UP", "CONSENT_ENDS_BEFORE_IT_BEGINS", "ENDS_BEFORE_IT_STARTS", "DECLINE_NEEDS_REASON",
+          "NOT_OF_THIS_REFERRAL", "END_NEEDS_KIND", "END_BEFORE_START", "START_AFTER_END", "REVISION_REUSED", "NOT_RUNNING",
+          "MORE_THAN_PLANNED", "EXCUSE_NEEDS_REASON", "CODE_NOT_VALID", "CODE_UNKNOWN"}  # fmt: skip
+
+
+def test_every_reason_says_whether_sending_again_helps() -> None:
+    families = {reason for module in FAMILIES.values() for reason in getattr(module, "REASONS", {})}
+    assert families | RUNTIME_REASONS.keys() <= NO | LATER | MENDED
+    for judged, again in ((NO, "NO"), (LATER, "LATER"), (MENDED, "MENDED")):
+        for reason in judged:
+            assert again_of({"outcome": "refused", "reason": reason}) == again, reason
+
+
+def test_what_stands_needs_nothing_and_what_can_not_be_read_must_be_mended() -> None:
+    assert [again_of({"outcome": outcome}) for outcome in ("recorded", "unchanged", "unreadable")] == [
+        "NO",
+        "NO",
+        "MENDED",
+    ]

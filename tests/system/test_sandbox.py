@@ -1,0 +1,212 @@
+"""The sandbox as a subscriber's developer starts it: same seed same bytes, and what it sends is answered as its dials say."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from contracts.topics import SUBMITTED, submissions_topic
+from deploy.feeds.log import opened
+from deploy.installation import Installation
+from deploy.local.kafka import Kafka
+from deploy.local.stack import CACHE, ROOT
+from deploy.services import make_topics, publishers_from
+from tests.conftest import PUBLISHERS
+
+DIALS = ["--persons", "20", "--weeks", "8", "--duplicates", "0.1", "--disorder", "0.1", "--late", "0.1", "--malformed", "0.15",
+         "--unknown-fields", "0.2", "--next-minor"]  # fmt: skip
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "deploy.cli", *words]
+
+
+def environment(**more: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LOTSE_")}
+    return {**clean, "PYTHONPATH": str(ROOT), **more}
+
+
+def dry(seed: int, **more: str) -> bytes:
+    """What a dry run writes, in a process of its own."""
+    words = command("sandbox", *DIALS, "--seed", str(seed), "--dry-run")
+    return subprocess.run(words, env=environment(**more), capture_output=True, check=True).stdout  # noqa: S603
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
+    first, again, other = (
+        hashlib.sha256(dry(seed, PYTHONHASHSEED=hashing)).hexdigest()
+        for seed, hashing in ((5, "1"), (5, "2"), (6, "1"))
+    )
+    assert first == again != other
+
+
+def test_the_lines_of_a_dry_run_are_what_the_validator_reads_and_only_malformed_ones_are_at_fault(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "feed.jsonl"
+    told = subprocess.run(command("sandbox", *DIALS, "--out", str(file), "--format", "json"), env=environment(),  # noqa: S603
+                          capture_output=True, check=True)  # fmt: skip
+    kinds = {row["what"]: row["messages"] for row in json.loads(told.stdout)["data"]}
+    assert kinds.keys() == {"sound", "duplicate", "out of order", "late", "malformed", "unknown field"}
+    validated = subprocess.run(command("validate", "--format", "json", str(file)), env=environment(),  # noqa: S603
+                               capture_output=True, check=False)  # fmt: skip
+    said = json.loads(validated.stdout)["data"]
+    assert validated.returncode == 1 and said["messages"] == sum(kinds.values())
+    assert said["at_fault"] == kinds["malformed"] > 10
+
+
+class Sandbox:
+    """`lotse sandbox` in a process of its own, and what it says."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.state, self._said = folder / "state", folder / "said"
+        self._printed = folder / "printed"
+        self.env = environment(LOTSE_STATE=str(self.state))
+        with self._said.open("wb") as err, self._printed.open("wb") as out:
+            self.process = subprocess.Popen(command("sandbox", *words), env=self.env, stdout=out, stderr=err,  # noqa: S603
+                                            start_new_session=True)  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text()
+
+    def until(self, words: str, patience: float = 180) -> None:
+        deadline = time.monotonic() + patience
+        while words not in self.said:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said
+            time.sleep(0.1)
+
+    def ask(self, *words: str) -> Any:
+        """The data of a command that finds this stack."""
+        done = subprocess.run(command(*words, "--format", "json"), env=self.env, capture_output=True, check=False)  # noqa: S603
+        return json.loads(done.stdout)["data"]
+
+    def end(self) -> tuple[int, dict[str, Any]]:
+        """Ctrl-C, which a terminal sends to the whole group: exit code, and the envelope."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(60), json.loads(self._printed.read_text())
+
+
+@contextlib.contextmanager
+def sandbox(folder: Path, *words: str) -> Iterator[Sandbox]:
+    """Ended whatever happens, and nothing of it runs on."""
+    found = Sandbox(folder, *words)
+    try:
+        yield found
+        children = psutil.Process(found.process.pid).children(recursive=True) if found.process.poll() is None else []
+        if found.process.poll() is None:
+            found.end()
+        assert not psutil.wait_procs(children, timeout=20)[1]
+    finally:
+        if found.process.poll() is None:
+            found.process.kill()
+            found.process.wait()
+
+
+ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+ANSWERED = ("recorded", "unchanged", "refused", "unreadable")
+
+
+def test_a_stack_of_its_own_answers_each_message_as_its_dials_say_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in dry(11).splitlines()]
+    said_ids = [dict(zip(line["headers"][::2], line["headers"][1::2], strict=True)).get("ce_id", "") for line in lines]
+    ids = Counter(id for id in said_ids if ID.fullmatch(id))
+    nameless = len(lines) - ids.total()
+    validated = subprocess.run(command("validate", "--format", "json", "-"), input=dry(11), env=environment(),  # noqa: S603
+                               capture_output=True, check=False)  # fmt: skip
+    at_fault = json.loads(validated.stdout)["data"]["at_fault"]
+    with sandbox(tmp_path, *DIALS, "--seed", "11", "--rate", "0", "--format", "json") as running:
+        running.until("all is sent; the stack stays until Ctrl-C")
+        deadline = time.monotonic() + 120
+        while (row := running.ask("sources", "kreis")[0])["waiting"]:
+            assert time.monotonic() < deadline, row
+        assert (row["sent"], row["repeated"], row["without_id"]) == (len(ids), ids.total() - len(ids), nameless)
+        assert row["unreadable"] == at_fault - nameless > 0  # and nothing else was
+        assert sum(row[name] for name in ANSWERED) == row["sent"] and row["recorded"] > 100
+        assert running.ask("status")["referral"]["running"] is True
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        code, said = running.end()
+        assert (code, said["ok"], said["command"]) == (0, True, "sandbox")
+        assert sum(one["messages"] for one in said["data"]) == len(lines)
+        assert len(children) > 5 and not psutil.wait_procs(children, timeout=20)[1]
+    assert not (running.state / "running.json").exists()
+
+
+def test_ctrl_c_while_a_stack_of_its_own_is_fed_ends_all_of_it_in_order(tmp_path: Path) -> None:
+    with sandbox(tmp_path, "--rate", "100", "--format", "json") as running:
+        running.until(" at 100/s")
+        deadline = time.monotonic() + 60
+        while running.ask("sources", "kreis")[0]["sent"] < 100:
+            assert time.monotonic() < deadline, running.said
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        code, said = running.end()
+        assert (code, said["errors"][0]["code"]) == (130, "INTERRUPTED"), running.said
+        assert len(children) > 5 and not psutil.wait_procs(children, timeout=20)[1]
+    assert not (running.state / "running.json").exists() and "Traceback" not in running.said
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[str]:
+    """A Kafka alone, so that no service reads what is sent."""
+    kafka = Kafka(tmp_path / "kafka", CACHE)
+    kafka.start()
+    try:
+        kafka.wait()
+        yield kafka.address
+    finally:
+        kafka.process.stop()
+
+
+async def stamps(kafka: str) -> list[int]:
+    """The broker's times of all that stands on the submission topics, in milliseconds."""
+    house = Installation(kafka, {}, PUBLISHERS, ROOT, local=False)
+    async with opened(house, "test") as log:
+        span = await log.span([submissions_topic(family, "kreis") for family in SUBMITTED])
+        return sorted([record.timestamp async for records in log.read(span) for record in records])
+
+
+def test_into_a_kafka_it_sends_no_faster_than_it_was_told_and_ctrl_c_ends_it_with_all_acknowledged(
+    tmp_path: Path, broker: str
+) -> None:
+    missing = subprocess.run(command("sandbox", "--kafka", broker, "--format", "json"), env=environment(),  # noqa: S603
+                             capture_output=True, check=False)  # fmt: skip
+    (error,) = json.loads(missing.stdout)["errors"]
+    assert (
+        missing.returncode == 1
+        and "attendance.submissions.kreis" in error["message"]
+        and "lotse topics" in error["hint"]
+    )
+    asyncio.run(make_topics(broker, publishers_from(PUBLISHERS), local=True))
+    with sandbox(tmp_path, "--kafka", broker, "--rate", "50", "--format", "json") as running:
+        deadline = time.monotonic() + 60
+        while len(asyncio.run(stamps(broker))) < 150:
+            assert time.monotonic() < deadline, running.said
+        code, said = running.end()
+    there, sent = asyncio.run(stamps(broker)), sum(one["messages"] for one in said["data"])
+    assert (code, said["ok"], said["errors"][0]["code"]) == (130, False, "INTERRUPTED")
+    assert len(there) == sent  # none lost on the way out, none said that is not there
+    assert there[-1] - there[0] > (sent - 10) / 50 * 1000 * 0.9  # a slow machine makes it longer, never shorter
+
+
+def test_an_installation_on_another_machine_needs_a_word_more_and_a_publisher_that_may(tmp_path: Path) -> None:
+    for words, exit_code, hint in (
+        (["--kafka", "kafka.example:9092"], 4, "--for-tests-only"),
+        (["--publisher", "nobody"], 2, "needs the families"),
+    ):
+        done = subprocess.run(command("sandbox", *words, "--format", "json"), env=environment(LOTSE_STATE=str(tmp_path)),  # noqa: S603
+                              capture_output=True, check=False)  # fmt: skip
+        (error,) = json.loads(done.stdout)["errors"]
+        assert done.returncode == exit_code and hint in error["hint"]
