@@ -90,8 +90,9 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "Connection" in built.stderr or "No matching distribution" in built.stderr:
         pytest.skip("PyPI is out of reach: the wheel is NOT tested")
     assert built.returncode == 0, built.stderr
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)  # noqa: S603
+    venv = folder / "venv" / "bin"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv.parent)], check=True)  # noqa: S603
     wheel = next(folder.glob("*.whl"))
     assert wheel.stat().st_size < 300_000
-    subprocess.run([str(folder / "venv/bin/pip"), "--quiet", "install", str(wheel)], check=True, capture_output=True)  # noqa: S603
-    return folder / "venv" / "bin"
+    subprocess.run([*pip, "--python", str(venv / "python"), "install", str(wheel)], check=True, capture_output=True)  # noqa: S603
+    return venv

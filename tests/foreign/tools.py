@@ -37,6 +37,16 @@ def said_by(argv: Sequence[str | Path], cwd: Path, **more: str) -> subprocess.Co
     )
 
 
+def was_out_of_reach(done: subprocess.CompletedProcess[str]) -> bool:
+    """Whether pip or npm failed because nobody answered."""
+    return done.returncode != 0 and any(word in done.stdout + done.stderr for word in UNREACHABLE)
+
+
+def skip_out_of_reach(name: str) -> NoReturn:
+    """Skips, loudly."""
+    pytest.skip(f"NOT RUN: {name} is not here yet, and where it is fetched from is out of reach")
+
+
 @cache
 def node() -> Path:
     """Node's folder (`bin/node`, npm in `lib`). Skips, loudly, where it has to be fetched and pip's index is out of reach."""
@@ -86,25 +96,21 @@ _out_of_reach: set[str] = set()
 """Asked for in vain in this run: the next test does not wait for it again."""
 
 
-def _skip_out_of_reach(name: str) -> NoReturn:
-    pytest.skip(f"NOT RUN: {name} is not here yet, and where it is fetched from is out of reach")
-
-
 def _kept(name: str, locks: Sequence[Path], fetch: Callable[[Path], subprocess.CompletedProcess[str]]) -> Path:
     """A folder made once for what its locks say, whole or not at all."""
     digest = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()[:16]
     folder = CACHE / "foreign" / f"{name}-{digest}"
     if name in _out_of_reach:
-        _skip_out_of_reach(name)
+        skip_out_of_reach(name)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
             fetched = Path(made) / "fetched"
             fetched.mkdir()
             done = fetch(fetched)
-            if done.returncode and any(word in done.stdout + done.stderr for word in UNREACHABLE):
+            if was_out_of_reach(done):
                 _out_of_reach.add(name)
-                _skip_out_of_reach(name)
+                skip_out_of_reach(name)
             assert done.returncode == 0, done.stdout + done.stderr
             if not folder.exists():  # two runs at once: the first stays
                 fetched.rename(folder)
