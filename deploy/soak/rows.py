@@ -613,8 +613,7 @@ async def cut_from_database(night: Night) -> str:
     return f"/counts gave {code} after {took:.1f} s; no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
-@row(160, "a read while the database is away", "referral behind a proxy, its database refused; GET /counts", quiet=True,
-     pending="the services answer 500 where the row wants 503 with Retry-After")  # fmt: skip
+@row(160, "a read while the database is away", "referral behind a proxy, its database refused; GET /counts", quiet=True)
 async def unavailable(night: Night) -> str:
     async with faults.through(night, "referral", database=True) as proxy:
         proxy.cut()
@@ -736,8 +735,7 @@ async def starved(night: Night) -> str:
 # --- time, settings, mail, canaries
 
 
-@row(70, "one service's clock two hours ahead, then behind", "libfaketime under referral",
-     pending="topics of facts and answers take the writer's clock, and Kafka refuses what is an hour ahead")  # fmt: skip
+@row(70, "one service's clock two hours ahead, then behind", "libfaketime under referral")
 async def wrong_clock(night: Night) -> str:
     library = faults.faketime()
     if library is None:
@@ -998,8 +996,12 @@ async def lost_reply(night: Night) -> str:
 # --- on the house of its own, first, with its own ledger: a service that does not come back would spoil what follows
 
 
-@row(51, "a database older than the log; a database gone", "referral's database set back to a copy, intake's dropped; rebuild", rough=True,
-     pending="after a rebuild without a database to compare with, a quiet partition is not read again from its row on")  # fmt: skip
+@row(
+    51,
+    "a database older than the log; a database gone",
+    "referral's database set back to a copy, intake's dropped; rebuild",
+    rough=True,
+)
 async def set_back(night: Night) -> str:
     await night.rest()
     await asyncio.to_thread(night.fleet.processes["referral"].stop)
