@@ -15,6 +15,7 @@ import uvicorn
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -199,6 +200,14 @@ class Host:
             why = {"why": f"the database is away ({name_of(error)})", "way_out": "ask again"}
             return JSONResponse(why, 503, {"Retry-After": "5"})
 
+        async def wrong(
+            _: Request, error: RequestValidationError
+        ) -> JSONResponse:  # FastAPI's own answer quotes the values
+            return JSONResponse(
+                {"wrong": ["/".join([*map(str, one["loc"]), one["type"]]) for one in error.errors()]}, 422
+            )
+
+        app.add_exception_handler(RequestValidationError, wrong)  # type: ignore[arg-type]
         for kind in RETRY:
             app.add_exception_handler(kind, away)  # type: ignore[arg-type]
         app.include_router(operate.routes(self.node))

@@ -69,12 +69,8 @@ class Status:
     async def said(self) -> dict[str, Any]:
         """The versioned answer. Where the database is away it says so and what is known without it."""
         held = [_held(h) for h in self.inputs.held.values()]
-        said = {
-            "version": VERSION,
-            "service": self.node.service.name,
-            "ready": self.ready,
-            "older_than_log": self.older or None,
-        }
+        name, older = self.node.service.name, self.older or None
+        said = {"version": VERSION, "service": name, "ready": self.ready, "older_than_log": older}
         try:
             # one picture: a tick read by the second statement must not be missing from what the first counted
             async with (
@@ -90,26 +86,23 @@ class Status:
         one = (await con.fetch(_ONE))[0]
         kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
         aside = await con.fetch(
-            "select topic, part, \"offset\", error from kept where why = 'aside' order by seq limit 100"
+            """select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100"""
         )
         quarantined = await con.fetch("select subject, why, since, (select count(*) from kept k where q.subject = k.subject) as kept"
                                       " from quarantine q order by since")  # fmt: skip
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters from dead_letter"
                                   " group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip
-        sql = "select topic, part, held, held_since from position where held is not null order by topic, part"
         stopped = [
             _held(Held(r["held"], "Flood", r["held_since"])) if r["held"].startswith("publisher:")
             else _held(Held(f"{r['topic']}/{r['part']}", r["held"], r["held_since"]))
-            for r in await con.fetch(sql)
+            for r in await con.fetch("select topic, part, held, held_since from position where held is not null order by 1, 2")
         ]  # fmt: skip
         ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
         held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
         stands = await positions.stand(con)
         lag = self.lag(stands)
-        gaps = [h for h in stopped if h["why"].startswith("Gap")]
-        for one_held in stopped:
-            if one_held not in gaps and one_held["what"] not in {known["what"] for known in held}:
-                held.append(one_held)
+        gaps, known = [h for h in stopped if h["why"].startswith("Gap")], {h["what"] for h in held}
+        held += {h["what"]: h for h in stopped if h not in gaps and h["what"] not in known}.values()
         acted = max((r["acted"] for r in ticks if r["acted"]), default=None)
         findings = await self.node.service.note(con) if self.node.service.note else []
         if one["early_since"] and (datetime.now(UTC) - one["early_since"]).total_seconds() > EARLY_LIMIT:
