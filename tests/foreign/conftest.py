@@ -1,8 +1,10 @@
-"""A house in which seven weeks have been played, for those who only see its topics."""
+"""A house in which seven weeks have been played, for those who only see its topics; and the TypeScript example, built."""
 
 import asyncio
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +13,25 @@ from contracts.envelope import Submission
 from contracts.referral import ParticipationReported
 from deploy.demo.kreis import Kreis
 from deploy.demo.play import Player
-from deploy.local.stack import SERVICES
+from deploy.local.stack import ROOT, SERVICES
 from deploy.services import Fleet, publishers_from
 from tests.conftest import PUBLISHERS
+from tests.foreign.tools import SUBSCRIBER, npm, packages
 from tests.publishing import NAME, PROVIDER, Course, Publisher, until
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example as somebody would build it: types from the schemas, then `tsc --strict`."""
+    folder = tmp_path_factory.mktemp("subscriber")
+    for name in ("package.json", "tsconfig.json"):
+        shutil.copy(SUBSCRIBER / name, folder)
+    shutil.copytree(SUBSCRIBER / "src", folder / "src")
+    (folder / "node_modules").symlink_to(packages(SUBSCRIBER))
+    done = npm("run", "build", cwd=folder, CONTRACTS=str(ROOT / "contracts"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
 
 PLAYED_UNTIL = datetime(2025, 5, 2, 6, tzinfo=UTC)
 """The last tick: January to April 2025 are over."""

@@ -4,7 +4,6 @@ could not count."""
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,29 +15,16 @@ from aiokafka import AIOKafkaProducer
 
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import NeedRecorded
-from deploy.local.stack import ROOT, LocalStack
+from deploy.local.stack import LocalStack
 from deploy.services import Fleet, make_topics, publishers_from
 from tests.conftest import PUBLISHERS
 from tests.foreign.conftest import PLAYED_UNTIL
 from tests.foreign.log import records_on
-from tests.foreign.tools import SUBSCRIBER, node, npm, packages
+from tests.foreign.tools import node
 from tests.publishing import OWNER
 
 Subscriber = tuple[int, dict[str, Any]]
 """Exit code and the document on stdout."""
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example as somebody would build it: types from the schemas, then `tsc --strict`."""
-    folder = tmp_path_factory.mktemp("subscriber")
-    for name in ("package.json", "tsconfig.json"):
-        shutil.copy(SUBSCRIBER / name, folder)
-    shutil.copytree(SUBSCRIBER / "src", folder / "src")
-    (folder / "node_modules").symlink_to(packages(SUBSCRIBER))
-    done = npm("run", "build", cwd=folder, CONTRACTS=str(ROOT / "contracts"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
 
 
 async def count(built: Path, kafka: str, *words: str) -> Subscriber:
@@ -83,7 +69,7 @@ async def test_it_drops_what_was_delivered_before_and_nothing_else(built: Path, 
     )  # two services lost Postgres before they noted what was sent
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def log() -> Iterator[str]:
     """Topics without a house: what is done to them is nobody's fault."""
     with LocalStack.ephemeral() as stack:
@@ -122,3 +108,29 @@ async def fact(producer: AIOKafkaProducer, subject: str, number: int, id: str) -
     )  # fmt: skip
     need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
     await producer.send_and_wait("intake.events", need.to_json(), key=subject.encode(), headers=headers_of(attributes))
+
+
+async def test_it_goes_on_and_tells_again_when_something_came(built: Path, log: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        node() / "bin" / "node", built / "build" / "subscriber.js", "--brokers", log,
+        stdout=asyncio.subprocess.PIPE, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60), AIOKafkaProducer(bootstrap_servers=log) as producer:
+            first = json.loads(await process.stdout.readline())
+            subject = str(uuid4())
+            await fact(producer, subject, 2, "")
+            told = json.loads(await process.stdout.readline())
+            assert told["applied"] == first["applied"]
+            assert told["gaps"] == [*first["gaps"], {"family": "intake", "subject": subject, "missing": 1, "kept": 1}]
+            await fact(producer, subject, 1, "")
+            told = json.loads(await process.stdout.readline())
+            assert (told["applied"], told["gaps"]) == (first["applied"] + 2, first["gaps"])
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_it_says_how_it_is_called(built: Path) -> None:
+    assert await count(built, "127.0.0.1:1", "--as-of", "yesterday") == (2, {})
