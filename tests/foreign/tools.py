@@ -24,10 +24,10 @@ SUBSCRIBER = ROOT / "deploy" / "examples" / "subscriber-ts"
 
 UNREACHABLE = (
     "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH", "ERR_SOCKET_TIMEOUT",
-    "Failed to establish a new connection", "Temporary failure in name resolution", "No matching distribution found",
-    "Read timed out", "Cannot connect to proxy",
+    "Failed to establish a new connection", "Temporary failure in name resolution", "Read timed out", "Cannot connect to proxy",
 )  # fmt: skip
-"""What pip and npm say where their index is out of reach. Anything else, a wrong hash above all, is a failure."""
+"""What pip and npm say where their index is out of reach. Anything else is a failure: a wrong hash above
+all, or a version that is not there."""
 
 
 def said_by(argv: Sequence[str | Path], cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
