@@ -21,10 +21,10 @@ def parsed(*files: Path) -> list[dict[str, Any]]:
 
 def test_the_official_parser_reads_the_document_without_error_or_warning() -> None:
     (found,) = parsed(ROOT / "contracts" / "asyncapi.yaml")
-    ours = document()
-    assert (found["channels"], found["messages"]) == (len(ours["channels"]), len(ours["components"]["messages"]))
     # the only remark is that a version 3.1.0 exists
     assert found["said"] == [[REMARK, "asyncapi-latest-version", "asyncapi"]]
+    ours = document()
+    assert (found["channels"], found["messages"]) == (len(ours["channels"]), len(ours["components"]["messages"]))
 
 
 def no_channel(broken: dict[str, Any]) -> None:
