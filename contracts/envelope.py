@@ -159,7 +159,7 @@ Revision = Annotated[
 class Model(BaseModel):
     """Frozen; ignores what it does not know and never forwards it; its errors do not quote the input."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class By(Model):

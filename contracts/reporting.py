@@ -24,8 +24,10 @@ class Cell(Model):
 
 
 class ParticipationReport(Model):
-    """One month's grid, zeros included. Participation-based counts; audience internal (no disclosure control).
+    """One month's grid. Participation-based counts; audience internal (no disclosure control).
 
+    A cell for every municipality and block in which anybody of the alliance has started, in whatever month: zeros included.
+    A grid for every month that is over, from the first start on; once everybody has ended, up to the last end.
     Entry: a participation's start in the month. Exit: its end in the month. Stock: running on the month's last day
     (started on or before it, ended after it); stock = stock before + entries - exits.
     """

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import LocalStack
+from deploy.local.stack import ROOT, LocalStack
 from deploy.services import EXAMPLES, Fleet, Setup, make_topics, migrate, publishers_from
 
 PUBLISHERS = EXAMPLES / "publishers.toml"
@@ -73,3 +74,25 @@ def second_worker(fleet: Fleet, name: str, **more: str) -> Process:
     )
     process.start([sys.executable, "-m", "deploy.cli", "serve", name], environment)
     return process
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built and installed into an empty environment. Skips where the package index is out of reach."""
+    folder = tmp_path_factory.mktemp("stranger")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    built = subprocess.run(
+        [*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT / "contracts")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # noqa: S603
+    if "Connection" in built.stderr or "No matching distribution" in built.stderr:
+        pytest.skip("PyPI is out of reach: the wheel is NOT tested")
+    assert built.returncode == 0, built.stderr
+    venv = folder / "venv" / "bin"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv.parent)], check=True)  # noqa: S603
+    wheel = next(folder.glob("*.whl"))
+    assert wheel.stat().st_size < 300_000
+    subprocess.run([*pip, "--python", str(venv / "python"), "install", str(wheel)], check=True, capture_output=True)  # noqa: S603
+    return venv

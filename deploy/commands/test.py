@@ -19,7 +19,7 @@ CHECKS = {
     "mypy": [sys.executable, "-m", "mypy"],
     "imports": [str(BIN / "lint-imports"), "--no-cache"],
 }
-LEVELS = ("unit", "contracts", "architecture", "integration", "system")
+LEVELS = ("unit", "contracts", "architecture", "integration", "system", "foreign")
 ON_DEMAND = ("night",)  # the fault matrix: a level of its own until all its rows have been seen on this runtime
 
 

@@ -90,6 +90,8 @@ def _likely(node: Schema, root: Schema, ce_type: str, name: str, full: bool) -> 
     if kind == "array":
         return [_likely(node["items"], root, ce_type, name, full)]
     likely = REASONS.get(ce_type.split(".")[2]) if name == "reason" else LIKELY.get(name)
+    if name == "kind" and "enum" not in node:
+        likely = "DROPPED_OUT"  # how a participation ended, not who speaks
     if "enum" in node:
         if ce_type.endswith("answer.v1"):
             likely = {"outcome": "refused" if full else "unchanged", "again": "LATER"}.get(name, likely)

@@ -2,14 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contracts.validate import main, validate
-from deploy.local.stack import ROOT
 from deploy.published.samples import samples_of
 
 TYPE = "lotse.attendance.attendance_reported.v1"
@@ -78,27 +76,6 @@ def test_bodies_alone_need_their_type(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["validate", "--type", "none", str(file)]) == 2 and main(["validate", str(tmp_path / "no")]) == 2
     file.write_bytes(changed())
     assert main(["validate", str(file)]) == 0
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built and installed into an empty environment. Skips where the package index is out of reach."""
-    folder = tmp_path_factory.mktemp("stranger")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    built = subprocess.run(
-        [*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT / "contracts")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # noqa: S603
-    if "Connection" in built.stderr or "No matching distribution" in built.stderr:
-        pytest.skip("PyPI is out of reach: the wheel is NOT tested")
-    assert built.returncode == 0, built.stderr
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)  # noqa: S603
-    wheel = next(folder.glob("*.whl"))
-    assert wheel.stat().st_size < 300_000
-    subprocess.run([str(folder / "venv/bin/pip"), "--quiet", "install", str(wheel)], check=True, capture_output=True)  # noqa: S603
-    return folder / "venv" / "bin"
 
 
 STRANGER = """
