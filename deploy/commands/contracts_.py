@@ -1,10 +1,23 @@
 """`lotse contracts`: what is published of the contracts is generated, checked and released."""
 
+import json
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.errors import USAGE, Trouble
+from contracts.codes import ALLIANCE_ZONE
+from deploy.errors import FINDINGS, REFUSED, USAGE, Trouble
+from deploy.local.stack import ROOT
+
+if TYPE_CHECKING:
+    from deploy.published.gate import Checked
+    from deploy.published.released import Release, State
+
+FORMATS = click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+BELOW = click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), default=ROOT, hidden=True)
 
 
 @click.group()
@@ -20,6 +33,133 @@ def generate() -> int:
     for path in write():
         click.echo(path)
     return 0
+
+
+@app.command()
+@FORMATS
+@BELOW
+def check(shape: str, root: Path) -> int:
+    """Hold what would be published against the last release, every sample, and what subscribers rely on.
+
+    Says of each break where it lies, who writes, who reads, which registered subscriber relies on it, and the way out; and
+    who goes first where that matters. Before the first release there is nothing to break but samples and expectations.
+
+    \b
+    Exit codes: 0 nothing breaks, 1 something does, 2 usage.
+    """
+    from deploy.published.gate import check as look  # noqa: PLC0415
+
+    found = look(root)
+    if shape == "json":
+        click.echo(json.dumps(_envelope("contracts check", found, _said(found))))
+    else:
+        _show(found)
+    return FINDINGS if found.breaks else 0
+
+
+@app.command()
+@click.option("--note", default="", help="A sentence for those who publish and subscribe; it stands in the changelog.")
+@click.option("--dry-run", is_flag=True, help="Show the changelog's entry and write nothing.")
+@FORMATS
+@BELOW
+def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
+    """Cut a release: from then on everything published now stays. Refused while `lotse contracts check` finds a break.
+
+    Writes contracts/released/N.json (what is new or says something else than before) and docs/contracts/CHANGELOG.md.
+
+    \b
+    Exit codes: 0 done, 1 a release is spoilt, 2 usage, 4 refused.
+    """
+    try:
+        cut, fresh, told = _cut(root, note)
+    except Broken as broken:
+        if shape == "json":
+            click.echo(json.dumps(_envelope("contracts release", broken.found, None)))
+        else:
+            _show(broken.found)
+        raise
+    except Trouble as trouble:
+        if shape == "json":
+            errors = [{"code": "REFUSED", "message": trouble.what, "hint": trouble.way_out, "at": ""}]
+            click.echo(json.dumps({"ok": False, "command": "contracts release", "data": None, "errors": errors}))
+        raise
+    if not dry_run:
+        from deploy.published import files, released  # noqa: PLC0415
+
+        released.write(root, cut.number, cut.on, note, fresh)
+        files.generate(root)
+    if shape == "json":
+        data = {"release": cut.number, "on": cut.on.isoformat(), "written": not dry_run, "types": sorted(fresh.types),
+                "topics": sorted(fresh.topics), "samples": sorted(fresh.samples), "changelog": told}  # fmt: skip
+        click.echo(json.dumps({"ok": True, "command": "contracts release", "data": data, "errors": []}))
+    else:
+        click.echo(told, nl=False)
+    done = "would be written" if dry_run else "written: commit contracts/released and docs/contracts"
+    click.echo(f"release {cut.number} {done}", err=True)
+    return 0
+
+
+class Broken(Trouble):
+    """The gate found breaks."""
+
+    def __init__(self, found: "Checked") -> None:
+        super().__init__(f"{len(found.breaks)} breaks: nothing was released", "mend what the check names", REFUSED)
+        self.found = found
+
+
+def _cut(root: Path, note: str) -> "tuple[Release, State, str]":
+    """The next release, what is new in it, and its entry in the changelog. Raises Trouble where there is none to cut."""
+    from deploy.published import files, gate, released  # noqa: PLC0415
+    from deploy.published.changelog import entry  # noqa: PLC0415
+
+    found = gate.check(root)
+    if found.breaks:
+        raise Broken(found)
+    if differs := files.differing(root):
+        raise Trouble(f"{len(differs)} generated files differ from the contracts, {differs[0]} among them",
+                      "`lotse contracts generate`, look at what changed, commit it", REFUSED)  # fmt: skip
+    before = released.releases(root)[-1].state if found.release else released.NOTHING
+    now = released.current(root)
+    fresh = released.added(before, now)
+    if fresh == released.NOTHING:
+        raise Trouble(f"nothing has changed since release {found.release}", "release when something has", REFUSED)
+    cut = released.Release((found.release or 0) + 1, datetime.now(ALLIANCE_ZONE).date(), note, now)
+    return cut, fresh, entry(cut, before)
+
+
+def _said(found: "Checked") -> dict[str, Any]:
+    told = [{"what": ce_type, "at": change.at, "said": change.what} for ce_type, change in found.told]
+    return {"release": found.release, "looked_at": found.looked_at, "breaks": [asdict(one) for one in found.breaks],
+            "order": [asdict(one) for one in found.order], "told": told}  # fmt: skip
+
+
+def _envelope(command: str, found: "Checked", data: Any) -> dict[str, Any]:
+    errors = [{"code": one.rule, "message": one.said, "hint": one.way_out, "at": f"{one.what} {one.at}".strip()}
+              for one in found.breaks]  # fmt: skip
+    return {"ok": not found.breaks, "command": command, "data": data, "errors": errors}
+
+
+def _show(found: "Checked") -> None:
+    for one in found.breaks:
+        click.echo(
+            f"{one.what} {one.at or 'as a whole'}: {one.rule}\n  what     {one.said}\n  writer   {one.writer}\n  reader   {one.reader}"
+        )
+        if one.subscribers:
+            click.echo(f"  relies   {', '.join(one.subscribers)}")
+        click.echo(f"  way out  {one.way_out}")
+    for first in found.order:
+        click.echo(
+            f"{first.what}: goes first\n  first    {first.first}\n  then     {first.then}\n  why      {first.why}"
+        )
+    for ce_type, change in found.told:
+        click.echo(f"{ce_type} {change.at or 'as a whole'}: told anew; does it still mean the same?\n  {change.what}")
+    since = (
+        f"against release {found.release}"
+        if found.release
+        else "nothing is released yet, so only samples and expectations can break"
+    )
+    counts = ", ".join(f"{count} {name}" for name, count in found.looked_at.items())
+    click.echo(f"{since}: {counts}; {len(found.breaks)} breaks, {len(found.order)} where order matters", err=True)
 
 
 @app.command()
