@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 from typing import Any
 
 from deploy.published.patterns import Unjudged, length, stranger
@@ -88,11 +89,15 @@ def _plain(node: Any, root: Schema) -> Schema:
     """A node without `$ref` and `allOf`: what stands beside them is merged. Raises Unjudged where they disagree."""
     if node is True or node is False:
         return {} if node else {"enum": []}
-    found = dict(node)
+    found, followed = dict(node), set[str]()
     while "$ref" in found or "allOf" in found:
         parts = found.pop("allOf", [])
         if "$ref" in found:
-            parts = [_target(found.pop("$ref"), root), *parts]
+            ref = found.pop("$ref")
+            if ref in followed:
+                raise Unjudged(f"the definition {ref}, which is nothing but itself,")
+            followed.add(ref)
+            parts = [_target(ref, root), *parts]
         for part in parts:
             if part is False:
                 raise Unjudged("false in a conjunction")
@@ -221,11 +226,18 @@ class _Comparison:
 
     def _unions(self, kind: str, olds: list[Schema], news: list[Schema], at: str) -> Iterator[Change]:
         """Several alternatives of one type: each of one side must be read by some of the other."""
+        if [_whole(one, self.old) for one in olds] == [_whole(one, self.new) for one in news]:
+            return
+        meant = {(one.get("x-unit"), one.get("x-code-list"), one.get("x-privacy")) for one in (*olds, *news)}
+        told_apart = kind not in ("object", "array") or (_told_apart(olds, self.old) and _told_apart(news, self.new))
+        if len(meant) > 1 or not told_apart:
+            # which alternative a value is of says what it means, and it may be of several
+            yield Change(at, "UNJUDGED", f"alternatives of type {kind} that nothing tells apart", BOTH)
+            return
         left = [one for one in olds if not any(self._holds(kind, one, new, Role.READER) for new in news)]
         come = [one for one in news if not any(self._holds(kind, old, one, Role.WRITER) for old in olds)]
         breaks = tuple(role for role, hit in ((Role.WRITER, come), (Role.READER, left)) if hit)
-        what = f"alternatives of type {kind}: {len(olds)} before, {len(news)} now"
-        yield Change(at, "UNION", what, breaks)
+        yield Change(at, "UNION", f"alternatives of type {kind}: {len(olds)} before, {len(news)} now", breaks)
 
     def _holds(self, kind: str, old: Schema, new: Schema, role: Role) -> bool:
         return not any(role in change.breaks for change in self._of_a_type(kind, old, new, ""))
@@ -280,11 +292,12 @@ class _Comparison:
 
     def _default(self, old: Any, new: Any, at: str) -> Iterator[Change]:
         """An absent member means its default: to those who wrote it, and to those who read it."""
-        nothing = object()
-        was, now = _plain(old, self.old).get("default", nothing), _plain(new, self.new).get("default", nothing)
-        if (was is nothing) != (now is nothing) or _shown_or(was, nothing) != _shown_or(now, nothing):
-            what = f"absent meant {_shown_or(was, nothing)}, means {_shown_or(now, nothing)}"
-            yield Change(at, "DEFAULT", what, BOTH, "absent")
+        try:
+            was, now = _absent(old, self.old), _absent(new, self.new)
+        except Unjudged:
+            return  # which is said of the member itself
+        if was != now:
+            yield Change(at, "DEFAULT", f"absent meant {was}, means {now}", BOTH, "absent")
 
     def _added(self, old: Schema, inside: Any, at: str, must: bool) -> Iterator[Change]:
         others = old.get("additionalProperties")
@@ -320,6 +333,16 @@ class _Comparison:
             yield from self.changes(old, new, f"{at}/*")
 
 
+def _told_apart(options: list[Schema], root: Schema) -> bool:
+    """Whether any two alternatives have a required member with codes of its own, the kind of a thing, say."""
+    kinds = []
+    for one in options:
+        said = {name: _plain(one.get("properties", {}).get(name, True), root) for name in one.get("required", ())}
+        kinds.append({name: set(map(_shown, node.get("enum", [node["const"]] if "const" in node else ())))
+                      for name, node in said.items() if "enum" in node or "const" in node})  # fmt: skip
+    return all(any(a[name].isdisjoint(b[name]) for name in a.keys() & b.keys()) for a, b in combinations(kinds, 2))
+
+
 def _members(node: Schema) -> dict[str, Any]:
     return {
         **node.get("properties", {}),
@@ -327,8 +350,10 @@ def _members(node: Schema) -> dict[str, Any]:
     }
 
 
-def _shown_or(value: Any, nothing: object) -> str:
-    return "nothing" if value is nothing else _shown(value)
+def _absent(node: Any, root: Schema) -> str:
+    """What a member means where it is absent, as text. A default within an alternative is none: nobody reads it."""
+    plain = _plain(node, root)
+    return _shown(plain["default"]) if "default" in plain else "nothing"
 
 
 def _types(found: dict[str, list[Schema]]) -> str:
@@ -359,8 +384,8 @@ def _meaning(old: Schema, new: Schema, at: str) -> Iterator[Change]:
         was, now = old.get(name), new.get(name)
         if was != now:
             yield Change(at, rule, f"{name} was {was or 'not said'}, is {now or 'not said'}", BOTH if was else ())
-    was, now = old.get("x-privacy"), new.get("x-privacy")
-    if was != now and was in PRIVACY and now in PRIVACY:
+    was, now = old.get("x-privacy", PRIVACY[0]), new.get("x-privacy", PRIVACY[0])
+    if was != now and {was, now} <= set(PRIVACY):
         # who treats it by the old class protects the new too little; or what was trusted to the old is treated by the new
         role = Role.WRITER if PRIVACY.index(now) > PRIVACY.index(was) else Role.READER
         yield Change(at, "PRIVACY", f"was {was}, is {now}", (role,))

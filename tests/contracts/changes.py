@@ -218,6 +218,13 @@ TABLE = [
     row("a kind of a union changes within", thing("a", a=one_of("Day", "Span"), defs=KINDS),
         thing("a", a=one_of("Day", "Span"), defs={**KINDS, "Span": thing("kind n", kind={"const": "span"}, n={**INTEGER, "maximum": 5})}),
         "r", "UNION /a", r={"a": {"kind": "span", "n": 6}}),
+    row("a member changes in one of two kinds nothing tells apart", thing("a", a={"anyOf": [thing(b=STRING), thing(c=STRING)]}),
+        thing("a", a={"anyOf": [thing(b=INTEGER), thing(c=STRING)]}), "wr", "UNJUDGED /a", {"a": {"b": "x"}}, {"a": {"b": "x"}}),
+    row("codes with a unit beside codes without are added to", {"anyOf": [codes("A", **{"x-unit": "hour"}), codes("B")]},
+        {"anyOf": [codes("A", "B", **{"x-unit": "hour"}), codes("B")]}, "wr", "UNJUDGED /a", ..., ...),
+    row("one of a union changes beside kinds nothing tells apart", thing("a", a={"anyOf": [thing(b=STRING), thing(c=STRING), INTEGER]}),
+        thing("a", a={"anyOf": [thing(b=STRING), thing(c=STRING), {**INTEGER, "maximum": 5}]}), "r", "BOUNDS /a", r={"a": 6}),
+    row("a keyword said twice and differently", thing(a=STRING), thing(a={**of("P"), "type": "string"}, defs={"P": INTEGER}), "wr", "UNJUDGED /a", ..., A),
     row("exactly one of overlapping ones", INTEGER, {"oneOf": [{**INTEGER, "maximum": 5}, {**INTEGER, "minimum": 5}]}, "wr", "UNJUDGED /a", ..., 5),
     # what the gate does not judge it does not let pass
     row("a keyword our generator does not write", thing(a={"type": "object", "propertyNames": {"maxLength": 5}}),
