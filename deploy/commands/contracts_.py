@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -49,7 +49,10 @@ def check(shape: str, root: Path) -> int:
     """
     from deploy.published.gate import check as look  # noqa: PLC0415
 
-    found = look(root)
+    try:
+        found = look(root)
+    except Trouble as trouble:
+        _give_up("contracts check", shape, trouble)
     if shape == "json":
         click.echo(json.dumps(_envelope("contracts check", found, _said(found))))
     else:
@@ -79,10 +82,7 @@ def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
             _show(broken.found)
         raise
     except Trouble as trouble:
-        if shape == "json":
-            errors = [{"code": "REFUSED", "message": trouble.what, "hint": trouble.way_out, "at": ""}]
-            click.echo(json.dumps({"ok": False, "command": "contracts release", "data": None, "errors": errors}))
-        raise
+        _give_up("contracts release", shape, trouble)
     if not dry_run:
         from deploy.published import files, released  # noqa: PLC0415
 
@@ -125,6 +125,14 @@ def _cut(root: Path, note: str) -> "tuple[Release, State, str]":
         raise Trouble(f"nothing has changed since release {found.release}", "release when something has", REFUSED)
     cut = released.Release((found.release or 0) + 1, datetime.now(ALLIANCE_ZONE).date(), note, now)
     return cut, fresh, entry(cut, before)
+
+
+def _give_up(command: str, shape: str, trouble: Trouble) -> NoReturn:
+    """JSON is the same envelope on failure, too. Raises what it was given."""
+    if shape == "json":
+        errors = [{"code": "TROUBLE", "message": trouble.what, "hint": trouble.way_out, "at": ""}]
+        click.echo(json.dumps({"ok": False, "command": command, "data": None, "errors": errors}))
+    raise trouble
 
 
 def _said(found: "Checked") -> dict[str, Any]:

@@ -208,7 +208,6 @@ class _Comparison:
             self.open.discard(whole)
 
     def _changes(self, old: Schema, new: Schema, at: str) -> Iterator[Change]:
-        yield from _meaning(old, new, at)
         olds, news = _by_type(old, self.old), _by_type(new, self.new)
         gone, come = [kind for kind in olds if kind not in news], [kind for kind in news if kind not in olds]
         if gone or come:

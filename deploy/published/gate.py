@@ -150,11 +150,11 @@ def _types(last: Release, now: State, subscribers: list[Expectation]) -> Iterato
                 said = f"{change.what}: what was written up to release {last.number} is not read any more{shown}"
                 parties = (f"{writer}, up to release {last.number}", readers)
             yield Break(change.rule, ce_type, change.at, said, *parties, _named(ce_type, change.at, subscribers),
-                        _way_out(ce_type, change.rule, role))  # fmt: skip
+                        _way_out(ce_type, change.rule, role, topic["kind"]))  # fmt: skip
 
 
 BEFORE = {
-    Role.READER: "go on taking what was taken; what is wrong now is refused by a rule, with a reason, not by the schema",
+    Role.READER: "go on taking what was taken",
     Role.WRITER: "write nothing that was not written before; a member of its own name may hold it",
 }
 WAYS: dict[str, str | dict[Role, str]] = {
@@ -181,8 +181,10 @@ WAYS: dict[str, str | dict[Role, str]] = {
 }
 
 
-def _way_out(ce_type: str, rule: str, role: Role) -> str:
+def _way_out(ce_type: str, rule: str, role: Role, kind: str) -> str:
     way = WAYS.get(rule, BEFORE)
+    if way is BEFORE and kind == "submission":
+        way = "go on taking what was taken; what is wrong now is refused by a rule, with a reason, not by the schema"
     way = way if isinstance(way, str) else way[role]
     return way if ce_type == ATTRIBUTES else f"{way}; or publish {next_version(ce_type)} beside it, with a pure lift"
 

@@ -123,6 +123,8 @@ OLD = ", up to release 1"
          {("REQUIRED", "/by/staff_id", f"referral{OLD}", "referral", "optional")}),
         (lambda s: s.types[REPORTED]["$defs"]["Presence"]["enum"].remove("LATE"), REPORTED,
          {("CODES", "/presence", f"every publisher{OLD}", "referral", "leave the code in")}),
+        (lambda s: members(s, REPORTED)["units_planned"].update(maximum=100), REPORTED,
+         {("BOUNDS", "/units_planned", f"every publisher{OLD}", "referral", "refused by a rule, with a reason")}),
         (lambda s: s.types[REPORTED]["required"].append("excuse_reason"), REPORTED,
          {("REQUIRED", "/excuse_reason", f"every publisher{OLD}", "referral", ".v2 beside it")}),
         (lambda s: s.types[ANSWER]["$defs"]["Outcome"]["enum"].append("postponed"), ANSWER,
@@ -190,6 +192,7 @@ def test_a_code_may_be_added_only_after_readers_were_told_to_take_unknown_ones(r
     grow(both)
     found = check(root, both)
     assert found.breaks == () and [one.first for one in found.order] == ["referral, every publisher"]
+    assert found.order[0].why.startswith("codes added: postponed (readers take them for refused)")
 
 
 def test_a_sentence_told_anew_breaks_nobody_and_is_shown(root: Path) -> None:
@@ -575,8 +578,8 @@ def test_a_release_that_is_spoilt_is_said_to_be_with_the_way_out(
     with pytest.raises(Trouble) as trouble:
         check(root)
     assert "git checkout" in trouble.value.way_out
-    assert main(["contracts", "check", "--root", str(root)]) == 1
-    assert "way out" in capsys.readouterr().err
+    code, said, err = run(capsys, "check", "--root", str(root))
+    assert code == 1 and not said["ok"] and "git checkout" in said["errors"][0]["hint"] and "way out" in err
 
 
 def test_the_changelog_before_any_release_says_so() -> None:
