@@ -90,7 +90,7 @@ def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
         files.generate(root)
     if shape == "json":
         data = {"release": cut.number, "on": cut.on.isoformat(), "written": not dry_run, "types": sorted(fresh.types),
-                "topics": sorted(fresh.topics), "samples": sorted(fresh.samples), "changelog": told}  # fmt: skip
+                "topics": sorted(fresh.topics), "samples": sorted(fresh.samples), "lists": sorted(fresh.lists), "changelog": told}  # fmt: skip
         click.echo(json.dumps({"ok": True, "command": "contracts release", "data": data, "errors": []}))
     else:
         click.echo(told, nl=False)

@@ -38,6 +38,9 @@ def entry(release: Release, old: State) -> str:
               for name, topic in release.state.topics.items() if name not in old.topics]  # fmt: skip
     if topics:
         parts.append("\n".join(["**New topics**", "", *topics]))
+    lists = [line for name in release.state.lists for line in _of_list(name, old, release.state)]
+    if lists:
+        parts.append("\n".join(["**Code lists**", "", *lists]))
     if old is not NOTHING:
         first = [
             f"- `{one.what}`: first {one.first}; then {one.then}. For {one.why}."
@@ -59,6 +62,19 @@ def _of_type(ce_type: str, old: State, now: State) -> Iterator[str]:
         if change.rule in ("ADDED", "REQUIRED"):
             told = " ".join(((member(schema, change.at) or {}).get("description", "")).split())
         yield f"- `{ce_type}` `{change.at or '/'}`: {change.what}. {told}".rstrip()
+
+
+def _of_list(name: str, old: State, now: State) -> Iterator[str]:
+    codes = now.lists[name]["codes"]
+    if name not in old.lists:
+        yield f"- `{name}`: new, {len(codes)} codes"
+        return
+    was = old.lists[name]["codes"]
+    come = [code for code in codes if code not in was]
+    ended = [f"{code} until {days[1]}" for code, days in codes.items() if code in was and days != was[code] and days[1]]
+    said = [f"{what}: {', '.join(of)}" for what, of in (("added", come), ("ending", ended)) if of]
+    if said:
+        yield f"- `{name}`: {'; '.join(said)}"
 
 
 def _kept(milliseconds: str) -> str:

@@ -85,12 +85,14 @@ def check(root: Path = ROOT, now: State | None = None, classes: Mapping[str, typ
     if last is not None:
         breaks += _types(last, now, subscribers)
         breaks += _topics(last, now)
+        breaks += _lists(last, now)
     changes = [] if last is None else list(_changes(last.state, now))
     told = tuple((ce_type, change) for ce_type, change in changes if change.rule == "TOLD")
     looked_at = {
         "types": len(now.types),
         "topics": len(now.topics),
         "samples": len(now.samples),
+        "lists": len(now.lists),
         "subscribers": len(subscribers),
     }
     order = tuple(orders(last.state, now, subscribers)) if last else ()
@@ -356,6 +358,34 @@ def _topics(last: Release, now: State) -> Iterator[Break]:
             if ce_type in now.types and ce_type not in is_now["types"]:
                 yield Break("MOVED", name, "", f"{ce_type} stood here and stands elsewhere now", writer, readers, (),
                             "leave the type where it is read; a new version may stand elsewhere")  # fmt: skip
+
+
+def _lists(last: Release, now: State) -> Iterator[Break]:
+    """A code means what its list says on the day of the fact: of days that are past, nothing is taken back."""
+    released_on = last.on.isoformat()
+    for name, was in last.state.lists.items():
+        is_now = now.lists.get(name, {"complete": False, "codes": {}})
+        gone = [code for code in was["codes"] if code not in is_now["codes"]]
+        shorter = [
+            code
+            for code, days in was["codes"].items()
+            if code in is_now["codes"] and _shorter(days, is_now["codes"][code], released_on)
+        ]
+        for what, codes, way in (
+            ("codes gone", gone, "leave the code in; `valid_until_on` says until when it may be used, `successor` what is used then"),
+            ("codes that held on days gone by and hold no longer on them", shorter, "end a code on a day to come"),
+            ("complete from now on: codes it does not hold are refused", [name] if is_now["complete"] and not was["complete"] else [],
+             "leave it open, and add what is missing"),
+        ):  # fmt: skip
+            if codes:
+                yield Break("CODE_LIST", f"code list {name}", "", f"{what}: {', '.join(codes)}", f"every publisher, up to release {last.number}",
+                            "who holds codes to the list, on the day of the fact", (), way)  # fmt: skip
+
+
+def _shorter(was: list[str | None], is_now: list[str | None], released_on: str) -> bool:
+    """Whether a code lost a day before the release; days are ISO texts, None is open."""
+    first, last = was[0] or "", min(was[1] or released_on, released_on)
+    return first <= last and ((is_now[0] or "") > first or (is_now[1] or released_on) < last)
 
 
 # --- who goes first -------------------------------------------------------------------------------------------------------

@@ -1,16 +1,17 @@
 """What is published at one moment, and the releases: `contracts/released/1.json`, 2, 3, each with what it added or changed.
 
 A release says what stands from then on; nothing in it is ever taken back, so all of them, one over the other, are what
-holds. Schemas and topics stand whole; of a sample (`contracts/examples`, where it stays for ever) its SHA-256.
+holds. Schemas, topics and code lists stand whole; of a sample (`contracts/examples`, where it stays for ever) its SHA-256.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from contracts import lists
 from contracts.families import PUBLISHED
 from deploy.errors import FINDINGS, Trouble
 from deploy.local.stack import ROOT
@@ -20,6 +21,8 @@ from deploy.published.schemas import Schema, attributes_schema, schema_of
 RELEASED, EXAMPLES = Path("contracts/released"), Path("contracts/examples")
 ATTRIBUTES = "attributes.v1"
 """The name under which the schema of the CloudEvents attributes stands among those of the types."""
+ENUMERATED = "contracts/codes.py"
+"""The source of lists that are enumerations: those stand in the schemas."""
 UNSAID = {
     "retention.bytes": "-1",
     "cleanup.policy": "delete",
@@ -39,6 +42,8 @@ class State:
     """Topic to what others rely on: kind, writer, readers, types, key, partitions, audience, and settings."""
     samples: dict[str, str]
     """Path of a sample below the root to the SHA-256 of the file."""
+    lists: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Code list that is a data file to whether it is complete, and its codes with the days from and until which they hold."""
 
     def topic_of(self, ce_type: str) -> dict[str, Any]:
         """The topic a type stands on; one that says "everybody" for the attributes, which stand on all."""
@@ -62,7 +67,15 @@ NOTHING = State({}, {}, {})
 def current(root: Path = ROOT) -> State:
     """What would be published now: schemas and topics from the contracts, samples as they lie below the root."""
     types = {ATTRIBUTES: attributes_schema(), **{ce_type: schema_of(ce_type) for ce_type in PUBLISHED}}
-    return State(types, {topic.name: _of(topic) for topic in topics()}, samples_below(root))
+    return State(types, {topic.name: _of(topic) for topic in topics()}, samples_below(root), _lists())
+
+
+def _lists() -> dict[str, dict[str, Any]]:
+    def day(value: date | None) -> str | None:
+        return None if value is None else value.isoformat()
+
+    return {of.name: {"complete": of.complete, "codes": {one.code: [day(one.valid_from_on), day(one.valid_until_on)] for one in of.entries}}
+            for of in lists.every() if of.source != ENUMERATED}  # fmt: skip
 
 
 def samples_below(root: Path) -> dict[str, str]:

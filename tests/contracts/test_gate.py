@@ -243,6 +243,39 @@ def test_a_topic_or_a_type_on_it_does_not_leave(root: Path) -> None:
     assert (moved.rule, moved.what) == ("MOVED", "dropout.events") and RAISED in moved.said
 
 
+@pytest.mark.parametrize(
+    ("list_", "change", "said"),
+    [
+        ("ags", lambda of: of["codes"].pop("05162024"), "codes gone: 05162024"),
+        ("ags", lambda of: of["codes"].update({"05162024": [None, "2026-11-25"]}), "hold no longer on them: 05162024"),
+        ("ags", lambda of: of["codes"].update({"05162024": ["2020-01-01", None]}), "hold no longer on them: 05162024"),
+        ("ags", lambda of: of["codes"].update({"05313000": [None, "2009-10-19"]}), "hold no longer on them: 05313000"),
+        ("ags", lambda of: of.update(complete=True), "refused: ags"),
+        ("ags", lambda of: of["codes"].update({"05162024": [None, "2026-11-26"]}), None),
+        ("ags", lambda of: of["codes"].update({"05162024": [None, "2027-12-31"]}), None),
+        ("ags", lambda of: of["codes"].update({"05162999": ["2027-01-01", None]}), None),
+        ("ags", lambda of: of["codes"].update({"05313000": [None, None]}), None),
+        ("isced", lambda of: of.update(complete=False), None),
+    ],
+)  # fmt: skip
+def test_a_code_that_held_on_a_day_holds_on_it_for_ever(
+    root: Path, list_: str, change: Callable[[Any], Any], said: str | None
+) -> None:
+    """Neuss (05162024) holds since ever, Aachen (05313000) held until 2009-10-20; release 1 is of 2026-11-26."""
+    assert NOW.lists["ags"]["codes"]["05162024"] == [None, None] and NOW.lists["ags"]["codes"]["05313000"] == [
+        None,
+        "2009-10-20",
+    ]
+    found = check(root, changed(lambda state: change(state.lists[list_]))).breaks
+    assert [(one.rule, one.what) for one in found] == ([] if said is None else [("CODE_LIST", f"code list {list_}")])
+    assert said is None or (found[0].said.endswith(said) and found[0].way_out)
+
+
+def test_a_code_list_does_not_leave(root: Path) -> None:
+    one = only(check(root, changed(lambda state: state.lists.pop("language"))))
+    assert (one.rule, one.what) == ("CODE_LIST", "code list language") and "codes gone: " in one.said
+
+
 # --- samples --------------------------------------------------------------------------------------------------------------
 
 
@@ -523,9 +556,11 @@ def test_a_second_release_holds_what_is_new_and_says_it_to_each_side(
         members(state, REPORTED)["units_planned"]["maximum"] = 9
         state.topics.pop("report.participation.internal")
         state.types.pop(REPORT)
+        del state.lists["ags"]["codes"]["05162024"]
+        state.lists["ags"]["codes"]["05313000"] = [None, None]
 
     first = changed(older)
-    write(house, 1, DAY, "", first)
+    write(house, 1, date(2009, 1, 1), "", first)  # when Aachen's old code still held
     generate(house)
     (house / EXPECTATIONS).mkdir(parents=True, exist_ok=True)
     assert run(capsys, "check", "--root", str(house))[0] == 0
@@ -542,6 +577,7 @@ def test_a_second_release_holds_what_is_new_and_says_it_to_each_side(
     assert f"`{REPORTED}` `/units_planned`: was integer minimum 0 maximum 9, is integer" in publish
     assert f"`{ANSWER}` `/hint`: added, optional" in publish and f"`{ANSWER}` `/hint`" in subscribe_
     assert f"`{REPORT}`: new" in subscribe_ and REPORTED not in subscribe_ and "report.participation.internal" in topics
+    assert "- `ags`: added: 05162024; ending: 05313000 until 2009-10-20" in newest
     assert f"`{REPORTED} /units_planned`: first referral; then every publisher" in first_
 
 
