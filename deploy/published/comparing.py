@@ -59,6 +59,8 @@ JUDGED = {
     "array": ("items", "minItems", "maxItems", "uniqueItems"),
     "object": ("properties", "required", "additionalProperties"),
 }
+ENTANGLED = ("patternProperties", "prefixItems", "unevaluatedProperties", "unevaluatedItems")
+"""Keywords that change what others beside them mean: nothing is judged where they stand."""
 _OF_A_TYPE = {name for names in JUDGED.values() for name in names}
 
 
@@ -139,6 +141,8 @@ def _by_type(node: Schema, root: Schema) -> dict[str, list[Schema]]:
     found: dict[str, list[Schema]] = {}
     for option in _options(node, root):
         if "const" in option:
+            if "enum" in option:
+                raise Unjudged("const beside enum")
             option = {**{k: v for k, v in option.items() if k != "const"}, "enum": [option["const"]]}
         said = option.get("type", TYPES)
         said = [said] if isinstance(said, str) else list(said)
@@ -242,10 +246,13 @@ class _Comparison:
         return not any(role in change.breaks for change in self._of_a_type(kind, old, new, ""))
 
     def _of_a_type(self, kind: str, old: Schema, new: Schema, at: str) -> Iterator[Change]:
+        if _whole(old, self.old) == _whole(new, self.new):
+            return
         yield from _meaning(old, new, at)
         for name in sorted(old.keys() | new.keys()):
-            known = name in JUDGED[kind] or name in TOLD or name.startswith("x-") or name in ("enum", "integer")
-            if not known and not name.startswith("$") and old.get(name) != new.get(name):
+            known = name in JUDGED[kind] or name in TOLD or name.startswith(("x-", "$")) or name in ("enum", "integer")
+            same = name not in ENTANGLED and _whole(old.get(name), self.old) == _whole(new.get(name), self.new)
+            if not known and not same:
                 yield Change(at, "UNJUDGED", f"the keyword {name} is more than this gate can judge", BOTH)
         match kind:
             case "number":
@@ -405,6 +412,11 @@ def _values(old: Schema, new: Schema, at: str, all_values: list[Any]) -> Iterato
         yield change
 
 
+def _codes_alone(old: Schema, new: Schema, others: tuple[str, ...]) -> bool:
+    """Whether both are lists of codes, and nothing beside the lists differs."""
+    return "enum" in old and "enum" in new and all(old.get(name) == new.get(name) for name in others)
+
+
 def _codes(was: list[Any], now: list[Any], at: str, old: Schema) -> Change | None:
     come = [value for value in now if _shown(value) not in map(_shown, was)]
     gone = [value for value in was if _shown(value) not in map(_shown, now)]
@@ -427,11 +439,10 @@ def _plainly(value: Any) -> str:
 
 
 def _numbers(old: Schema, new: Schema, at: str) -> Iterator[Change]:
-    if "enum" in old and "enum" in new:
-        yield from _values(old, new, at, [])
+    if all(old.get(name) == new.get(name) for name in ("integer", "enum", *JUDGED["number"])):
         return
-    names = ("integer", "enum", *JUDGED["number"])
-    if all(old.get(name) == new.get(name) for name in names):
+    if _codes_alone(old, new, JUDGED["number"]):
+        yield from _values(old, new, at, [])
         return
     breaks, example = [], ""
     for role, written, read in ((Role.WRITER, new, old), (Role.READER, old, new)):
@@ -515,9 +526,8 @@ def _texts(old: Schema, new: Schema, at: str) -> Iterator[Change]:
     if was != now:
         # a format is held to by who reads: a text without one may be anything
         breaks = tuple(role for role, hit in ((Role.WRITER, was), (Role.READER, now)) if hit)
-        if not ("enum" in old and "enum" in new):
-            yield Change(at, "FORMAT", f"was {was or 'any text'}, is {now or 'any text'}", breaks)
-    if "enum" in old and "enum" in new:
+        yield Change(at, "FORMAT", f"was {was or 'any text'}, is {now or 'any text'}", breaks)
+    if _codes_alone(old, new, ("pattern", "minLength", "maxLength")):
         yield from _values(old, new, at, [])
         return
     if _languages(old) == _languages(new):

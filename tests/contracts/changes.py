@@ -167,6 +167,7 @@ TABLE = [
     row("what was internal is personal now", {**STRING, "x-privacy": "internal"}, {**STRING, "x-privacy": "personal"}, "w", "PRIVACY /a", ""),
     row("what was personal is internal now", {**STRING, "x-privacy": "personal"}, {**STRING, "x-privacy": "internal"}, "r", "PRIVACY /a", r=""),
     row("a sentence is told anew", {**STRING, "description": "x"}, {**STRING, "description": "y"}, "", "TOLD /a"),
+    row("a sentence about a number is told anew", {**INTEGER, "description": "x"}, {**INTEGER, "description": "y"}, "", "TOLD /a"),
     # members nobody names
     row("unknown members are refused from now on", thing(a=STRING), {**thing(a=STRING), "additionalProperties": False}, "r", "CLOSED ", r={"zz_x": 1}),
     row("unknown members are ignored from now on", {**thing(a=STRING), "additionalProperties": False}, thing(a=STRING), "w", "CLOSED ", {"zz_x": 1}),
@@ -229,6 +230,12 @@ TABLE = [
     # what the gate does not judge it does not let pass
     row("a keyword our generator does not write", thing(a={"type": "object", "propertyNames": {"maxLength": 5}}),
         thing(a={"type": "object", "propertyNames": {"maxLength": 4}}), "wr", "UNJUDGED /a", ..., {"a": {"zz_xx": 1}}),
+    row("a definition changes within a tuple", thing(a={"type": "array", "prefixItems": [of("P")]}, defs={"P": INTEGER}),
+        thing(a={"type": "array", "prefixItems": [of("P")]}, defs={"P": {**INTEGER, "maximum": 5}}), "wr", "UNJUDGED /a", ..., {"a": [6]}),
+    row("a member is added where unevaluated ones are refused", {**thing(b=STRING), "unevaluatedProperties": False},
+        {**thing(b=STRING, a=STRING), "unevaluatedProperties": False}, "wr", "UNJUDGED ", A, ...),
+    row("a bound beside codes", {"enum": [1, 2]}, {"enum": [1, 2], "maximum": 1}, "r", "BOUNDS /a", r=2),
+    row("a length beside codes", codes("A", "BB"), codes("A", "BB", maxLength=1), "r", "LENGTH /a", r="BB"),
     row("a condition is added", thing(a=STRING), {**thing(a=STRING), "if": {"required": ["a"]}, "then": {"required": ["b"]}},
         "wr", "UNJUDGED ", ..., A),
 ]  # fmt: skip

@@ -52,7 +52,11 @@ def _text(chance: Random, _: int) -> Schema:
 
 
 def _codes(chance: Random, _: int) -> Schema:
-    return {"enum": chance.sample(CODES, chance.randint(1, 3)), "type": "string"}
+    return {
+        "enum": chance.sample(CODES, chance.randint(1, 3)),
+        "type": "string",
+        **_some(chance, 0.1, maxLength=[1, 2], pattern=PATTERNS),
+    }
 
 
 def _number(chance: Random, _: int) -> Schema:
@@ -63,7 +67,14 @@ def _number(chance: Random, _: int) -> Schema:
 
 def _few(chance: Random, _: int) -> Schema:
     types = {"type": chance.sample(["string", "integer", "null", "boolean"], 2)}
-    return chance.choice([types, {"type": "boolean"}, {"enum": [0, 2]}, {"const": chance.choice(["A", 1, True, None])}])
+    return chance.choice(
+        [
+            types,
+            {"type": "boolean"},
+            {"enum": [0, 2], **_some(chance, 0.2, maximum=[0, 1])},
+            {"const": chance.choice(["A", 1, True, None])},
+        ]
+    )
 
 
 def _list(chance: Random, deep: int) -> Schema:

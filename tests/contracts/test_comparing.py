@@ -48,7 +48,7 @@ def closed(node: Any) -> Any:
     found = {name: {key: closed(one) for key, one in value.items()} if name in ("properties", "$defs") else closed(value)
              for name, value in node.items() if name not in ("enum", "const", "default")}  # fmt: skip
     found |= {name: node[name] for name in ("enum", "const", "default") if name in node}
-    if node.get("type") == "object" and "additionalProperties" not in node:
+    if node.get("type") == "object" and not node.keys() & {"additionalProperties", "unevaluatedProperties"}:
         found |= {"additionalProperties": False, "patternProperties": {"^zz_": True}}
     return found
 
@@ -251,6 +251,7 @@ def test_a_change_breaks_whom_it_breaks_and_is_named_where_it_lies(row: Row) -> 
     if row.where:
         rule, _, at = row.where.partition(" ")
         assert (rule, at) in [(change.rule, change.at) for change in found]
+        assert rule != "TOLD" or len(found) == 1
     else:
         assert found == []
 
@@ -303,7 +304,7 @@ def test_there_are_enough_changes_of_every_kind() -> None:
     assert len(TABLE) >= 60 and len({row.name for row in TABLE}) == len(TABLE)
     for breaks in ("", "w", "r", "wr"):
         assert sum(row.breaks == breaks for row in TABLE) >= 10
-    assert sum(... in row.shows.values() or {"a": ...} in row.shows.values() for row in TABLE) <= 7
+    assert sum(... in row.shows.values() or {"a": ...} in row.shows.values() for row in TABLE) <= 9
 
 
 @pytest.mark.parametrize(
