@@ -17,6 +17,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from contracts.families import PUBLISHED
+from deploy.published import patterns
 from deploy.published.comparing import Role, compare, member
 from deploy.published.patterns import Unjudged, stranger
 from deploy.published.schemas import schema_of
@@ -356,6 +357,8 @@ def test_a_pointer_finds_what_a_schema_says_of_a_place() -> None:
         ("^a{2,3}?$", "^a?a?a?$", None),
         (r"^\w$", "^[^-]$", None),
         ("^.$", r"^\W$", 1),
+        ("^[ae]$", "^[^b-d]$", None),
+        ("^[^c]$", "^[^b-d]$", 1),
     ],
 )
 def test_of_two_patterns_it_is_known_whether_one_takes_all_the_other_takes(
@@ -367,6 +370,15 @@ def test_of_two_patterns_it_is_known_whether_one_takes_all_the_other_takes(
     if found is not None:
         assert Draft202012Validator({"pattern": written}).is_valid(found)
         assert not Draft202012Validator({"pattern": read}).is_valid(found)
+
+
+def test_a_proof_that_would_take_too_long_is_not_begun_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (("^[ab]*a[ab]{8}$",), "^[ab]*$")  # nine letters to remember: 512 states
+    monkeypatch.setattr(patterns, "MOST_STATES", 300)
+    with pytest.raises(Unjudged):
+        stranger(*asked)
+    monkeypatch.setattr(patterns, "MOST_STATES", 2000)
+    assert stranger(*asked) is None
 
 
 @pytest.mark.parametrize("pattern", ["(?=a)b", r"\ba", "(?i:a)", "(", "^(a)\\1$", "^a{30000}$", "a$b"])
