@@ -1,1 +1,1 @@
-"""The four services and the runtime they stand on."""
+"""The four services, the runtime they stand on, and the host that runs them."""

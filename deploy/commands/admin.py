@@ -88,8 +88,8 @@ def rebuild(service: str) -> int:
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import PostgresError  # noqa: PLC0415
 
-    from services.runtime.rebuild import rebuild as run  # noqa: PLC0415
-    from services.runtime.settings import BadSettings, load_settings  # noqa: PLC0415
+    from services.host.rebuild import rebuild as run  # noqa: PLC0415
+    from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
 
     use_running(service)
     started = time.monotonic()

@@ -146,7 +146,7 @@ def _shape(value: Any) -> Any:
 
 async def letters(name: str) -> list[dict[str, Any]]:
     """Every dead letter on a service's topic: its headers, and the sealed bytes. Raises Trouble."""
-    from services.runtime.kafka import Reader  # noqa: PLC0415
+    from services.host.kafka import Reader  # noqa: PLC0415
 
     security = json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}"))
     try:

@@ -19,8 +19,8 @@ QUARTER = 900  # seconds between ticks
 def app(name: str) -> int:
     """One service in the foreground; settings come from the environment (LOTSE_*)."""
     from contracts.topics import BadPublishers  # noqa: PLC0415
-    from services.runtime.host import serve  # noqa: PLC0415
-    from services.runtime.settings import BadSettings, load_settings  # noqa: PLC0415
+    from services.host.host import serve  # noqa: PLC0415
+    from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
 
     if name == "clock":
         return asyncio.run(clock())
@@ -30,7 +30,7 @@ def app(name: str) -> int:
         return serve(declared(name), load_settings())
     except BadSettings as bad:
         raise Trouble(
-            str(bad), "`lotse serve --help`, and services/runtime/settings.py for what each one means", USAGE
+            str(bad), "`lotse serve --help`, and services/host/settings.py for what each one means", USAGE
         ) from None
     except BadPublishers as bad:
         raise Trouble(str(bad), "mend the file", USAGE) from None

@@ -60,6 +60,8 @@ class Night:
                 await self.tick()  # before the first tick no rule of ours speaks
             try:
                 yield self
+                if sending := [wave for wave in self._waves if not wave.done()]:
+                    await asyncio.wait(sending, timeout=60)  # what is cut off half sent leaves others waiting for ever
             finally:
                 for wave in self._waves:
                     wave.cancel()

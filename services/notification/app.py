@@ -9,11 +9,11 @@ import contracts.dropout
 import contracts.notification
 from contracts.envelope import Fact, Recorded
 from contracts.notification import NotificationAttempted
+from services.host.settings import BadSettings
 from services.notification import api, domain, projection
 from services.notification.mail import Post
 from services.notification.organisations import BadOrganisations, MailSettings, load_mailboxes
 from services.runtime.service import Errand, Service
-from services.runtime.settings import BadSettings
 
 
 def uncertain(attempt: Recorded) -> Fact:

@@ -1,1 +1,1 @@
-"""What every service stands on. It knows no service by name; services call it."""
+"""What every service stands on: one transaction's work. It knows no service by name; services call it, the host drives it."""

@@ -10,11 +10,12 @@ import structlog
 
 from contracts.envelope import Attributes, Tick, headers_of, stamp
 from contracts.topics import CLOCK
+from services.runtime import positions
 from services.runtime.database import Connection
 from services.runtime.failures import name_of
-from services.runtime.messages import Message
+from services.runtime.messages import Message, Part
 from services.runtime.node import Node
-from services.runtime.relay import Letter
+from services.runtime.outbox import Letter
 from services.runtime.service import Name
 from services.runtime.work import NOT_THE_DATA, Work, transact
 
@@ -68,11 +69,10 @@ async def act(node: Node, count: Count) -> bool:
 async def _begin(con: Connection, ticks: list[Any]) -> bool:
     """The latest tick that was passed becomes each alliance's time. Held partitions are left out: one partner can never stop
     time. So are those of publishers not there any more."""
-    rows = await con.fetch("select topic, part, next from position where held is null")
-    stands = {(r["topic"], r["part"]): r["next"] for r in rows}
+    stands = await positions.stand(con, held=False)
 
     def passed(ends: str) -> bool:
-        return all(stands.get((topic, part), end) >= end for topic, part, end in msgspec.json.decode(ends))
+        return all(stands.get(Part(topic, part), end) >= end for topic, part, end in msgspec.json.decode(ends))
 
     ready = next((tick for tick in ticks if passed(tick["ends"])), None)
     if ready is not None:

@@ -32,7 +32,7 @@ async def claim(con: Connection, node: Node, back: list[Message]) -> list[Record
         " select i, a, b, now() + make_interval(secs => $4), false from unnest($1::text[], $2::text[], $3::bytea[]) x(i, a, b)"
         " on conflict do nothing returning id",
         *columns((id, encode(m.attributes).decode(), m.value) for id, m in sorted(attempts.items())),
-        node.settings.lease_seconds,
+        node.lease_seconds,
     )
     return [Recorded(attempts[row["id"]].attributes, attempts[row["id"]].body) for row in rows]
 

@@ -14,7 +14,7 @@ from services.runtime.messages import Message
 
 if TYPE_CHECKING:
     from services.runtime.node import Node
-    from services.runtime.relay import Outgoing
+    from services.runtime.outbox import Outgoing
 
 UNREADABLE_LIMIT = 1000
 """Unreadable messages of one publisher in an hour; beyond it, its partitions are held: a bad deployment of one partner must

@@ -1,6 +1,7 @@
 """Progress: one row a partition, locked first, moved in the transaction of its effect. This is the whole fence."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from services.runtime.database import Connection, columns
 from services.runtime.messages import Part
@@ -12,6 +13,12 @@ class Astray(Exception):
     def __init__(self, positions: dict[Part, int]) -> None:
         super().__init__(f"{len(positions)} partitions begin elsewhere")
         self.positions = positions
+
+
+async def stand(con: Any, *, held: bool = True) -> dict[Part, int]:
+    """Where each partition stands; those that are held, too, or not."""
+    rows = await con.fetch("select topic, part, next from position where $1 or held is null", held)
+    return {Part(row["topic"], row["part"]): row["next"] for row in rows}
 
 
 async def lock(con: Connection, parts: Iterable[Part]) -> dict[Part, int]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from contracts.envelope import (
     Answer,
@@ -36,7 +35,7 @@ from services.runtime import failures, positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
 from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
-from services.runtime.relay import Letter, Outgoing
+from services.runtime.outbox import Letter, Outgoing
 from services.runtime.service import Name, State
 
 MAX_WAITING = 10_000  # for one publisher: a flood of things that rest on nothing must not fill the disk
@@ -131,7 +130,7 @@ class Alliance(NamedTuple):
     tick_id: str | None
 
 
-NOT_THE_DATA = (*RETRY, KafkaError, positions.Astray, Widen, NewerShape)
+NOT_THE_DATA: tuple[type[BaseException], ...] = (*RETRY, positions.Astray, Widen, NewerShape)
 """Errors that no splitting of a batch would mend."""
 
 _read_known, _read_last = msgspec.json.Decoder(Known).decode, msgspec.json.Decoder(Last).decode
@@ -285,8 +284,7 @@ class Work:
     async def claim(self, messages: Sequence[Message]) -> list[Message]:
         """Claims each id; gives back what is to be answered: first contents. Another content of a claimed id is answered
         ID_REUSED, once. What concerns a quarantined subject claims nothing and is kept."""
-        first: dict[str, Message] = {}
-        again: dict[str, Message] = {}
+        contents: dict[str, dict[str, Message]] = defaultdict(dict)  # by reference, in the order in which they came
         for message in messages:
             self._settle(message)
             if message.verdict is not None:
@@ -296,24 +294,26 @@ class Work:
             elif message.denied is None and (held := {id for _, id in self._names(message)} & self.quarantined):
                 self._keep_back(Kept(message, "quarantined", _released(held)))
                 continue
-            if first.setdefault(message.reference, message).content != message.content:
-                again.setdefault(_reuse_key(message), message)
-        lost = await self._claim({reference: message.content for reference, message in first.items()})
-        if lost:
+            contents[message.reference].setdefault(message.content, message)
+        first = {reference: next(iter(found)) for reference, found in contents.items()}
+        if lost := await self._claim(first):
             rows = await self.con.fetch("select key, content from answered where key = any($1::uuid[])", sorted(lost))
-            for row in rows:
-                message = first.pop(str(row["key"]))
-                if row["content"] is None:  # its fact is known from the log, its answer was lost with a database
-                    give = "update answered set content = $2 where key = $1"
-                    await self.con.execute(give, message.reference, message.content[3:])
-                    self._answer(message, Outcome.RECORDED, fact_id=str(fact_id_of(UUID(message.reference))))
-                elif row["content"].hex != message.content[3:]:
-                    again.setdefault(_reuse_key(message), message)
-        if again:
-            told = await self._claim({key: message.content for key, message in again.items()})
-            for key in sorted(again.keys() - told):
-                self._answer(again[key], Outcome.REFUSED, no=refused("ID_REUSED"))
-        return list(first.values())
+            for reference, content in ((str(row["key"]), row["content"]) for row in rows):
+                if content is not None:
+                    first[reference] = f"r1:{content.hex}"
+                    continue
+                message = contents[reference][
+                    first[reference]
+                ]  # its fact is known from the log, its answer lost with a database
+                give = "update answered set content = $2 where key = $1"
+                await self.con.execute(give, reference, message.content[3:])
+                self._answer(message, Outcome.RECORDED, fact_id=str(fact_id_of(UUID(reference))))
+        again = {_reuse_key(m): m for m in (m for found in contents.values() for m in found.values())
+                 if m.content != first[m.reference]}  # fmt: skip
+        told = await self._claim({key: message.content for key, message in again.items()})
+        for key in sorted(again.keys() - told):
+            self._answer(again[key], Outcome.REFUSED, no=refused("ID_REUSED"))
+        return [contents[reference][content] for reference, content in first.items() if reference not in lost]
 
     async def _claim(self, keys: dict[str, str]) -> set[str]:
         """Claims keys, sorted; gives back those that were claimed before (perhaps earlier in this very transaction)."""

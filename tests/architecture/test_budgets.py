@@ -33,6 +33,12 @@ def test_a_service_is_read_in_ten_minutes(service: str) -> None:
     assert files and all(code_lines(file) <= 300 for file in files)
 
 
+@pytest.mark.parametrize("room", ["runtime", "host"])
+def test_what_every_service_stands_on_is_read_in_an_hour(room: str) -> None:
+    """House 2: the walk of a transaction, and the process around it, 1,200 lines each."""
+    assert 0 < sum(code_lines(file) for file in (SERVICES / room).rglob("*.py")) <= 1200
+
+
 @pytest.mark.parametrize("app", [intake, referral, reporting], ids=lambda app: str(app.__name__))
 def test_apps_learn_what_the_catalogue_says(app: object) -> None:
     declared = app.service()  # type: ignore[attr-defined]

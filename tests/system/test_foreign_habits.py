@@ -90,6 +90,36 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
         await asyncio.to_thread(house.wait_ready, "referral")
 
 
+async def test_two_contents_of_one_id_that_come_again_the_other_way_round_are_answered_no_second_time(
+    house: Fleet,
+) -> None:
+    """The first content has the id; a rebuild reads both again, perhaps in one batch, and the second before the first."""
+    (run, subject), (other, _) = Course(DAY).steps()[0], Course(date(2026, 3, 3)).steps()[0]
+    async with Publisher(house.stack.kafka) as sender:
+        id = await sender.send(run, subject, part=0)
+        await sender.send(other, subject, id=id, part=0)
+        await until_answered(sender, id, 2)
+        house.processes["referral"].stop()
+        await sender.send(other, subject, id=id, part=0)
+        await sender.send(run, subject, id=id, part=0)
+        last = await sender.send(*Course(DAY).steps()[0], part=0)
+        house.start_one("referral")
+        await asyncio.to_thread(house.wait_ready, "referral")
+        await sender.answered(last)
+        await sender.read()
+        assert sorted(answer.get("reason") or answer["outcome"] for answer in sender.answers[id]) == [
+            "ID_REUSED",
+            "recorded",
+        ]
+
+
+async def until_answered(sender: Publisher, id: str, times: int) -> None:
+    """Waits for so many answers."""
+    async with asyncio.timeout(120):
+        while len(sender.answers.get(id, ())) < times:
+            await sender.read()
+
+
 async def balanced(house: Fleet, sender: Publisher, ids: list[str]) -> None:
     """Answered + waiting + set aside = journal."""
     async with asyncio.timeout(120):

@@ -2,8 +2,8 @@
 
 import pytest
 
+from services.host.settings import BadSettings, load_settings
 from services.runtime.failures import arm
-from services.runtime.settings import BadSettings, load_settings
 
 GOOD = {
     "LOTSE_KAFKA": "127.0.0.1:9092", "LOTSE_DATABASE": "postgresql://u:hush@h/d", "LOTSE_PUBLISHERS": "publishers.toml",

@@ -3,18 +3,18 @@ quarantine, send again what Kafka lost. Each is written down: who, what, why."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Body, HTTPException
 
 from contracts.envelope import refused
+from services.host.relay import republish
+from services.host.running import Running
 from services.runtime import positions
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import name_of
 from services.runtime.messages import Part
-from services.runtime.node import Node
-from services.runtime.relay import republish
 from services.runtime.service import Name
 from services.runtime.work import Work, transact
 
@@ -24,7 +24,7 @@ Who = Annotated[str, Body(min_length=1, max_length=64)]
 Why = Annotated[str, Body(min_length=1, max_length=300)]
 
 
-async def _again(node: Node, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> int:
+async def _again(node: Running, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> int:
     """Takes kept messages up again, in order: a fact is learnt, a submission claims its id (unless it has) and is judged or
     given up. Gives back how many are settled."""
     work = Work(node, con)
@@ -43,7 +43,7 @@ async def _again(node: Node, con: Connection, more: set[Name], rows: Sequence[An
     return sum(not work.keeps(message) for message in messages)
 
 
-async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> int:
+async def replay(node: Running, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> int:
     """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew); gives back how
     many have their answer now."""
     done = 0
@@ -63,7 +63,7 @@ async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool
     return done
 
 
-async def release(node: Node, subject: str, without: Sequence[int] = ()) -> int:
+async def release(node: Running, subject: str, without: Sequence[int] = ()) -> int:
     """Takes up, in order, all that was kept of a subject in quarantine, leaving out the named rows; all of it or, where
     something still can't be applied, nothing. Gives back how many messages."""
 
@@ -82,7 +82,7 @@ async def release(node: Node, subject: str, without: Sequence[int] = ()) -> int:
     return await transact(node, act)
 
 
-async def go_on(node: Node) -> dict[Part, int]:
+async def go_on(node: Running) -> dict[Part, int]:
     """Partitions held at a gap are read again from their log's start: what was applied falls out by its number or id, what
     is gone is gone. Gives back where each goes on."""
     rows = await node.pool.fetch("select topic, part from position where held like 'Gap%' order by topic, part")
@@ -95,7 +95,7 @@ async def go_on(node: Node) -> dict[Part, int]:
     return starts
 
 
-def routes(node: Node) -> APIRouter:
+def routes(node: Running) -> APIRouter:
     """GET /kept; POST /operate/replay, give-up, release, republish, go-on. Loopback only until tokens come."""
     router = APIRouter()
 
@@ -109,16 +109,6 @@ def routes(node: Node) -> APIRouter:
         rows = await node.pool.fetch("select seq, why, publisher, topic, part, \"offset\", error, arrived, at, subject from kept"
                                      " where why in ('aside', 'quarantined') order by seq")  # fmt: skip
         return [dict(row) for row in rows]
-
-    @router.post("/operate/replay")
-    async def replay_(seqs: Annotated[list[int], Body()], who: Who, why: Why) -> dict[str, int]:
-        await audit(who, "replay", " ".join(map(str, seqs)), why)
-        return {"answered": await replay(node, seqs)}
-
-    @router.post("/operate/give-up")
-    async def give_up(seqs: Annotated[list[int], Body()], who: Who, why: Why) -> dict[str, int]:
-        await audit(who, "give up", " ".join(map(str, seqs)), why)
-        return {"answered": await replay(node, seqs, give_up=True)}
 
     @router.post("/operate/release")
     async def release_(
@@ -142,5 +132,12 @@ def routes(node: Node) -> APIRouter:
         gone_on = await go_on(node)
         await audit(who, "go on", " ".join(f"{part.topic}/{part.part}:{at}" for part, at in gone_on.items()), why)
         return {"partitions": len(gone_on)}
+
+    @router.post("/operate/{what}")  # the last of these routes: it takes no other's name
+    async def settle(
+        what: Literal["replay", "give-up"], seqs: Annotated[list[int], Body()], who: Who, why: Why
+    ) -> dict[str, int]:
+        await audit(who, what, " ".join(map(str, seqs)), why)
+        return {"answered": await replay(node, seqs, give_up=what == "give-up")}
 
     return router

@@ -1,23 +1,20 @@
-"""What leaves: one outbox row a transaction and topic, packed ready to send; and the relay that sends it in order, at least
-once, with the same ids. One leader a service."""
+"""The relay sends what stands in the outbox, in order, at least once, with the same ids. One leader a service."""
 
 import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from services.runtime.database import RETRY, Connection, columns, pack, unpack
+from services.host.running import Running
+from services.runtime.database import RETRY, columns, unpack
 from services.runtime.failures import failpoint, name_of
 from services.runtime.messages import Part
-
-if TYPE_CHECKING:
-    from services.runtime.node import Node
 
 log = structlog.get_logger()
 
@@ -25,37 +22,9 @@ ROWS = 50  # a look at the outbox; each row is a transaction's records, up to so
 SEND_LIMIT = 30.0  # seconds; beyond, the topic rests and its late copies are duplicates by design
 LONGEST_REST = 30.0
 POLL = 0.2  # where another process writes to the outbox, nobody wakes us
-KEPT_DAYS = 7  # sent rows stay so long: Kafka may lose its tail, and `lotse republish` brings it back
 
 
-class Letter(NamedTuple):
-    """A record ready for the producer."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-
-
-class Outgoing:
-    """What one transaction sends: facts, and after them answers, dead letters, releases."""
-
-    def __init__(self) -> None:
-        self.facts: dict[str, list[Letter]] = defaultdict(list)
-        self.after: dict[str, list[Any]] = defaultdict(list)
-
-    async def write(self, con: Connection) -> None:
-        """Stores the rows; their ids are drawn under the locks of the states they speak of."""
-        rows = [(after, topic, pack(letters)) for after, found in ((False, self.facts), (True, self.after))
-                for topic, letters in sorted(found.items())]  # fmt: skip
-        if rows:
-            await con.execute(
-                "insert into outbox (tx, after, topic, records) select pg_current_xact_id()::text::bigint, a, t, r"
-                " from unnest($1::boolean[], $2::text[], $3::bytea[]) with ordinality x(a, t, r, n) order by n",
-                *columns(rows),
-            )
-
-
-async def letters_beyond(node: "Node") -> int:
+async def letters_beyond(node: Running) -> int:
     """How many records of ours the log holds, beyond the acknowledged ends, that neither were nor are in the outbox: more
     than 0 says that this database is older than the log."""
     parts = await node.reader.parts(node.own_topics)
@@ -81,7 +50,7 @@ def _id(key: bytes | None, headers: Any) -> bytes:
 class Relay:
     """Sends the outbox, oldest first. A failing topic rests by itself; an answer goes only after its fact."""
 
-    def __init__(self, node: "Node", name: str | None = None) -> None:
+    def __init__(self, node: Running, name: str | None = None) -> None:
         self.node, self.name = node, name or node.service.name
         self._rests: dict[str, tuple[float, float]] = {}  # topic -> (until, length)
         self._producer: AIOKafkaProducer | None = None
@@ -185,12 +154,7 @@ class Relay:
         return [row["id"] for row in rows], ends
 
 
-async def forget_sent(con: Connection) -> None:
-    """What was sent longer ago than we keep it goes."""
-    await con.execute("delete from outbox where sent_at < now() - make_interval(days => $1)", KEPT_DAYS)
-
-
-async def republish(node: "Node", since: Any) -> int:
+async def republish(node: Running, since: Any) -> int:
     """Marks what was sent since a moment as unsent: the relay brings it back with the same ids, after Kafka has lost its
     tail. Acknowledged ends beyond the log are drawn back to it. Gives back the number of rows."""
     ends = await node.reader.ends(await node.reader.parts(node.own_topics))

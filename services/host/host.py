@@ -14,23 +14,27 @@ import structlog
 import uvicorn
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 from prometheus_client import generate_latest
 
-from services.runtime import errands, operate
+from services.host import operate
+from services.host.inputs import Inputs
+from services.host.kafka import Reader
+from services.host.relay import Relay, letters_beyond
+from services.host.running import running
+from services.host.settings import Settings
+from services.host.status import Status
+from services.host.telemetry import set_up_logs, set_up_traces
+from services.runtime import errands, positions
 from services.runtime.database import RETRY, connect
 from services.runtime.failures import Held, arm, name_of
-from services.runtime.inputs import Inputs
-from services.runtime.kafka import Reader
-from services.runtime.node import Node
-from services.runtime.relay import Relay, forget_sent, letters_beyond
+from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
-from services.runtime.settings import Settings
-from services.runtime.status import Status
-from services.runtime.telemetry import Metrics, set_up_logs, set_up_traces
 
 log = structlog.get_logger()
 
@@ -57,8 +61,7 @@ class Host:
             reader = Reader(self.settings.kafka, self.settings.kafka_security, self.service.name)
             await reader.start()
             stack.push_async_callback(reader.stop)
-            self.node = Node(self.service, self.settings, pool, reader, Metrics())
-            _ = self.node.operations_key  # a wrong one is said now, not when the first dead letter comes
+            self.node = running(self.service, self.settings, pool, reader)
             self.inputs = Inputs(self.node)
             self.status = Status(self.node, self.inputs)
             await stack.enter_async_context(self._http())
@@ -76,9 +79,7 @@ class Host:
     async def _serve(self) -> None:
         while older := await letters_beyond(self.node):
             if older != self.status.older:
-                log.error(
-                    "does not serve: the database is older than the log", facts=older, why="lotse rebuild mends it"
-                )
+                log.error("the database is older than the log", facts=older, why="lotse rebuild mends it")
             self.status.older = older
             await asyncio.sleep(OLDER_REST)
         self.status.older = 0
@@ -147,7 +148,7 @@ class Host:
                         await forget_sent(con)
                     refreshed = time.monotonic()
                 await self.status.look(await self.node.reader.ends(self.inputs.parts))
-                await self.inputs.pass_markers(self.status.ends)
+                await self.inputs.look_after(self.subscriber.consumer, self.status.ends)
                 await self.inputs.act()
                 await errands.expire(self.node)
                 if time.monotonic() - committed > COMMIT_REST:
@@ -160,8 +161,8 @@ class Host:
     async def _commit(self) -> None:
         """Kafka's committed offsets follow the rows; nobody here reads them."""
         consumer = self.subscriber.consumer
-        rows = await self.node.pool.fetch("select topic, part, next from position")
-        to = {tp: r["next"] for r in rows if (tp := TopicPartition(r["topic"], r["part"])) in consumer.assignment()}
+        stands = await positions.stand(self.node.pool)
+        to = {tp: next for part, next in stands.items() if (tp := TopicPartition(*part)) in consumer.assignment()}
         with contextlib.suppress(KafkaError):
             if to:
                 await consumer.commit(to)
@@ -176,7 +177,7 @@ class Host:
         async def live(response: Response) -> dict[str, Any]:
             lag = {}
             with contextlib.suppress(*RETRY):
-                lag = await self.status.lag(self.node.pool) if self.status.ready else {}
+                lag = self.status.lag(await positions.stand(self.node.pool)) if self.status.ready else {}
             stuck = self.status.idle(lag) > STUCK_AFTER and not self.inputs.held
             response.status_code = 503 if stuck else 200
             return {"live": not stuck}
@@ -195,6 +196,20 @@ class Host:
             await self.status.said()
             return Response(generate_latest(self.node.metrics.registry), media_type="text/plain; version=0.0.4")
 
+        async def away(_: Request, error: Exception) -> JSONResponse:
+            why = {"why": f"the database is away ({name_of(error)})", "way_out": "ask again"}
+            return JSONResponse(why, 503, {"Retry-After": "5"})
+
+        async def wrong(
+            _: Request, error: RequestValidationError
+        ) -> JSONResponse:  # FastAPI's own answer quotes the values
+            return JSONResponse(
+                {"wrong": ["/".join([*map(str, one["loc"]), one["type"]]) for one in error.errors()]}, 422
+            )
+
+        app.add_exception_handler(RequestValidationError, wrong)  # type: ignore[arg-type]
+        for kind in RETRY:
+            app.add_exception_handler(kind, away)  # type: ignore[arg-type]
         app.include_router(operate.routes(self.node))
         if self.service.routes:
             app.include_router(self.service.routes(self.node.pool))

@@ -19,15 +19,14 @@ import structlog
 
 from contracts.envelope import Answer, Attributes, Tick, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK
+from services.host.kafka import Reader
+from services.host.relay import Relay, letters_beyond
+from services.host.running import Running, running
+from services.host.settings import Settings
 from services.runtime import clock
 from services.runtime.database import Connection, columns, connect, encode
-from services.runtime.kafka import Reader
 from services.runtime.messages import Message, Part, decode, inputs_of, moment_of
-from services.runtime.node import Node
-from services.runtime.relay import Relay, letters_beyond
 from services.runtime.service import Service
-from services.runtime.settings import Settings
-from services.runtime.telemetry import Metrics
 from services.runtime.work import NOT_THE_DATA, Work, quarantined
 
 log = structlog.get_logger()
@@ -79,7 +78,7 @@ async def rebuild(
         await _make_beside(owner, await live.fetchval("select current_user"), migrations)
         beside = await connect(owner_dsn, schema=BESIDE)
         stack.callback(beside.terminate)
-        node = Node(service, settings, live, reader, Metrics())
+        node = running(service, settings, live, reader)
         learner = Learner(replace(node, pool=beside), progress)
         done = learner.done
         if ahead := await letters_beyond(node):
@@ -107,7 +106,7 @@ async def _make_beside(owner: Any, role: str, migrations: list[Path]) -> None:
     await owner.execute(f"set search_path = {LIVE}; set lock_timeout = '60s'")
 
 
-async def _drained_and_swapped(owner: Any, node: Node, learner: "Learner") -> None:
+async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") -> None:
     """Everybody held, the outbox drained, the tail learnt, the digests compared, the schemas swapped; all or nothing."""
     draining = asyncio.create_task(Relay(node, f"{node.service.name}-rebuild").run())
     try:
@@ -140,7 +139,7 @@ async def _drained_and_swapped(owner: Any, node: Node, learner: "Learner") -> No
 class Learner:
     """Learns a service's tables from its own facts, others' facts, its answers and its releases: evolve only."""
 
-    def __init__(self, node: Node, progress: Progress) -> None:
+    def __init__(self, node: Running, progress: Progress) -> None:
         self.node, self.done, self.progress = node, Rebuilt(), progress
         self.facts = inputs_of(node.service, node.publishers, learning=True)
         self.read_to: dict[Part, int] = {}

@@ -1,16 +1,18 @@
 """What an operator asks: is every submission being answered, and if not, where does it stand still?"""
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 from contracts.envelope import stamp
 from contracts.topics import CLOCK
+from services.host.inputs import Inputs
+from services.host.running import Running
+from services.runtime import positions
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import Held, name_of
-from services.runtime.inputs import Inputs
 from services.runtime.messages import Part
-from services.runtime.node import Node
 
 VERSION = 2
 
@@ -30,7 +32,7 @@ EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebod
 class Status:
     """Answers /status and sets the gauges; `ends` and `older` are brought up to date by the minder."""
 
-    def __init__(self, node: Node, inputs: Inputs) -> None:
+    def __init__(self, node: Running, inputs: Inputs) -> None:
         self.node, self.inputs = node, inputs
         self.ready, self.older = False, 0
         self.ends: dict[Part, int] = {}
@@ -42,8 +44,7 @@ class Status:
         """Once a second: what stood in the logs at some moment and has been applied since says how far behind we are."""
         self.ends = ends
         self._watched.append((time.monotonic(), ends))
-        rows = await self.node.pool.fetch("select topic, part, next from position")
-        stands = {Part(row["topic"], row["part"]): row["next"] for row in rows}
+        stands = await positions.stand(self.node.pool)
         while self._watched and all(stands.get(p, 0) >= end for p, end in self._watched[0][1].items()):
             self._applied_until = self._watched.pop(0)[0]
         if len(self._watched) > WATCHED:
@@ -54,14 +55,12 @@ class Status:
         """Age of the oldest input not applied, to a second or so; 0 where there is none."""
         return time.monotonic() - self._applied_until if self._watched else 0.0
 
-    async def lag(self, con: Any) -> dict[str, int]:
+    def lag(self, stands: dict[Part, int]) -> dict[str, int]:
         """Records not applied, by topic."""
-        found: dict[str, int] = {}
-        for row in await con.fetch("select topic, part, next from position"):
-            behind = max(0, self.ends.get(Part(row["topic"], row["part"]), 0) - row["next"])
-            if behind:
-                found[row["topic"]] = found.get(row["topic"], 0) + behind
-        return found
+        found: Counter[str] = Counter()
+        for part, next in stands.items():
+            found[part.topic] += max(0, self.ends.get(part, 0) - next)
+        return dict(+found)
 
     def idle(self, lag: dict[str, int]) -> float:
         """Seconds without a settled batch while there is lag; a quiet hour before it does not count."""
@@ -70,12 +69,8 @@ class Status:
     async def said(self) -> dict[str, Any]:
         """The versioned answer. Where the database is away it says so and what is known without it."""
         held = [_held(h) for h in self.inputs.held.values()]
-        said = {
-            "version": VERSION,
-            "service": self.node.service.name,
-            "ready": self.ready,
-            "older_than_log": self.older or None,
-        }
+        name, older = self.node.service.name, self.older or None
+        said = {"version": VERSION, "service": name, "ready": self.ready, "older_than_log": older}
         try:
             # one picture: a tick read by the second statement must not be missing from what the first counted
             async with (
@@ -91,32 +86,27 @@ class Status:
         one = (await con.fetch(_ONE))[0]
         kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
         aside = await con.fetch(
-            "select topic, part, \"offset\", error from kept where why = 'aside' order by seq limit 100"
+            """select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100"""
         )
         quarantined = await con.fetch("select subject, why, since, (select count(*) from kept k where q.subject = k.subject) as kept"
                                       " from quarantine q order by since")  # fmt: skip
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters from dead_letter"
                                   " group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip
-        sql = "select topic, part, held, held_since from position where held is not null order by topic, part"
         stopped = [
             _held(Held(r["held"], "Flood", r["held_since"])) if r["held"].startswith("publisher:")
             else _held(Held(f"{r['topic']}/{r['part']}", r["held"], r["held_since"]))
-            for r in await con.fetch(sql)
+            for r in await con.fetch("select topic, part, held, held_since from position where held is not null order by 1, 2")
         ]  # fmt: skip
         ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
         held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
-        rows = await con.fetch("select topic, next from position order by topic")
-        lag = await self.lag(con)
-        gaps = [h for h in stopped if h["why"].startswith("Gap")]
-        for one_held in stopped:
-            if one_held not in gaps and one_held["what"] not in {known["what"] for known in held}:
-                held.append(one_held)
+        stands = await positions.stand(con)
+        lag = self.lag(stands)
+        gaps, known = [h for h in stopped if h["why"].startswith("Gap")], {h["what"] for h in held}
+        held += {h["what"]: h for h in stopped if h not in gaps and h["what"] not in known}.values()
         acted = max((r["acted"] for r in ticks if r["acted"]), default=None)
         findings = await self.node.service.note(con) if self.node.service.note else []
         if one["early_since"] and (datetime.now(UTC) - one["early_since"]).total_seconds() > EARLY_LIMIT:
-            findings.append(
-                "facts wait for one that does not come: their owner's log lacks it, or its relay stands still"
-            )
+            findings.append("facts wait for one that does not come: its owner's log lacks it, or its relay rests")
         figures = {
             "lag_seconds": self.lag_seconds, "oldest_unanswered_seconds": one["unanswered"],
             "outbox_rows": one["outbox"], "outbox_age_seconds": one["outbox_age"], "waiting": kept.get("waiting", 0),
@@ -130,7 +120,7 @@ class Status:
         return {
             "ticked": {r["tenant"]: _moment(r["ticked"]) for r in ticks},
             "acted": {r["tenant"]: _moment(r["acted"]) for r in ticks},
-            "clock": {"read": next((r["next"] for r in rows if r["topic"] == CLOCK), 0), "acting": one["acting"]},
+            "clock": {"read": stands.get(Part(CLOCK, 0), 0), "acting": one["acting"]},
             "lag": lag, "outbox": {"rows": one["outbox"], "seconds": round(one["outbox_age"], 1)},
             **{name: round(figures[name], 1) for name in ("lag_seconds", "oldest_unanswered_seconds")},
             "waiting": figures["waiting"], "early": figures["early"],
@@ -138,7 +128,7 @@ class Status:
             "quarantined": [{**dict(r), "since": stamp(r["since"])} for r in quarantined],
             "dead_letters": [dict(r) for r in letters], "held": held, "gaps": gaps,
             "held_ticks": [{"at": stamp(r["at"]), "why": r["held"]} for r in held_ticks],
-            "not_consumed": sorted({r["topic"] for r in rows} - set(self.node.inputs)),
+            "not_consumed": sorted({part.topic for part in stands} - set(self.node.inputs)),
             "answered": one["answered"], "facts": one["facts"],
             "last_progress_seconds": round(time.monotonic() - self.inputs.progress, 1),
             "last_rebuild": _moment(one["rebuilt"]), "findings": findings,

@@ -11,21 +11,20 @@ import structlog
 from aiokafka import TopicPartition
 
 from contracts.envelope import Recorded
-from services.runtime import clock, errands, positions
-from services.runtime.database import Connection, encode
+from services.host.running import Running
+from services.host.telemetry import spanning
+from services.runtime import batch, clock, positions
+from services.runtime.database import encode
 from services.runtime.failures import UNREADABLE_LIMIT, Held, failpoint, name_of, unreadable_this_hour
 from services.runtime.messages import Message, Part, decode
-from services.runtime.node import Node
 from services.runtime.positions import Astray
-from services.runtime.service import Name
-from services.runtime.telemetry import spanning
-from services.runtime.work import NOT_THE_DATA, BadFact, Fork, Work, quarantined, transact
+from services.runtime.work import BadFact, Fork, Work
 
 log = structlog.get_logger()
 
 FIRST_REST, LONGEST_REST = 0.2, 10.0  # seconds a held partition rests before it is tried again
 
-Batch = dict[Part, list[Any]]
+Fetched = dict[Part, list[Any]]
 
 
 class Stopped(NamedTuple):
@@ -46,7 +45,7 @@ class Flood(Exception):
 class Inputs:
     """What a service reads, and how far this process knows it has read."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Running) -> None:
         self.node = node
         self.parts: list[Part] = []
         self.held: dict[str, Held] = {}
@@ -60,6 +59,7 @@ class Inputs:
         self._stood: dict[Part, int] = {}
         self._contiguous: dict[Part, int] = {}
         """Where this consumer was sent, or has read to, with nothing unclear since."""
+        self._in_hand: set[Part] = set()
         self._rests: dict[Part, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,22 +67,23 @@ class Inputs:
 
     async def handle(self, consumer: Any, records: Sequence[Any]) -> None:
         """Never raises: FastStream would log it, and the next batch would pass over this one."""
-        batch = {Part(*key): list(group) for key, group in groupby(records, key=lambda r: (r.topic, r.partition))}
-        contiguous = {part: at for part in batch if (at := self._contiguous.pop(part, None)) is not None}
+        fetched = {Part(*key): list(group) for key, group in groupby(records, key=lambda r: (r.topic, r.partition))}
+        contiguous = {part: at for part in fetched if (at := self._contiguous.pop(part, None)) is not None}
+        self._in_hand = set(fetched)
         started = time.monotonic()  # what is contiguous is unknown until this batch is settled
         try:
             with spanning(self.node.service.name, records):
-                stopped = await self.apply(batch, contiguous)
+                stopped = await self.apply(fetched, contiguous)
         except Astray as astray:
-            self._seek(consumer, {part: rs[0].offset for part, rs in batch.items()} | astray.positions)
+            self._seek(consumer, {part: rs[0].offset for part, rs in fetched.items()} | astray.positions)
             self._unmet |= set(astray.positions)
         except Exception as error:
-            self._hold(consumer, batch, error, "everything")
+            self._hold(consumer, fetched, error, "everything")
         else:
             self.held.pop("everything", None)
             self.progress = time.monotonic()
             self.node.metrics.batch_seconds.observe(self.progress - started)
-            for part, rs in batch.items():
+            for part, rs in fetched.items():
                 if (stop := stopped.get(part)) is not None:
                     rest = [record for record in rs if record.offset >= stop.at]
                     self._hold(consumer, {part: rest}, stop.why, self._held_name(part, stop.why))
@@ -91,6 +92,7 @@ class Inputs:
                     self._rests.pop(part, None)
                     for why in (Gap(), Flood()):
                         self.held.pop(self._held_name(part, why), None)
+        self._in_hand = set()
 
     def _held_name(self, part: Part, why: Exception) -> str:
         publisher = self.node.inputs[part.topic].publisher
@@ -102,15 +104,15 @@ class Inputs:
                 consumer.seek(tp, offset)
                 self._contiguous[part] = offset
 
-    def _hold(self, consumer: Any, batch: Batch, error: BaseException, what: str) -> None:
+    def _hold(self, consumer: Any, fetched: Fetched, error: BaseException, what: str) -> None:
         """Back to the first record, a rest, again. Polls and heartbeats go on, so no member leaves."""
         why = name_of(error)
         if what not in self.held or self.held[what].why != why:
             self.held[what] = Held(what, why, datetime.now(UTC))
             log.warning("held", held=what, error=why)
         self.node.metrics.retries.labels(why.partition(":")[0]).inc()
-        self._seek(consumer, {part: rs[0].offset for part, rs in batch.items()})
-        for part in batch:
+        self._seek(consumer, {part: rs[0].offset for part, rs in fetched.items()})
+        for part in fetched:
             if (tp := TopicPartition(*part)) in consumer.assignment():
                 rest = self._rests[part] = min(self._rests.get(part, FIRST_REST / 2) * 2, LONGEST_REST)
                 consumer.pause(tp)
@@ -120,25 +122,26 @@ class Inputs:
 
     # --- one batch
 
-    async def apply(self, batch: Batch, contiguous: dict[Part, int]) -> dict[Part, Stopped]:
-        """Applies a batch; gives back the partitions that stopped, where and why."""
-        await self._meet([part for part in batch if part not in self.parts or part in self._unmet])
-        self._unmet -= set(batch)
-        stopped = {part: Stopped(Gap(), rs[0].offset) for part, rs in batch.items() if part in self.gaps}
-        messages = await self._decoded(batch, stopped)
-        lasts = {part: records[-1].offset + 1 for part, records in batch.items() if part not in stopped}
-        await self._halves(messages, contiguous, lasts, await self._tick_ends(messages))
+    async def apply(self, fetched: Fetched, contiguous: dict[Part, int]) -> dict[Part, Stopped]:
+        """Applies what was fetched; gives back the partitions that stopped, where and why."""
+        await self._meet([part for part in fetched if part not in self.parts or part in self._unmet])
+        self._unmet -= set(fetched)
+        stopped = {part: Stopped(Gap(), rs[0].offset) for part, rs in fetched.items() if part in self.gaps}
+        messages = await self._decoded(fetched, stopped)
+        lasts = {part: records[-1].offset + 1 for part, records in fetched.items() if part not in stopped}
+        around = batch.Around(self.settled, self.broken, await self._tick_ends(messages))
+        await batch.apply(self.node, messages, contiguous, lasts, around)
         async with self.node.pool.acquire() as con:
             for part in stopped.keys() - self.gaps.keys():
                 why = stopped[part].why
                 await positions.hold(con, part, self._held_name(part, why) if isinstance(why, Flood) else name_of(why))
         return stopped
 
-    async def _decoded(self, batch: Batch, stopped: dict[Part, Stopped]) -> list[Message]:
+    async def _decoded(self, fetched: Fetched, stopped: dict[Part, Stopped]) -> list[Message]:
         """Each record by itself. A partition stops where a fact's headers can't be read, and at a publisher's limit."""
         messages: list[Message] = []
         used = None
-        for part, records in batch.items():
+        for part, records in fetched.items():
             input = self.node.inputs[part.topic]
             for record in records if part not in stopped else ():
                 message = decode(self.node.service, input, record)
@@ -164,28 +167,11 @@ class Inputs:
         ends = await self.node.reader.ends([p for p in self.parts if self.node.inputs[p.topic].kind != "time"])
         return encode([[*part, end] for part, end in ends.items()]).decode()
 
-    async def _halves(
-        self, messages: list[Message], contiguous: dict[Part, int], lasts: dict[Part, int], ends: str
-    ) -> None:
-        """One transaction; if the data are at fault, again in halves, each a whole transaction, down to one message."""
-        if not messages:
-            return
-        try:
-            work = await transact(self.node, lambda con, more: self._walk(con, messages, contiguous, lasts, ends, more))
-        except NOT_THE_DATA:
-            raise
-        except Exception as error:
-            if len(messages) == 1:
-                what, part = "set aside" if messages[0].input.publisher else "quarantine", messages[0].part
-                log.error(what, topic=part.topic, partition=part.part, offset=messages[0].offset, error=name_of(error))
-                self.node.metrics.forks.inc(isinstance(error, Fork))
-                return await quarantined(self.node, messages[0], error)
-            middle = len(messages) // 2
-            await self._halves(messages[:middle], contiguous, {}, ends)
-            read_to = {m.part: m.offset + 1 for m in messages[:middle]}
-            return await self._halves(messages[middle:], contiguous | read_to, lasts, ends)
+    async def settled(self, messages: Sequence[Message], work: Work) -> None:
+        """What follows a transaction: figures, errands that are ours to make, the tick that may have waited for it."""
         for message in messages:
             self.node.metrics.messages.labels(message.input.kind).inc()
+            self.tick_waits |= message.input.kind == "time"
         self.count(work)
         for claim in work.claims:
             failpoint("after_claim")
@@ -193,50 +179,17 @@ class Inputs:
         if self.tick_waits:
             await self.act()
 
+    def broken(self, message: Message, error: Exception) -> None:
+        """What is said of a message our rules could not bear."""
+        what, part = "set aside" if message.input.publisher else "quarantine", message.part
+        log.error(what, topic=part.topic, partition=part.part, offset=message.offset, error=name_of(error))
+        self.node.metrics.forks.inc(isinstance(error, Fork))
+
     def count(self, work: Work) -> None:
         """Adds up what a transaction did, and wakes the relay."""
         self.node.metrics.facts.inc(work.counts["facts"])
         self.node.metrics.answers.inc(work.counts["answers"])
         self.node.sending.set()
-
-    async def _walk(
-        self,
-        con: Connection,
-        messages: list[Message],
-        contiguous: dict[Part, int],
-        lasts: dict[Part, int],
-        ends: str,
-        more: set[Name],
-    ) -> Work:
-        """The way of one batch: positions, alliances, states, heard, claims, rules, save; all of it or none."""
-        first: dict[Part, int] = {}
-        last: dict[Part, int] = {}
-        for message in messages:
-            first.setdefault(message.part, message.offset)
-            last[message.part] = message.offset + 1
-        position = await positions.lock(con, first)
-        # Only a batch that begins above its row is astray. One that begins below it is another worker's shadow: what the
-        # other applied is dropped. (Sought away each time, the slower of two workers would never apply anything.)
-        astray = {p: position[p] for p, at in first.items() if at > position[p] and contiguous.get(p) != position[p]}
-        if astray:
-            raise Astray(astray)
-        fresh = [m for m in messages if m.offset >= position[m.part]]
-        work = Work(self.node, con)
-        await work.open([m for m in fresh if m.input.kind in ("fact", "submission")], names=more)
-        for message in fresh:
-            if message.input.kind == "fact":
-                work.learn(message)
-        for message in await work.claim([m for m in fresh if m.input.kind == "submission"]):
-            work.judge(message)
-        for message in fresh:
-            if message.input.kind == "time":
-                await clock.store(con, message, ends, simulated=self.node.settings.simulated_time)
-                self.tick_waits = True
-        if self.node.service.errand:
-            work.claims = await errands.claim(con, self.node, [m for m in fresh if m.input.kind == "own"])
-        await work.save()
-        await positions.move(con, {part: max(position[part], lasts.get(part, at)) for part, at in last.items()})
-        return work
 
     async def act(self) -> None:
         """Acts on the latest tick whose ends are all passed."""
@@ -272,20 +225,21 @@ class Inputs:
                     await positions.hold(con, part, why)
                 self.gaps[part] = why
 
-    async def pass_markers(self, ends: dict[Part, int]) -> None:
-        """Moves rows over transaction markers: nothing to apply lies there, and no record would ever move them."""
-        for row in await self.node.pool.fetch("select topic, part, next from position where held is null"):
-            part, next = Part(row["topic"], row["part"]), row["next"]
+    async def look_after(self, consumer: Any, ends: dict[Part, int]) -> None:
+        """Sees to rows that stand still below their log's end. Only transaction markers lie there: the row is moved, since no
+        record ever would. This consumer has passed it (Kafka's committed offset is ahead of a database that was set back or
+        rebuilt): it is sent back, since on a quiet partition no batch would ever find out."""
+        for part, next in (await positions.stand(self.node.pool, held=False)).items():
             still, self._stood[part] = self._stood.get(part) == next, next
-            if (
-                still
-                and next < (end := ends.get(part, 0))
-                and await self.node.reader.passed_without_records(part, next, end)
-            ):
+            if not still or next >= (end := ends.get(part, 0)):
+                continue
+            if await self.node.reader.passed_without_records(part, next, end):
                 await self.node.pool.execute(
                     "update position set next = $4 where topic = $1 and part = $2 and next = $3", *part, next, end
                 )
                 self.tick_waits = True
+            elif consumer and part not in self._in_hand and self._contiguous.get(part) != next:
+                self._seek(consumer, {part: next})
 
 
 async def _resume(consumer: Any, tp: TopicPartition, rest: float) -> None:

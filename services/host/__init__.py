@@ -1,0 +1,1 @@
+"""A process around the runtime: Kafka in and out, HTTP, operators, rebuilds."""

@@ -1,0 +1,43 @@
+"""What every part of one running process stands on: the service's node, its settings, Kafka, its figures."""
+
+import json
+from dataclasses import KW_ONLY, dataclass
+
+import asyncpg
+from joserfc.jwk import ECKey
+
+from contracts.topics import load_publishers
+from services.host.kafka import Reader
+from services.host.settings import BadSettings, Settings
+from services.host.telemetry import Metrics
+from services.runtime.node import Node
+from services.runtime.service import Service
+
+
+@dataclass
+class Running(Node):
+    """One service in one process."""
+
+    _: KW_ONLY
+    settings: Settings
+    reader: Reader
+    metrics: Metrics
+
+
+def running(service: Service, settings: Settings, pool: asyncpg.Pool, reader: Reader) -> Running:
+    """Puts them together. Raises BadPublishers, and BadSettings where the operations key is none."""
+    return Running(
+        service, pool, load_publishers(settings.publishers), f"//lotse/{settings.installation}/{service.name}",
+        _operations_key(settings), settings.lease_seconds, settings.simulated_time,
+        settings=settings, reader=reader, metrics=Metrics(),
+    )  # fmt: skip
+
+
+def _operations_key(settings: Settings) -> ECKey:
+    try:
+        return ECKey.import_key(json.loads(settings.operations_key.read_text("utf-8")))
+    except Exception as error:
+        wrong = f"LOTSE_OPERATIONS_KEY names no file with a public EC key as JWK ({type(error).__name__})"
+        raise BadSettings(
+            f"{wrong}. Way out: `lotse operations-key FOLDER` makes one; give the service its public half."
+        ) from None

@@ -1,0 +1,79 @@
+"""The way of one batch: one transaction, and where the data are at fault, halves of it."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from services.runtime import clock, errands, positions
+from services.runtime.database import Connection
+from services.runtime.messages import Message, Part
+from services.runtime.node import Node
+from services.runtime.service import Name
+from services.runtime.work import NOT_THE_DATA, Work, quarantined, transact
+
+
+class Around(NamedTuple):
+    """What whoever brings a batch does around its transactions, and knows of it."""
+
+    settled: Callable[[Sequence[Message], Work], Awaitable[None]]
+    """After each transaction."""
+    broken: Callable[[Message, Exception], None]
+    """Before the one message is kept that our rules could not bear."""
+    ends: str
+    """Where all inputs ended when the batch was fetched; asked only where it holds a tick."""
+
+
+async def apply(
+    node: Node, messages: Sequence[Message], contiguous: Mapping[Part, int], lasts: Mapping[Part, int], around: Around
+) -> None:
+    """Applies messages in one transaction; if the data are at fault, again in halves, each a whole transaction, down to one
+    message, which is kept alone. `contiguous`: where the consumer was sent or has read to; `lasts`: where each partition
+    stands afterwards. Raises Astray, and what infrastructure raises (`NOT_THE_DATA`); then nothing was applied."""
+    if not messages:
+        return
+    try:
+        work = await transact(node, lambda con, more: _walk(node, con, messages, contiguous, lasts, around.ends, more))
+    except NOT_THE_DATA:
+        raise
+    except Exception as error:
+        if len(messages) == 1:
+            around.broken(messages[0], error)
+            return await quarantined(node, messages[0], error)
+        middle = len(messages) // 2
+        await apply(node, messages[:middle], contiguous, {}, around)
+        read_to = {m.part: m.offset + 1 for m in messages[:middle]}
+        return await apply(node, messages[middle:], {**contiguous, **read_to}, lasts, around)
+    await around.settled(messages, work)
+
+
+async def _walk(
+    node: Node, con: Connection, messages: Sequence[Message], contiguous: Mapping[Part, int], lasts: Mapping[Part, int],
+    ends: str, more: set[Name],
+) -> Work:  # fmt: skip
+    """Positions, alliances, states, heard, claims, rules, save; all of it or none."""
+    first: dict[Part, int] = {}
+    last: dict[Part, int] = {}
+    for message in messages:
+        first.setdefault(message.part, message.offset)
+        last[message.part] = message.offset + 1
+    position = await positions.lock(con, first)
+    # Only a batch that begins above its row is astray. One that begins below it is another worker's shadow: what the
+    # other applied is dropped. (Sought away each time, the slower of two workers would never apply anything.)
+    astray = {p: position[p] for p, at in first.items() if at > position[p] and contiguous.get(p) != position[p]}
+    if astray:
+        raise positions.Astray(astray)
+    fresh = [m for m in messages if m.offset >= position[m.part]]
+    work = Work(node, con)
+    await work.open([m for m in fresh if m.input.kind in ("fact", "submission")], names=more)
+    for message in fresh:
+        if message.input.kind == "fact":
+            work.learn(message)
+    for message in await work.claim([m for m in fresh if m.input.kind == "submission"]):
+        work.judge(message)
+    for message in fresh:
+        if message.input.kind == "time":
+            await clock.store(con, message, ends, simulated=node.simulated_time)
+    if node.service.errand:
+        work.claims = await errands.claim(con, node, [m for m in fresh if m.input.kind == "own"])
+    await work.save()
+    await positions.move(con, {part: max(position[part], lasts.get(part, at)) for part, at in last.items()})
+    return work
