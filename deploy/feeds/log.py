@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.installation import Installation
-from services.runtime.kafka import Reader
+from services.host.kafka import Reader
 from services.runtime.messages import Part
 
 PATIENCE = 30.0  # seconds without a single record until Kafka counts as silent

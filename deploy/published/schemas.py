@@ -5,6 +5,7 @@ import inspect
 import sys
 import types
 import typing
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -35,6 +36,11 @@ def family_of(ce_type: str) -> str:
 
 def schema_of(ce_type: str) -> Schema:
     """The schema of a type's body: what a publisher may write, or what a subscriber will find."""
+    return deepcopy(_schema_of(ce_type))
+
+
+@cache
+def _schema_of(ce_type: str) -> Schema:
     cls = PUBLISHED[ce_type]
     found = _walk(cls.model_json_schema(mode="validation"), written_by_us=not issubclass(cls, Submission))
     definitions = found.pop("$defs", {})

@@ -12,7 +12,8 @@ from contracts.messages import STRUCTURED
 from contracts.topics import READS
 from deploy.local.stack import ROOT
 from deploy.published.asyncapi import document
-from deploy.published.files import EXAMPLES, differing, generate, generated
+from deploy.published.files import differing, generate, generated
+from deploy.published.released import EXAMPLES
 from deploy.published.samples import samples_of
 from deploy.services import declared
 from tests.conftest import ORGANISATIONS
@@ -25,7 +26,7 @@ def test_what_is_committed_equals_what_is_generated() -> None:
 
 
 def test_generating_writes_what_is_missing_removes_strays_and_never_edits_a_sample(tmp_path: Path) -> None:
-    assert set(generate(tmp_path)) == set(generated()) and differing(tmp_path) == []
+    assert set(generate(tmp_path)) == set(generated(tmp_path)) and differing(tmp_path) == []
     stray, page = tmp_path / "contracts/schemas/intake/old.v1.json", tmp_path / "docs/contracts/README.md"
     sample = next((tmp_path / EXAMPLES).rglob("*.json"))
     stray.write_text("{}")
@@ -49,7 +50,7 @@ def test_every_sample_ever_published_reads(file: Path) -> None:
 
 def test_there_are_samples_of_every_type() -> None:
     assert {json.loads(file.read_text())["type"] for file in SAMPLES} == set(PUBLISHED)
-    assert len(SAMPLES) == sum(len(samples_of(ce_type)) for ce_type in PUBLISHED)
+    assert len(SAMPLES) >= sum(len(samples_of(ce_type)) for ce_type in PUBLISHED)
 
 
 @pytest.mark.parametrize("service", READS)

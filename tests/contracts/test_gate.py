@@ -1,0 +1,626 @@
+"""The gate names what would break whom, lets pass what breaks nobody, and a release is what stands from then on.
+
+Each test releases in a folder of its own what is published now, changes what would be published next, and says by hand what
+the gate must say.
+"""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pytest
+
+from contracts.envelope import Code, Count, Fact, Id, Privacy
+from contracts.families import PUBLISHED
+from deploy.cli import main
+from deploy.errors import Trouble
+from deploy.local.stack import ROOT
+from deploy.published.changelog import changelog
+from deploy.published.expectations import EXPECTATIONS
+from deploy.published.files import differing, generate, generated
+from deploy.published.gate import Break, Checked, check
+from deploy.published.released import NOTHING, RELEASED, State, added, current, releases, write
+
+RECORDED, REPORTED = "lotse.attendance.attendance_recorded.v1", "lotse.attendance.attendance_reported.v1"
+ANSWER, REPORT, TICK = "lotse.attendance.answer.v1", "lotse.reporting.participation_report.v1", "lotse.clock.tick.v1"
+RAISED = "lotse.dropout.dropout_risk_raised.v1"
+NOW = current()
+DAY = date(2026, 11, 26)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder in which release 1 is what is published now, with its samples and one subscriber."""
+    shutil.copytree(ROOT / "contracts/examples", tmp_path / "contracts/examples")
+    shutil.copytree(ROOT / EXPECTATIONS, tmp_path / EXPECTATIONS)
+    write(tmp_path, 1, DAY, "The first.", NOW)
+    return tmp_path
+
+
+def changed(change: Callable[[State], Any]) -> State:
+    """What would be published after a change."""
+    state = copy.deepcopy(NOW)
+    change(state)
+    return state
+
+
+def members(state: State, ce_type: str) -> dict[str, Any]:
+    found: dict[str, Any] = state.types[ce_type]["properties"]
+    return found
+
+
+def subscribe(root: Path, **more: Any) -> None:
+    said = {
+        "subscriber": "archive",
+        "contact": "the archive",
+        "uses": "Keeps risks.",
+        "relies_on": {RAISED: ["/rule"]},
+        **more,
+    }
+    (root / EXPECTATIONS / "archive.json").write_text(json.dumps(said))
+
+
+def only(found: Checked) -> Break:
+    (one,) = found.breaks
+    return one
+
+
+def test_what_would_be_published_now_breaks_nobody() -> None:
+    """The gate itself, in the tests: red here is red in `lotse contracts check`."""
+    assert check().breaks == ()
+
+
+def test_before_the_first_release_only_samples_and_expectations_can_break(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["contracts", "check", "--root", str(tmp_path), "--format", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (
+        said["ok"] and said["command"] == "contracts check" and said["data"]["release"] is None and said["errors"] == []
+    )
+    assert main(["contracts", "check", "--root", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out == "" and "nothing is released yet" in err
+    (tmp_path / EXPECTATIONS).mkdir(parents=True)
+    subscribe(tmp_path, relies_on={RAISED: ["/colour"]})
+    assert main(["contracts", "check", "--root", str(tmp_path), "--format", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"][0]["at"] == f"{RAISED} /colour"
+
+
+def test_what_was_just_released_breaks_nobody_and_asks_nothing_of_anybody(root: Path) -> None:
+    found = check(root)
+    assert (found.release, found.breaks, found.order, found.told) == (1, (), (), ())
+    assert found.looked_at["types"] == len(PUBLISHED) + 1 and found.looked_at["samples"] > 70
+
+
+# --- what breaks, and what does not: rule, pointer, writer, reader, a word of the way out -----------------------------------
+
+OLD = ", up to release 1"
+
+
+@pytest.mark.parametrize(
+    ("change", "ce_type", "expected"),
+    [
+        (lambda s: members(s, RECORDED).pop("excuse_reason"), RECORDED,
+         {("REMOVED", "/excuse_reason", "referral", "referral, as of release 1", "leave it in"),
+          ("REMOVED", "/excuse_reason", f"referral{OLD}", "referral", "leave it in")}),
+        (lambda s: members(s, RECORDED)["units_planned"].update(maximum=2_000_000), RECORDED,
+         {("BOUNDS", "/units_planned", "referral", "referral, as of release 1", "write nothing")}),
+        (lambda s: members(s, RECORDED)["units_planned"].update(maximum=100), RECORDED,
+         {("BOUNDS", "/units_planned", f"referral{OLD}", "referral", "go on taking")}),
+        (lambda s: s.types[RECORDED]["required"].append("excuse_reason"), RECORDED,
+         {("REQUIRED", "/excuse_reason", f"referral{OLD}", "referral", "optional")}),
+        (lambda s: members(s, RECORDED)["units_planned"].update({"x-unit": "hour"}), RECORDED,
+         {("UNIT", "/units_planned", "referral", "referral, as of release 1", "own name"),
+          ("UNIT", "/units_planned", f"referral{OLD}", "referral", "own name")}),
+        (lambda s: members(s, RECORDED)["presence"].update({"x-privacy": "special"}), RECORDED,
+         {("PRIVACY", "/presence", "referral", "referral, as of release 1", "own name")}),
+        (lambda s: s.types[RECORDED]["$defs"]["By"]["required"].append("staff_id"), RECORDED,
+         {("REQUIRED", "/by/staff_id", f"referral{OLD}", "referral", "optional")}),
+        (lambda s: s.types[REPORTED]["$defs"]["Presence"]["enum"].remove("LATE"), REPORTED,
+         {("CODES", "/presence", f"every publisher{OLD}", "referral", "leave the code in")}),
+        (lambda s: members(s, REPORTED)["units_planned"].update(maximum=100), REPORTED,
+         {("BOUNDS", "/units_planned", f"every publisher{OLD}", "referral", "refused by a rule, with a reason")}),
+        (lambda s: s.types[REPORTED]["required"].append("excuse_reason"), REPORTED,
+         {("REQUIRED", "/excuse_reason", f"every publisher{OLD}", "referral", ".v2 beside it")}),
+        (lambda s: s.types[ANSWER]["$defs"]["Outcome"]["enum"].append("postponed"), ANSWER,
+         {("CODES", "/outcome", "referral", "referral, every publisher, as of release 1", "x-unknown")}),
+        (lambda s: members(s, ANSWER)["hint"].update(maxLength=400), ANSWER,
+         {("LENGTH", "/hint", "referral", "referral, every publisher, as of release 1", "write nothing")}),
+        (lambda s: members(s, TICK)["at"].update(format="date"), TICK,
+         {("FORMAT", "/at", "clock", "intake, referral, notification, reporting, as of release 1", "write nothing"),
+          ("FORMAT", "/at", f"clock{OLD}", "intake, referral, notification, reporting", "go on taking")}),
+        (lambda s: members(s, "attributes.v1")["tenant"].update(pattern="^[a-z]{2}$"), "attributes.v1",
+         {("PATTERN", "/tenant", f"every writer{OLD}", "every reader", "go on taking")}),
+        (lambda s: s.types.pop(RAISED), RAISED,
+         {("GONE", "", f"referral{OLD}", "notification, referral", "leave its class")}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_break_names_pointer_writer_reader_and_way_out(
+    root: Path, change: Callable[[State], Any], ce_type: str, expected: set[tuple[str, ...]]
+) -> None:
+    checked = check(root, changed(change))
+    found = [one for one in checked.breaks if one.rule != "EXPECTED"]
+    assert checked.order == (), "what breaks is not mended by who goes first"
+    assert {one.what for one in found} == {ce_type} and len(found) == len(expected)
+    for rule, at, writer, reader, way in expected:
+        (one,) = (one for one in found if (one.rule, one.at, one.writer, one.reader) == (rule, at, writer, reader))
+        assert way in one.way_out and one.said
+        assert ("(for example " in one.said) is (rule in ("BOUNDS", "CODES", "LENGTH", "PATTERN"))
+
+
+@pytest.mark.parametrize(
+    ("change", "first", "then"),
+    [
+        (lambda s: members(s, RECORDED).update(note_code={"type": "string"}), None, None),
+        (lambda s: members(s, REPORTED).update(note_code={"type": "string"}), "referral", "every publisher"),
+        (lambda s: s.types[REPORTED]["$defs"]["Presence"]["enum"].append("ONLINE"), "referral", "every publisher"),
+        (lambda s: members(s, REPORTED)["units_planned"].update(maximum=2_000_000), "referral", "every publisher"),
+        (lambda s: s.types[REPORTED]["required"].remove("units_planned"), "referral", "every publisher"),
+        (lambda s: (s.topics["dropout.events"]["types"].append("lotse.dropout.risk_seen.v1"),
+                    s.types.update({"lotse.dropout.risk_seen.v1": s.types[RAISED]})), "notification, referral", "referral"),
+        (lambda s: (s.topics["attendance.submissions.{publisher}"]["types"].append("lotse.attendance.room_changed.v1"),
+                    s.types.update({"lotse.attendance.room_changed.v1": s.types[REPORTED]})), "referral", "every publisher"),
+        (lambda s: s.topics.update({"course.events": {**s.topics["intake.events"], "types": []}}),
+         "the operator: `lotse topics`, and rights", "intake, then intake, referral, reporting"),
+        (lambda s: s.topics["intake.submissions.{publisher}"].update({"max.message.bytes": "262144"}), None, None),
+        (lambda s: s.topics["intake.events"]["readers"].append("notification"), None, None),
+    ],
+)  # fmt: skip
+def test_what_breaks_nobody_passes_and_it_is_said_who_goes_first(
+    root: Path, change: Callable[[State], Any], first: str | None, then: str | None
+) -> None:
+    found = check(root, changed(change))
+    assert found.breaks == ()
+    assert [(one.first, one.then) for one in found.order] == ([] if first is None else [(first, then)])
+    assert all(one.why for one in found.order)
+
+
+def test_a_code_may_be_added_only_after_readers_were_told_to_take_unknown_ones(root: Path) -> None:
+    def grow(state: State) -> None:
+        state.types[ANSWER]["$defs"]["Outcome"]["enum"].append("postponed")
+
+    def tell(state: State) -> None:
+        state.types[ANSWER]["$defs"]["Outcome"]["x-unknown"] = "refused"
+
+    told = changed(tell)
+    assert check(root, told).breaks == () and only(check(root, changed(grow))).rule == "CODES"
+    write(root, 2, DAY, "", added(NOW, told))
+    both = copy.deepcopy(told)
+    grow(both)
+    found = check(root, both)
+    assert found.breaks == () and [one.first for one in found.order] == ["referral, every publisher"]
+    assert found.order[0].why.startswith("codes added: postponed (readers take them for refused)")
+
+
+def test_a_sentence_told_anew_breaks_nobody_and_is_shown(root: Path) -> None:
+    found = check(root, changed(lambda s: members(s, REPORTED)["meeting_on"].update(description="The day after.")))
+    assert found.breaks == () and [(ce_type, change.at) for ce_type, change in found.told] == [
+        (REPORTED, "/meeting_on")
+    ]
+
+
+# --- topics ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("topic", "setting", "value"),
+    [
+        ("intake.events", "kind", "time"),
+        ("intake.events", "key", "the office"),
+        ("attendance.submissions.{publisher}", "partitions", 24),
+        ("intake.answers.{publisher}", "retention.ms", "86400000"),
+        ("clock.ticks", "retention.ms", "-1"),
+        ("intake.events", "retention.bytes", "1000000"),
+        ("intake.events", "cleanup.policy", "compact"),
+        ("report.participation.internal", "audience", "public"),
+        ("dropout.events", "writer", "notification"),
+        ("intake.submissions.{publisher}", "message.timestamp.type", "CreateTime"),
+        ("intake.submissions.{publisher}", "max.message.bytes", "1024"),
+    ],
+)
+def test_a_topic_does_not_change_under_its_name(root: Path, topic: str, setting: str, value: Any) -> None:
+    one = only(check(root, changed(lambda state: state.topics[topic].update({setting: value}))))
+    was = NOW.topics[topic][setting]
+    assert (one.rule, one.what, one.at) == ("TOPIC", topic, setting) and one.said.startswith(f"was {was}, is {value}: ")
+    assert one.writer.endswith(OLD) and one.reader and one.way_out
+
+
+def test_a_topic_or_a_type_on_it_does_not_leave(root: Path) -> None:
+    gone = only(check(root, changed(lambda state: state.topics.pop("intake.dead-letters"))))
+    assert (gone.rule, gone.what) == (
+        "TOPIC_GONE",
+        "intake.dead-letters",
+    ) and "leave it in the catalogue" in gone.way_out
+
+    def move(state: State) -> None:
+        state.topics["dropout.events"]["types"].remove(RAISED)
+        state.topics["intake.events"]["types"].append(RAISED)
+
+    moved = only(check(root, changed(move)))
+    assert (moved.rule, moved.what) == ("MOVED", "dropout.events") and RAISED in moved.said
+
+
+@pytest.mark.parametrize(
+    ("list_", "change", "said"),
+    [
+        ("ags", lambda of: of["codes"].pop("05162024"), "codes gone: 05162024"),
+        ("ags", lambda of: of["codes"].update({"05162024": [None, "2026-11-25"]}), "hold no longer on them: 05162024"),
+        ("ags", lambda of: of["codes"].update({"05162024": ["2020-01-01", None]}), "hold no longer on them: 05162024"),
+        ("ags", lambda of: of["codes"].update({"05313000": [None, "2009-10-19"]}), "hold no longer on them: 05313000"),
+        ("ags", lambda of: of.update(complete=True), "refused: ags"),
+        ("ags", lambda of: of["codes"].update({"05162024": [None, "2026-11-26"]}), None),
+        ("ags", lambda of: of["codes"].update({"05162024": [None, "2027-12-31"]}), None),
+        ("ags", lambda of: of["codes"].update({"05162999": ["2027-01-01", None]}), None),
+        ("ags", lambda of: of["codes"].update({"05313000": [None, None]}), None),
+        ("isced", lambda of: of.update(complete=False), None),
+    ],
+)  # fmt: skip
+def test_a_code_that_held_on_a_day_holds_on_it_for_ever(
+    root: Path, list_: str, change: Callable[[Any], Any], said: str | None
+) -> None:
+    """Neuss (05162024) holds since ever, Aachen (05313000) held until 2009-10-20; release 1 is of 2026-11-26."""
+    assert NOW.lists["ags"]["codes"]["05162024"] == [None, None] and NOW.lists["ags"]["codes"]["05313000"] == [
+        None,
+        "2009-10-20",
+    ]
+    found = check(root, changed(lambda state: change(state.lists[list_]))).breaks
+    assert [(one.rule, one.what) for one in found] == ([] if said is None else [("CODE_LIST", f"code list {list_}")])
+    assert said is None or (found[0].said.endswith(said) and found[0].way_out)
+
+
+def test_a_code_list_does_not_leave(root: Path) -> None:
+    one = only(check(root, changed(lambda state: state.lists.pop("language"))))
+    assert (one.rule, one.what) == ("CODE_LIST", "code list language") and "codes gone: " in one.said
+
+
+# --- samples --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_is_never_edited_never_taken_away_and_reads_for_ever(root: Path) -> None:
+    full = root / "contracts/examples/attendance/attendance_recorded.v1.full.json"
+    name = full.relative_to(root).as_posix()
+    said = json.loads(full.read_text())
+    full.write_text(json.dumps({**said, "time": "2026-03-03T16:00:00+01:00"}))
+    one = only(check(root))
+    assert (
+        (one.rule, one.what) == ("SAMPLE", name) and "edited" in one.said and f"git checkout -- {name}" in one.way_out
+    )
+    full.unlink()
+    assert "gone" in only(check(root)).said
+    for place, spoilt, at in (
+        ("a", {**said, "data": {**said["data"], "units_planned": "5"}}, "/data/units_planned"),
+        ("b", {**said, "tenant": "R K N"}, "/tenant"),
+        ("c", {**said, "type": "lotse.attendance.no_such.v1"}, "/type"),
+    ):
+        (full.parent / f"{place}.json").write_text(json.dumps(spoilt))
+        found = [one for one in check(root).breaks if one.what.endswith(f"/{place}.json")]
+        assert [(one.rule, one.at) for one in found] == [("SAMPLE", at)]
+
+
+# --- subscribers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda s: s.types[REPORT]["$defs"]["Cell"]["properties"].pop("stock"), True),
+        (lambda s: s.types[REPORT]["$defs"]["Cell"]["properties"]["stock"].update(maximum=10), True),
+        (lambda s: members(s, REPORT).pop("cells"), True),
+        (lambda s: s.types.pop(REPORT), True),
+        (lambda s: s.types[REPORT].update(additionalProperties=False), True),
+        (lambda s: members(s, "attributes.v1")["tenant"].update(pattern="^[a-z]{2}$"), True),
+        (lambda s: members(s, "attributes.v1")["subject"].update(pattern="^[a-z]{2}$"), False),
+        (lambda s: members(s, RAISED).pop("rule"), False),
+    ],
+)
+def test_who_relies_on_what_breaks_is_named(root: Path, change: Callable[[State], Any], named: bool) -> None:
+    found = check(root, changed(change)).breaks
+    assert found and all((one.subscribers == ("reporting-office",)) is named for one in found)
+
+
+def test_a_subscriber_relies_on_what_is_there(root: Path) -> None:
+    subscribe(root, relies_on={RAISED: ["/rule", "/by/kind"], "attributes.v1": ["/subject"]})
+    assert check(root).breaks == ()
+    subscribe(root, relies_on={RAISED: ["/rule", "/by/name"]})
+    one = only(check(root))
+    assert (one.rule, one.what, one.at, one.reader) == (
+        "EXPECTED",
+        RAISED,
+        "/by/name",
+        "archive",
+    ) and "the archive" in one.way_out
+    subscribe(root, relies_on={REPORTED: ["/presence"]})
+    assert "owner alone" in only(check(root)).said
+    subscribe(root, relies_on={"lotse.dropout.no_such.v1": ["/presence"]})
+    assert "no such type" in only(check(root)).said
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("{", ""),
+        ('{"subscriber": "archive"}', "/contact"),
+        ('{"subscriber": "other", "contact": "x", "uses": "x", "relies_on": {"t": ["/a"]}}', "/subscriber"),
+        ('{"subscriber": "archive", "contact": "x", "uses": "x", "relies_on": {"t": ["a"]}}', "/relies_on/0"),
+        ('{"subscriber": "archive", "contact": "x", "uses": "x", "relies_on": {}}', "/relies_on"),
+        ('{"subscriber": "archive", "contact": "x", "uses": "x", "relies_on": {"t": ["/a"]}, "Aylin": 1}', ""),
+    ],
+)
+def test_an_expectation_of_another_form_is_a_finding_that_quotes_nothing(root: Path, text: str, at: str) -> None:
+    (root / EXPECTATIONS / "archive.json").write_text(text)
+    one = only(check(root))
+    assert (one.rule, one.what, one.at) == ("FORM", "contracts/expectations/archive.json", at) and "Aylin" not in str(
+        one
+    )
+
+
+def test_each_field_the_registered_subscribers_rely_on_stands_in_a_sample() -> None:
+    """Real pointers: RFC 6901, followed in a message as any library would."""
+    files = sorted((ROOT / EXPECTATIONS).glob("*.json"))
+    assert files
+    for file in files:
+        for ce_type, pointers in json.loads(file.read_text())["relies_on"].items():
+            family, _, rest = (REPORT if ce_type == "attributes.v1" else ce_type).removeprefix("lotse.").partition(".")
+            sample = json.loads((ROOT / f"contracts/examples/{family}/{rest}.full.json").read_text())
+            for pointer in pointers:
+                node = sample if ce_type == "attributes.v1" else sample["data"]
+                for step in pointer.split("/")[1:]:
+                    node = node[int(step)] if isinstance(node, list) else node[step]
+
+
+# --- a version beside another -----------------------------------------------------------------------------------------------
+
+
+class SeatTaken(Fact):
+    family: ClassVar[str] = "course"
+    seat_id: Id
+    room: Code
+    hours: Count
+
+
+class SeatTakenNext(Fact):
+    """Teaching units instead of hours: another unit is another type."""
+
+    seat_id: Id
+    room: Code
+    units: Annotated[int, Privacy.INTERNAL]
+
+    @staticmethod
+    def lift(before: SeatTaken) -> "SeatTakenNext":
+        """60 minutes an hour, 45 a unit; what is left over of a unit counts as one."""
+        return SeatTakenNext(by=before.by, seat_id=before.seat_id, room=before.room, units=-(-before.hours * 60 // 45))
+
+
+class WithoutLift(Fact):
+    seat_id: Id
+
+
+class Counting(SeatTakenNext):
+    count: ClassVar[list[int]] = []
+
+    @staticmethod
+    def lift(before: SeatTaken) -> "Counting":
+        Counting.count.append(1)
+        return Counting(by=before.by, seat_id=before.seat_id, room=before.room, units=len(Counting.count))
+
+
+class Raising(SeatTakenNext):
+    @staticmethod
+    def lift(before: SeatTaken) -> "Raising":
+        raise KeyError(before.room)
+
+
+class Elsewhere(SeatTakenNext):
+    @staticmethod
+    def lift(before: SeatTaken) -> SeatTakenNext:
+        return SeatTakenNext.lift(before)
+
+
+class TooLong(SeatTakenNext):
+    units: Annotated[Count, Privacy.INTERNAL]
+
+    @staticmethod
+    def lift(before: SeatTaken) -> "TooLong":
+        return TooLong.model_construct(by=before.by, seat_id=before.seat_id, room=before.room, units=-1)
+
+
+TAKEN, NEXT = "lotse.course.seat_taken.v1", "lotse.course.seat_taken.v2"
+
+
+def with_seats(*ce_types: str) -> Callable[[State], None]:
+    """Puts the course's types on a topic of their own."""
+
+    def change(state: State) -> None:
+        state.topics["course.events"] = {
+            **state.topics["intake.events"],
+            "readers": ["intake", "referral"],
+            "types": list(ce_types),
+        }
+        for ce_type, cls in ((TAKEN, SeatTaken), (NEXT, SeatTakenNext)):
+            if ce_type in ce_types:
+                schema = cls.model_json_schema()
+                state.types[ce_type] = json.loads(json.dumps(schema))
+
+    return change
+
+
+def seats(root: Path, after: type[Fact] | None) -> Checked:
+    """Release 2 has version 1 of a type; version 2 stands beside it now."""
+    before = changed(with_seats(TAKEN))
+    write(root, 2, DAY, "", added(NOW, before))
+    return check(
+        root, changed(with_seats(TAKEN, NEXT)), {**PUBLISHED, TAKEN: SeatTaken, **({NEXT: after} if after else {})}
+    )
+
+
+def test_a_deliberate_break_stands_beside_with_a_pure_lift_and_readers_go_first(root: Path) -> None:
+    found = seats(root, SeatTakenNext)
+    assert found.breaks == ()
+    assert [(one.what, one.first, one.then) for one in found.order] == [(NEXT, "intake, referral", "intake")]
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (WithoutLift, "nothing lifts"),
+        (Counting, "not pure"),
+        (Raising, "raises KeyError"),
+        (Elsewhere, "something else"),
+        (TooLong, "greater_than_equal at /units"),
+    ],
+)
+def test_a_version_without_a_pure_lift_is_a_break(root: Path, after: type[Fact], said: str) -> None:
+    one = only(seats(root, after))
+    assert (one.rule, one.what) == ("LIFT", NEXT) and said in one.said and "lift" in one.way_out
+
+
+def test_who_relies_on_a_version_that_is_no_longer_written_is_named_until_it_reads_the_next(root: Path) -> None:
+    subscribe(root, relies_on={TAKEN: ["/room"]})
+    one = only(seats(root, SeatTakenNext))
+    assert (one.rule, one.what, one.subscribers) == ("LEFT_BEHIND", TAKEN, ("archive",)) and NEXT in one.way_out
+    subscribe(root, relies_on={TAKEN: ["/room"], NEXT: ["/room", "/units"]})
+    found = seats(root, SeatTakenNext)
+    assert found.breaks == () and found.order[0].first == "intake, referral, archive"
+
+
+# --- releases ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A folder with everything generated, and nothing released."""
+    generate(tmp_path)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:
+    code = main(["contracts", *arguments, "--format", "json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out), err
+
+
+def test_a_release_is_written_once_and_tells_what_it_brings(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = house / "docs/contracts/CHANGELOG.md"
+    assert "Nothing is released yet." in page.read_text()
+    release = ("release", "--root", str(house), "--note", "From now on this stays.")
+    code, said, err = run(capsys, *release, "--dry-run")
+    assert (code, said["data"]["release"], said["data"]["written"]) == (0, 1, False) and "would be written" in err
+    assert not (house / RELEASED).exists()
+    code, said, err = run(capsys, *release)
+    assert (code, said["ok"], said["command"], said["data"]["release"]) == (0, True, "contracts release", 1)
+    (only_one,) = releases(house)
+    assert only_one.state == current(house) and only_one.note == "From now on this stays."
+    assert differing(house) == []
+    told = page.read_text()
+    assert "## Release 1, " in told and "From now on this stays." in told and "Nothing is released" not in told
+    for ce_type in PUBLISHED:
+        assert f"`{ce_type}`" in told
+    code, said, err = run(capsys, *release)
+    assert code == 4 and not said["ok"] and "nothing has changed since release 1" in err and "way out" in err
+
+
+def test_a_release_is_refused_while_something_breaks_or_is_not_generated(
+    house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = house / "contracts/schemas/intake/case_opened.v1.json"
+    kept = schema.read_text()
+    schema.write_text("{}")
+    code, said, err = run(capsys, "release", "--root", str(house))
+    assert code == 4 and not said["ok"] and "lotse contracts generate" in said["errors"][0]["hint"]
+    schema.write_text(kept)
+    older = changed(lambda state: members(state, RECORDED).update(colour={"type": "string"}))
+    write(house, 1, DAY, "", older)
+    generate(house)
+    code, said, err = run(capsys, "release", "--root", str(house))
+    assert code == 4 and not said["ok"] and "nothing was released" in err
+    assert [(one["code"], one["at"]) for one in said["errors"]] == [("REMOVED", f"{RECORDED} /colour")] * 2
+    assert main(["contracts", "release", "--root", str(house)]) == 4
+    out, _ = capsys.readouterr()
+    for word in (
+        f"{RECORDED} /colour: REMOVED",
+        "  writer   referral",
+        "  reader   referral",
+        "  way out  leave it in",
+    ):
+        assert word in out
+    assert [file.name for file in (house / RELEASED).iterdir()] == ["1.json"]
+
+
+def test_a_second_release_holds_what_is_new_and_says_it_to_each_side(
+    house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def older(state: State) -> None:
+        del members(state, ANSWER)["hint"]
+        members(state, REPORTED)["units_planned"]["maximum"] = 9
+        state.topics.pop("report.participation.internal")
+        state.types.pop(REPORT)
+        del state.lists["ags"]["codes"]["05162024"]
+        state.lists["ags"]["codes"]["05313000"] = [None, None]
+
+    first = changed(older)
+    write(house, 1, date(2009, 1, 1), "", first)  # when Aachen's old code still held
+    generate(house)
+    (house / EXPECTATIONS).mkdir(parents=True, exist_ok=True)
+    assert run(capsys, "check", "--root", str(house))[0] == 0
+    code, said, _ = run(capsys, "release", "--root", str(house), "--note", "Answers say the way out.")
+    assert code == 0 and said["data"]["types"] == sorted([ANSWER, REPORTED, REPORT])
+    assert said["data"]["topics"] == ["report.participation.internal"]
+    second = json.loads((house / RELEASED / "2.json").read_text())
+    assert set(second["types"]) == {ANSWER, REPORTED, REPORT} and (house / RELEASED / "2.json").stat().st_size < 15_000
+    assert [release.state for release in releases(house)] == [first, current(house)]
+    newest = (house / "docs/contracts/CHANGELOG.md").read_text().split("## Release ")[1]
+    publish, subscribe_, topics, first_ = (newest.partition(f"**{title}**")[2].partition("\n\n**")[0] for title in (
+        "If you publish", "If you subscribe", "New topics", "Who goes first"))  # fmt: skip
+    assert newest.startswith("2, ") and "Answers say the way out." in newest
+    assert f"`{REPORTED}` `/units_planned`: was integer minimum 0 maximum 9, is integer" in publish
+    assert f"`{ANSWER}` `/hint`: added, optional" in publish and f"`{ANSWER}` `/hint`" in subscribe_
+    assert f"`{REPORT}`: new" in subscribe_ and REPORTED not in subscribe_ and "report.participation.internal" in topics
+    assert "- `ags`: added: 05162024; ending: 05313000 until 2009-10-20" in newest
+    assert f"`{REPORTED} /units_planned`: first referral; then every publisher" in first_
+
+
+def test_a_sample_that_would_say_something_else_stands_beside_the_released_one(house: Path) -> None:
+    name = "contracts/examples/clock/tick.v1.full.json"
+    older = json.dumps({**json.loads((house / name).read_text()), "time": "2020-01-01T00:00:00Z"})
+    (house / name).write_text(older)
+    write(house, 1, DAY, "", current(house))
+    assert Path(name) not in generated(house) and Path(name.replace("full", "full.2")) in generated(house)
+    generate(house)
+    assert (house / name).read_text() == older and (house / name.replace("full", "full.2")).exists()
+    assert differing(house) == [] and check(house).breaks == ()
+
+
+def test_releases_lie_one_over_the_other(tmp_path: Path) -> None:
+    a, b = {"type": "string"}, {"type": "integer"}
+    write(tmp_path, 1, DAY, "ä", State({"x": a}, {}, {"s": "1"}))
+    write(tmp_path, 2, DAY, "", State({"y": b}, {}, {}))
+    write(tmp_path, 3, DAY, "", State({"x": b}, {}, {"t": "2"}))
+    assert [one.state for one in releases(tmp_path)] == [
+        State({"x": a}, {}, {"s": "1"}),
+        State({"x": a, "y": b}, {}, {"s": "1"}),
+        State({"x": b, "y": b}, {}, {"s": "1", "t": "2"}),
+    ]
+    assert releases(tmp_path)[0].note == "ä" and added(NOTHING, NOW) == NOW and added(NOW, NOW) == NOTHING
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_text("{}"), lambda path: path.write_text("<<<<<<< HEAD"),
+                                   lambda path: path.rename(path.with_name("3.json"))])  # fmt: skip
+def test_a_release_that_is_spoilt_is_said_to_be_with_the_way_out(
+    root: Path, spoil: Callable[[Path], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(root / RELEASED / "1.json")
+    with pytest.raises(Trouble) as trouble:
+        check(root)
+    assert "git checkout" in trouble.value.way_out
+    code, said, err = run(capsys, "check", "--root", str(root))
+    assert code == 1 and not said["ok"] and "git checkout" in said["errors"][0]["hint"] and "way out" in err
+
+
+def test_the_changelog_before_any_release_says_so() -> None:
+    assert changelog([]).endswith("Nothing is released yet.\n")
