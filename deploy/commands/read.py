@@ -76,7 +76,7 @@ def risks(tenant: str | None, source: str | None, shape: str) -> int:
     """Risks that hold or held: the first day in the days as known now, and whether one is open."""
     rows = get("referral", "/risks", tenant=tenant)
     show(by_reference(rows, source) if source else rows, shape, "risks",
-         ["run_ref", "source_ref", "rule", "first_on", "open"] if source else None)  # fmt: skip
+         ["run_ref", "source_ref", "rule", "holds_from_on", "open"] if source else None)  # fmt: skip
     return 0
 
 
@@ -92,7 +92,7 @@ def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]
         for reference, run, _ in store.participations():
             for kind in ("participation", "referral"):  # a no-show (S6) is about the referral
                 of[store.id_of(kind, reference)] = {"run_ref": run, "source_ref": reference}
-    named = [{**of[row["about"]], **{name: row[name] for name in ("rule", "first_on", "open")}}
+    named = [{**of[row["about"]], **{name: row[name] for name in ("rule", "holds_from_on", "open")}}
              for row in rows if row["about"] in of]  # fmt: skip
     return sorted(named, key=lambda row: (row["run_ref"], row["source_ref"], row["rule"]))
 

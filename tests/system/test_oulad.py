@@ -81,8 +81,8 @@ def imported(lotse: Callable[..., str], folder: Path, exit_code: int = 0) -> tup
 def printed(lotse: Callable[..., str]) -> Risks:
     """What `lotse risks --source` says of S2; a participation on which the rule never holds says nothing."""
     rows = csv.DictReader(io.StringIO(lotse("risks", "--format", "csv", "--source", "oulad")))
-    found: Risks = {(row["run_ref"], row["source_ref"]): (date.fromisoformat(row["first_on"]), row["open"] == "True")
-             for row in rows if row["first_on"] and row["rule"] == "S2"}  # fmt: skip
+    found: Risks = {(row["run_ref"], row["source_ref"]): (date.fromisoformat(row["holds_from_on"]), row["open"] == "True")
+             for row in rows if row["holds_from_on"] and row["rule"] == "S2"}  # fmt: skip
     return found
 
 
