@@ -9,6 +9,9 @@ from .envelope import Code, Day, Fact, Id, JsonNumber, Listed, Moment, Privacy, 
 
 FAMILY = "attendance"
 
+PlannedUnits = Annotated[
+    int, Field(ge=1, le=32), JsonNumber(), Privacy.INTERNAL, Unit("teaching unit (UE) of 45 minutes")
+]
 TeachingUnits = Annotated[
     int, Field(ge=0, le=32), JsonNumber(), Privacy.INTERNAL, Unit("teaching unit (UE) of 45 minutes")
 ]
@@ -37,7 +40,7 @@ class AttendanceReported(Submission):
     """The course meeting, the same for all who are in it. Several on one day are one course day."""
     meeting_on: Day
     """The day of the meeting."""
-    units_planned: TeachingUnits
+    units_planned: PlannedUnits
     """How long the meeting was to be."""
     units_attended: TeachingUnits
     """How much of it the person was there; at most `units_planned`."""
@@ -48,7 +51,8 @@ class AttendanceReported(Submission):
     reported_at: Moment
     """When the provider said so; orders corrections together with `revision`."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "participation_id")
 
 
@@ -63,7 +67,7 @@ class AttendanceRecorded(Fact):
     """The course meeting, the same for all who are in it."""
     meeting_on: Day
     """The day of the meeting."""
-    units_planned: TeachingUnits
+    units_planned: PlannedUnits
     """How long the meeting was to be."""
     units_attended: TeachingUnits
     """How much of it the person was there."""

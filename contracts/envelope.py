@@ -119,12 +119,6 @@ Id = Annotated[
     Privacy.INTERNAL,
     Field(description="A UUID in lower case, minted by whoever creates the thing; never a hash of somebody's number."),
 ]
-Key = Annotated[
-    str,
-    StringConstraints(pattern=KEY_PATTERN),
-    Privacy.INTERNAL,
-    Field(description="A case, a run (UUIDs) or an office (tenant:organisation); lower case."),
-]
 Code = Annotated[
     str,
     StringConstraints(pattern=CODE_PATTERN),
@@ -158,7 +152,9 @@ Revision = Annotated[
     Field(ge=1, le=1_000_000_000),
     JsonNumber(),
     Privacy.INTERNAL,
-    Field(description="1 for the first statement, then higher; the highest (reported_at, revision) stands."),
+    Field(
+        description="1 for the first statement of its kind about this thing, then higher; the highest (reported_at, revision) stands."
+    ),
 ]
 
 
@@ -193,7 +189,7 @@ class Message(Model):
     ce_type: ClassVar[str] = ""
 
     by: By
-    """Who speaks: who reports or asks, and in a fact whose submission led to it, or that a rule did."""
+    """Who speaks; in a fact who spoke in its submission, or that a rule did."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -223,7 +219,8 @@ class Submission(Message):
 
     is_fact: ClassVar[bool] = False
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         """Names of the fields (or `subject`) whose ids must be known before anybody can judge this."""
         return ("subject",)
 

@@ -49,8 +49,8 @@ class RegistrationSubmitted(IntakeSubmission):
     """Somebody registers a person as a case; the subject is the case id the sender minted."""
 
     municipality: Municipality
-    """Where the person lives: Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss), or
-    UNKNOWN."""
+    """Where the person lives: Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss; a kreisfreie
+    Stadt ends in 000, 05315000 is Köln), or UNKNOWN."""
     programme: Programme
     sex: Annotated[Sex, Privacy.INTERNAL] = Sex.UNKNOWN
     birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL] = BirthYearBand.UNKNOWN
@@ -60,7 +60,8 @@ class RegistrationSubmitted(IntakeSubmission):
     owner_organisation_id: OrganisationId
     """Who owns the case: refers, closes, and is told of risks."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ()
 
 
@@ -93,7 +94,8 @@ class ConsentWithdrawn(IntakeSubmission):
     withdrawn_on: Day
     """From this day on, it included, nothing rests on the consent."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "consent_id")
 
 

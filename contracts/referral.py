@@ -69,7 +69,8 @@ class OfferRunSubmitted(ReferralSubmission):
     course_days: CourseDays
     """How many course days the run has; 0 where that is not fixed beforehand."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ()
 
 
@@ -84,7 +85,8 @@ class ReferralRequested(ReferralSubmission):
     requested_on: Day
     """The day of the request, on which the consent must be valid."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "run_id", "consent_id")
 
 
@@ -96,7 +98,8 @@ class ReferralWithdrawn(ReferralSubmission):
     withdrawn_on: Day
     """The day on which it was taken back."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "referral_id")
 
 
@@ -112,7 +115,8 @@ class ReferralAnswered(ReferralSubmission):
     answered_on: Day
     """The day of the answer."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "referral_id")
 
 
@@ -130,7 +134,8 @@ class ParticipationStartReported(ReferralSubmission):
     reported_at: Moment
     """When the provider said so; orders corrections together with `revision`."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "referral_id")
 
 
@@ -148,7 +153,8 @@ class ParticipationEndReported(ReferralSubmission):
     reported_at: Moment
     """When the provider said so; orders corrections together with `revision`."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "participation_id")
 
 

@@ -88,17 +88,18 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
     cls: type[Model] | None = None
     try:
         time: datetime | None = None
+        headers = _HEADERS
         if ce_type is not None:
             body, name = text, ce_type
         else:
-            headers, value = _HEADERS, text
+            value = text
             if b'"payload"' in text and b'"specversion"' not in text[: text.find(b'"payload"')]:
                 headers, value = _record(text)  # type: ignore[assignment]
             attributes, body = read_message(headers, value)
             name, time = attributes.type, attributes.time
         cls = TYPES.get(name)
         if cls is None:
-            raise Verdict("type", "/type", "unknown")
+            raise Verdict("type", "/type" if headers is _HEADERS else "/ce_type", "unknown")
         said = read_body(cls, body)
     except Verdict as verdict:
         return [_finding(line, verdict, cls)]

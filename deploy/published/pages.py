@@ -13,9 +13,10 @@ from contracts.envelope import (
     UNREADABLE_REASONS,
     UUID_PATTERN,
     Tick,
+    again_of,
     answer_type,
 )
-from contracts.families import FACTS, FAMILIES, SUBMISSIONS
+from contracts.families import FACTS, FAMILIES, PUBLISHED, SUBMISSIONS
 from contracts.reporting import ParticipationReport
 from contracts.topics import Topic
 from deploy.published.asyncapi import ANYONE, KEYS, SAID, topics, types_on
@@ -182,10 +183,20 @@ def _page(topic: Topic) -> str:
 def _type(ce_type: str) -> str:
     schema = schema_of(ce_type)
     rows = "\n".join(_rows(schema, schema, ""))
+    about = f"Subject: the {kind}." if (kind := getattr(PUBLISHED[ce_type], "subject_kind", "")) else ""
+    if ce_type in SUBMISSIONS:
+        rests = ", ".join(f"`{name}`" if name != "subject" else name for name in SUBMISSIONS[ce_type].rests_on())
+        about += f" Waits until these are known: {rests}." if rests else " Rests on nothing."
+    if ce_type in FACTS and FACTS[ce_type].gives:
+        about += (
+            f" Makes known: {', '.join(f'`{name}`' if name != 'subject' else name for name in FACTS[ce_type].gives)}."
+        )
     name, sample = list(samples_of(ce_type).items())[-1]
     return f"""## `{ce_type}`
 
 {schema.get("description", "")}
+
+{about}
 
 | field | kind | must | unit, list | privacy | |
 |---|---|---|---|---|---|
@@ -257,10 +268,13 @@ def _reasons(family: str) -> str:
         f"UNKNOWN_{thing}": "Nobody has made this id known for seven days; send it first."
         for thing in ["SUBJECT", *things]
     }
-    rows = "\n".join(f"| `{code}` | {hint} |" for code, hint in {**own, **RUNTIME_REASONS, **unknown}.items())
+    rows = "\n".join(
+        f"| `{code}` | {again_of({'outcome': 'refused', 'reason': code})} | {hint} |"
+        for code, hint in {**own, **RUNTIME_REASONS, **unknown}.items()
+    )
     return f"""## Why a submission is refused
 
-| reason | way out |
-|---|---|
+| reason | again | way out |
+|---|---|---|
 {rows}
 """

@@ -79,7 +79,8 @@ def attributes_schema() -> Schema:
         "type": "object",
         "properties": {
             "specversion": {"description": "Always 1.0.", "type": "string", "const": "1.0"},
-            "id": text("Yours, once only; the same again with the same content is silent, with other content refused.", MESSAGE_ID_PATTERN),
+            "id": text("Of a submission its publisher's own, given once; the same again with the same content is silent, with other content refused. "
+                       "Of all else given once by its source; what comes again under it is a copy.", MESSAGE_ID_PATTERN),
             "source": text("A URI reference: of a submission the one publishers.toml gives to its publisher, of a fact, answer or report "
                            "//lotse/<installation>/<service>, of a tick //lotse/clock.", SOURCE_PATTERN, format="uri-reference"),
             "type": text("lotse.<family>.<type>.v<n>", TYPE_PATTERN),
@@ -95,7 +96,7 @@ def attributes_schema() -> Schema:
             "cause": text("What led to it. Of a fact or answer to a submission its reference. Of a fact a rule recorded the id of the fact "
                           "that was folded last into its subject, or the id of the tick where time alone brought it; of the result "
                           "of a notification the id of the attempt. Reports and ticks have none.", CAUSE_PATTERN),
-            "recordedtime": {"description": "Facts, answers and reports only: when their owner recorded them. Never earlier than in the fact before.", **at},
+            "recordedtime": {"description": "Facts, answers and reports only: when their owner recorded them. Of a fact never earlier than of the one before about its subject.", **at},
             "traceparent": text("W3C trace context, handed on from a submission to its fact and answer.", TRACE_PATTERN),
         },
         "required": ["specversion", "id", "source", "type", "subject", "time", "tenant"],
