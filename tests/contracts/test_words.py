@@ -16,6 +16,8 @@ from deploy.published.schemas import schema_of
 
 BEGINS = {"starts_on", "started_on", "valid_from_on", "run_starts_on", "planned_start_on"}
 DONE = {"requested_on", "answered_on", "withdrawn_on", "stopped_on", "meeting_on"}
+OF_A_KIND = ("A calendar day in", "RFC 3339 with")
+"""What every day and moment says of itself; which day or moment it is, its field says."""
 WITHOUT_A_LIST = {"programme", "answer.reason", "notification_failed.reason"}
 """Codes no list can hold: the alliance's own, what more than one list says, a mail server's."""
 
@@ -56,6 +58,7 @@ def test_every_field_says_what_it_is_and_every_number_its_bounds_and_unit(ce_typ
     for name, field in fields(ce_type):
         listed = field.get("x-code-list")
         assert listed or field.get("description") or plain(field).get("enum") or "$ref" in field, f"{ce_type} {name}"
+        assert not field.get("description", "").startswith(OF_A_KIND), f"{ce_type} {name} says no more than its kind"
         if plain(field).get("type") == "integer":
             assert {"minimum", "maximum"} <= plain(field).keys(), f"{ce_type} {name}"
             assert field.get("x-unit") or name in ("revision", "rule_version", "vintage"), f"{ce_type} {name}"
@@ -85,6 +88,11 @@ def test_every_code_has_words_of_its_own() -> None:
     for one in lists.every():
         for entry in one.entries:
             assert entry.name and (entry.name != entry.code), f"{one.name} {entry.code}"
+
+
+def test_every_exact_residence_status_belongs_to_a_group_that_facts_may_say() -> None:
+    groups = {entry.more["group"] for entry in lists.load("residence_status").entries}
+    assert groups == {entry.code for entry in lists.load("status_group").entries}
 
 
 REFUSING = {"refused", "Refused"}

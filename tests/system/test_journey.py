@@ -18,12 +18,12 @@ from joserfc.jwk import ECKey
 from contracts.codes import Presence
 from contracts.envelope import By
 from contracts.intake import RegistrationSubmitted
-from contracts.topics import CLOCK, REPORT
+from contracts.topics import CLOCK, OWNERS, REPORT, answers_topic, facts_topic
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES
 from deploy.published.asyncapi import headers_schema
 from deploy.services import Fleet
-from tests.publishing import Course, Publisher, until
+from tests.publishing import FAMILIES, NAME, Course, Publisher, until
 
 
 async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet) -> None:
