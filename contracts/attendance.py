@@ -2,57 +2,81 @@
 
 from typing import Annotated, ClassVar
 
+from pydantic import Field
+
 from .codes import ExcuseReason, Presence
-from .envelope import Code, Count, Day, Fact, Id, Moment, Privacy, Revision, Submission, Unit
+from .envelope import Code, Day, Fact, Id, JsonNumber, Listed, Moment, Privacy, Revision, Submission, Unit
 
 FAMILY = "attendance"
 
-TeachingUnits = Annotated[Count, Unit("teaching unit (UE) of 45 minutes")]
+PlannedUnits = Annotated[
+    int, Field(ge=1, le=32), JsonNumber(), Privacy.INTERNAL, Unit("teaching unit (UE) of 45 minutes")
+]
+TeachingUnits = Annotated[
+    int, Field(ge=0, le=32), JsonNumber(), Privacy.INTERNAL, Unit("teaching unit (UE) of 45 minutes")
+]
+"""A day has 32 of them."""
 
 REASONS: dict[str, str] = {
     "NOT_RUNNING": "Nobody takes part on that day: it lies before the start or not before the end.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
-    "NO_CONSENT": "The consent under which this person was referred was withdrawn before that day.",
-    "CASE_CLOSED": "The case was closed before that day.",
+    "NO_CONSENT": "The consent under which this person was referred was withdrawn from that day or an earlier one on.",
+    "CASE_CLOSED": "The last day of the case lies before that day.",
     "MORE_THAN_PLANNED": "More teaching units attended than planned.",
     "EXCUSE_NEEDS_REASON": "An excused absence says why.",
+    "CONTRADICTION": "Only an excused absence has a reason; leave it out.",
     "REVISION_REUSED": "The same (reported_at, revision) was used with other content; send the next revision.",
 }
 
 
 class AttendanceReported(Submission):
-    """What the provider knows of one person and one course meeting. Units are teaching units (UE) of 45 minutes."""
+    """What the provider knows of one person and one course meeting. Corrected by a higher revision."""
 
     family: ClassVar[str] = FAMILY
     subject_kind: ClassVar[str] = "case"
 
     participation_id: Id
     meeting_id: Id
+    """The course meeting, the same for all who are in it. Several on one day are one course day."""
     meeting_on: Day
-    units_planned: TeachingUnits
+    """The day of the meeting."""
+    units_planned: PlannedUnits
+    """How long the meeting was to be."""
     units_attended: TeachingUnits
+    """How much of it the person was there; at most `units_planned`."""
     presence: Annotated[Presence, Privacy.INTERNAL]
     excuse_reason: Annotated[ExcuseReason, Privacy.INTERNAL] | None = None
+    """What excuses: with EXCUSED always, otherwise never."""
     revision: Revision
     reported_at: Moment
+    """When the provider said so; orders corrections together with `revision`."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "participation_id")
 
 
 class AttendanceRecorded(Fact):
+    """Attendance as reported. Of several of one participation and meeting the highest (reported_at, revision) stands."""
+
     family: ClassVar[str] = FAMILY
     subject_kind: ClassVar[str] = "case"
 
     participation_id: Id
     meeting_id: Id
+    """The course meeting, the same for all who are in it."""
     meeting_on: Day
-    units_planned: TeachingUnits
+    """The day of the meeting."""
+    units_planned: PlannedUnits
+    """How long the meeting was to be."""
     units_attended: TeachingUnits
-    presence: Code
-    excuse_reason: Code | None = None
+    """How much of it the person was there."""
+    presence: Annotated[Code, Listed("presence")]
+    excuse_reason: Annotated[Code, Listed("excuse_reason")] | None = None
+    """What excuses; with EXCUSED only."""
     revision: Revision
     reported_at: Moment
+    """When the provider said so."""
 
 
 FACTS: tuple[type[Fact], ...] = (AttendanceRecorded,)

@@ -2,11 +2,15 @@
 
 from typing import Annotated, ClassVar
 
-from .envelope import Code, Count, Day, Fact, Id, Key, Moment, Privacy, Submission
+from pydantic import Field
+
+from .envelope import Code, Day, Fact, Id, JsonNumber, Listed, Moment, OrganisationId, Privacy, Submission
 
 FAMILY = "dropout"
 
 REASONS: dict[str, str] = {}
+
+RuleVersion = Annotated[int, Field(ge=1, le=10_000), JsonNumber(), Privacy.INTERNAL]
 
 
 class DropoutFact(Fact):
@@ -17,47 +21,58 @@ class DropoutFact(Fact):
 class DropoutRiskRaised(DropoutFact):
     """A rule holds. A risk is (about, rule, first_on): more days are the same risk, another first day is another risk."""
 
-    case_id: Key
+    case_id: Id
     """The subject again, for who folds it into an office."""
     about: Id
-    """The participation; for S6 the referral."""
-    rule: Code
-    rule_version: Count
+    """What the rule looks at: of S2 the participation, of S6 the referral, since nobody takes part yet."""
+    rule: Annotated[Code, Listed("rule")]
+    rule_version: RuleVersion
+    """Which version of the rule's thresholds holds on the last of `days_on`; counts from 1."""
     first_on: Day
-    """The first day of the present run of absences; for S6 the planned start."""
-    days_on: Annotated[tuple[Day, ...], Privacy.INTERNAL]
-    """The days that caused it, oldest first."""
-    owner_organisation_id: Code
+    """The first of `days_on`."""
+    days_on: Annotated[tuple[Day, ...], Field(min_length=1), Privacy.INTERNAL]
+    """The days that caused it, as known when it was raised, oldest first: of S2 the unexcused course days, of S6 the planned
+    start."""
+    owner_organisation_id: OrganisationId
+    """Whose next step it is: the case's owner."""
     as_of: Moment
     """The tick by which the rule looked."""
 
 
 class DropoutRiskWithdrawn(DropoutFact):
-    """ATTENDED, CORRECTED or ENDED."""
+    """A risk that was raised no longer holds."""
 
-    case_id: Key
+    case_id: Id
+    """The subject again, for who folds it into an office."""
     about: Id
-    rule: Code
+    """As in the risk that was raised."""
+    rule: Annotated[Code, Listed("rule")]
     first_on: Day
-    reason: Code
-    owner_organisation_id: Code
+    """As in the risk that was raised."""
+    reason: Annotated[Code, Listed("risk_end")]
+    owner_organisation_id: OrganisationId
+    """Whose next step it was: the case's owner."""
     as_of: Moment
+    """The tick by which the rule looked."""
 
 
 class DroppedOut(DropoutFact):
-    """Follows a reported end of kind DROPPED_OUT, and nothing else."""
+    """Somebody left before the planned end. Follows a reported end of the kind DROPPED_OUT, and nothing else."""
 
     participation_id: Id
-    dropped_out_on: Day
-    reason: Code
-    owner_organisation_id: Code
+    ended_before_on: Day
+    """The first day on which the person no longer takes part, as in the end."""
+    reason: Annotated[Code, Listed("end_reason")]
+    owner_organisation_id: OrganisationId
+    """Whose next step it is: the case's owner."""
 
 
 class DroppedOutWithdrawn(DropoutFact):
-    """The end was corrected: nobody dropped out."""
+    """The end was corrected: nobody dropped out, or on another day or for another reason, which is then recorded anew."""
 
     participation_id: Id
-    owner_organisation_id: Code
+    owner_organisation_id: OrganisationId
+    """Whose next step it was: the case's owner."""
 
 
 FACTS: tuple[type[Fact], ...] = (DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn)

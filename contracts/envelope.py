@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from uuid import NAMESPACE_URL, UUID, uuid5
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -66,7 +67,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A code of one of our lists with validity (`contracts/lists`): it must be valid on the day the message speaks of."""
+    """A code of one of our lists (`contracts/lists`): in a submission it must be valid on the day of `ce_time`."""
 
     name: str
 
@@ -93,18 +94,24 @@ class AsWritten:
 @dataclass(frozen=True, slots=True)
 class JsonNumber:
     """In JSON a number is a number; by itself pydantic also takes text of digits, `true` and 5.0. In Python (a CSV's
-    text, say) it does."""
+    text, say) it does. Stands behind the bounds: before them it hides them from the schema."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         read = handler(source)
         return core_schema.json_or_python_schema(json_schema={**read, "strict": True}, python_schema=read)
 
 
-UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
+ALLIANCE_ZONE = ZoneInfo("Europe/Berlin")
+"""The zone in which days (`_on`) are days. All alliances of the initiative lie in North Rhine-Westphalia."""
 
-# Every field of a contract is one of these (or a list of them, or optional): so every field has a class and a limit.
-# Names of days end in `_on`, of moments in `_at` (or say since, until). In facts codes are open.
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+CODE_PATTERN = r"^[A-Z][A-Z0-9_]{0,63}$"
+ORGANISATION_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
+LOTSE_ID = "lotse"
+"""The organisation rules speak for. No publisher may."""
+
+# Every field of a contract is one of these, of a code list (or a list of them, or optional): so every field has a class and
+# a limit. Names of days and moments follow the convention of this package's docstring. In facts codes are open.
 # Patterns exclude NUL: one inside a JSON string passes a plain `str` and fails the whole batch in Postgres.
 Id = Annotated[
     str,
@@ -112,17 +119,17 @@ Id = Annotated[
     Privacy.INTERNAL,
     Field(description="A UUID in lower case, minted by whoever creates the thing; never a hash of somebody's number."),
 ]
-Key = Annotated[
-    str,
-    StringConstraints(pattern=KEY_PATTERN),
-    Privacy.INTERNAL,
-    Field(description="A case, a run (UUIDs) or an office (tenant:organisation); lower case."),
-]
 Code = Annotated[
     str,
     StringConstraints(pattern=CODE_PATTERN),
     Privacy.INTERNAL,
-    Field(description="A code of a list or an organisation's id. Read one you do not know as OTHER."),
+    Field(description="A code in capitals. Read one you do not know as OTHER."),
+]
+OrganisationId = Annotated[
+    str,
+    StringConstraints(pattern=ORGANISATION_PATTERN),
+    Privacy.INTERNAL,
+    Field(description="An organisation as publishers.toml names it, in lower case; unique within the installation."),
 ]
 Day = Annotated[
     date,
@@ -140,19 +147,14 @@ Moment = Annotated[
     Privacy.INTERNAL,
     Field(description="RFC 3339 with any offset; we write UTC with Z."),
 ]
-Count = Annotated[
-    int,
-    Field(ge=0, le=1_000_000),
-    JsonNumber(),
-    Privacy.INTERNAL,
-    Field(description="A whole number, written without a fraction."),
-]
 Revision = Annotated[
     int,
     Field(ge=1, le=1_000_000_000),
     JsonNumber(),
     Privacy.INTERNAL,
-    Field(description="1 for the first statement, then higher; the highest (reported_at, revision) stands."),
+    Field(
+        description="1 for the first statement of its kind about this thing, then higher; the highest (reported_at, revision) stands."
+    ),
 ]
 
 
@@ -165,9 +167,12 @@ class Model(BaseModel):
 class By(Model):
     """Who speaks. Rules compare this and never another field that merely claims."""
 
-    organisation_id: Code
+    organisation_id: OrganisationId
+    """For whom: one of the organisations publishers.toml lists for the publisher; `lotse` in what a rule recorded."""
     staff_id: Id | None = None
+    """Who, as a pseudonym of that organisation; absent where it does not say, and in what a rule recorded."""
     kind: Annotated[Literal["person", "rule"], Privacy.INTERNAL] = "person"
+    """`rule`: recorded by one of Lotse's own rules. A submission that claims it is refused NOT_YOURS."""
 
 
 def type_name(family: str, name: str, version: int = 1) -> str:
@@ -184,6 +189,7 @@ class Message(Model):
     ce_type: ClassVar[str] = ""
 
     by: By
+    """Who speaks; in a fact who spoke in its submission, or that a rule did."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -213,7 +219,8 @@ class Submission(Message):
 
     is_fact: ClassVar[bool] = False
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         """Names of the fields (or `subject`) whose ids must be known before anybody can judge this."""
         return ("subject",)
 
@@ -230,10 +237,10 @@ class Outcome(StrEnum):
 class Again(StrEnum):
     """Whether sending again helps. Under the old id it never does: the same is silent, other content is ID_REUSED."""
 
-    NO = "NO"
-    MENDED = "MENDED"
+    NO = "no"
+    MENDED = "mended"
     """A mended statement under a new id."""
-    LATER = "LATER"
+    LATER = "later"
     """The same statement under a new id, once what it lacks is there: a known id, a consent, the day, fewer that wait."""
 
 
@@ -258,13 +265,23 @@ class Answer(Model):
     """
 
     submission_id: Annotated[str, StringConstraints(pattern=MESSAGE_ID_PATTERN), Privacy.INTERNAL]
+    """The `ce_id` of the submission."""
     reference: Id
+    """uuid5(uuid5(NAMESPACE_URL, source), submission_id); the source is the one publishers.toml gives to the publisher."""
     content: Annotated[str, StringConstraints(pattern=r"^r1:[0-9a-f]{32}$"), Privacy.INTERNAL]
+    """`r1:` and the first 16 bytes, in hex, of SHA-256(reference, ce_type, body as sent): which content is answered here."""
     outcome: Annotated[Outcome, Privacy.INTERNAL]
+    """What became of the submission. There is no fifth outcome."""
     fact_id: Id | None = None
+    """The `ce_id` of the fact it led to; where it is `recorded`, and only there."""
     reason: Code | None = None
+    """Why not; where it is `refused` (reasons stand on the page of the submissions' topic) or `unreadable` (HEADER,
+    ATTRIBUTE, BODY or TYPE: what the pointer points into), and only there."""
     pointer: Annotated[str, StringConstraints(max_length=256), Privacy.INTERNAL] | None = None
+    """JSON Pointer to what is at fault; empty: all of it. Of `refused` into the body; of `unreadable` into the Kafka headers
+    (HEADER, and TYPE in binary mode), the structured document (ATTRIBUTE) or the body (BODY)."""
     hint: Annotated[str, StringConstraints(max_length=300), Privacy.INTERNAL] | None = None
+    """One sentence that says the way out. For people: its words may change. Never quotes what was sent."""
     again: Annotated[Again, Privacy.INTERNAL] = Field(default_factory=lambda said: again_of(said))
     """Whether sending again helps; always under a new id, since the first content of an id has it."""
 
@@ -274,11 +291,16 @@ class Answer(Model):
 
 
 class Tick(Model):
-    """A moment, published by the clock. Between ticks no time passes for Lotse."""
+    """A moment, published by the clock. Between ticks no time passes for Lotse.
+
+    Time belongs to all alliances and is about nothing else: a tick has neither `ce_tenant` nor `ce_subject`. Facts that time
+    alone brought about have its `ce_id` as their `ce_cause`.
+    """
 
     ce_type: ClassVar[str] = "lotse.clock.tick.v1"
 
     at: Moment
+    """The moment, and the tick's `ce_time`. What is not later than the tick before is ignored."""
 
     def to_json(self) -> bytes:
         """The body as it travels."""
@@ -311,12 +333,23 @@ Decision = Fact | Refused | Unchanged
 
 # What the runtime itself may say. `UNKNOWN_<THING>` is made from the name of what a submission rests on.
 RUNTIME_REASONS: dict[str, str] = {
-    "NOT_YOURS": "This source may not speak for that tenant, organisation or thing.",
+    "NOT_YOURS": "This source may not speak for that tenant, organisation or thing, nor as a rule.",
+    "CODE_NOT_VALID": "This code was not valid on the day of ce_time; the hint names its successor, where there is one.",
+    "CODE_UNKNOWN": "The list has no such code.",
     "ID_REUSED": "This id was used before with other content; send the mended message under a new id.",
     "CLOCK_AHEAD": "ce_time lies more than ten minutes after arrival; set the sending clock.",
     "GIVEN_UP": "This could not be processed; the operator knows why. Ask, and send it again under a new id.",
     "TOO_MANY_WAITING": "10,000 submissions of this publisher wait already; send first what they rest on.",
 }
+
+
+UNREADABLE_REASONS: dict[str, str] = {
+    "HEADER": "A Kafka header is missing or against its rule; the pointer names it.",
+    "ATTRIBUTE": "An attribute of the structured document is missing or against its rule; the pointer names it.",
+    "BODY": "The body is no JSON, is too large or is against its schema; the pointer says where.",
+    "TYPE": "`ce_type` is no submission of this topic's family.",
+}
+"""What the pointer of an unreadable message's answer points into; the hint names the rule."""
 
 
 def refused(reason: str, hint: str = "", at: str = "") -> Refused:

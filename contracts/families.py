@@ -16,7 +16,7 @@ SUBMISSIONS: dict[str, type[Submission]] = {
 }
 ANSWERS: dict[str, type[Answer]] = {answer_type(family): Answer for family in SUBMITTED}
 TYPES: dict[str, type[Model]] = {**FACTS, **SUBMISSIONS, **ANSWERS, ParticipationReport.ce_type: ParticipationReport}
-"""Wire type to model, of all that carries every attribute. (A tick has neither tenant nor subject.)"""
+"""Wire type to model, of all that carries tenant and subject. (Time belongs to all alliances: a tick has neither.)"""
 
 PUBLISHED: dict[str, type[Model]] = {**TYPES, Tick.ce_type: Tick}
 """All that has a schema."""

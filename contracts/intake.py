@@ -15,7 +15,7 @@ from .codes import (
     Sex,
     StatusGroup,
 )
-from .envelope import Code, Day, Fact, Id, Privacy, Submission
+from .envelope import Code, Day, Fact, Id, Listed, OrganisationId, Privacy, Submission
 
 FAMILY = "intake"
 
@@ -23,12 +23,16 @@ REASONS: dict[str, str] = {
     "CASE_EXISTS": "This case was opened with other particulars; a case is opened once.",
     "CONSENT_EXISTS": "This consent id stands for another consent.",
     "NEED_EXISTS": "This need id stands for another need.",
-    "CONSENT_ENDS_BEFORE_IT_BEGINS": "valid_until_on lies before valid_from_on.",
-    "WITHDRAWN_OTHERWISE": "This consent was withdrawn on another day.",
-    "CASE_CLOSED": "The case is closed; only what concerns days before its closure is taken.",
-    "CLOSED_OTHERWISE": "The case was closed on another day or for another reason.",
+    "CONSENT_ENDS_BEFORE_IT_BEGINS": "last_valid_on lies before valid_from_on.",
+    "WITHDRAWN_OTHERWISE": "This consent was withdrawn from an earlier day on; a withdrawal is only moved to an earlier day.",
+    "CASE_CLOSED": "The case is closed; only what concerns days up to its last one is taken.",
+    "CLOSED_OTHERWISE": "The case was closed with another last day or for another reason.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
+
+Programme = Annotated[
+    Code, Field(description="The programme in whose name the case is kept, as the alliance writes it: GK, DIAA, KIM.")
+]
 
 
 class IntakeFact(Fact):
@@ -45,87 +49,119 @@ class RegistrationSubmitted(IntakeSubmission):
     """Somebody registers a person as a case; the subject is the case id the sender minted."""
 
     municipality: Municipality
-    programme: Code
+    """Where the person lives: Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss; a kreisfreie
+    Stadt ends in 000, 05315000 is Köln), or UNKNOWN."""
+    programme: Programme
     sex: Annotated[Sex, Privacy.INTERNAL] = Sex.UNKNOWN
     birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL] = BirthYearBand.UNKNOWN
     language: Language = "UNKNOWN"
     """The language in which the person is best reached: ISO 639-3 in lower case, or UNKNOWN."""
     status_group: Annotated[StatusGroup, Privacy.INTERNAL] = StatusGroup.UNKNOWN
-    owner_organisation_id: Code
+    owner_organisation_id: OrganisationId
+    """Who owns the case: refers, closes, and is told of risks."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ()
 
 
 class NeedReported(IntakeSubmission):
+    """Anybody in the alliance reports what a person needs."""
+
     need_id: Id
     need_type: Annotated[NeedType, Privacy.INTERNAL]
 
 
 class ConsentGiven(IntakeSubmission):
-    """The person agrees that these data go to these bodies for this purpose, from a day until a day (inclusive)."""
+    """The person agrees that these data go to these bodies for this purpose, from a day until a day, both included."""
 
     consent_id: Id
     purpose: Annotated[ConsentPurpose, Privacy.INTERNAL]
     categories: Annotated[tuple[DataCategory, ...], Field(min_length=1, max_length=20), Privacy.INTERNAL]
-    recipients: Annotated[tuple[Code, ...], Field(min_length=1, max_length=50), Privacy.INTERNAL]
+    """Which kinds of data; their order means nothing."""
+    recipients: Annotated[tuple[OrganisationId, ...], Field(min_length=1, max_length=50), Privacy.INTERNAL]
+    """Who may receive them, organisation by organisation: "all partners" is no consent. Their order means nothing."""
     valid_from_on: Day
-    valid_until_on: Day
+    """The first day on which it is valid."""
+    last_valid_on: Day
+    """The last day on which it is valid."""
 
 
 class ConsentWithdrawn(IntakeSubmission):
-    """Free at any time, for the future: nothing from `withdrawn_on` on rests on this consent."""
+    """Free at any time, whoever passes it on, for the future."""
 
     consent_id: Id
     withdrawn_on: Day
+    """From this day on, it included, nothing rests on the consent."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "consent_id")
 
 
 class CaseClosureRequested(IntakeSubmission):
-    closed_on: Day
+    """The owner closes a case, and says why."""
+
+    last_day_on: Day
+    """The last day of the case: what concerns it or days before is still taken."""
     reason: Annotated[ClosureReason, Privacy.INTERNAL]
 
 
 class CaseOpened(IntakeFact):
+    """A case was opened, once; the subject is its id."""
+
     gives: ClassVar[tuple[str, ...]] = ("subject",)
 
     municipality: Municipality
-    programme: Code
-    sex: Code
-    birth_year_band: Code
+    programme: Programme
+    sex: Annotated[Code, Listed("sex")]
+    birth_year_band: Annotated[Code, Listed("birth_year_band")]
     language: Language
-    status_group: Code
-    owner_organisation_id: Code
+    status_group: Annotated[Code, Listed("status_group")]
+    owner_organisation_id: OrganisationId
+    """Who owns the case: refers, closes, and is told of risks."""
 
 
 class NeedRecorded(IntakeFact):
+    """Somebody needs something."""
+
     gives: ClassVar[tuple[str, ...]] = ("need_id",)
 
     need_id: Id
-    need_type: Code
+    need_type: Annotated[Code, Listed("need_type")]
 
 
 class ConsentGranted(IntakeFact):
+    """These data may go to these bodies for this purpose, from a day until a day, both included."""
+
     gives: ClassVar[tuple[str, ...]] = ("consent_id",)
 
     consent_id: Id
-    purpose: Code
-    categories: Annotated[tuple[Code, ...], Privacy.INTERNAL]
-    recipients: Annotated[tuple[Code, ...], Privacy.INTERNAL]
+    purpose: Annotated[Code, Listed("consent_purpose")]
+    categories: Annotated[tuple[Annotated[Code, Listed("data_category")], ...], Privacy.INTERNAL]
+    """Which kinds of data, sorted."""
+    recipients: Annotated[tuple[OrganisationId, ...], Privacy.INTERNAL]
+    """Who may receive them, sorted."""
     valid_from_on: Day
-    valid_until_on: Day
+    """The first day on which it is valid."""
+    last_valid_on: Day
+    """The last day on which it is valid."""
 
 
 class ConsentRevoked(IntakeFact):
+    """A consent was withdrawn. A second one of the same consent has an earlier day, and that counts."""
+
     consent_id: Id
     withdrawn_on: Day
+    """From this day on, it included, nothing rests on the consent."""
 
 
 class CaseClosed(IntakeFact):
-    closed_on: Day
-    reason: Code
+    """A case was closed, once."""
+
+    last_day_on: Day
+    """The last day of the case."""
+    reason: Annotated[Code, Listed("closure_reason")]
 
 
 FACTS: tuple[type[Fact], ...] = (CaseOpened, NeedRecorded, ConsentGranted, ConsentRevoked, CaseClosed)

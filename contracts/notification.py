@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .envelope import Code, Day, Fact, Id, Key, Model, Moment, Privacy, Submission
+from .envelope import Code, Day, Fact, Id, Listed, Model, Moment, Privacy, Submission
 
 FAMILY = "notification"
 
@@ -15,10 +15,13 @@ class NoticeLine(Model):
     """One line of a notice: a risk newly raised, or one told before that no longer holds."""
 
     kind: Annotated[Literal["RAISED", "WITHDRAWN"], Privacy.INTERNAL]
-    case_id: Key
+    """RAISED: the risk holds; WITHDRAWN: it was told before and no longer holds."""
+    case_id: Id
     about: Id
-    rule: Code
+    """As in the risk: of S2 the participation, of S6 the referral."""
+    rule: Annotated[Code, Listed("rule")]
     first_on: Day
+    """The first of the days that caused the risk."""
 
 
 class NotificationFact(Fact):
@@ -27,23 +30,29 @@ class NotificationFact(Fact):
 
 
 class NotificationAttempted(NotificationFact):
-    """At most one per office and tick. Read back from the topic it is claimed, sent, and its result recorded."""
+    """An office is about to be told; at most one per office and tick. Its result is sent, failed or uncertain."""
 
     attempt_id: Id
+    """The attempt, as its result names it."""
     lines: Annotated[tuple[NoticeLine, ...], Field(min_length=1, max_length=10_000), Privacy.INTERNAL]
+    """What the office is told."""
     as_of: Moment
     """The tick at which the office was told."""
 
 
 class NotificationSent(NotificationFact):
+    """The mail server has it."""
+
     attempt_id: Id
 
 
 class NotificationFailed(NotificationFact):
-    """The mail server refused; `reason` is its code class, never its text."""
+    """The mail server certainly does not have it; what it said is told again at a later tick."""
 
     attempt_id: Id
     reason: Code
+    """SMTP_ and the server's reply code (SMTP_550), UNREACHABLE, or NO_MAILBOX: the office has none in organisations.toml.
+    Never the server's text."""
 
 
 class NotificationUncertain(NotificationFact):
@@ -56,6 +65,7 @@ class NotificationWithdrawn(NotificationFact):
     """A risk the office was told of no longer holds; its next mail says so in a line."""
 
     line: NoticeLine
+    """What is taken back, of the kind WITHDRAWN."""
 
 
 FACTS: tuple[type[Fact], ...] = (

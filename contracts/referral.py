@@ -4,39 +4,43 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .codes import (
-    Block,
-    ConsentPurpose,
-    DataCategory,
-    DeclineReason,
-    EndKind,
-    EndReason,
-    OfferType,
-    ParticipationStep,
-    ReferralAnswer,
-    WithdrawalReason,
+from .codes import Block, DataCategory, DeclineReason, EndKind, EndReason, OfferType, ReferralAnswer, WithdrawalReason
+from .envelope import (
+    Code,
+    Day,
+    Fact,
+    Id,
+    JsonNumber,
+    Listed,
+    Moment,
+    OrganisationId,
+    Privacy,
+    Revision,
+    Submission,
+    Unit,
 )
-from .envelope import Code, Count, Day, Fact, Id, Moment, Privacy, Revision, Submission
 
 FAMILY = "referral"
 
 REASONS: dict[str, str] = {
     "RUN_EXISTS": "This run was published with other particulars; a run is published once.",
-    "ENDS_BEFORE_IT_STARTS": "The end lies before the start.",
+    "ENDS_BEFORE_IT_STARTS": "ends_before_on lies before starts_on.",
     "REFERRAL_EXISTS": "This referral id stands for another referral.",
     "NO_CONSENT": "No consent for this purpose, recipient and every category is valid on that day.",
-    "CASE_CLOSED": "The case is closed; only what concerns days before its closure is taken.",
+    "CASE_CLOSED": "The case is closed; only what concerns days up to its last one is taken.",
     "NOT_OPEN": "The referral is not open for this: it was answered otherwise, stopped, or has started.",
     "DECLINE_NEEDS_REASON": "A refusal says why.",
+    "CONTRADICTION": "This field does not go with `answer`; leave it out.",
     "NOT_ACCEPTED": "Nobody takes part in a referral that is not accepted.",
-    "PARTICIPATION_EXISTS": "This participation id stands for another participation.",
     "NOT_OF_THIS_REFERRAL": "The participation belongs to another referral.",
-    "END_NEEDS_KIND": "An end says of which kind it is.",
     "END_BEFORE_START": "The end lies before the start that stands.",
     "START_AFTER_END": "The start lies after the end that stands.",
     "REVISION_REUSED": "The same (reported_at, revision) was used with other content; send the next revision.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
+
+CourseDays = Annotated[int, Field(ge=0, le=1000), JsonNumber(), Privacy.INTERNAL, Unit("course day")]
+"""Three years of courses have some 700."""
 
 
 class ReferralFact(Fact):
@@ -54,147 +58,204 @@ class OfferRunSubmitted(ReferralSubmission):
 
     subject_kind: ClassVar[str] = "run"
 
-    provider_organisation_id: Code
+    provider_organisation_id: OrganisationId
+    """Whose run it is: who speaks (`by.organisation_id`), and nobody else."""
     block: Annotated[Block, Privacy.PUBLIC]
     offer_type: Annotated[OfferType, Privacy.PUBLIC]
     starts_on: Day
-    ends_on: Day
-    """Exclusive: the first day after the run."""
-    course_days: Count
-    """How many course days the run has."""
+    """The first day of the run."""
+    ends_before_on: Day
+    """The first day after the run: one that ends on Friday, 27 March ends before 2026-03-28."""
+    course_days: CourseDays
+    """How many course days the run has; 0 where that is not fixed beforehand."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ()
 
 
 class ReferralRequested(ReferralSubmission):
-    """A case manager asks a provider to take a person into a run, under a consent."""
+    """The case's owner asks a provider to take a person into a run, under a consent for the purpose REFERRAL."""
 
     referral_id: Id
     run_id: Id
     consent_id: Id
-    purpose: Annotated[ConsentPurpose, Privacy.INTERNAL] = ConsentPurpose.REFERRAL
     categories: Annotated[tuple[DataCategory, ...], Field(min_length=1, max_length=20), Privacy.INTERNAL]
+    """Which kinds of data go to the provider; the consent must cover each. Their order means nothing."""
     requested_on: Day
+    """The day of the request, on which the consent must be valid."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "run_id", "consent_id")
 
 
 class ReferralWithdrawn(ReferralSubmission):
+    """The case's owner takes back a referral that has not started."""
+
     referral_id: Id
     reason: Annotated[WithdrawalReason, Privacy.INTERNAL]
     withdrawn_on: Day
+    """The day on which it was taken back."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "referral_id")
 
 
 class ReferralAnswered(ReferralSubmission):
-    """The provider's answer; `planned_start_on` where it is not the run's start."""
+    """The provider's answer. Until somebody has started it may be changed to a no, or to another planned start."""
 
     referral_id: Id
     answer: Annotated[ReferralAnswer, Privacy.INTERNAL]
     reason: Annotated[DeclineReason, Privacy.INTERNAL] | None = None
+    """Why not: with DECLINED always, with ACCEPTED never."""
     planned_start_on: Day | None = None
+    """The first day on which the person is expected: with ACCEPTED, where it is not the run's `starts_on`."""
     answered_on: Day
+    """The day of the answer."""
 
-    def rests_on(self) -> tuple[str, ...]:
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
         return ("subject", "referral_id")
 
 
-class ParticipationReported(ReferralSubmission):
-    """A start or an end of a participation. Each is a statement of its own, corrected by a higher revision.
+class ParticipationStartReported(ReferralSubmission):
+    """The provider reports that somebody takes part, and since when. Corrected by a higher revision.
 
-    An end day is exclusive: somebody takes part on days before it. `end_kind` ENTERED_IN_ERROR takes an end back.
+    One referral may have several participations: who comes back after an end starts another one.
     """
 
     participation_id: Id
     referral_id: Id
-    step: Annotated[ParticipationStep, Privacy.INTERNAL]
-    effective_on: Day
-    end_kind: Annotated[EndKind, Privacy.INTERNAL] | None = None
-    end_reason: Annotated[EndReason, Privacy.INTERNAL] = EndReason.UNKNOWN
+    started_on: Day
+    """The first day on which the person takes part."""
     revision: Revision
     reported_at: Moment
+    """When the provider said so; orders corrections together with `revision`."""
 
-    def rests_on(self) -> tuple[str, ...]:
-        known = ("subject", "referral_id")
-        return known if self.step is ParticipationStep.START else (*known, "participation_id")
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
+        return ("subject", "referral_id")
+
+
+class ParticipationEndReported(ReferralSubmission):
+    """The provider reports that a participation has ended, how and why. Corrected by a higher revision; the kind
+    ENTERED_IN_ERROR takes the end back, and the person takes part as before."""
+
+    participation_id: Id
+    ended_before_on: Day
+    """The first day on which the person no longer takes part: whose last day is 27 March ended before 2026-03-28. With
+    ENTERED_IN_ERROR the day that was reported."""
+    kind: Annotated[EndKind, Privacy.INTERNAL]
+    reason: Annotated[EndReason, Privacy.INTERNAL] = EndReason.UNKNOWN
+    revision: Revision
+    reported_at: Moment
+    """When the provider said so; orders corrections together with `revision`."""
+
+    @classmethod
+    def rests_on(cls) -> tuple[str, ...]:
+        return ("subject", "participation_id")
 
 
 class OfferRunPublished(ReferralFact):
+    """A provider published a run, once; the subject is its id."""
+
     subject_kind: ClassVar[str] = "run"
     gives: ClassVar[tuple[str, ...]] = ("subject",)
 
-    provider_organisation_id: Code
-    block: Code
-    offer_type: Code
+    provider_organisation_id: OrganisationId
+    block: Annotated[Code, Listed("block"), Privacy.PUBLIC]
+    offer_type: Annotated[Code, Listed("offer_type"), Privacy.PUBLIC]
     starts_on: Day
-    ends_on: Day
-    course_days: Count
+    """The first day of the run."""
+    ends_before_on: Day
+    """The first day after the run."""
+    course_days: CourseDays
+    """How many course days the run has; 0 where that is not fixed beforehand."""
 
 
 class ReferralSent(ReferralFact):
-    """Carries what a case must know of the run later, so that a case never reads a run."""
+    """A person was referred to a run. Carries what a case must know of the run later, so that a case never reads a run."""
 
     gives: ClassVar[tuple[str, ...]] = ("referral_id",)
 
     referral_id: Id
     run_id: Id
     consent_id: Id
-    purpose: Code
-    categories: Annotated[tuple[Code, ...], Privacy.INTERNAL]
+    categories: Annotated[tuple[Annotated[Code, Listed("data_category")], ...], Privacy.INTERNAL]
+    """Which kinds of data go to the provider, sorted."""
     requested_on: Day
-    owner_organisation_id: Code
-    provider_organisation_id: Code
-    block: Code
-    offer_type: Code
+    """The day of the request, on which the consent was valid."""
+    owner_organisation_id: OrganisationId
+    """Who asked: the case's owner."""
+    provider_organisation_id: OrganisationId
+    """Who was asked."""
+    block: Annotated[Code, Listed("block")]
+    offer_type: Annotated[Code, Listed("offer_type")]
     run_starts_on: Day
-    run_ends_on: Day
+    """The first day of the run."""
+    run_ends_before_on: Day
+    """The first day after the run."""
 
 
 class ReferralAccepted(ReferralFact):
+    """The provider has a place. A second one of the same referral moves the planned start."""
+
     referral_id: Id
     planned_start_on: Day
+    """The first day on which the person is expected."""
     answered_on: Day
+    """The day of the answer."""
 
 
 class ReferralDeclined(ReferralFact):
+    """The provider has no place, or takes back that it had one."""
+
     referral_id: Id
-    reason: Code
+    reason: Annotated[Code, Listed("decline_reason")]
     answered_on: Day
+    """The day of the answer."""
 
 
 class ReferralStopped(ReferralFact):
-    """CONSENT_WITHDRAWN, PERSON_WITHDREW, CASE_CLOSED or ENTERED_IN_ERROR."""
+    """A referral that had not started was taken back by the office, or by a rule: its consent was withdrawn, its case closed."""
 
     referral_id: Id
-    reason: Code
+    reason: Annotated[Code, Listed("stop_reason")]
     stopped_on: Day
+    """The day on which it was taken back; of a consent its `withdrawn_on`, of a case its `last_day_on`."""
 
 
 class ParticipationStarted(ReferralFact):
+    """Somebody takes part: the start as reported. Of several of one participation the highest (reported_at, revision)
+    stands."""
+
     gives: ClassVar[tuple[str, ...]] = ("participation_id",)
 
     participation_id: Id
     referral_id: Id
     run_id: Id
-    block: Code
+    block: Annotated[Code, Listed("block")]
     started_on: Day
+    """The first day on which the person takes part."""
     revision: Revision
     reported_at: Moment
+    """When the provider said so."""
 
 
 class ParticipationEnded(ReferralFact):
-    """The end as last reported; kind ENTERED_IN_ERROR: there was none."""
+    """A participation has ended: the end as reported. Of several of one participation the highest (reported_at, revision)
+    stands; where that is of the kind ENTERED_IN_ERROR, there was no end."""
 
     participation_id: Id
-    ended_on: Day
-    kind: Code
-    reason: Code
+    ended_before_on: Day
+    """The first day on which the person no longer takes part."""
+    kind: Annotated[Code, Listed("end_kind")]
+    reason: Annotated[Code, Listed("end_reason")]
     revision: Revision
     reported_at: Moment
+    """When the provider said so."""
 
 
 FACTS: tuple[type[Fact], ...] = (
@@ -211,5 +272,6 @@ SUBMISSIONS: tuple[type[Submission], ...] = (
     ReferralRequested,
     ReferralWithdrawn,
     ReferralAnswered,
-    ParticipationReported,
+    ParticipationStartReported,
+    ParticipationEndReported,
 )

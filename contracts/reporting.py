@@ -5,22 +5,29 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .envelope import Code, Count, Model, Moment, Privacy, type_name
+from .codes import Municipality
+from .envelope import Code, JsonNumber, Listed, Model, Moment, Privacy, Unit, type_name
 
 FAMILY = "reporting"
 
 Month = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$"), Privacy.PUBLIC]
-"""A calendar month in the alliance's zone, `2026-03`."""
+
+
+Participations = Annotated[int, Field(ge=0, le=1_000_000), JsonNumber(), Privacy.INTERNAL, Unit("participation")]
 
 
 class Cell(Model):
     """Entries, exits, stock of one municipality and block in one month (definitions: `ParticipationReport`)."""
 
-    municipality: Annotated[str, StringConstraints(pattern=r"^([0-9]{8}|UNKNOWN)$"), Privacy.INTERNAL]
-    block: Code
-    entries: Count
-    exits: Count
-    stock: Count
+    municipality: Municipality
+    """Where the person lives; UNKNOWN also while the case is not known yet."""
+    block: Annotated[Code, Listed("block")]
+    entries: Participations
+    """Participations that started in the month."""
+    exits: Participations
+    """Participations that ended in the month: whose `ended_before_on` lies in it."""
+    stock: Participations
+    """Participations running on the month's last day."""
 
 
 class ParticipationReport(Model):
@@ -28,15 +35,17 @@ class ParticipationReport(Model):
 
     A cell for every municipality and block in which anybody of the alliance has started, in whatever month: zeros included.
     A grid for every month that is over, from the first start on; once everybody has ended, up to the last end.
-    Entry: a participation's start in the month. Exit: its end in the month. Stock: running on the month's last day
-    (started on or before it, ended after it); stock = stock before + entries - exits.
+    Entry: a participation's `started_on` lies in the month. Exit: its `ended_before_on` lies in the month. Stock: running on
+    the month's last day (`started_on` not after it, `ended_before_on` after it or none); stock = stock before + entries - exits.
     """
 
     ce_type: ClassVar[str] = type_name(FAMILY, "ParticipationReport")
 
     report: ClassVar[str] = "participation"
     month: Month
-    vintage: Annotated[int, Field(ge=1), Privacy.PUBLIC]
+    """A calendar month in the alliance's zone, `2026-03`."""
+    vintage: Annotated[int, Field(ge=1, le=1_000_000), JsonNumber(), Privacy.PUBLIC]
+    """1 for the first release of a month, then higher, where figures have changed; the highest stands."""
     as_of: Moment
     """The tick at which the figures were taken."""
     cells: Annotated[tuple[Cell, ...], Privacy.INTERNAL]

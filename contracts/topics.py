@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from .envelope import Code, Model
+from .attributes import SOURCE_PATTERN, TENANT_PATTERN
+from .envelope import LOTSE_ID, Model, OrganisationId
 
 DAY_MS = 86_400_000
 KIB = 1024
@@ -40,15 +41,16 @@ CLOCK = "clock.ticks"
 REPORT = "report.participation.internal"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+Tenant = Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]
 
 
 class Publisher(Model):
     """A system that publishes, known by the topics it alone may write. `organisations`: for whom it may speak."""
 
     name: Name
-    source: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
-    tenants: Annotated[tuple[Code, ...], Field(min_length=1)]
-    organisations: Annotated[tuple[Code, ...], Field(min_length=1)]
+    source: Annotated[str, StringConstraints(pattern=SOURCE_PATTERN)]
+    tenants: Annotated[tuple[Tenant, ...], Field(min_length=1)]
+    organisations: Annotated[tuple[OrganisationId, ...], Field(min_length=1)]
     families: Annotated[tuple[Name, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -57,6 +59,13 @@ class Publisher(Model):
             if family not in SUBMITTED:
                 raise ValueError(f"family {family} takes no submissions")
         return self
+
+    @field_validator("organisations")
+    @classmethod
+    def _nobody_speaks_for_lotse(cls, organisations: tuple[str, ...]) -> tuple[str, ...]:
+        if LOTSE_ID in organisations:
+            raise ValueError(f"{LOTSE_ID} is who rules speak for")
+        return organisations
 
 
 class BadPublishers(Exception):

@@ -7,19 +7,18 @@ type given bodies alone. Says line, JSON Pointer, rule and a sentence; never a v
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from . import lists
 from .attributes import Verdict
-from .codes import ALLIANCE_ZONE
-from .envelope import Model
+from .envelope import Model, Submission
 from .families import TYPES
 from .messages import STRUCTURED, read_body, read_message
+from .validity import judge as codes_refused
 
 _HEADERS = [("content-type", STRUCTURED.encode())]
 
@@ -88,22 +87,23 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
     """One message: its first fault, else its warnings. Raises nothing."""
     cls: type[Model] | None = None
     try:
-        day: date | None = None
+        time: datetime | None = None
+        headers = _HEADERS
         if ce_type is not None:
             body, name = text, ce_type
         else:
-            headers, value = _HEADERS, text
+            value = text
             if b'"payload"' in text and b'"specversion"' not in text[: text.find(b'"payload"')]:
                 headers, value = _record(text)  # type: ignore[assignment]
             attributes, body = read_message(headers, value)
-            name, day = attributes.type, attributes.time.astimezone(ALLIANCE_ZONE).date()
+            name, time = attributes.type, attributes.time
         cls = TYPES.get(name)
         if cls is None:
-            raise Verdict("type", "/type", "unknown")
+            raise Verdict("type", "/type" if headers is _HEADERS else "/ce_type", "unknown")
         said = read_body(cls, body)
     except Verdict as verdict:
         return [_finding(line, verdict, cls)]
-    if day is not None and (no := lists.judge(said, day)) is not None:
+    if time is not None and isinstance(said, Submission) and (no := codes_refused(said, time)) is not None:
         return [Finding(line, "error", "body", no.at, no.reason, no.hint)]
     return [
         Finding(line, "warning", "body", pointer, "unknown_field", "Nobody reads a field of this name; is it misspelt?")

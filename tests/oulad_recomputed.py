@@ -22,7 +22,7 @@ class Recomputed:
     """The expected state after the files as known on a day of the run were handed in."""
 
     risks: Mapping[Participation, tuple[date | None, bool]]
-    """first_on, open of every enrolment known by then; (None, False) where the rule never holds."""
+    """holds_from_on, open of every enrolment known by then; (None, False) where the rule never holds."""
     days: Mapping[Participation, Mapping[date, bool]]
     """Present or not, by course day in order, of every participation that started; may be empty."""
     enrolments: int
@@ -35,7 +35,7 @@ class Recomputed:
 def recomputed(folder: Path, until: int | None = None, threshold: int = 2) -> Recomputed:
     """S2 (`threshold` or more consecutive unexcused course days) for the run files in `folder`.
 
-    `until`: only what was known on that day of each run, inclusive; None: everything. `first_on` is the course day
+    `until`: only what was known on that day of each run, inclusive; None: everything. `holds_from_on` is the course day
     that completes the earliest run of absences long enough. `open`: the participation has not ended by an end known
     by then (a day of unregistration <= until, or the run being over), and its last `threshold` course days known by
     then are all unexcused.
@@ -83,7 +83,7 @@ def recomputed(folder: Path, until: int | None = None, threshold: int = 2) -> Re
         enrolments=len(risks),
         never_start=never_start,
         reports=sum(len(of_one) for of_one in days.values()),
-        with_risk=sum(first_on is not None for first_on, _ in risks.values()),
+        with_risk=sum(holds_from_on is not None for holds_from_on, _ in risks.values()),
         open=sum(is_open for _, is_open in risks.values()),
     )
 

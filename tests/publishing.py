@@ -11,10 +11,10 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from contracts.attendance import AttendanceReported
-from contracts.codes import DataCategory, ParticipationStep, Presence, ReferralAnswer
+from contracts.codes import DataCategory, Presence, ReferralAnswer
 from contracts.envelope import Attributes, By, Submission, Tick, headers_of
 from contracts.intake import ConsentGiven, RegistrationSubmitted
-from contracts.referral import OfferRunSubmitted, ParticipationReported, ReferralAnswered, ReferralRequested
+from contracts.referral import OfferRunSubmitted, ParticipationStartReported, ReferralAnswered, ReferralRequested
 from contracts.topics import answers_topic, submissions_topic
 from services.runtime.clock import publish
 
@@ -118,7 +118,7 @@ class Course:
             (
                 OfferRunSubmitted(
                     by=PROVIDER, provider_organisation_id="vhs-neuss", block="F4", offer_type="LANGUAGE_COURSE",
-                    starts_on=start, ends_on=start + timedelta(days=90), course_days=24,
+                    starts_on=start, ends_before_on=start + timedelta(days=90), course_days=24,
                 ),
                 self.run,
             ),
@@ -132,7 +132,7 @@ class Course:
                 ConsentGiven(
                     by=OWNER, consent_id=self.consent, purpose="REFERRAL", categories=(DataCategory.LANGUAGE,),
                     recipients=("vhs-neuss",), valid_from_on=start - timedelta(days=60),
-                    valid_until_on=start + timedelta(days=900),
+                    last_valid_on=start + timedelta(days=900),
                 ),
                 self.case,
             ),
@@ -150,9 +150,9 @@ class Course:
                 self.case,
             ),
             (
-                ParticipationReported(
+                ParticipationStartReported(
                     by=PROVIDER, participation_id=self.participation, referral_id=self.referral,
-                    step=ParticipationStep.START, effective_on=start, revision=1, reported_at=said,
+                    started_on=start, revision=1, reported_at=said,
                 ),
                 self.case,
             ),

@@ -1,84 +1,31 @@
-"""Code lists with validity: data files with their source, read on first use, out and in as Genericode 1.0.
-
-A code means what its list says on the day the message speaks of. What a list does not hold is refused only where the list
-is complete. `to_verify` marks what was taken from general knowledge: fit for software, not for legal text.
-"""
+"""All code lists: those with a data file and validity, and the enumerations of the contracts; out and in as Genericode 1.0."""
 
 import json
-import typing
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import date
-from enum import StrEnum
+import re
 from functools import cache
-from importlib import resources
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from .. import codes
-from ..envelope import Listed, Model, Refused
+from .. import codes, validity
+from ..validity import CodeList as CodeList
+from ..validity import Entry as Entry
+from ..validity import judge as judge
+from ..validity import read_json as read_json
 
 GENERICODE = "http://docs.oasis-open.org/codelist/ns/genericode/1.0/"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One code, and the days on which it may be used; both ends inclusive, None is open."""
-
-    code: str
-    name: str
-    valid_from_on: date | None = None
-    valid_until_on: date | None = None
-    successor: str | None = None
-    to_verify: bool = False
-    more: dict[str, str] = field(default_factory=dict)
-    """Further columns: other keys, groups."""
-
-    def valid_on(self, day: date) -> bool:
-        """Whether a fact of that day may use it."""
-        return (self.valid_from_on or day) <= day <= (self.valid_until_on or day)
-
-
-@dataclass(frozen=True, slots=True)
-class CodeList:
-    """A list as it is published under one version."""
-
-    name: str
-    title: str
-    version: str
-    source: str
-    complete: bool
-    """Whether a code the list does not hold is wrong, or only not known to us."""
-    entries: tuple[Entry, ...]
-    _by_code: dict[str, Entry] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def urn(self) -> str:
-        """Its name for machines, without the version."""
-        return f"urn:lotse:codelist:{self.name}"
-
-    def find(self, code: str) -> Entry | None:
-        """The entry of a code."""
-        if not self._by_code:
-            self._by_code.update((entry.code, entry) for entry in self.entries)
-        return self._by_code.get(code)
 
 
 @cache
 def names() -> tuple[str, ...]:
     """Lists that have a data file, and those that are enumerations of the contracts."""
-    files = (file.name for file in resources.files(__package__).iterdir())
-    return (*sorted(name.removesuffix(".json") for name in files if name.endswith(".json")), *sorted(_enumerations()))
+    return (*validity.names(), *sorted(_enumerations()))
 
 
 @cache
 def load(name: str) -> CodeList:
     """A list by its name. Raises KeyError."""
-    if name in (found := _enumerations()):
-        return _of_enumeration(name, found[name])
-    if name not in names():
-        raise KeyError(name)
-    return read_json(resources.files(__package__).joinpath(f"{name}.json").read_text("utf-8"))
+    found = _enumerations()
+    return _of_enumeration(name, found[name]) if name in found else validity.load(name)
 
 
 def every() -> list[CodeList]:
@@ -86,34 +33,26 @@ def every() -> list[CodeList]:
     return [load(name) for name in names()]
 
 
-def _enumerations() -> dict[str, type[StrEnum]]:
+def _enumerations() -> dict[str, type[codes.Coded]]:
     found = {}
-    for name, cls in vars(codes).items():
-        if isinstance(cls, type) and issubclass(cls, StrEnum) and cls.__module__ == codes.__name__:
-            found["".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")] = cls
+    for cls in vars(codes).values():
+        if isinstance(cls, type) and issubclass(cls, codes.Coded) and cls is not codes.Coded:
+            found[list_of(cls)] = cls
     return found
 
 
-def _of_enumeration(name: str, cls: type[StrEnum]) -> CodeList:
-    title = (cls.__doc__ or cls.__name__).strip().partition("\n")[0]
-    entries = tuple(Entry(one.value, one.value.replace("_", " ").capitalize()) for one in cls)
+def list_of(cls: type[codes.Coded]) -> str:
+    """The name of an enumeration as a list."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+def _of_enumeration(name: str, cls: type[codes.Coded]) -> CodeList:
+    title = " ".join((cls.__doc__ or cls.__name__).split())
+    entries = tuple(Entry(one.value, one.words) for one in cls)
     return CodeList(name, title, "1", "contracts/codes.py", complete=True, entries=entries)
 
 
 # --- the data file
-
-
-def read_json(text: str) -> CodeList:
-    """A list from its data file. Raises ValueError, KeyError or TypeError for what is none."""
-    said = json.loads(text)
-    entries = []
-    for row in said.pop("entries"):
-        days: dict[str, Any] = {
-            end: date.fromisoformat(row.pop(end)) for end in ("valid_from_on", "valid_until_on") if end in row
-        }
-        plain = {name: row.pop(name) for name in ("code", "name", "successor", "to_verify") if name in row}
-        entries.append(Entry(**plain, **days, more=row))
-    return CodeList(**said, entries=tuple(entries))
 
 
 def as_json(of: CodeList) -> str:
@@ -127,8 +66,8 @@ def _row(entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {"code": entry.code, "name": entry.name}
     if entry.valid_from_on:
         row["valid_from_on"] = entry.valid_from_on.isoformat()
-    if entry.valid_until_on:
-        row["valid_until_on"] = entry.valid_until_on.isoformat()
+    if entry.last_valid_on:
+        row["last_valid_on"] = entry.last_valid_on.isoformat()
     if entry.successor:
         row["successor"] = entry.successor
     if entry.to_verify:
@@ -173,7 +112,9 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def from_genericode(text: str, *, code: str | None = None, name: str | None = None, complete: bool = True) -> CodeList:
+def from_genericode(
+    text: str, *, code: str | None = None, name: str | None = None, complete: bool | tuple[str, ...] = True
+) -> CodeList:
     """A list from Genericode 1.0. `code` and `name` are columns where they are not ours: by itself the key's, and the
     first other one. Raises ValueError."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -208,38 +149,3 @@ def from_genericode(text: str, *, code: str | None = None, name: str | None = No
     head = {"name": said("ShortName"), "title": said("LongName"), "version": said("Version"),
             "source": said("Agency/LongName") or said("CanonicalVersionUri"), "complete": complete}  # fmt: skip
     return read_json(json.dumps({**head, "entries": rows}))
-
-
-# --- the day of a message
-
-
-@cache
-def _listed(cls: type[Model]) -> tuple[tuple[str, str], ...]:
-    """(field, list) of a model's own fields."""
-    found = []
-    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
-        for mark in _marks(hint):
-            if isinstance(mark, Listed):
-                found.append((name, mark.name))
-    return tuple(found)
-
-
-def _marks(annotation: Any) -> Iterator[Any]:
-    yield from getattr(annotation, "__metadata__", ())
-    for part in typing.get_args(annotation):
-        yield from _marks(part)
-
-
-def judge(said: Model, on: date) -> Refused | None:
-    """Whether each code of a message was valid on its day; else why, where, and which code stands in its place."""
-    for name, listed in _listed(type(said)):
-        code, found = getattr(said, name), load(listed)
-        entry = found.find(code) if code is not None else None
-        if entry is not None and not entry.valid_on(on):
-            until = f"until {entry.valid_until_on}" if entry.valid_until_on and on > entry.valid_until_on else (
-                f"from {entry.valid_from_on}")  # fmt: skip
-            instead = f"use {entry.successor}" if entry.successor else "see the list"
-            return Refused("CODE_NOT_VALID", f"/{name}", f"In the list {listed} this code is valid {until}; {instead}.")
-        if entry is None and code is not None and found.complete:
-            return Refused("CODE_UNKNOWN", f"/{name}", f"The list {listed} has no such code.")
-    return None

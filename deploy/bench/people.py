@@ -96,7 +96,7 @@ class People:
         said = datetime.combine(start, datetime.min.time(), UTC)
         for number in range(self.alliances):
             published = OfferRunPublished(by=vhs, provider_organisation_id="vhs", block="F4", offer_type="LANGUAGE_COURSE",
-                                          starts_on=start, ends_on=ends, course_days=200)  # fmt: skip
+                                          starts_on=start, ends_before_on=ends, course_days=200)  # fmt: skip
             yield self._recorded(published, self.id("run", number), self.tenant(number), 1)
         for case in range(self.cases):
             id, tenant, run = self.id("case", case), self.tenant(case), self.id("run", case % self.alliances)
@@ -107,11 +107,11 @@ class People:
                 CaseOpened(by=thm, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
                            language="UNKNOWN", status_group="UNKNOWN", owner_organisation_id="thm"),
                 ConsentGranted(by=thm, consent_id=consent, purpose="REFERRAL", categories=("LANGUAGE", "ATTENDANCE"),
-                               recipients=("vhs",), valid_from_on=asked, valid_until_on=ends),
-                ReferralSent(by=thm, referral_id=referral, run_id=run, consent_id=consent, purpose="REFERRAL",
+                               recipients=("vhs",), valid_from_on=asked, last_valid_on=ends),
+                ReferralSent(by=thm, referral_id=referral, run_id=run, consent_id=consent,
                              categories=("ATTENDANCE", "LANGUAGE"), requested_on=asked, owner_organisation_id="thm",
                              provider_organisation_id="vhs", block="F4", offer_type="LANGUAGE_COURSE", run_starts_on=start,
-                             run_ends_on=ends),
+                             run_ends_before_on=ends),
                 ReferralAccepted(by=vhs, referral_id=referral, planned_start_on=start, answered_on=start),
                 ParticipationStarted(by=vhs, participation_id=participation, referral_id=referral, run_id=run, block="F4",
                                      started_on=start, revision=1, reported_at=said),

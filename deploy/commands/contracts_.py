@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from contracts.codes import ALLIANCE_ZONE
+from contracts.envelope import ALLIANCE_ZONE
 from deploy.errors import FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.stack import ROOT
 from deploy.printed import Wrong, formats, printed

@@ -24,7 +24,7 @@ TELLING = {
     "attendance recorded": ("meeting_on", "presence", "revision"),
     "dropout risk raised": ("rule", "first_on"),
     "dropout risk withdrawn": ("rule", "reason"),
-    "participation ended": ("ended_on", "kind", "reason"),
+    "participation ended": ("ended_before_on", "kind", "reason"),
     "participation started": ("started_on",),
     "referral sent": ("provider_organisation_id", "block"),
     "need recorded": ("need_type",),

@@ -12,7 +12,7 @@ from deploy.importer.store import Store
 from deploy.printed import formats, printed
 from deploy.services import publishers_from
 
-RISKS = ("about", "rule", "case_id", "tenant", "participation_id", "referral_id", "run_id", "first_on", "raised", "open",
+RISKS = ("about", "rule", "case_id", "tenant", "participation_id", "referral_id", "run_id", "holds_from_on", "raised", "open",
          "owner_organisation_id")  # fmt: skip
 BY_REFERENCE = ("run_ref", "source_ref", "rule", "first_on", "open")
 CELLS = ("tenant", "month", "vintage", "municipality", "block", "entries", "exits", "stock")
@@ -74,7 +74,7 @@ def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]
         for reference, run, _ in store.participations():
             for kind in ("participation", "referral"):  # a no-show (S6) is about the referral
                 of[store.id_of(kind, reference)] = {"run_ref": run, "source_ref": reference}
-    named = [{**of[row["about"]], **{name: row[name] for name in ("rule", "first_on", "open")}}
+    named = [{**of[row["about"]], "rule": row["rule"], "first_on": row["holds_from_on"], "open": row["open"]}
              for row in rows if row["about"] in of]  # fmt: skip
     return sorted(named, key=lambda row: (row["run_ref"], row["source_ref"], row["rule"]))
 

@@ -22,7 +22,6 @@ from contracts.codes import (
     EndReason,
     NeedType,
     OfferType,
-    ParticipationStep,
     Presence,
     ReferralAnswer,
     Sex,
@@ -30,7 +29,13 @@ from contracts.codes import (
 )
 from contracts.envelope import By, Submission
 from contracts.intake import CaseClosureRequested, ConsentGiven, ConsentWithdrawn, NeedReported, RegistrationSubmitted
-from contracts.referral import OfferRunSubmitted, ParticipationReported, ReferralAnswered, ReferralRequested
+from contracts.referral import (
+    OfferRunSubmitted,
+    ParticipationEndReported,
+    ParticipationStartReported,
+    ReferralAnswered,
+    ReferralRequested,
+)
 
 FIRST_DAY = date(2025, 1, 6)
 """A Monday, far enough back that a year of play lies in the past: nobody may report the future."""
@@ -116,7 +121,7 @@ class Kreis:
                 run = self._id()
                 submission = OfferRunSubmitted(
                     by=By(organisation_id=provider), provider_organisation_id=provider, block=block, offer_type=offer,
-                    starts_on=self._on(start), ends_on=self._on(start + RUN_WEEKS * 7),
+                    starts_on=self._on(start), ends_before_on=self._on(start + RUN_WEEKS * 7),
                     course_days=RUN_WEEKS * len(COURSE_DAYS),
                 )  # fmt: skip
                 found.append((run, self._add(0, submission, run, hour=8), provider, start))
@@ -129,7 +134,8 @@ class Kreis:
         registration = self._add(day, RegistrationSubmitted(
             by=owner, municipality=chance.choices(list(MUNICIPALITIES), list(MUNICIPALITIES.values()))[0], programme="GK",
             sex=chance.choices([Sex.MALE, Sex.FEMALE], [72, 28])[0],
-            birth_year_band=chance.choices([BirthYearBand.Y1995_1999, BirthYearBand.Y2000_2004, BirthYearBand.Y2005_2009],
+            birth_year_band=chance.choices([BirthYearBand.BORN_1995_TO_1999, BirthYearBand.BORN_2000_TO_2004,
+                                            BirthYearBand.BORN_2005_TO_2009],
                                            [25, 55, 20])[0],
             language=chance.choice(["prs", "ara", "kur", "fas", "fra", "tir", "som"]),
             status_group=chance.choices([StatusGroup.DULDUNG, StatusGroup.GESTATTUNG], [57, 43])[0],
@@ -161,7 +167,7 @@ class Kreis:
         given = ConsentGiven(
             by=owner, consent_id=self._id(), purpose="REFERRAL", categories=(DataCategory.LANGUAGE, DataCategory.EDUCATION),
             recipients=(provider.organisation_id,) if covers else ("jmd-neuss",), valid_from_on=self._on(registered),
-            valid_until_on=self._on(registered + 365),
+            last_valid_on=self._on(registered + 365),
         )  # fmt: skip
         consent = self._add(registered, given, case, registration, hour=11)
         referral = self._id()
@@ -195,7 +201,11 @@ class Kreis:
         tells = min(
             start + (0 if chance.random() < 0.9 else 9), over - 1
         )  # a start told late raises S6 and takes it back
-        started = self._step(tells, case, participation, referral, provider, accepted, ParticipationStep.START, start)
+        first = ParticipationStartReported(
+            by=provider, participation_id=participation, referral_id=referral, started_on=self._on(start), revision=1,
+            reported_at=self._said(tells),
+        )  # fmt: skip
+        started = self._add(tells, first, case, accepted, hour=16)
         leaves = chance.random() < 0.38
         weeks = chance.choices([1, 2, 3, 4, 5, 7, 9], [20, 20, 16, 12, 10, 12, 10])[0]
         end = min(over, start + weeks * 7 + chance.choice(COURSE_DAYS)) if leaves else over
@@ -205,11 +215,11 @@ class Kreis:
             [EndReason.WORK, EndReason.CHILDCARE, EndReason.MOVED, EndReason.MOTIVATION, EndReason.UNKNOWN]
         )
         kind = EndKind.DROPPED_OUT if leaves else EndKind.COMPLETED
-        ended = self._step(told, case, participation, referral, provider, started, ParticipationStep.END, end, kind,
-                           why if leaves else EndReason.REGULAR)  # fmt: skip
+        ended = self._ends(
+            told, case, participation, provider, started, end, kind, why if leaves else EndReason.REGULAR
+        )
         if leaves and chance.random() < 0.08:  # mixed up with somebody: the end is taken back
-            self._step(told + 3, case, participation, referral, provider, ended, ParticipationStep.END, end,
-                       EndKind.ENTERED_IN_ERROR, revision=2)  # fmt: skip
+            self._ends(told + 3, case, participation, provider, ended, end, EndKind.ENTERED_IN_ERROR, revision=2)
         elif leaves and returns and chance.random() < 0.35:
             back = self._weekday(told + chance.randint(7, 21))
             if back < over - 7:
@@ -217,19 +227,22 @@ class Kreis:
         elif leaves and why is EndReason.MOVED:
             reason = ClosureReason.MOVED
             self._add(
-                told + 7, CaseClosureRequested(by=owner, closed_on=self._on(told + 7), reason=reason), case, ended
+                told + 7, CaseClosureRequested(by=owner, last_day_on=self._on(told + 7), reason=reason), case, ended
             )
 
-    def _step(
-        self, day: int, case: str, participation: str, referral: str, provider: By, rests_on: str, step: ParticipationStep,
-        on: int, kind: EndKind | None = None, why: EndReason = EndReason.UNKNOWN, revision: int = 1,
+    def _ends(
+        self, day: int, case: str, participation: str, provider: By, rests_on: str, before: int, kind: EndKind,
+        why: EndReason = EndReason.UNKNOWN, revision: int = 1,
     ) -> str:  # fmt: skip
-        said = datetime.combine(self._on(day), time(16), UTC)
-        report = ParticipationReported(
-            by=provider, participation_id=participation, referral_id=referral, step=step, effective_on=self._on(on),
-            end_kind=kind, end_reason=why, revision=revision, reported_at=said,
+        report = ParticipationEndReported(
+            by=provider, participation_id=participation, ended_before_on=self._on(before), kind=kind, reason=why,
+            revision=revision, reported_at=self._said(day),
         )  # fmt: skip
         return self._add(day, report, case, rests_on, hour=16)
+
+    def _said(self, day: int) -> datetime:
+        """When a provider reports who comes and goes: at four."""
+        return datetime.combine(self._on(day), time(16), UTC)
 
     def _attends(
         self, case: str, participation: str, started: str, provider: By, start: int, end: int, leaves: bool

@@ -12,7 +12,8 @@ from contracts.envelope import Submission
 from contracts.intake import ConsentGiven, RegistrationSubmitted
 from contracts.referral import (
     OfferRunSubmitted,
-    ParticipationReported,
+    ParticipationEndReported,
+    ParticipationStartReported,
     ReferralAnswered,
     ReferralRequested,
     ReferralWithdrawn,
@@ -40,14 +41,14 @@ KINDS: dict[str, Kind] = {
             "request": ReferralRequested,
             "answer": ReferralAnswered,
             "withdrawal": ReferralWithdrawn,
-            "start": ParticipationReported,
-            "end": ParticipationReported,
+            "start": ParticipationStartReported,
+            "end": ParticipationEndReported,
         },
     ),
     "attendance": Kind("attendance", ("participation", "meeting"), {"attendance": AttendanceReported}),
 }
 
-OURS = frozenset("run_id consent_id referral_id participation_id meeting_id step revision".split())
+OURS = frozenset("run_id consent_id referral_id participation_id meeting_id revision".split())
 """Fields the importer fills: ids are made, never taken from a file; `revision` counts what a row has said so far."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contracts.codes import EndKind, ParticipationStep
+from contracts.codes import EndKind
 from contracts.envelope import Submission, stamp
 from deploy.importer.files import Row
 from deploy.importer.mapping import Mapping, NotMapped
@@ -145,15 +145,13 @@ class Planner:
             raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", f"Another row says something else of this {name}.")
         if known is None:
             revision = last.revision + 1 if last else 1
-            day = str(values.get("effective_on") or "")
+            day = str(values.get("ended_before_on") or "")
             sent, new = Sent(self.store.id_of(key, str(revision)), key, revision, content, day, stamp(self.now)), True
         else:
             sent, new = known, False
         made = {**values, "by": {"organisation_id": values["by"]}, **ids}
         if name in REPORTED:
             made = {"reported_at": sent.seen_at, **made, "revision": sent.revision}
-        if name in ("start", "end"):
-            made["step"] = ParticipationStep.START if name == "start" else ParticipationStep.END
         try:
             submission = cls.model_validate(made)
         except ValidationError as error:
@@ -176,8 +174,8 @@ class Planner:
         """What the file said once and says no longer."""
         if name != "end":
             raise RowRefused("TAKEN_BACK", "", f"The {name} was recorded before and is missing now; ask the office.")
-        values = {"by": self.mapping.steps[name]["by"].constant, "effective_on": said[-1].day,
-                  "end_kind": EndKind.ENTERED_IN_ERROR}  # fmt: skip
+        values = {"by": self.mapping.steps[name]["by"].constant, "ended_before_on": said[-1].day,
+                  "kind": EndKind.ENTERED_IN_ERROR}  # fmt: skip
         if values["by"] is None:
             raise RowRefused(
                 "TAKEN_BACK", "/by", "Only an end whose speaker is a constant can be taken back by a file."

@@ -4,14 +4,14 @@ import json
 import re
 from typing import Any
 
+from contracts.envelope import Tick
 from contracts.families import ANSWERS, FACTS, PUBLISHED, SUBMISSIONS
 from contracts.reporting import ParticipationReport
 from contracts.topics import READS, SUBMITTED, Publisher, Topic, catalogue
 from deploy.published.samples import samples_of
-from deploy.published.schemas import Schema, attributes_schema, family_of, schema_of
+from deploy.published.schemas import Schema, attributes_schema, carried, family_of, schema_of
 
 ANYONE = "{publisher}"
-NOT_OF_FACTS = ("streamversion", "recordedtime")
 
 
 def topics() -> list[Topic]:
@@ -41,7 +41,7 @@ def types_on(topic: Topic) -> list[str]:
         case "report":
             return [ParticipationReport.ce_type]
         case "time":
-            return ["lotse.clock.tick.v1"]
+            return [Tick.ce_type]
         case _:
             return []
 
@@ -129,17 +129,17 @@ SAID = {
     "fact": "What happened, in the past tense, numbered 1, 2, 3 within a subject. Kept for good.",
     "submission": "What one publisher reports or asks for. Each gets exactly one answer.",
     "answer": "Exactly one answer to each submission id: recorded, unchanged, refused or unreadable.",
-    "dead-letter": "What could never be read, untouched, with its origin and verdict in headers.",
+    "dead-letter": "What could never be read: headers and value untouched, sealed to the operations key, with origin and verdict in headers of ours.",
     "report": "Whole releases as vintages under a new key each.",
     "time": "Moments. Between ticks no time passes for Lotse.",
 }
 KEYS = {
     "fact": "the subject",
     "submission": "means nothing; the subject is a good one",
-    "answer": "the submission's subject, else its id",
-    "dead-letter": "the reference, where there is one",
+    "answer": "the submission's subject; where that could not be read its reference",
+    "dead-letter": "<topic>/<partition>/<offset> of what could not be read",
     "report": "<tenant>:<report>:<month>:<vintage>",
-    "time": "none",
+    "time": "`tick`, always",
 }
 
 
@@ -176,17 +176,13 @@ def _operations(topic: Topic) -> list[tuple[str, dict[str, Any]]]:
 
 def headers_schema(ce_type: str) -> Schema:
     """Kafka headers in binary mode: all text."""
-    attributes = attributes_schema()
-    is_fact = ce_type in FACTS
-    left_out = () if is_fact else NOT_OF_FACTS
-    if ce_type == "lotse.clock.tick.v1":
-        left_out = (*left_out, "subject", "tenant", "cause", "traceparent")
+    always, sometimes = carried(ce_type)
     found: Schema = {}
-    for name, schema in attributes["properties"].items():
-        if name not in left_out:
+    for name, schema in attributes_schema()["properties"].items():
+        if name in (*always, *sometimes):
             found["traceparent" if name == "traceparent" else f"ce_{name}"] = dict(schema)
     found["ce_type"] = {"type": "string", "const": ce_type}
-    if is_fact:
+    if "streamversion" in always:
         found["ce_streamversion"] = {
             "type": "string",
             "pattern": "^[1-9][0-9]{0,9}$",
@@ -196,8 +192,7 @@ def headers_schema(ce_type: str) -> Schema:
         "type": "string",
         "description": "JSON, or application/cloudevents+json in structured mode.",
     }
-    required = [f"ce_{name}" for name in attributes["required"] if name not in left_out]
-    return {"type": "object", "properties": found, "required": [*required, *(["ce_streamversion"] if is_fact else [])]}
+    return {"type": "object", "properties": found, "required": [f"ce_{name}" for name in always]}
 
 
 def _message(ce_type: str) -> dict[str, Any]:
@@ -234,9 +229,9 @@ def _dead_letter() -> dict[str, Any]:
         "name": "dead_letter",
         "title": "DeadLetter",
         "summary": SAID["dead-letter"],
-        "contentType": "application/octet-stream",
+        "contentType": "application/jose",
         "headers": {"type": "object", "properties": dict.fromkeys(names.split(), text)},
-        "payload": {"description": "The untouched value, whatever it is."},
+        "payload": {"description": "A compact JWE (ECDH-ES+A256KW, A256GCM) of headers and value as they came."},
     }
 
 

@@ -3,14 +3,25 @@
 import json
 from typing import Any
 
+import contracts
 from contracts import lists
 from contracts.attributes import KEY_PATTERN
-from contracts.envelope import CODE_PATTERN, RUNTIME_REASONS, UUID_PATTERN
-from contracts.families import FAMILIES, SUBMISSIONS
+from contracts.envelope import (
+    CODE_PATTERN,
+    ORGANISATION_PATTERN,
+    RUNTIME_REASONS,
+    UNREADABLE_REASONS,
+    UUID_PATTERN,
+    Tick,
+    again_of,
+    answer_type,
+)
+from contracts.families import FACTS, FAMILIES, PUBLISHED, SUBMISSIONS
+from contracts.reporting import ParticipationReport
 from contracts.topics import Topic
 from deploy.published.asyncapi import ANYONE, KEYS, SAID, topics, types_on
 from deploy.published.samples import samples_of
-from deploy.published.schemas import Schema, schema_of
+from deploy.published.schemas import Schema, attributes_schema, carried, schema_of
 
 ORDER = {
     "fact": "Within (family, subject) by `ce_streamversion`: apply the next, drop the old, keep the early, alarm on the missing.",
@@ -30,13 +41,13 @@ CHANGES = {
     "time": "Nothing.",
 }
 
-PLAIN = {UUID_PATTERN: "UUID", CODE_PATTERN: "code", KEY_PATTERN: "key"}
+PLAIN = {UUID_PATTERN: "UUID", CODE_PATTERN: "code", KEY_PATTERN: "key", ORGANISATION_PATTERN: "organisation"}
 
 
 def pages() -> dict[str, str]:
     """File name to text."""
     found = {f"{file_of(topic)}": _page(topic) for topic in topics()}
-    return {"README.md": _start(), **found}
+    return {"README.md": _start(), "codes.md": _codes(), **found}
 
 
 def file_of(topic: Topic) -> str:
@@ -50,11 +61,11 @@ def _start() -> str:
         f"{', '.join(topic.readers).replace('{publisher}', 'publisher')} | {_kept(topic)} |"
         for topic in topics()
     )
-    shown = "\n".join(f"| `{one.name}` | {one.title} | {len(one.entries)} | {one.version} |" for one in lists.every())
+    conventions = (contracts.__doc__ or "").partition("\n\n")[2].strip()
     return f"""# Contracts
 
 What crosses a border, for software that never reads ours. Everything here is generated from `contracts/` by
-`lotse contracts generate`. A *code* is at most 64 of `[A-Za-z0-9._:-]`, a *key* at most 128 in lower case. The machine-readable forms are `contracts/schemas/` (JSON Schema 2020-12),
+`lotse contracts generate`. The machine-readable forms are `contracts/schemas/` (JSON Schema 2020-12),
 `contracts/examples/` (samples that stay readable for ever) and `contracts/asyncapi.yaml` (AsyncAPI 3.0).
 
 A message is a CloudEvent 1.0, in Kafka binary mode (`ce_` headers, the body is the data) or in structured mode
@@ -64,11 +75,21 @@ A message is a CloudEvent 1.0, in Kafka binary mode (`ce_` headers, the body is 
 |---|---|---|---|---|
 {rows}
 
-## Code lists
+## Attributes
 
-| list | what | codes | version |
-|---|---|---|---|
-{shown}
+In binary mode each is a Kafka header `ce_<name>` (`traceparent` without `ce_`), in structured mode a member of the document.
+"yes": always there; "may": perhaps.
+
+| attribute | submission | answer | fact | report | tick | |
+|---|---|---|---|---|---|---|
+{_attributes()}
+
+## Words
+
+{conventions}
+
+A *code* is at most 64 of `[A-Z0-9_]` and begins with a letter, an *organisation* at most 64 of `[a-z0-9-]`. All codes stand,
+with what they mean, on the page [codes](codes.md).
 
 ## If you build on this
 
@@ -86,6 +107,58 @@ refuses what would break who writes or who reads. It knows you by name where you
 A version that stands beside an older one (`.v2`) waits until you say that you read it: name its fields, too. A list of
 codes whose schema says `x-unknown` may grow: take a code you do not know for the one `x-unknown` names.
 """
+
+
+def _attributes() -> str:
+    kinds = (
+        next(iter(SUBMISSIONS)),
+        answer_type("intake"),
+        next(iter(FACTS)),
+        ParticipationReport.ce_type,
+        Tick.ce_type,
+    )
+    rows = []
+    for name, schema in attributes_schema()["properties"].items():
+        said = [
+            "yes" if name in always else "may" if name in sometimes else "" for always, sometimes in map(carried, kinds)
+        ]
+        rows.append(f"| `{name}` | {' | '.join(said)} | {schema['description']} |")
+    return "\n".join(rows)
+
+
+def _codes() -> str:
+    parts = [
+        """# Codes
+
+Each list with its codes. In submissions the fields take these and no others; in facts they are open: lists grow, and what you
+do not know you read as `OTHER`. Where a list has days, a code of a submission must be valid on the day of its `ce_time`, else
+it is refused `CODE_NOT_VALID`; what a complete list does not hold is refused `CODE_UNKNOWN`. Each list comes as Genericode 1.0:
+`lotse contracts genericode NAME`.
+"""
+    ]
+    for one in lists.every():
+        complete = "complete" if one.complete is True else "not complete: what it does not hold is not refused"
+        if isinstance(one.complete, tuple):
+            complete = f"complete for what begins with {', '.join(one.complete)}"
+        rows = "\n".join(_code(entry) for entry in one.entries)
+        parts.append(f"""## `{one.name}`
+
+{one.title}
+
+Version {one.version}, {complete}. Source: {one.source}.
+
+| code | meaning | valid from | last valid on | successor | |
+|---|---|---|---|---|---|
+{rows}
+""")
+    return "\n".join(parts)
+
+
+def _code(entry: lists.Entry) -> str:
+    more = [*(f"{name}: {value}" for name, value in entry.more.items()), *(["to verify"] if entry.to_verify else [])]
+    cells = (f"`{entry.code}`", entry.name, str(entry.valid_from_on or ""), str(entry.last_valid_on or ""),
+             f"`{entry.successor}`" if entry.successor else "", ", ".join(more))  # fmt: skip
+    return f"| {' | '.join(cells)} |"
 
 
 def _kept(topic: Topic) -> str:
@@ -116,16 +189,30 @@ def _page(topic: Topic) -> str:
         parts.append(_type(ce_type))
     if topic.kind == "submission":
         parts.append(_reasons(topic.name.split(".")[0]))
+    if topic.kind == "answer":
+        rows = "\n".join(f"| `{reason}` | {said} |" for reason, said in UNREADABLE_REASONS.items())
+        parts.append(f"## Reasons of `unreadable`\n\n| reason | what it says |\n|---|---|\n{rows}\n\nReasons of `refused` stand "
+                     f"on the page of [the submissions]({topic.name.split('.')[0]}.submissions.PUBLISHER.md).\n")  # fmt: skip
     return "\n".join(parts)
 
 
 def _type(ce_type: str) -> str:
     schema = schema_of(ce_type)
     rows = "\n".join(_rows(schema, schema, ""))
+    about = f"Subject: the {kind}." if (kind := getattr(PUBLISHED[ce_type], "subject_kind", "")) else ""
+    if ce_type in SUBMISSIONS:
+        rests = ", ".join(f"`{name}`" if name != "subject" else name for name in SUBMISSIONS[ce_type].rests_on())
+        about += f" Waits until these are known: {rests}." if rests else " Rests on nothing."
+    if ce_type in FACTS and FACTS[ce_type].gives:
+        about += (
+            f" Makes known: {', '.join(f'`{name}`' if name != 'subject' else name for name in FACTS[ce_type].gives)}."
+        )
     name, sample = list(samples_of(ce_type).items())[-1]
     return f"""## `{ce_type}`
 
 {schema.get("description", "")}
+
+{about}
 
 | field | kind | must | unit, list | privacy | |
 |---|---|---|---|---|---|
@@ -145,7 +232,7 @@ def _rows(node: Schema, root: Schema, prefix: str) -> list[str]:
         inner = _target(field, root)
         must = "yes" if name in node.get("required", ()) else ""
         told = field.get("description") or inner.get("description") or ""
-        extra = field.get("x-unit") or (f"list `{field['x-code-list']}`" if "x-code-list" in field else "")
+        extra = field.get("x-unit") or (_link(field["x-code-list"]) if "x-code-list" in field else "")
         if "default" in inner:
             told = f"{told} Default `{inner['default']}`.".strip()
         rows.append(f"| `{prefix}{name}` | {_kind(inner, root)} | {must} | {extra} | {field.get('x-privacy', '')} | "
@@ -154,6 +241,10 @@ def _rows(node: Schema, root: Schema, prefix: str) -> list[str]:
         if "properties" in below:
             rows += _rows(below, root, f"{prefix}{name}{'[]' if below is not inner else ''}.")
     return rows
+
+
+def _link(name: str) -> str:
+    return f"[{name}](codes.md#{name})"
 
 
 def _target(field: Schema, root: Schema) -> Schema:
@@ -193,10 +284,13 @@ def _reasons(family: str) -> str:
         f"UNKNOWN_{thing}": "Nobody has made this id known for seven days; send it first."
         for thing in ["SUBJECT", *things]
     }
-    rows = "\n".join(f"| `{code}` | {hint} |" for code, hint in {**own, **RUNTIME_REASONS, **unknown}.items())
+    rows = "\n".join(
+        f"| `{code}` | {again_of({'outcome': 'refused', 'reason': code})} | {hint} |"
+        for code, hint in {**own, **RUNTIME_REASONS, **unknown}.items()
+    )
     return f"""## Why a submission is refused
 
-| reason | way out |
-|---|---|
+| reason | again | way out |
+|---|---|---|
 {rows}
 """

@@ -74,7 +74,7 @@ def _lists() -> dict[str, dict[str, Any]]:
     def day(value: date | None) -> str | None:
         return None if value is None else value.isoformat()
 
-    return {of.name: {"complete": of.complete, "codes": {one.code: [day(one.valid_from_on), day(one.valid_until_on)] for one in of.entries}}
+    return {of.name: {"complete": of.complete, "codes": {one.code: [day(one.valid_from_on), day(one.last_valid_on)] for one in of.entries}}
             for of in lists.every() if of.source != ENUMERATED}  # fmt: skip
 
 

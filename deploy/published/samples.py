@@ -8,36 +8,77 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from contracts.attributes import KEY_PATTERN
-from contracts.envelope import CODE_PATTERN, UUID_PATTERN
+from contracts.codes import LANGUAGE_PATTERN, MUNICIPALITY_PATTERN
+from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
-from deploy.published.schemas import Schema, family_of, schema_of
+from contracts.topics import OWNERS
+from deploy.published.schemas import Schema, carried, family_of, schema_of
 
-LIKELY = {
+LIKELY: dict[str, Any] = {
     "municipality": "05162024", "programme": "GK", "language": "prs", "organisation_id": "vhs-neuss",
     "owner_organisation_id": "rkn-thm", "provider_organisation_id": "vhs-neuss", "content": f"r1:{'0c' * 16}", "month": "2026-03",
-    "submission_id": "2026-03-02-0001", "pointer": "/meeting_on", "recipients": "vhs-neuss", "block": "F4", "offer_type":
-    "LANGUAGE_COURSE", "rule": "S2", "status_group": "DULDUNG", "sex": "FEMALE", "birth_year_band": "Y2000_2004",
-    "need_type": "LANGUAGE", "purpose": "REFERRAL", "categories": "LANGUAGE", "presence": "EXCUSED", "excuse_reason": "SICKNESS",
-    "hint": "The day lies after the day on which this arrived.", "units_planned": 5, "units_attended": 0, "course_days": 36,
-    "rule_version": 1, "revision": 1, "kind": "person", "case_id": "6b2c3e58-0c5e-5b1c-9f55-0a3a52c2f7d4",
+    "submission_id": "2026-04-02-0001", "recipients": "vhs-neuss", "block": "F4", "offer_type": "LANGUAGE_COURSE", "rule": "S2",
+    "status_group": "DULDUNG", "sex": "FEMALE", "birth_year_band": "BORN_2000_TO_2004", "need_type": "LANGUAGE",
+    "purpose": "REFERRAL", "categories": "LANGUAGE", "units_planned": 5, "units_attended": 5, "presence": "PRESENT",
+    "course_days": 36, "entries": 4, "exits": 1, "stock": 12, "ends_before_on": "2026-05-23", "run_ends_before_on": "2026-05-23",
+    "ended_before_on": "2026-03-28", "last_valid_on": "2026-12-31", "planned_start_on": "2026-03-09",
 }  # fmt: skip
 """What a reader of a sample would expect to find; where a type says otherwise (an enum), its own first code stands."""
 
-REASONS = {"answer": "FUTURE_DAY", "case_closed": "MOVED", "dropout_risk_withdrawn": "CORRECTED", "dropped_out": "CHILDCARE",
-           "notification_failed": "SMTP_4XX", "participation_ended": "WORK", "referral_declined": "FULL",
-           "referral_stopped": "CONSENT_WITHDRAWN"}  # fmt: skip
+SAID: dict[str, dict[str, Any]] = {
+    "answer": {
+        "outcome": "refused",
+        "reason": "FUTURE_DAY",
+        "pointer": "/meeting_on",
+        "again": "later",
+        "hint": "The day lies after the day on which this arrived.",
+    },
+    "case_closure_requested": {"reason": "MOVED"},
+    "case_closed": {"reason": "MOVED"},
+    "dropout_risk_raised": {"days_on": ["2026-03-02", "2026-03-04"]},
+    "dropout_risk_withdrawn": {"reason": "CORRECTED"},
+    "dropped_out": {"reason": "CHILDCARE"},
+    "notification_failed": {"reason": "SMTP_550"},
+    "participation_end_reported": {"kind": "DROPPED_OUT", "reason": "CHILDCARE"},
+    "participation_ended": {"kind": "DROPPED_OUT", "reason": "CHILDCARE"},
+    "participation_report": {"vintage": 1},
+    "referral_declined": {"reason": "FULL"},
+    "referral_stopped": {"reason": "CONSENT_WITHDRAWN"},
+}
+"""What samples of a type say beside that."""
+
+EXCUSED = {"presence": "EXCUSED", "units_attended": 0, "excuse_reason": "SICKNESS"}
+INSTEAD: dict[str, tuple[str, dict[str, Any]]] = {
+    "attendance_recorded": ("excused", EXCUSED),
+    "attendance_reported": ("excused", EXCUSED),
+    "referral_answered": ("declined", {"answer": "DECLINED", "planned_start_on": None, "reason": "FULL"}),
+}
+"""Types whose members do not all go together: one more sample, which says these instead of what the full one says."""
+
+BY_RULE = {"by": {"organisation_id": "lotse", "kind": "rule"}}
 
 
 def samples_of(ce_type: str) -> dict[str, dict[str, Any]]:
-    """`minimal` and `full` (of an answer `recorded` and `refused`), each a message in structured mode. The same at every
-    run: a sample is never edited."""
-    schema = schema_of(ce_type)
-    said = {name: _likely(schema, schema, ce_type, "", full) for name, full in (("minimal", False), ("full", True))}
-    if ce_type.split(".")[2] == "answer":
-        refused = {name: value for name, value in said["full"].items() if name != "fact_id"}
-        recorded = {**said["minimal"], "outcome": "recorded", "fact_id": said["full"]["fact_id"], "again": "NO"}
-        said = {"refused": refused, "recorded": recorded}
-    return {name: _message(ce_type, data) for name, data in said.items()}
+    """`minimal` and `full` (of an answer `recorded` and `refused`; of some types one more), each a message in structured mode
+    and true in itself. The same at every run: a sample is never edited."""
+    schema, name = schema_of(ce_type), ce_type.split(".")[2]
+    minimal, full = (_likely(schema, schema, ce_type, "", full) for full in (False, True))
+    if family_of(ce_type) in ("dropout", "notification") or name == "referral_stopped":
+        minimal, full = minimal | BY_RULE, full | BY_RULE
+    found = {"minimal": minimal, "full": full}
+    if name in INSTEAD:
+        more, instead = INSTEAD[name]
+        found[more] = {field: value for field, value in {**full, **instead}.items() if value is not None}
+        found["full"] = {
+            field: value for field, value in full.items() if field in minimal or instead.get(field) is None
+        }
+    if name == "answer":
+        refused = {field: value for field, value in full.items() if field != "fact_id"}
+        found = {
+            "refused": refused,
+            "recorded": {**minimal, "outcome": "recorded", "fact_id": full["fact_id"], "again": "no"},
+        }
+    return {name: _message(ce_type, data) for name, data in found.items()}
 
 
 def path_of(folder: Path, ce_type: str, name: str) -> Path:
@@ -58,18 +99,26 @@ def _message(ce_type: str, data: Any) -> dict[str, Any]:
     cls: Any = PUBLISHED[ce_type]
     kind = getattr(cls, "subject_kind", "case")
     head: dict[str, Any] = {
-        "specversion": "1.0", "id": "2026-03-02-0001", "source": "https://kreis.example/lotse", "type": ce_type,
-        "subject": "rkn:rkn-thm" if kind == "office" else _uuid(kind), "time": "2026-03-02T16:00:00+01:00",
+        "specversion": "1.0", "id": "2026-04-02-0001", "source": "https://kreis.example/lotse", "type": ce_type,
+        "subject": "rkn:rkn-thm" if kind == "office" else _uuid(kind), "time": "2026-04-02T16:00:00+02:00",
         "datacontenttype": "application/json", "tenant": "rkn",
     }  # fmt: skip
     if ce_type not in SUBMISSIONS:
-        owner = {"attendance": "referral", "dropout": "referral"}.get(family_of(ce_type), family_of(ce_type))
-        head |= {"id": _uuid("fact"), "source": f"//lotse/rkn/{owner}", "cause": _uuid("reference")}
+        owner = OWNERS.get(family_of(ce_type), family_of(ce_type))
+        head |= {"id": _uuid(ce_type), "source": f"//lotse/rkn/{owner}", "cause": _uuid("reference"),
+                 "time": "2026-04-02T14:00:00Z", "recordedtime": "2026-04-02T14:00:02.250000Z"}  # fmt: skip
     if ce_type in FACTS:
-        head |= {"streamversion": 3, "recordedtime": "2026-03-02T15:00:02.250000Z"}
+        head |= {"streamversion": 3}
     if family_of(ce_type) == "clock":
-        head = {name: value for name, value in head.items() if name not in ("subject", "tenant", "cause")}
-    return {**head, "data": data}
+        head |= {"source": "//lotse/clock", "time": data["at"]}
+    if family_of(ce_type) == "reporting":
+        key = PUBLISHED[ce_type].model_validate(data).key("rkn")  # type: ignore[attr-defined]
+        head |= {"id": key, "subject": key, "time": data["as_of"]}
+    always, sometimes = carried(ce_type)
+    return {
+        **{name: value for name, value in head.items() if name in (*always, *sometimes, "datacontenttype")},
+        "data": data,
+    }
 
 
 def _resolved(node: Schema, root: Schema) -> Schema:
@@ -87,25 +136,21 @@ def _likely(node: Schema, root: Schema, ce_type: str, name: str, full: bool) -> 
     if kind == "object":
         wanted = node["properties"] if full else node.get("required", ())
         return {field: _likely(node["properties"][field], root, ce_type, field, full) for field in wanted}
+    likely = SAID.get(ce_type.split(".")[2], {}).get(name, LIKELY.get(name))
     if kind == "array":
-        return [_likely(node["items"], root, ce_type, name, full)]
-    likely = REASONS.get(ce_type.split(".")[2]) if name == "reason" else LIKELY.get(name)
-    if name == "kind" and "enum" not in node:
-        likely = "DROPPED_OUT"  # how a participation ended, not who speaks
+        return likely if isinstance(likely, list) else [_likely(node["items"], root, ce_type, name, full)]
     if "enum" in node:
-        if ce_type.endswith("answer.v1"):
-            likely = {"outcome": "refused" if full else "unchanged", "again": "LATER"}.get(name, likely)
         return likely if likely in node["enum"] else node["enum"][0]
     if likely is not None:
         return likely
     if kind == "integer":
         return max(node.get("minimum", 0), 1)
     if node.get("format") == "date":
-        return "2026-03-31" if name.startswith(("ends", "valid_until", "run_ends")) else "2026-03-02"
+        return "2026-03-02"
     if node.get("format") == "date-time":
-        return "2026-03-02T17:00:00Z"
+        return "2026-04-02T14:00:00Z"
     if node.get("pattern") == UUID_PATTERN or node.get("pattern") == KEY_PATTERN:
-        return _uuid(name)
+        return _uuid({"case_id": "case", "about": "participation_id"}.get(name, name))
     if node.get("pattern") == CODE_PATTERN:
         return "OTHER"
     raise LookupError(f"no sample value for {ce_type} {name}")
@@ -133,9 +178,8 @@ def _random(node: Schema, root: Schema, chance: Random) -> Any:
     if kind == "array":
         return [_random(node["items"], root, chance) for _ in range(max(node.get("minItems", 0), chance.randint(0, 3)))]
     if kind == "integer":
-        return chance.choice(
-            [node.get("minimum", 0), node.get("maximum", 5), chance.randint(node.get("minimum", 0), 1000)]
-        )
+        least, most = node.get("minimum", 0), node.get("maximum", 5)
+        return chance.choice([least, most, chance.randint(least, max(least, min(most, 1000)))])
     if node.get("format") == "date":
         return (date(2020, 1, 1) + timedelta(days=chance.randrange(3650))).isoformat()
     if node.get("format") == "date-time":
@@ -149,8 +193,13 @@ def _random(node: Schema, root: Schema, chance: Random) -> Any:
             )
         case p if p in (UUID_PATTERN, KEY_PATTERN):
             return str(UUID(int=chance.getrandbits(128)))
-        case p if "[0-9]{8}" in p and "UNKNOWN" in p:
+        case p if p == MUNICIPALITY_PATTERN:
             return chance.choice(["UNKNOWN", f"05{chance.randrange(10**6):06}"])
+        case p if p == LANGUAGE_PATTERN:
+            return chance.choice(["UNKNOWN", "prs", "tir", "deu"])
+        case p if p in (CODE_PATTERN, ORGANISATION_PATTERN):
+            said = "".join(chance.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(chance.randint(1, 64)))
+            return said if p == CODE_PATTERN else said.lower()
         case p if "r1:" in p:
             return f"r1:{chance.getrandbits(128):032x}"
         case p if "(0[1-9]|1[0-2])" in p:

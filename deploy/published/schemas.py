@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from contracts import lists
 from contracts.attributes import (
     CAUSE_PATTERN,
     KEY_PATTERN,
@@ -21,8 +22,9 @@ from contracts.attributes import (
     TRACE_PATTERN,
     TYPE_PATTERN,
 )
-from contracts.envelope import Listed, Model, Privacy, Submission, Unit
-from contracts.families import PUBLISHED
+from contracts.codes import Coded
+from contracts.envelope import Listed, Model, Privacy, Submission, Tick, Unit
+from contracts.families import ANSWERS, FACTS, PUBLISHED, SUBMISSIONS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -52,6 +54,21 @@ def _schema_of(ce_type: str) -> Schema:
     return {**head, **body, **({"$defs": definitions} if definitions else {})}
 
 
+def carried(ce_type: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which attributes a message of a type always carries, and which it may carry beside them."""
+    always: tuple[str, ...] = ("specversion", "id", "source", "type", "time")
+    if ce_type == Tick.ce_type:
+        return always, ()  # time belongs to all alliances
+    always = (*always, "subject", "tenant")
+    if ce_type in SUBMISSIONS:
+        return always, ("traceparent",)
+    if ce_type in ANSWERS:
+        return (*always, "cause", "recordedtime"), ("traceparent",)
+    if ce_type in FACTS:
+        return (*always, "streamversion", "cause", "recordedtime"), ("traceparent",)
+    return (*always, "recordedtime"), ()
+
+
 def attributes_schema() -> Schema:
     """The CloudEvents attributes as members of a structured message; in binary mode each is a header `ce_<name>`."""
 
@@ -63,23 +80,30 @@ def attributes_schema() -> Schema:
         "$schema": DIALECT,
         "$id": "urn:lotse:schema:attributes.v1",
         "title": "Attributes",
-        "description": "CloudEvents 1.0 attributes of every message. Names are lower case; what is unknown is ignored.",
+        "description": "CloudEvents 1.0 attributes of every message but a tick, which has neither subject nor tenant: time "
+        "belongs to all alliances. Names are lower case; what is unknown is ignored.",
         "type": "object",
         "properties": {
             "specversion": {"description": "Always 1.0.", "type": "string", "const": "1.0"},
-            "id": text("Yours, once only; the same again with the same content is silent, with other content refused.", MESSAGE_ID_PATTERN),
-            "source": text("A URI reference; publishers.toml gives one to each publisher.", SOURCE_PATTERN, format="uri-reference"),
+            "id": text("Of a submission its publisher's own, given once; the same again with the same content is silent, with other content refused. "
+                       "Of all else given once by its source; what comes again under it is a copy.", MESSAGE_ID_PATTERN),
+            "source": text("A URI reference: of a submission the one publishers.toml gives to its publisher, of a fact, answer or report "
+                           "//lotse/<installation>/<service>, of a tick //lotse/clock.", SOURCE_PATTERN, format="uri-reference"),
             "type": text("lotse.<family>.<type>.v<n>", TYPE_PATTERN),
-            "subject": text("What it is about: a case or run (a UUID in lower case), an office (tenant:organisation).", KEY_PATTERN),
-            "time": {"description": "When it happened or was said; RFC 3339 with any offset.", **at},
-            "tenant": text("The alliance's code.", TENANT_PATTERN),
+            "subject": text("What it is about: a case or run (a UUID in lower case), an office (tenant:organisation), a report's key. Of an "
+                            "answer the submission's, or `unreadable` where that could not be read.", KEY_PATTERN),
+            "time": {"description": "When it happened or was said, RFC 3339 with any offset: of a fact its submission's; of a fact a rule "
+                                    "recorded, and of an answer, when it was recorded; of a report and a tick the moment it speaks of.", **at},
+            "tenant": text("The alliance's code; of an answer the submission's, or `unreadable` where that could not be read.", TENANT_PATTERN),
             "streamversion": {
                 "description": "Facts only: 1, 2, 3 within family and subject.",
                 "type": "integer", "minimum": 1, "maximum": MOST_VERSIONS,
             },
-            "cause": text("What led to it: the reference of a submission, the id of a fact, or a tick.", CAUSE_PATTERN),
-            "recordedtime": {"description": "When its owner recorded it.", **at},
-            "traceparent": text("W3C trace context.", TRACE_PATTERN),
+            "cause": text("What led to it. Of a fact or answer to a submission its reference. Of a fact a rule recorded the id of the fact "
+                          "that was folded last into its subject, or the id of the tick where time alone brought it; of the result "
+                          "of a notification the id of the attempt. Reports and ticks have none.", CAUSE_PATTERN),
+            "recordedtime": {"description": "Facts, answers and reports only: when their owner recorded them. Of a fact never earlier than of the one before about its subject.", **at},
+            "traceparent": text("W3C trace context, handed on from a submission to its fact and answer.", TRACE_PATTERN),
         },
         "required": ["specversion", "id", "source", "type", "subject", "time", "tenant"],
     }  # fmt: skip
@@ -119,12 +143,25 @@ def _tell(cls: type[BaseModel], schema: Schema) -> None:
                 field["x-unit"] = mark.name
             if isinstance(mark, Listed):
                 field["x-code-list"] = mark.name
+        for enumeration in _enumerations_in(hints[name]):
+            field["x-code-list"] = lists.list_of(enumeration)
 
 
 def _marks(annotation: Any) -> typing.Iterator[Any]:
     yield from getattr(annotation, "__metadata__", ())
     for part in getattr(annotation, "__args__", ()) if not isinstance(annotation, type) else ():
         yield from _marks(part)
+
+
+def _enumerations_in(annotation: Any) -> typing.Iterator[type[Coded]]:
+    if (
+        isinstance(annotation, type)
+        and not isinstance(annotation, types.GenericAlias)
+        and issubclass(annotation, Coded)
+    ):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _enumerations_in(part)
 
 
 def _models_in(cls: type[BaseModel]) -> list[type[Model]]:

@@ -44,7 +44,8 @@ class Verdict(NamedTuple):
 RECORDED, WAITS = Verdict("recorded"), Verdict("waits")
 EXISTS = {"registration_submitted": "CASE_EXISTS", "consent_given": "CONSENT_EXISTS", "offer_run_submitted": "RUN_EXISTS",
           "referral_requested": "REFERRAL_EXISTS", "need_reported": "NEED_EXISTS", "referral_answered": "NOT_OPEN",
-          "participation_reported": "REVISION_REUSED", "attendance_reported": "REVISION_REUSED",
+          "participation_start_reported": "REVISION_REUSED", "participation_end_reported": "REVISION_REUSED",
+          "attendance_reported": "REVISION_REUSED",
           "consent_withdrawn": "WITHDRAWN_OTHERWISE"}  # fmt: skip
 """What a second, different statement about the same thing is told."""
 
@@ -182,8 +183,11 @@ def _thing(type_: str, subject: str, body: Body | None) -> tuple[str, ...]:
             return (type_, referral)
         case "referral_answered", {"referral_id": referral}:
             return (type_, referral)
-        case "participation_reported", {"participation_id": id, "step": step, "reported_at": at, "revision": revision}:
-            return (type_, id, step, at, str(revision))
+        case (
+            "participation_start_reported" | "participation_end_reported",
+            {"participation_id": id, "reported_at": at, "revision": revision},
+        ):
+            return (type_, id, at, str(revision))
         case "attendance_reported", {
             "participation_id": id,
             "meeting_id": meeting,
@@ -210,14 +214,15 @@ class _Known:
 
 
 ORDER = ("registration_submitted", "offer_run_submitted", "need_reported", "consent_given", "consent_withdrawn",
-         "referral_requested", "referral_answered", "participation_reported", "attendance_reported")  # fmt: skip
+         "referral_requested", "referral_answered", "participation_start_reported", "participation_end_reported",
+         "attendance_reported")  # fmt: skip
 """What rests on what: judged in this order, everything meets what it rests on."""
 
 
 def _judged(expected: Expected) -> _Known:
     known = _Known()
     sound = sorted((one for one in expected.all if one.verdict == RECORDED and one.acknowledged),
-                   key=lambda one: (ORDER.index(one.type), (one.body or {}).get("step") == "END"))  # fmt: skip
+                   key=lambda one: ORDER.index(one.type))  # fmt: skip
     for one in sound:
         assert one.body is not None
         one.verdict = _judge(known, one, {**one.body, "case": one.subject})
@@ -255,16 +260,16 @@ def _judge(known: _Known, one: Said, said: Body) -> Verdict:
             if provider not in consent["recipients"] or not set(said["categories"]) <= set(consent["categories"]):
                 return Verdict("refused", "NO_CONSENT")
             known.referrals.setdefault(said["referral_id"], {**said, "provider": provider})
-        case "referral_answered" | "participation_reported" if said["referral_id"] not in known.referrals:
+        case "referral_answered" | "participation_start_reported" if said["referral_id"] not in known.referrals:
             return WAITS
         case "referral_answered":
             known.answers.setdefault(said["referral_id"], said)
-        case "participation_reported" if said["step"] == "START":
+        case "participation_start_reported":
             answer = known.answers.get(said["referral_id"])
             if answer is None or answer["answer"] != "ACCEPTED":
                 return Verdict("refused", "NOT_ACCEPTED")
             known.starts[said["participation_id"]].append(said)
-        case "participation_reported":
+        case "participation_end_reported":
             if said["participation_id"] not in known.starts:
                 return WAITS
             known.ends[said["participation_id"]].append(said)
@@ -281,7 +286,7 @@ def _attendance(known: _Known, said: Body, by: str) -> Verdict:
         return Verdict("refused", "NOT_YOURS")
     if date.fromisoformat(said["meeting_on"]) > datetime.now(ZONE).date():
         return Verdict("refused", "FUTURE_DAY")
-    if said["meeting_on"] < start["effective_on"]:
+    if said["meeting_on"] < start["started_on"]:
         return Verdict("refused", "NOT_RUNNING")
     if said["units_attended"] > said["units_planned"]:
         return Verdict("refused", "MORE_THAN_PLANNED")
@@ -298,14 +303,12 @@ def _outcome(expected: Expected, known: _Known, ticked: datetime | None) -> None
     started = {said["referral_id"] for statements in known.starts.values() for said in statements}
     for id, statements in known.starts.items():
         start, end = _stands(statements), _stands(known.ends.get(id, []))
-        ended = (
-            None if end is None or end["end_kind"] == "ENTERED_IN_ERROR" else date.fromisoformat(end["effective_on"])
-        )
+        ended = None if end is None or end["kind"] == "ENTERED_IN_ERROR" else date.fromisoformat(end["ended_before_on"])
         assert start is not None
-        dropped = end is not None and end["end_kind"] == "DROPPED_OUT"
-        expected.periods[id] = (start["case"], date.fromisoformat(start["effective_on"]), ended, dropped)
+        dropped = end is not None and end["kind"] == "DROPPED_OUT"
+        expected.periods[id] = (start["case"], date.fromisoformat(start["started_on"]), ended, dropped)
         expected.blocks[id] = known.runs[known.referrals[start["referral_id"]]["run_id"]]["block"]
-        if any(said["end_kind"] == "DROPPED_OUT" for said in known.ends.get(id, [])):
+        if any(said["kind"] == "DROPPED_OUT" for said in known.ends.get(id, [])):
             expected.ended.add(id)
         _absences(expected, id, known.meetings.get(id, []), ended)
     for referral, answer in known.answers.items():

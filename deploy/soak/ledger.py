@@ -21,10 +21,9 @@ CHECKS = {1: "accepted is there", 2: "once each", 3: "nothing without a cause", 
 FACT_OF = {
     "registration_submitted": "case_opened", "need_reported": "need_recorded", "consent_given": "consent_granted",
     "consent_withdrawn": "consent_revoked", "offer_run_submitted": "offer_run_published", "referral_requested": "referral_sent",
-    "attendance_reported": "attendance_recorded",
+    "attendance_reported": "attendance_recorded", "participation_start_reported": "participation_started",
+    "participation_end_reported": "participation_ended",
 }  # fmt: skip
-RENAMED = {"participation_started": ("effective_on", "started_on"), "participation_ended": ("effective_on", "ended_on")}
-SAME = {"end_kind": "kind", "end_reason": "reason"}
 REACTIONS = {"referral_stopped", "dropout_risk_raised", "dropout_risk_withdrawn", "dropped_out", "dropped_out_withdrawn",
              "notification_attempted", "notification_sent", "notification_failed", "notification_uncertain",
              "notification_withdrawn"}  # fmt: skip
@@ -292,15 +291,12 @@ def _says_the_same(ledger: Ledger, one: Said, fact: SeenFact) -> None:
     assert one.body is not None
     type_ = FACT_OF.get(one.type) or {
         ("referral_answered", "ACCEPTED"): "referral_accepted", ("referral_answered", "DECLINED"): "referral_declined",
-        ("participation_reported", "START"): "participation_started", ("participation_reported", "END"): "participation_ended",
-    }[one.type, str(one.body.get("answer", one.body.get("step")))]  # fmt: skip
+    }[one.type, one.body["answer"]]  # fmt: skip
     differ = [name for name, said, seen in (("type", type_, fact.type), ("subject", one.subject, fact.subject),
               ("tenant", one.tenant, fact.tenant), ("cause", one.reference, fact.cause)) if said != seen]  # fmt: skip
-    rename = dict([RENAMED[fact.type]]) if fact.type in RENAMED else {}
-    for name, value in one.body.items():
-        there = rename.get(name) or (SAME.get(name, name) if fact.type == "participation_ended" else name)
-        if there in fact.body and _plain(fact.body[there]) != _plain(value):
-            differ.append(there)
+    differ += [
+        name for name, value in one.body.items() if name in fact.body and _plain(fact.body[name]) != _plain(value)
+    ]
     if differ:
         ledger.add(3, "swapped", f"{fact.type} {fact.id} differs from its submission {one.id} in {', '.join(differ)}")
 
@@ -370,10 +366,10 @@ def _risks(ledger: Ledger, expected: Expected, observed: Observed) -> None:
         about = (row["about"], row["rule"])
         if row["open"]:
             opened.add(about)
-        if row["rule"] == "S2" and row["first_on"] != (
+        if row["rule"] == "S2" and row["holds_from_on"] != (
             str(expected.s2_first[row["about"]]) if row["about"] in expected.s2_first else None
         ):
-            ledger.add(5, "drifted", f"S2 about {row['about']} is shown since {row['first_on']}")
+            ledger.add(5, "drifted", f"S2 about {row['about']} is shown to hold from {row['holds_from_on']}")
     for about in sorted(opened - set(expected.open_risks)):
         ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is open and does not hold")
     for about in sorted(set(expected.open_risks) - opened):

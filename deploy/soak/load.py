@@ -74,7 +74,7 @@ class Load:
                 runs.append((self.id(), chance.choice(("F1", "F4"))))
                 wave.first.append(self.say(publisher, "referral", "offer_run_submitted", runs[-1][0], PROVIDER,
                     provider_organisation_id=PROVIDER, block=runs[-1][1], offer_type="LANGUAGE_COURSE", starts_on="2026-02-02",
-                    ends_on="2026-12-18", course_days=60))  # fmt: skip
+                    ends_before_on="2026-12-18", course_days=60))  # fmt: skip
             self._case(wave, publisher, chance.choice(runs)[0], meetings)
         if noise:
             self._noise(wave)
@@ -93,9 +93,9 @@ class Load:
             self.say(publisher, "intake", "need_reported", case, owner, need_id=self.id(), need_type="LANGUAGE"),
             self.say(publisher, "intake", "consent_given", case, owner, consent_id=consent, purpose="REFERRAL",
                      categories=["LANGUAGE", "EDUCATION"], recipients=recipients, valid_from_on="2026-01-01",
-                     valid_until_on="2028-12-31"),
+                     last_valid_on="2028-12-31"),
             self.say(publisher, "referral", "referral_requested", case, owner, referral_id=referral, run_id=run,
-                     consent_id=consent, purpose="REFERRAL", categories=["LANGUAGE"], requested_on="2026-01-20"),
+                     consent_id=consent, categories=["LANGUAGE"], requested_on="2026-01-20"),
         ]  # fmt: skip
         if way == "uncovered":
             return
@@ -117,18 +117,19 @@ class Load:
         days = DAYS
         started = date(2026, 2, 2) + timedelta(days=chance.randrange(100))
 
-        def step(step: str, on: date, revision: int, **more: Any) -> Meant:
-            return self.say(publisher, "referral", "participation_reported", case, PROVIDER, participation_id=participation,
-                            referral_id=referral, step=step, effective_on=str(on), revision=revision,
-                            reported_at=f"2026-05-31T1{revision}:00:00Z", **more)  # fmt: skip
+        def step(what: str, revision: int, **more: Any) -> Meant:
+            return self.say(publisher, "referral", f"participation_{what}_reported", case, PROVIDER, revision=revision,
+                            participation_id=participation, reported_at=f"2026-05-31T1{revision}:00:00Z", **more)  # fmt: skip
 
-        yield step("START", started, 1)
+        yield step("start", 1, referral_id=referral, started_on=str(started))
         if chance.random() < 0.3:
             end = chance.choice(DAYS[3:])
             days = [day for day in DAYS if day < end]
-            yield step("END", end, 1, end_kind=chance.choice(("DROPPED_OUT", "COMPLETED")), end_reason="WORK")
+            yield step(
+                "end", 1, ended_before_on=str(end), kind=chance.choice(("DROPPED_OUT", "COMPLETED")), reason="WORK"
+            )
             if chance.random() < 0.2:  # mixed up with somebody: the end is taken back
-                yield step("END", end, 2, end_kind="ENTERED_IN_ERROR", end_reason="UNKNOWN")
+                yield step("end", 2, ended_before_on=str(end), kind="ENTERED_IN_ERROR", reason="UNKNOWN")
         absent = {day for day in days if chance.random() < 0.25}
         if chance.random() < 0.4:
             absent |= set(days[-2:])

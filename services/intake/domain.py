@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, ClassVar, NamedTuple
 
-from contracts.codes import ALLIANCE_ZONE
-from contracts.envelope import Decision, Fact, Unchanged, refused
+from contracts.envelope import ALLIANCE_ZONE, Decision, Fact, Unchanged, refused
 from contracts.intake import (
     REASONS,
     CaseClosed,
@@ -41,7 +40,7 @@ class Consent(NamedTuple):
     categories: list[str]
     recipients: list[str]
     valid_from_on: date
-    valid_until_on: date
+    last_valid_on: date
     withdrawn_on: date | None = None
 
 
@@ -54,7 +53,7 @@ class Case:
     opened: Opened | None = None
     needs: dict[str, str] = field(default_factory=dict)
     consents: dict[str, Consent] = field(default_factory=dict)
-    closed_on: date | None = None
+    last_day_on: date | None = None
     closed_because: str = ""
     shape: ClassVar[int] = 1
 
@@ -75,11 +74,11 @@ def register(request: RegistrationSubmitted, case: Case, arrived: datetime) -> D
 
 
 def report_need(request: NeedReported, case: Case, arrived: datetime) -> Decision:
-    """Anybody in the alliance may see a need (domain B-02); in a closed case nothing is needed any more."""
+    """Anybody in the alliance may see a need (domain B-02); after a case's last day nothing is needed any more."""
     known = case.needs.get(request.need_id)
     if known is not None:
         return Unchanged() if known == request.need_type else refused("NEED_EXISTS", at="/need_id")
-    if case.closed_on is not None and _day(arrived) > case.closed_on:
+    if case.last_day_on is not None and _day(arrived) > case.last_day_on:
         return refused("CASE_CLOSED")
     return NeedRecorded(by=request.by, need_id=request.need_id, need_type=request.need_type)
 
@@ -91,18 +90,18 @@ def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decisi
         sorted(request.categories),
         sorted(request.recipients),
         request.valid_from_on,
-        request.valid_until_on,
+        request.last_valid_on,
     )
     known = case.consents.get(request.consent_id)
     if known is not None:
         return Unchanged() if given[:5] == known[:5] else refused("CONSENT_EXISTS", at="/consent_id")
-    if request.valid_until_on < request.valid_from_on:
-        return refused("CONSENT_ENDS_BEFORE_IT_BEGINS", at="/valid_until_on")
-    if case.closed_on is not None and request.valid_from_on > case.closed_on:
+    if request.last_valid_on < request.valid_from_on:
+        return refused("CONSENT_ENDS_BEFORE_IT_BEGINS", at="/last_valid_on")
+    if case.last_day_on is not None and request.valid_from_on > case.last_day_on:
         return refused("CASE_CLOSED", at="/valid_from_on")
     return ConsentGranted(
         by=request.by, consent_id=request.consent_id, purpose=given.purpose, categories=tuple(given.categories),
-        recipients=tuple(given.recipients), valid_from_on=given.valid_from_on, valid_until_on=given.valid_until_on,
+        recipients=tuple(given.recipients), valid_from_on=given.valid_from_on, last_valid_on=given.last_valid_on,
     )  # fmt: skip
 
 
@@ -117,15 +116,15 @@ def withdraw_consent(request: ConsentWithdrawn, case: Case, arrived: datetime) -
 
 
 def close_case(request: CaseClosureRequested, case: Case, arrived: datetime) -> Decision:
-    """Only the owner closes a case, on a day that has come, and says why."""
+    """Only the owner closes a case, with a last day that has come, and says why."""
     if case.opened is None or request.by.organisation_id != case.opened.owner_organisation_id:
         return refused("NOT_YOURS")
-    if request.closed_on > _day(arrived):
-        return refused("FUTURE_DAY", at="/closed_on")
-    if case.closed_on is not None:
-        same = (request.closed_on, request.reason) == (case.closed_on, case.closed_because)
-        return Unchanged() if same else refused("CLOSED_OTHERWISE", at="/closed_on")
-    return CaseClosed(by=request.by, closed_on=request.closed_on, reason=request.reason)
+    if request.last_day_on > _day(arrived):
+        return refused("FUTURE_DAY", at="/last_day_on")
+    if case.last_day_on is not None:
+        same = (request.last_day_on, request.reason) == (case.last_day_on, case.closed_because)
+        return Unchanged() if same else refused("CLOSED_OTHERWISE", at="/last_day_on")
+    return CaseClosed(by=request.by, last_day_on=request.last_day_on, reason=request.reason)
 
 
 def evolve(case: Case, fact: Fact, cause: str) -> None:
@@ -140,14 +139,14 @@ def evolve(case: Case, fact: Fact, cause: str) -> None:
             case.needs[fact.need_id] = fact.need_type
         case ConsentGranted():
             case.consents[fact.consent_id] = Consent(
-                fact.purpose, list(fact.categories), list(fact.recipients), fact.valid_from_on, fact.valid_until_on
+                fact.purpose, list(fact.categories), list(fact.recipients), fact.valid_from_on, fact.last_valid_on
             )
         case ConsentRevoked():
             known = case.consents.get(fact.consent_id)
             if known is not None:
                 case.consents[fact.consent_id] = known._replace(withdrawn_on=fact.withdrawn_on)
         case CaseClosed():
-            case.closed_on, case.closed_because = fact.closed_on, fact.reason
+            case.last_day_on, case.closed_because = fact.last_day_on, fact.reason
 
 
 def view(case: Case) -> dict[str, list[tuple[Any, ...]]]:
@@ -155,7 +154,7 @@ def view(case: Case) -> dict[str, list[tuple[Any, ...]]]:
     if case.opened is None:
         return {}
     row = (
-        case.id, case.tenant, case.opened.municipality, case.opened.programme, case.opened.owner_organisation_id, case.closed_on,
+        case.id, case.tenant, case.opened.municipality, case.opened.programme, case.opened.owner_organisation_id, case.last_day_on,
         case.closed_because or None, len(case.needs), len(case.consents),
         sum(consent.withdrawn_on is not None for consent in case.consents.values()),
     )  # fmt: skip

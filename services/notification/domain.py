@@ -7,9 +7,8 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from contracts.codes import ALLIANCE_ZONE
 from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
-from contracts.envelope import By, Fact
+from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact
 from contracts.notification import (
     NoticeLine,
     NotificationAttempted,
@@ -19,7 +18,7 @@ from contracts.notification import (
     NotificationWithdrawn,
 )
 
-LOTSE = By(organisation_id="lotse", kind="rule")
+LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 OLDEST_EVIDENCE = timedelta(days=14)  # history imported today mails nobody
 MOST_FAILURES = 4  # in a row: a mailbox that refuses is a person's job, not a flood of attempts
 
@@ -75,12 +74,12 @@ class Office:
     def of(fact: Fact, tenant: str) -> list[str]:
         """A risk of a case reaches the office that owns the case."""
         if isinstance(fact, (DropoutRiskRaised, DropoutRiskWithdrawn)):
-            return [f"{tenant}:{fact.owner_organisation_id}".lower()]
+            return [f"{tenant}:{fact.owner_organisation_id}"]
         return []
 
     @property
     def organisation_id(self) -> str:
-        """Whose office it is, in lower case."""
+        """Whose office it is."""
         return self.id.partition(":")[2]
 
 

@@ -28,11 +28,11 @@ RISK_LIST = Table(
     ("about", "rule"),
     {
         "about": "text", "rule": "text", "case_id": "text", "tenant": "text", "participation_id": "text", "referral_id": "text",
-        "run_id": "text", "first_on": "date", "raised": "int", "open": "boolean", "owner_organisation_id": "text",
+        "run_id": "text", "holds_from_on": "date", "raised": "int", "open": "boolean", "owner_organisation_id": "text",
     },
 )  # fmt: skip
-"""`first_on`: the first day on which the rule holds in the days as known now (S6: the planned start); `open`: raised and not
-withdrawn."""
+"""`holds_from_on`: the first day on which the rule holds in the days as known now: of S2 the course day that makes it long
+enough, of S6 seven days after the planned start; `open`: raised and not withdrawn."""
 
 TABLES = (REFERRAL_BOARD, PARTICIPATION_LIST, RISK_LIST)
 
@@ -51,7 +51,7 @@ async def of_case(con: Connection, case_id: str) -> dict[str, list[dict[str, Any
 async def risks(con: Connection, tenant: str | None) -> list[dict[str, Any]]:
     """Risks that hold or held, by alliance or all."""
     rows = await con.fetch(
-        "select * from risk_list where (first_on is not null or raised > 0) and ($1::text is null or tenant = $1)"
+        "select * from risk_list where (holds_from_on is not null or raised > 0) and ($1::text is null or tenant = $1)"
         " order by run_id, about, rule", tenant,
     )  # fmt: skip
     return [dict(row) for row in rows]

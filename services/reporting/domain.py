@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, ClassVar, NamedTuple
 
+from contracts.codes import EndKind
 from contracts.envelope import Fact
 from contracts.intake import CaseOpened
 from contracts.referral import ParticipationEnded, ParticipationStarted
@@ -20,7 +21,7 @@ class Start(NamedTuple):
 class End(NamedTuple):
     """The end that stands; None: it was taken back as an error."""
 
-    on: date | None
+    before_on: date | None
     reported_at: datetime
     revision: int
 
@@ -55,8 +56,8 @@ def evolve(case: Case, fact: Fact, cause: str) -> None:
                 participation.block, participation.start = fact.block, start
         case ParticipationEnded():
             participation = case.participations.setdefault(fact.participation_id, Participation())
-            on = None if fact.kind == "ENTERED_IN_ERROR" else fact.ended_on
-            end = End(on, fact.reported_at, fact.revision)
+            before_on = None if fact.kind == EndKind.ENTERED_IN_ERROR else fact.ended_before_on
+            end = End(before_on, fact.reported_at, fact.revision)
             if participation.end is None or end[1:] > participation.end[1:]:
                 participation.end = end
 
@@ -65,7 +66,7 @@ def view(case: Case) -> dict[str, list[tuple[Any, ...]]]:
     """A row a participation that has started."""
     return {
         "participation_period": [
-            (id, case.tenant, case.municipality, p.block, p.start.on, p.end.on if p.end else None)
+            (id, case.tenant, case.municipality, p.block, p.start.on, p.end.before_on if p.end else None)
             for id, p in case.participations.items()
             if p.start is not None
         ]

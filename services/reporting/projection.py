@@ -5,7 +5,7 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
-from contracts.codes import ALLIANCE_ZONE
+from contracts.envelope import ALLIANCE_ZONE
 from contracts.reporting import Cell, ParticipationReport
 from services.runtime.database import Connection, Table
 

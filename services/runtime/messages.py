@@ -14,12 +14,14 @@ from contracts.envelope import (
     Tick,
     Verdict,
     content_of,
+    first_header,
     read_id,
     reference_of,
     refused,
 )
 from contracts.messages import claim_of, read_body, read_message
 from contracts.topics import CLOCK, KIB, Publisher, facts_topic, submissions_topic
+from contracts.validity import judge
 from services.runtime.service import Service
 
 MAX_BODY = 128 * KIB
@@ -66,7 +68,7 @@ class Message:
     reference: str = ""
     content: str = ""
     denied: Refused | None = None
-    """What its publisher's entry forbids, whatever the states say."""
+    """What its publisher's entry or a code list forbids, whatever the states say."""
     seq: int | None = None
     """Where it was kept before."""
     claimed: bool = False
@@ -136,12 +138,12 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
         message.reference, message.content = str(reference), content_of(reference, type, sent)
     message.attributes, body = attributes, _ = read_message(message.headers, message.value)
     if attributes.source != publisher.source:
-        raise Verdict("header", "/ce_source", "publisher")
+        raise Verdict(*_place(message, "source"), "publisher")
     cls = service.types.get(attributes.type)
     if cls is None or cls.is_fact or cls.family != message.family:
-        raise Verdict("type", "/ce_type", "unknown")
+        raise Verdict("type", _place(message, "type")[1], "unknown")
     if not _UUID.fullmatch(attributes.subject):
-        raise Verdict("header", "/ce_subject", "uuid")
+        raise Verdict(*_place(message, "subject"), "uuid")
     if len(body) > MAX_BODY:
         raise Verdict("body", "", "too_large")
     message.body = read_body(cls, body)
@@ -149,5 +151,15 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
         message.denied = refused("NOT_YOURS")
     elif message.body.by.organisation_id not in publisher.organisations:
         message.denied = refused("NOT_YOURS", at="/by/organisation_id")
+    elif message.body.by.kind != "person":
+        message.denied = refused("NOT_YOURS", "Only rules of Lotse speak as `rule`; leave `kind` out.", "/by/kind")
     elif (attributes.time - message.arrived).total_seconds() > AHEAD_SECONDS:
         message.denied = Refused("CLOCK_AHEAD", "", RUNTIME_REASONS["CLOCK_AHEAD"])
+    else:
+        message.denied = judge(message.body, attributes.time)
+
+
+def _place(message: Message, attribute: str) -> tuple[str, str]:
+    """How a verdict names an attribute: a Kafka header, or in structured mode a member of the document."""
+    binary = first_header(message.headers, f"ce_{attribute}") is not None
+    return ("header", f"/ce_{attribute}") if binary else ("attribute", f"/{attribute}")

@@ -1,7 +1,7 @@
 """What is committed equals what is generated; every sample reads; lists go out and in; the day of a fact decides."""
 
 import json
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -110,25 +110,28 @@ def test_what_is_no_code_list_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("municipality", "on", "hint"),
+    ("municipality", "time", "reason", "hint"),
     [
-        ("05313000", date(2009, 10, 20), None),
-        ("05313000", date(2026, 3, 2), "In the list ags this code is valid until 2009-10-20; use 05334002."),
-        ("05334002", date(2009, 10, 20), "In the list ags this code is valid from 2009-10-21; see the list."),
-        ("05334002", date(2026, 3, 2), None),
-        (
-            "05999999",
-            date(2026, 3, 2),
-            None,
-        ),  # the list holds not every municipality: what it does not know is not wrong
-        ("UNKNOWN", date(2026, 3, 2), None),
+        ("05313000", "2009-10-20T21:59:59+00:00", None, None),  # the day is the alliance's: 23:59:59 in Berlin
+        ("05313000", "2009-10-20T22:00:00+00:00", "CODE_NOT_VALID", "valid until 2009-10-20; use 05334002."),
+        ("05313000", "2026-03-02T12:00:00+00:00", "CODE_NOT_VALID", "valid until 2009-10-20; use 05334002."),
+        ("05334002", "2009-10-20T21:59:59+00:00", "CODE_NOT_VALID", "valid from 2009-10-21 on; see the list."),
+        ("05334002", "2009-10-20T22:00:00+00:00", None, None),
+        ("05162025", "2026-03-02T12:00:00+00:00", "CODE_UNKNOWN", "The list ags has no such code."),  # of the sample Kreis: all are there
+        ("05999999", "2026-03-02T12:00:00+00:00", None, None),  # elsewhere: what it does not know is not wrong
+        ("UNKNOWN", "2026-03-02T12:00:00+00:00", None, None),
     ],
-)
-def test_a_code_means_what_its_list_says_on_the_day_of_the_fact(municipality: str, on: date, hint: str | None) -> None:
+)  # fmt: skip
+def test_a_code_means_what_its_list_says_on_the_day_of_the_message(
+    municipality: str, time: str, reason: str | None, hint: str | None
+) -> None:
     kind = TYPES["lotse.intake.registration_submitted.v1"]
     by = {"organisation_id": "rkn-thm"}
     said = kind.model_validate(
         {"by": by, "municipality": municipality, "programme": "GK", "owner_organisation_id": "rkn-thm"}
     )
-    no = lists.judge(said, on)
-    assert (no and (no.reason, no.at, no.hint)) == (hint and ("CODE_NOT_VALID", "/municipality", hint))
+    no = lists.judge(said, datetime.fromisoformat(time))
+    if reason is None:
+        assert no is None
+    else:
+        assert no is not None and (no.reason, no.at) == (reason, "/municipality") and no.hint.endswith(str(hint))

@@ -5,12 +5,13 @@ import shutil
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from contracts.codes import EndKind, EndReason, ParticipationStep
+from contracts.codes import EndKind
 from contracts.envelope import Submission
-from contracts.referral import ParticipationReported
+from contracts.referral import ParticipationEndReported, ParticipationStartReported
 from deploy.demo.kreis import Kreis
 from deploy.demo.play import Player
 from deploy.local.stack import ROOT, SERVICES
@@ -83,18 +84,17 @@ def _send_twice(fleet: Fleet) -> None:
     asyncio.run(send())
 
 
-Said = tuple[ParticipationStep, str, int, EndKind | None]
-"""Start or end, the day, the revision, how it ended. Each is reported an hour after the one before, unless its revision is
+Said = tuple[str, int, EndKind | None]
+"""The day of a start, or of an end and of which kind, and the revision. Each is reported an hour after the one before, unless its revision is
 negative: then a day before all others, so that it never stands."""
 
-START, END = ParticipationStep.START, ParticipationStep.END
 CORRECTIONS: list[list[Said]] = [
-    [(START, "2025-01-30", 2, None)],  # it began a month earlier
-    [(END, "2025-03-05", 1, EndKind.DROPPED_OUT), (END, "2025-02-27", 2, EndKind.DROPPED_OUT)],
-    [(END, "2025-03-01", 1, EndKind.COMPLETED)],  # exclusive: there on the last of February, gone in March
-    [(END, "2025-02-20", 1, EndKind.DROPPED_OUT), (END, "2025-02-20", 2, EndKind.ENTERED_IN_ERROR)],
-    [(END, "2025-04-02", 2, EndKind.TRANSFERRED), (END, "2025-02-14", -1, EndKind.DROPPED_OUT)],
-    [(END, "2025-02-10", 1, EndKind.CANCELLED)],  # never came: begins and ends on the same day
+    [("2025-01-30", 2, None)],  # it began a month earlier
+    [("2025-03-05", 1, EndKind.DROPPED_OUT), ("2025-02-27", 2, EndKind.DROPPED_OUT)],
+    [("2025-03-01", 1, EndKind.COMPLETED)],  # exclusive: there on the last of February, gone in March
+    [("2025-02-20", 1, EndKind.DROPPED_OUT), ("2025-02-20", 2, EndKind.ENTERED_IN_ERROR)],
+    [("2025-04-02", 2, EndKind.TRANSFERRED), ("2025-02-14", -1, EndKind.DROPPED_OUT)],
+    [("2025-02-10", 1, EndKind.CANCELLED)],  # never came: begins and ends on the same day
 ]
 
 
@@ -103,12 +103,19 @@ def corrected(number: int) -> list[tuple[Submission, str]]:
     course = Course(date(2025, 2, 10))
     found = course.steps()
     at = datetime(2025, 4, 10, 8, tzinfo=UTC)
-    for hours, (step, on, revision, kind) in enumerate(CORRECTIONS[number]):
+    for hours, (on, revision, kind) in enumerate(CORRECTIONS[number]):
         late = at - timedelta(days=1) if revision < 0 else at + timedelta(hours=hours)
-        report = ParticipationReported(
-            by=PROVIDER, participation_id=course.participation, referral_id=course.referral, step=step,
-            effective_on=date.fromisoformat(on), end_kind=kind, end_reason=EndReason.UNKNOWN, revision=abs(revision),
-            reported_at=late,
-        )  # fmt: skip
+        day = date.fromisoformat(on)
+        same: dict[str, Any] = {
+            "by": PROVIDER,
+            "participation_id": course.participation,
+            "revision": abs(revision),
+            "reported_at": late,
+        }
+        report: Submission = (
+            ParticipationStartReported(referral_id=course.referral, started_on=day, **same)
+            if kind is None
+            else ParticipationEndReported(ended_before_on=day, kind=kind, **same)
+        )
         found.append((report, course.case))
     return found

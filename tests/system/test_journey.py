@@ -4,6 +4,8 @@ import asyncio
 import base64
 import email
 import json
+import re
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,10 +17,13 @@ from joserfc.jwk import ECKey
 
 from contracts.codes import Presence
 from contracts.envelope import By
+from contracts.intake import RegistrationSubmitted
+from contracts.topics import CLOCK, OWNERS, REPORT, answers_topic, facts_topic
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES
+from deploy.published.asyncapi import headers_schema
 from deploy.services import Fleet
-from tests.publishing import Course, Publisher, until
+from tests.publishing import FAMILIES, NAME, Course, Publisher, until
 
 
 async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet) -> None:
@@ -39,7 +44,7 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
             answer = await sender.ask(course.attendance(meeting, start + timedelta(days=2 * n), presence), course.case)
             assert answer["outcome"] == "recorded", answer
         (risk,) = await until(lambda: risks(fleet, course))
-        assert (risk["rule"], risk["first_on"], risk["open"]) == ("S2", "2026-03-06", True)
+        assert (risk["rule"], risk["holds_from_on"], risk["open"]) == ("S2", "2026-03-06", True)
 
         await until(lambda: httpx.get(f"{fleet.url('notification')}/notices").json())
         await sender.tick(datetime(2026, 3, 11, 6, tzinfo=UTC))
@@ -54,7 +59,7 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
         corrected = course.attendance(meetings[2], start + timedelta(days=4), Presence.PRESENT, revision=2)
         assert (await sender.ask(corrected, course.case))["outcome"] == "recorded"
         await until(lambda: not risks(fleet, course)[0]["open"])
-        assert risks(fleet, course)[0]["first_on"] is None
+        assert risks(fleet, course)[0]["holds_from_on"] is None
 
         stranger = corrected.model_copy(update={"by": By(organisation_id="caritas-rkn"), "revision": 3})
         assert (await sender.ask(stranger, course.case))["reason"] == "NOT_YOURS"
@@ -69,6 +74,8 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
         assert reports[0]["month"] == "2026-03" and (cells[0]["entries"], cells[0]["stock"]) == (1, 1)
         await sender.read()
         assert {id: len(found) for id, found in sender.answers.items()} == dict.fromkeys(sender.journal, 1)
+        seen = await headers_are_as_documented(fleet)
+        assert {"tick", "answer", "dropout_risk_raised", "notification_sent", "participation_report"} <= seen.keys()
 
 
 async def test_bad_input_is_answered_and_what_follows_goes_on(fleet: Fleet) -> None:
@@ -95,6 +102,13 @@ async def test_bad_input_is_answered_and_what_follows_goes_on(fleet: Fleet) -> N
             assert [a.get("reason") for a in reader.answers[reused]] == [None, "ID_REUSED"]
         foreign = await sender.ask(submission, str(uuid4()), tenant="elsewhere")
         assert foreign["reason"] == "NOT_YOURS"
+        assert isinstance(submission, RegistrationSubmitted)
+        rule = submission.model_copy(update={"by": submission.by.model_copy(update={"kind": "rule"})})
+        moved = submission.model_copy(update={"municipality": "05313000"})
+        answers = [await sender.ask(one, str(uuid4())) for one in (rule, moved)]
+        assert [(no["reason"], no["pointer"]) for no in answers] == [
+            ("NOT_YOURS", "/by/kind"), ("CODE_NOT_VALID", "/municipality")]  # fmt: skip
+        assert answers[1]["hint"].endswith("use 05334002.") and answers[1]["again"] == "mended"
         logs = b"".join(process.log.read_bytes() for process in fleet.processes.values() if process.log.exists())
         said = b"".join([await page(f"{fleet.url('intake')}/{name}") for name in ("metrics", "status")])
         assert canary not in logs + said and b"lotse_answers" in said
@@ -147,6 +161,30 @@ async def test_what_comes_before_what_it_rests_on_waits_and_is_answered(fleet: F
         assert [answer["outcome"] for answer in answers] == ["recorded"] * 6
         statuses = [fleet.status(name) for name in SERVICES]
         assert [status["waiting"] for status in statuses] == [0, 0, 0, 0]
+
+
+async def headers_are_as_documented(fleet: Fleet) -> Counter[str]:
+    """Holds the headers of all that stands on the topics by now, whoever wrote it, against the AsyncAPI document; counts
+    types."""
+    seen: Counter[str] = Counter()
+    async with AIOKafkaConsumer(bootstrap_servers=fleet.stack.kafka, isolation_level="read_committed") as consumer:
+        topics = [REPORT, *map(facts_topic, OWNERS), *(answers_topic(family, NAME) for family in FAMILIES)]
+        parts = [TopicPartition(CLOCK, 0), *(TopicPartition(topic, part) for topic in topics for part in range(4))]
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        left = {part: end for part, end in (await consumer.end_offsets(parts)).items() if end}
+        async with asyncio.timeout(60):
+            while left:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    for record in records:
+                        headers = {name: value.decode() for name, value in record.headers}
+                        said = headers_schema(headers["ce_type"])
+                        assert set(said["required"]) <= headers.keys() <= said["properties"].keys(), headers["ce_type"]
+                        for name, value in headers.items():
+                            assert re.fullmatch(said["properties"][name].get("pattern", ".*"), value), name
+                        seen[headers["ce_type"].split(".")[2]] += 1
+                left = {part: end for part, end in left.items() if await consumer.position(part) < end}
+    return seen
 
 
 async def acted(fleet: Fleet, day: str) -> None:

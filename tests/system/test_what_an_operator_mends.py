@@ -75,7 +75,7 @@ async def test_a_rule_that_breaks_at_a_tick_stops_its_subjects_and_neither_time_
     courses = [Course(date(2026, 4, 6)), Course(date(2026, 4, 6))]  # time has not come there in any test before
     async with Publisher(house.stack.kafka) as sender:
         for course in courses:
-            for submission, subject in course.steps()[:5]:  # accepted, and nobody starts: S6 a week later
+            for submission, subject in course.steps()[:5]:  # accepted, and nobody starts
                 assert (await sender.ask(submission, subject))["outcome"] == "recorded"
         await until(lambda: house.status("referral")["lag"] == {})
         await again(house, "referral", LOTSE_FAILPOINT="evolve:raise:1")

@@ -89,7 +89,7 @@ def test_a_changed_row_is_the_next_revision_of_what_changed_alone(store: Store) 
 def test_an_end_that_is_gone_is_taken_back_and_one_that_returns_is_said_anew(store: Store) -> None:
     sent(store, planner(store), row(ROW))
     (gone,) = sent(store, planner(store, days=1), row(ROW, ended_on="", end_kind=""))
-    assert gone.submission.model_dump(mode="json")["end_kind"] == "ENTERED_IN_ERROR"
+    assert gone.submission.model_dump(mode="json")["kind"] == "ENTERED_IN_ERROR"
     assert sent(store, planner(store, days=2), row(ROW, ended_on="", end_kind="")) == []
     (back,) = sent(store, planner(store, days=3), row(ROW))  # a picture of today: what once stood is new again
     assert back.sent.revision == 3

@@ -15,17 +15,7 @@ import pytest
 from deploy.local.stack import ROOT
 from deploy.soak.expected import EXISTS, RECORDED, ZONE, Expected, Said, expect, grid
 from deploy.soak.journal import Journal, Place
-from deploy.soak.ledger import (
-    FACT_OF,
-    RENAMED,
-    Observed,
-    Progress,
-    Recovery,
-    SeenAnswer,
-    SeenFact,
-    SeenLetter,
-    held_against,
-)
+from deploy.soak.ledger import FACT_OF, Observed, Progress, Recovery, SeenAnswer, SeenFact, SeenLetter, held_against
 from deploy.soak.load import LAST_DAY_TICK, PUBLISHERS, TENANT, Load
 
 SENT_AT = 1_790_000_000.0
@@ -88,13 +78,9 @@ class World:
             SeenAnswer(said.publisher, said.answer_id, said.id, said.reference, said.content, outcome, reason, fact_id)
         )
         if outcome == "recorded" and said.body is not None:
-            step = said.body.get("step", "") or said.body.get("answer", "")
-            type_ = FACT_OF.get(said.type) or {"START": "participation_started", "END": "participation_ended",
-                                               "ACCEPTED": "referral_accepted", "DECLINED": "referral_declined"}[step]  # fmt: skip
-            body = dict(said.body)
-            if type_ in RENAMED:
-                body[RENAMED[type_][1]] = body.pop(RENAMED[type_][0])
-            self.fact(type_, said.family, said.subject, said.fact_id, said.reference, **body)
+            answers = {"ACCEPTED": "referral_accepted", "DECLINED": "referral_declined"}
+            type_ = FACT_OF.get(said.type) or answers[said.body["answer"]]
+            self.fact(type_, said.family, said.subject, said.fact_id, said.reference, **said.body)
 
     def _rules(self) -> None:
         expected = self.expected
@@ -132,7 +118,7 @@ class World:
         ]
         first = {**{(id, "S2"): str(day) for id, day in expected.s2_first.items()},
                  **{about: str(day) for about, day in expected.open_risks.items() if about[1] == "S6"}}  # fmt: skip
-        seen.risks = [{"about": about, "rule": rule, "first_on": day, "open": (about, rule) in expected.open_risks}
+        seen.risks = [{"about": about, "rule": rule, "holds_from_on": day, "open": (about, rule) in expected.open_risks}
                       for (about, rule), day in first.items()]  # fmt: skip
         seen.reports = grid(expected, LAST_DAY_TICK)
         waiting = sum(said.verdict.outcome == "waits" for said in expected.all)

@@ -328,7 +328,7 @@ def test_the_last_day_handed_in_falls_on_the_date(
     assert max([row["ended_on"], row["started_on"], *(day["meeting_on"] for day in days)]) <= "2026-06-01"
 
 
-def test_first_on_is_the_day_that_completes_the_earliest_absences(tmp_path: Path) -> None:
+def test_the_rule_holds_from_the_day_that_completes_the_earliest_absences(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, "1,F,Pass,0,", "2,F,Pass,0,", "3,F,Pass,0,", active="1:14 1:21 2:0 2:14 3:0 3:7")
     after_two, after_three = date(2014, 2, 14), date(2014, 2, 28)
     assert list(recomputed(folder).risks.values()) == [(after_two, False), (None, False), (after_three, False)]

@@ -1,18 +1,28 @@
 """Rules of referral as functions of values: it does, it refuses, it stays quiet; any order ends the same."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.attendance import AttendanceRecorded
-from contracts.codes import Presence
+from contracts.codes import DeclineReason, EndKind, ExcuseReason, Presence, ReferralAnswer
 from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import By, Fact, Refused, Unchanged
 from contracts.intake import CaseOpened, ConsentGranted, ConsentRevoked
-from contracts.referral import ParticipationEnded, ParticipationStarted, ReferralAccepted, ReferralSent
-from services.referral.domain import Case, attend, due, evolve, react
+from contracts.referral import (
+    ParticipationEnded,
+    ParticipationEndReported,
+    ParticipationStarted,
+    ReferralAccepted,
+    ReferralAnswered,
+    ReferralDeclined,
+    ReferralSent,
+)
+from services.referral.domain import Case, answer, attend, due, end, evolve, react
+from services.referral.domain.state import day_of
 from tests.publishing import OWNER, PROVIDER, Course
 
 START = date(2026, 3, 2)
@@ -26,11 +36,11 @@ def running(course: Course, *, started: bool = True) -> Case:
         CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
                    language="UNKNOWN", status_group="UNKNOWN", owner_organisation_id="rkn-thm"),
         ConsentGranted(by=OWNER, consent_id=course.consent, purpose="REFERRAL", categories=("LANGUAGE",),
-                       recipients=("vhs-neuss",), valid_from_on=START, valid_until_on=START + timedelta(days=400)),
+                       recipients=("vhs-neuss",), valid_from_on=START, last_valid_on=START + timedelta(days=400)),
         ReferralSent(by=OWNER, referral_id=course.referral, run_id=course.run, consent_id=course.consent,
-                     purpose="REFERRAL", categories=("LANGUAGE",), requested_on=START, owner_organisation_id="rkn-thm",
+                     categories=("LANGUAGE",), requested_on=START, owner_organisation_id="rkn-thm",
                      provider_organisation_id="vhs-neuss", block="F4", offer_type="LANGUAGE_COURSE", run_starts_on=START,
-                     run_ends_on=START + timedelta(days=90)),
+                     run_ends_before_on=START + timedelta(days=90)),
         ReferralAccepted(by=PROVIDER, referral_id=course.referral, planned_start_on=START, answered_on=START),
     ]  # fmt: skip
     if started:
@@ -98,7 +108,7 @@ def test_the_risk_closes_with_its_participation_and_a_drop_out_follows_only_a_re
     for n in range(2):
         reported(case, course, n, Presence.UNEXCUSED)
     settle(case)
-    end = ParticipationEnded(by=PROVIDER, participation_id=course.participation, ended_on=START + timedelta(days=9),
+    end = ParticipationEnded(by=PROVIDER, participation_id=course.participation, ended_before_on=START + timedelta(days=9),
                              kind="DROPPED_OUT", reason="WORK", revision=1, reported_at=TICK)  # fmt: skip
     evolve(case, end, "")
     assert [type(fact).__name__ for fact in settle(case)] == ["DropoutRiskWithdrawn", "DroppedOut"]
@@ -152,6 +162,50 @@ def test_who_may_report_is_asked_first_and_the_same_report_again_is_unchanged() 
     again = course.attendance(meeting, START + timedelta(days=1), Presence.PRESENT)
     assert isinstance(attend(again, case, ARRIVED), Unchanged)
     other = attend(again.model_copy(update={"units_attended": 1}), case, ARRIVED)
+    assert isinstance(other, Refused) and other.reason == "REVISION_REUSED"
+
+
+def test_what_does_not_go_together_is_refused_with_a_pointer() -> None:
+    course = Course(START)
+    case = running(course)
+    report = course.attendance(str(uuid4()), START, Presence.PRESENT)
+    no = attend(report.model_copy(update={"excuse_reason": ExcuseReason.SICKNESS}), case, ARRIVED)
+    assert isinstance(no, Refused) and (no.reason, no.at) == ("CONTRADICTION", "/excuse_reason")
+    said = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, answered_on=START)
+    declined: dict[str, Any] = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL}
+    contradictions: list[tuple[dict[str, Any], str]] = [
+        ({"reason": DeclineReason.FULL}, "/reason"),
+        ({"planned_start_on": START, **declined}, "/planned_start_on"),
+    ]
+    for changes, at in contradictions:
+        refusal = answer(said.model_copy(update=changes), running(course, started=False), ARRIVED)
+        assert isinstance(refusal, Refused) and (refusal.reason, refusal.at) == ("CONTRADICTION", at)
+    assert isinstance(answer(said, running(course, started=False), ARRIVED), Unchanged)
+    done = answer(said.model_copy(update=declined), running(course, started=False), ARRIVED)
+    assert isinstance(done, ReferralDeclined)
+
+
+def test_an_end_is_its_participations_alone_and_may_be_tomorrow_since_today_was_the_last_day() -> None:
+    course = Course(START)
+    case, today = running(course), day_of(ARRIVED)
+    said = ParticipationEndReported(by=PROVIDER, participation_id=course.participation, kind=EndKind.COMPLETED,
+                                    ended_before_on=today + timedelta(days=1), revision=1, reported_at=ARRIVED)  # fmt: skip
+    fact = end(said, case, ARRIVED)
+    assert isinstance(fact, ParticipationEnded) and (fact.reason, fact.ended_before_on) == (
+        "UNKNOWN",
+        said.ended_before_on,
+    )
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"by": By(organisation_id="caritas-rkn")}, "NOT_YOURS"),
+        ({"ended_before_on": today + timedelta(days=2)}, "FUTURE_DAY"),
+        ({"ended_before_on": START - timedelta(days=1)}, "END_BEFORE_START"),
+    ]
+    for changes, reason in refusals:
+        no = end(said.model_copy(update=changes), case, ARRIVED)
+        assert isinstance(no, Refused) and no.reason == reason
+    evolve(case, fact, "")
+    assert isinstance(end(said, case, ARRIVED), Unchanged)
+    other = end(said.model_copy(update={"kind": EndKind.DROPPED_OUT}), case, ARRIVED)
     assert isinstance(other, Refused) and other.reason == "REVISION_REUSED"
 
 

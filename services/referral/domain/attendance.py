@@ -29,12 +29,14 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
     consent = case.intake.consents.get(referral.consent_id)
     if consent is not None and consent.withdrawn_on is not None and report.meeting_on >= consent.withdrawn_on:
         return refused("NO_CONSENT", at="/meeting_on")
-    if case.intake.closed_on is not None and report.meeting_on > case.intake.closed_on:
+    if case.intake.last_day_on is not None and report.meeting_on > case.intake.last_day_on:
         return refused("CASE_CLOSED", at="/meeting_on")
     if report.units_attended > report.units_planned:
         return refused("MORE_THAN_PLANNED", at="/units_attended")
     if report.presence is Presence.EXCUSED and report.excuse_reason is None:
         return refused("EXCUSE_NEEDS_REASON", at="/excuse_reason")
+    if report.presence is not Presence.EXCUSED and report.excuse_reason is not None:
+        return refused("CONTRADICTION", at="/excuse_reason")
     return AttendanceRecorded(
         by=report.by, participation_id=report.participation_id, meeting_id=report.meeting_id, meeting_on=report.meeting_on,
         units_planned=report.units_planned, units_attended=report.units_attended, presence=report.presence,

@@ -1,15 +1,16 @@
 """Decisions about runs, referrals and participations. Who may speak is asked before anything that tells about a person."""
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
-from contracts.codes import ParticipationStep, ReferralAnswer
+from contracts.codes import ConsentPurpose, ReferralAnswer
 from contracts.envelope import Decision, Unchanged, refused
 from contracts.referral import (
     OfferRunPublished,
     OfferRunSubmitted,
     ParticipationEnded,
-    ParticipationReported,
+    ParticipationEndReported,
     ParticipationStarted,
+    ParticipationStartReported,
     ReferralAccepted,
     ReferralAnswered,
     ReferralDeclined,
@@ -38,19 +39,19 @@ def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Deci
         return refused("NOT_YOURS", at="/provider_organisation_id")
     fact = OfferRunPublished(
         by=request.by, provider_organisation_id=request.provider_organisation_id, block=request.block,
-        offer_type=request.offer_type, starts_on=request.starts_on, ends_on=request.ends_on, course_days=request.course_days,
+        offer_type=request.offer_type, starts_on=request.starts_on, ends_before_on=request.ends_before_on, course_days=request.course_days,
     )  # fmt: skip
     if run.provider_organisation_id is not None:
         if run.provider_organisation_id != request.provider_organisation_id:
             return refused("NOT_YOURS")
-        asked = (fact.block, fact.offer_type, fact.starts_on, fact.ends_on, fact.course_days)
+        asked = (fact.block, fact.offer_type, fact.starts_on, fact.ends_before_on, fact.course_days)
         return (
             Unchanged()
-            if asked == (run.block, run.offer_type, run.starts_on, run.ends_on, run.course_days)
+            if asked == (run.block, run.offer_type, run.starts_on, run.ends_before_on, run.course_days)
             else refused("RUN_EXISTS")
         )
-    if request.ends_on < request.starts_on:
-        return refused("ENDS_BEFORE_IT_STARTS", at="/ends_on")
+    if request.ends_before_on < request.starts_on:
+        return refused("ENDS_BEFORE_IT_STARTS", at="/ends_before_on")
     return fact
 
 
@@ -58,23 +59,23 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
     """Consent is a gate: purpose, recipient and every category, on the day of the request (domain 4.2, D-02)."""
     if request.by.organisation_id != case.intake.owner_organisation_id:
         return refused("NOT_YOURS")
-    assert run.provider_organisation_id and run.starts_on and run.ends_on  # known: the request rests on the run
+    assert run.provider_organisation_id and run.starts_on and run.ends_before_on  # known: the request rests on the run
     categories = sorted(request.categories)
     known = case.referral.referrals.get(request.referral_id)
     if known is not None:
-        asked = (request.run_id, request.consent_id, request.requested_on, request.purpose, categories)
-        same = asked == (known.run_id, known.consent_id, known.requested_on, known.purpose, known.categories)
+        asked = (request.run_id, request.consent_id, request.requested_on, categories)
+        same = asked == (known.run_id, known.consent_id, known.requested_on, known.categories)
         return Unchanged() if same else refused("REFERRAL_EXISTS", at="/referral_id")
-    if case.intake.closed_on is not None and request.requested_on > case.intake.closed_on:
+    if case.intake.last_day_on is not None and request.requested_on > case.intake.last_day_on:
         return refused("CASE_CLOSED", at="/requested_on")
     consent = case.intake.consents[request.consent_id]
-    if not consent.covers(request.purpose, run.provider_organisation_id, categories, request.requested_on):
+    if not consent.covers(ConsentPurpose.REFERRAL, run.provider_organisation_id, categories, request.requested_on):
         return refused("NO_CONSENT", at="/consent_id")
     return ReferralSent(
-        by=request.by, referral_id=request.referral_id, run_id=request.run_id, consent_id=request.consent_id, purpose=request.purpose,
+        by=request.by, referral_id=request.referral_id, run_id=request.run_id, consent_id=request.consent_id,
         categories=tuple(categories), requested_on=request.requested_on, owner_organisation_id=request.by.organisation_id,
         provider_organisation_id=run.provider_organisation_id, block=run.block, offer_type=run.offer_type,
-        run_starts_on=run.starts_on, run_ends_on=run.ends_on,
+        run_starts_on=run.starts_on, run_ends_before_on=run.ends_before_on,
     )  # fmt: skip
 
 
@@ -97,7 +98,12 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
-    if request.answer is ReferralAnswer.ACCEPTED:
+    accepts = request.answer is ReferralAnswer.ACCEPTED
+    if accepts and request.reason is not None:
+        return refused("CONTRADICTION", at="/reason")
+    if not accepts and request.planned_start_on is not None:
+        return refused("CONTRADICTION", at="/planned_start_on")
+    if accepts:
         planned = request.planned_start_on or referral.run_starts_on
         if referral.state == ACCEPTED and referral.planned_start_on == planned:
             return Unchanged()
@@ -117,52 +123,47 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
     )
 
 
-def participate(report: ParticipationReported, case: Case, arrived: datetime) -> Decision:
-    """The provider reports a start or an end, late and corrected ones too: the highest (reported_at, revision) stands."""
+def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> Decision:
+    """The provider reports a start, late and corrected ones too: the highest (reported_at, revision) stands."""
     referral = case.referral.referrals[report.referral_id]
     if report.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
     participation = case.referral.participations.get(report.participation_id) or Participation(report.referral_id)
     if participation.referral_id != report.referral_id:
         return refused("NOT_OF_THIS_REFERRAL", at="/referral_id")
-    if report.step is ParticipationStep.START:
-        return _start(report, case, participation, day_of(arrived))
-    return _end(report, participation, day_of(arrived))
-
-
-def _start(report: ParticipationReported, case: Case, participation: Participation, today: date) -> Decision:
-    referral = case.referral.referrals[report.referral_id]
-    start, stands = Start(report.effective_on, report.reported_at, report.revision), participation.start
-    if stands is not None and start[1:] == stands[1:]:
-        return Unchanged() if start == stands else refused("REVISION_REUSED", at="/revision")
+    said, stands = Start(report.started_on, report.reported_at, report.revision), participation.start
+    if stands is not None and said[1:] == stands[1:]:
+        return Unchanged() if said == stands else refused("REVISION_REUSED", at="/revision")
     if referral.state != ACCEPTED:
         return refused("NOT_ACCEPTED", at="/referral_id")
-    if start.on > today:
-        return refused("FUTURE_DAY", at="/effective_on")
-    if case.intake.closed_on is not None and start.on > case.intake.closed_on:
-        return refused("CASE_CLOSED", at="/effective_on")
-    wins = stands is None or start[1:] > stands[1:]
-    if wins and participation.ended_on is not None and start.on > participation.ended_on:
-        return refused("START_AFTER_END", at="/effective_on")
+    if said.on > day_of(arrived):
+        return refused("FUTURE_DAY", at="/started_on")
+    if case.intake.last_day_on is not None and said.on > case.intake.last_day_on:
+        return refused("CASE_CLOSED", at="/started_on")
+    wins = stands is None or said[1:] > stands[1:]
+    if wins and participation.ended_before_on is not None and said.on > participation.ended_before_on:
+        return refused("START_AFTER_END", at="/started_on")
     return ParticipationStarted(
         by=report.by, participation_id=report.participation_id, referral_id=report.referral_id, run_id=referral.run_id,
-        block=referral.block, started_on=start.on, revision=report.revision, reported_at=report.reported_at,
+        block=referral.block, started_on=said.on, revision=report.revision, reported_at=report.reported_at,
     )  # fmt: skip
 
 
-def _end(report: ParticipationReported, participation: Participation, today: date) -> Decision:
-    if report.end_kind is None:
-        return refused("END_NEEDS_KIND", at="/end_kind")
-    end = End(report.effective_on, report.end_kind, report.end_reason, report.reported_at, report.revision)
+def end(report: ParticipationEndReported, case: Case, arrived: datetime) -> Decision:
+    """The provider reports an end, late and corrected ones too: the highest (reported_at, revision) stands."""
+    participation = case.referral.participations[report.participation_id]
+    if report.by.organisation_id != case.referral.referrals[participation.referral_id].provider_organisation_id:
+        return refused("NOT_YOURS")
+    said = End(report.ended_before_on, report.kind, report.reason, report.reported_at, report.revision)
     stands = participation.end
-    if stands is not None and end[3:] == stands[3:]:
-        return Unchanged() if end == stands else refused("REVISION_REUSED", at="/revision")
-    if end.on > today + timedelta(days=1):  # exclusive: today was the last day
-        return refused("FUTURE_DAY", at="/effective_on")
-    wins = stands is None or end[3:] > stands[3:]
-    if wins and participation.start is not None and end.on < participation.start.on:
-        return refused("END_BEFORE_START", at="/effective_on")
+    if stands is not None and said[3:] == stands[3:]:
+        return Unchanged() if said == stands else refused("REVISION_REUSED", at="/revision")
+    if said.before_on > day_of(arrived) + timedelta(days=1):  # today may have been the last day
+        return refused("FUTURE_DAY", at="/ended_before_on")
+    wins = stands is None or said[3:] > stands[3:]
+    if wins and participation.start is not None and said.before_on < participation.start.on:
+        return refused("END_BEFORE_START", at="/ended_before_on")
     return ParticipationEnded(
-        by=report.by, participation_id=report.participation_id, ended_on=end.on, kind=end.kind, reason=end.reason,
-        revision=report.revision, reported_at=report.reported_at,
+        by=report.by, participation_id=report.participation_id, ended_before_on=said.before_on, kind=said.kind,
+        reason=said.reason, revision=report.revision, reported_at=report.reported_at,
     )  # fmt: skip

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
-from contracts.codes import ALLIANCE_ZONE, Presence, Rule
+from contracts.codes import EndKind, Presence, RiskEnd, Rule, StopReason
 from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn
-from contracts.envelope import By, Fact
+from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact
 from contracts.referral import ReferralStopped
 from services.referral.domain.state import ACCEPTED, SENT, Case, Meeting, Participation, Risk, Run, day_of
 
-LOTSE = By(organisation_id="lotse", kind="rule")
+LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
 S6_VERSION = 1
 
@@ -71,13 +71,18 @@ def s2_holds(run: Absences, offer_type: str) -> bool:
     return len(run.days) >= threshold_on(run.days[-1], offer_type)[0]
 
 
-def s2_first_on(runs: list[Absences], offer_type: str) -> date | None:
+def s2_holds_from_on(runs: list[Absences], offer_type: str) -> date | None:
     """The first course day on which S2 holds in the days as known now, whether or not it was raised on the way."""
     for run in runs:
         for count, day in enumerate(run.days, 1):
             if count >= threshold_on(day, offer_type)[0]:
                 return day
     return None
+
+
+def s6_holds_from_on(planned_start_on: date) -> date:
+    """The first day on which S6 holds where nobody has started."""
+    return planned_start_on + timedelta(days=NO_SHOW_DAYS)
 
 
 def react(case: Case | Run, ticked: datetime) -> list[Fact]:
@@ -96,7 +101,7 @@ def due(case: Case | Run) -> datetime | None:
     days = [day for id, day in _unstarted(case) if id not in raised]
     if not days:
         return None
-    return datetime.combine(min(days) + timedelta(days=NO_SHOW_DAYS), time.min, ALLIANCE_ZONE)
+    return datetime.combine(s6_holds_from_on(min(days)), time.min, ALLIANCE_ZONE)
 
 
 def _stops(case: Case) -> Iterator[Fact]:
@@ -107,9 +112,13 @@ def _stops(case: Case) -> Iterator[Fact]:
             continue
         consent = case.intake.consents.get(referral.consent_id)
         if consent is not None and consent.withdrawn_on is not None:
-            yield ReferralStopped(by=LOTSE, referral_id=id, reason="CONSENT_WITHDRAWN", stopped_on=consent.withdrawn_on)
-        elif case.intake.closed_on is not None:
-            yield ReferralStopped(by=LOTSE, referral_id=id, reason="CASE_CLOSED", stopped_on=case.intake.closed_on)
+            yield ReferralStopped(
+                by=LOTSE, referral_id=id, reason=StopReason.CONSENT_WITHDRAWN, stopped_on=consent.withdrawn_on
+            )
+        elif case.intake.last_day_on is not None:
+            yield ReferralStopped(
+                by=LOTSE, referral_id=id, reason=StopReason.CASE_CLOSED, stopped_on=case.intake.last_day_on
+            )
 
 
 def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
@@ -120,7 +129,7 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
         if not meetings and not open_:
             continue
         runs = absences(participation, meetings or {})
-        present = runs[-1] if runs and not runs[-1].broken and participation.ended_on is None else None
+        present = runs[-1] if runs and not runs[-1].broken and participation.ended_before_on is None else None
         if present is not None and not s2_holds(present, referral.offer_type):
             present = None
         held = present.days[0] if present else None
@@ -135,12 +144,12 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
             )  # fmt: skip
 
 
-def _why_s2(risk: Risk, participation: Participation, runs: list[Absences], offer_type: str) -> str:
+def _why_s2(risk: Risk, participation: Participation, runs: list[Absences], offer_type: str) -> RiskEnd:
     """ENDED with its participation; ATTENDED where the absences stand and somebody came after; else CORRECTED."""
-    if participation.ended_on is not None:
-        return "ENDED"
+    if participation.ended_before_on is not None:
+        return RiskEnd.ENDED
     stands = any(run.days[0] == risk.first_on and run.broken and s2_holds(run, offer_type) for run in runs)
-    return "ATTENDED" if stands else "CORRECTED"
+    return RiskEnd.ATTENDED if stands else RiskEnd.CORRECTED
 
 
 def _unstarted(case: Case) -> Iterator[tuple[str, date]]:
@@ -153,13 +162,13 @@ def _unstarted(case: Case) -> Iterator[tuple[str, date]]:
 def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
     """S6: accepted, the planned start seven days ago by the tick, and no start."""
     today = day_of(ticked)
-    holds = {id: day for id, day in _unstarted(case) if day + timedelta(days=NO_SHOW_DAYS) <= today}
+    holds = {id: day for id, day in _unstarted(case) if s6_holds_from_on(day) <= today}
     open_ = [risk for risk in case.dropout.open if risk.rule == Rule.S6]
     for risk in open_:
         referral = case.referral.referrals.get(risk.about)
         if referral is not None and holds.get(risk.about) != risk.first_on:
             ended = referral.state != ACCEPTED
-            why = "ENDED" if ended else "ATTENDED" if case.started(risk.about) else "CORRECTED"
+            why = RiskEnd.ENDED if ended else RiskEnd.ATTENDED if case.started(risk.about) else RiskEnd.CORRECTED
             yield _withdrawn(case.id, risk, why, case.owner_of(referral), ticked)
     for id, day in holds.items():
         if Risk(id, Rule.S6, day) not in open_:
@@ -169,7 +178,7 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
             )  # fmt: skip
 
 
-def _withdrawn(case_id: str, risk: Risk, reason: str, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:
+def _withdrawn(case_id: str, risk: Risk, reason: RiskEnd, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:
     return DropoutRiskWithdrawn(
         by=LOTSE, case_id=case_id, about=risk.about, rule=risk.rule, first_on=risk.first_on, reason=reason,
         owner_organisation_id=owner, as_of=ticked,
@@ -180,7 +189,7 @@ def _dropped_out(case: Case) -> Iterator[Fact]:
     """DroppedOut follows a reported end and nothing else, and is withdrawn when that is corrected (Art. 22 GDPR)."""
     for id, participation, referral in case.courses():
         end = participation.end
-        is_ = (end.on, end.reason) if end is not None and end.kind == "DROPPED_OUT" else None
+        is_ = (end.before_on, end.reason) if end is not None and end.kind == EndKind.DROPPED_OUT else None
         was = case.dropout.dropped_out.get(id)
         if was is not None and is_ != was:
             yield DroppedOutWithdrawn(by=LOTSE, participation_id=id, owner_organisation_id=case.owner_of(referral))
@@ -188,7 +197,7 @@ def _dropped_out(case: Case) -> Iterator[Fact]:
             yield DroppedOut(
                 by=LOTSE,
                 participation_id=id,
-                dropped_out_on=is_[0],
+                ended_before_on=is_[0],
                 reason=is_[1],
                 owner_organisation_id=case.owner_of(referral),
             )

@@ -6,9 +6,9 @@ from datetime import date, datetime
 from typing import ClassVar, NamedTuple
 
 from contracts.attendance import AttendanceRecorded
-from contracts.codes import ALLIANCE_ZONE
+from contracts.codes import EndKind
 from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn
-from contracts.envelope import Fact
+from contracts.envelope import ALLIANCE_ZONE, Fact
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
 from contracts.referral import (
     OfferRunPublished,
@@ -30,7 +30,7 @@ class Consent(NamedTuple):
     categories: list[str]
     recipients: list[str]
     valid_from_on: date
-    valid_until_on: date
+    last_valid_on: date
     withdrawn_on: date | None = None
 
     def covers(self, purpose: str, recipient: str, categories: Sequence[str], on: date) -> bool:
@@ -39,7 +39,7 @@ class Consent(NamedTuple):
             self.purpose == purpose
             and recipient in self.recipients
             and set(categories) <= set(self.categories)
-            and self.valid_from_on <= on <= self.valid_until_on
+            and self.valid_from_on <= on <= self.last_valid_on
             and self.withdrawn_on is None
         )
 
@@ -54,10 +54,9 @@ class Referral(NamedTuple):
     block: str
     offer_type: str
     requested_on: date
-    purpose: str
     categories: list[str]
     run_starts_on: date
-    run_ends_on: date
+    run_ends_before_on: date
     state: str = SENT
     planned_start_on: date | None = None
     reason: str = ""
@@ -74,7 +73,7 @@ class Start(NamedTuple):
 class End(NamedTuple):
     """The end that stands; kind ENTERED_IN_ERROR: there was none."""
 
-    on: date
+    before_on: date
     kind: str
     reason: str
     reported_at: datetime
@@ -90,13 +89,17 @@ class Participation:
     end: End | None = None
 
     @property
-    def ended_on(self) -> date | None:
-        """Exclusive: somebody takes part on days before it."""
-        return None if self.end is None or self.end.kind == "ENTERED_IN_ERROR" else self.end.on
+    def ended_before_on(self) -> date | None:
+        """The first day on which the person no longer takes part."""
+        return None if self.end is None or self.end.kind == EndKind.ENTERED_IN_ERROR else self.end.before_on
 
     def running_on(self, day: date) -> bool:
         """Whether that day lies in the interval as known now."""
-        return self.start is not None and self.start.on <= day and (self.ended_on is None or day < self.ended_on)
+        return (
+            self.start is not None
+            and self.start.on <= day
+            and (self.ended_before_on is None or day < self.ended_before_on)
+        )
 
 
 class Meeting(NamedTuple):
@@ -123,7 +126,8 @@ class Risk(NamedTuple):
 class IntakePart:
     owner_organisation_id: str | None = None
     consents: dict[str, Consent] = field(default_factory=dict)
-    closed_on: date | None = None
+    last_day_on: date | None = None
+    """Of a closed case."""
 
 
 @dataclass(slots=True)
@@ -144,7 +148,7 @@ class DropoutPart:
     raised: dict[str, int] = field(default_factory=dict)
     """How often a risk was raised, by `rule:about`."""
     dropped_out: dict[str, tuple[date, str]] = field(default_factory=dict)
-    """Participation to day and reason."""
+    """Participation to the first day on which the person no longer takes part, and the reason."""
 
 
 @dataclass(slots=True)
@@ -157,7 +161,7 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 1
+    shape: ClassVar[int] = 2
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -185,7 +189,7 @@ class Run:
     block: str = ""
     offer_type: str = ""
     starts_on: date | None = None
-    ends_on: date | None = None
+    ends_before_on: date | None = None
     course_days: int = 0
     shape: ClassVar[int] = 1
 
@@ -199,7 +203,11 @@ def evolve(state: Case | Run, fact: Fact, cause: str) -> None:
                 fact.block,
                 fact.offer_type,
             )
-            state.starts_on, state.ends_on, state.course_days = fact.starts_on, fact.ends_on, fact.course_days
+            state.starts_on, state.ends_before_on, state.course_days = (
+                fact.starts_on,
+                fact.ends_before_on,
+                fact.course_days,
+            )
         return
     match fact:
         case AttendanceRecorded():
@@ -232,12 +240,12 @@ def _evolve_intake(part: IntakePart, fact: Fact) -> None:
             part.owner_organisation_id = fact.owner_organisation_id
         case ConsentGranted():
             part.consents[fact.consent_id] = Consent(
-                fact.purpose, list(fact.categories), list(fact.recipients), fact.valid_from_on, fact.valid_until_on
+                fact.purpose, list(fact.categories), list(fact.recipients), fact.valid_from_on, fact.last_valid_on
             )
         case ConsentRevoked() if fact.consent_id in part.consents:
             part.consents[fact.consent_id] = part.consents[fact.consent_id]._replace(withdrawn_on=fact.withdrawn_on)
         case CaseClosed():
-            part.closed_on = fact.closed_on
+            part.last_day_on = fact.last_day_on
 
 
 def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
@@ -245,7 +253,7 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
         case ReferralSent():
             part.referrals[fact.referral_id] = Referral(
                 fact.run_id, fact.consent_id, fact.owner_organisation_id, fact.provider_organisation_id, fact.block, fact.offer_type,
-                fact.requested_on, fact.purpose, list(fact.categories), fact.run_starts_on, fact.run_ends_on,
+                fact.requested_on, list(fact.categories), fact.run_starts_on, fact.run_ends_before_on,
             )  # fmt: skip
         case ReferralAccepted():
             _change(part, fact.referral_id, state=ACCEPTED, planned_start_on=fact.planned_start_on)
@@ -260,7 +268,7 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
                 participation.start = start
         case ParticipationEnded() if fact.participation_id in part.participations:
             participation = part.participations[fact.participation_id]
-            end = End(fact.ended_on, fact.kind, fact.reason, fact.reported_at, fact.revision)
+            end = End(fact.ended_before_on, fact.kind, fact.reason, fact.reported_at, fact.revision)
             if participation.end is None or end[3:] > participation.end[3:]:
                 participation.end = end
 
@@ -279,7 +287,7 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
         case DropoutRiskWithdrawn():
             part.open = [risk for risk in part.open if risk != Risk(fact.about, fact.rule, fact.first_on)]
         case DroppedOut():
-            part.dropped_out[fact.participation_id] = (fact.dropped_out_on, fact.reason)
+            part.dropped_out[fact.participation_id] = (fact.ended_before_on, fact.reason)
         case DroppedOutWithdrawn():
             part.dropped_out.pop(fact.participation_id, None)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from contracts.codes import Rule
-from services.referral.domain.risks import absences, s2_first_on
+from services.referral.domain.risks import absences, s2_holds_from_on, s6_holds_from_on
 from services.referral.domain.state import Case, Run
 
 
@@ -18,7 +18,7 @@ def view(case: Case | Run) -> dict[str, list[tuple[Any, ...]]]:
             for id, r in case.referral.referrals.items()
         ],
         "participation_list": [
-            (id, p.referral_id, case.id, case.tenant, r.run_id, r.block, p.start.on if p.start else None, p.ended_on,
+            (id, p.referral_id, case.id, case.tenant, r.run_id, r.block, p.start.on if p.start else None, p.ended_before_on,
              p.end.kind if p.end else None, id in case.dropout.dropped_out)
             for id, p, r in case.courses()
         ],
@@ -27,11 +27,11 @@ def view(case: Case | Run) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def _s2_rows(case: Case) -> list[tuple[Any, ...]]:
-    """A row a participation with any attendance: the first day on which S2 holds in the days as known now, and whether a
+    """A row a participation with any attendance: the first course day from which S2 holds in the days as known now, and whether a
     risk is open in the facts."""
     return [
         (id, str(Rule.S2), case.id, case.tenant, id, participation.referral_id, referral.run_id,
-         s2_first_on(absences(participation, case.attendance.meetings[id]), referral.offer_type),
+         s2_holds_from_on(absences(participation, case.attendance.meetings[id]), referral.offer_type),
          case.dropout.raised.get(f"{Rule.S2}:{id}", 0),
          any(risk.about == id and risk.rule == Rule.S2 for risk in case.dropout.open), case.owner_of(referral))
         for id, participation, referral in case.courses()
@@ -40,9 +40,9 @@ def _s2_rows(case: Case) -> list[tuple[Any, ...]]:
 
 
 def _s6_rows(case: Case) -> list[tuple[Any, ...]]:
-    """A row a referral about which S6 was ever raised."""
+    """A row a referral about which S6 was ever raised, and the day from which it holds by the planned start as known now."""
     return [
-        (id, str(Rule.S6), case.id, case.tenant, None, id, referral.run_id, referral.planned_start_on,
+        (id, str(Rule.S6), case.id, case.tenant, None, id, referral.run_id, s6_holds_from_on(referral.planned_start_on) if referral.planned_start_on else None,
          case.dropout.raised[f"{Rule.S6}:{id}"],
          any(risk.about == id and risk.rule == Rule.S6 for risk in case.dropout.open), case.owner_of(referral))
         for id, referral in case.referral.referrals.items()

@@ -62,7 +62,7 @@ export class Figures {
               municipality: one.municipality,
               block: start.block,
               from: start.started_on,
-              until: end === undefined || end.kind === "ENTERED_IN_ERROR" ? undefined : end.ended_on,
+              until: end === undefined || end.kind === "ENTERED_IN_ERROR" ? undefined : end.ended_before_on,
             }],
       ),
     );

@@ -1,0 +1,142 @@
+"""Which codes are valid on a day: lists with a data file, and whether a message keeps to them.
+
+A code means what its list says on the day of the message (its `ce_time`, in the alliance's zone). What a list does not hold is
+refused only where the list is complete. `to_verify` marks what was taken from general knowledge: fit for software, not for
+legal text.
+"""
+
+import json
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from .envelope import ALLIANCE_ZONE, Listed, Model, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One code, and the first and last day on which it may be used; None is open."""
+
+    code: str
+    name: str
+    valid_from_on: date | None = None
+    last_valid_on: date | None = None
+    successor: str | None = None
+    to_verify: bool = False
+    more: dict[str, str] = field(default_factory=dict)
+    """Further columns: other keys, groups."""
+
+    def valid_on(self, day: date) -> bool:
+        """Whether a fact of that day may use it."""
+        return (self.valid_from_on or day) <= day <= (self.last_valid_on or day)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeList:
+    """A list as it is published under one version."""
+
+    name: str
+    title: str
+    version: str
+    source: str
+    complete: bool | tuple[str, ...]
+    """Whether a code the list does not hold is wrong, or only not known to us. Beginnings of codes: it is wrong where it
+    begins so (05162: the list holds all municipalities of that Kreis)."""
+    entries: tuple[Entry, ...]
+    _by_code: dict[str, Entry] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def urn(self) -> str:
+        """Its name for machines, without the version."""
+        return f"urn:lotse:codelist:{self.name}"
+
+    def misses(self, code: str) -> bool:
+        """Whether there is no such code: the list does not hold it, and would if there were one."""
+        return self.find(code) is None and (
+            self.complete if isinstance(self.complete, bool) else code.startswith(self.complete)
+        )
+
+    def find(self, code: str) -> Entry | None:
+        """The entry of a code."""
+        if not self._by_code:
+            self._by_code.update((entry.code, entry) for entry in self.entries)
+        return self._by_code.get(code)
+
+
+FOLDER = resources.files(__package__).joinpath("lists")
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Lists that have a data file."""
+    return tuple(sorted(file.name.removesuffix(".json") for file in FOLDER.iterdir() if file.name.endswith(".json")))
+
+
+@cache
+def load(name: str) -> CodeList:
+    """A list that has a data file. Raises KeyError."""
+    if name not in names():
+        raise KeyError(name)
+    return read_json(FOLDER.joinpath(f"{name}.json").read_text("utf-8"))
+
+
+def read_json(text: str) -> CodeList:
+    """A list from its data file. Raises ValueError, KeyError or TypeError for what is none."""
+    said = json.loads(text)
+    entries = []
+    for row in said.pop("entries"):
+        days: dict[str, Any] = {
+            end: date.fromisoformat(row.pop(end)) for end in ("valid_from_on", "last_valid_on") if end in row
+        }
+        plain = {name: row.pop(name) for name in ("code", "name", "successor", "to_verify") if name in row}
+        entries.append(Entry(**plain, **days, more=row))
+    complete = said.pop("complete")
+    if not isinstance(complete, bool):
+        complete = tuple(complete)
+    return CodeList(**said, complete=complete, entries=tuple(entries))
+
+
+@cache
+def _listed(cls: type[Model]) -> tuple[tuple[str, str], ...]:
+    """(field, list) of a model's own fields; only lists with a data file: what an enumeration takes, its schema says."""
+    found = []
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        for mark in _marks(hint):
+            if isinstance(mark, Listed) and mark.name in names():
+                found.append((name, mark.name))
+    return tuple(found)
+
+
+def _marks(annotation: Any) -> Iterator[Any]:
+    yield from getattr(annotation, "__metadata__", ())
+    for part in typing.get_args(annotation):
+        yield from _marks(part)
+
+
+def judge(said: Model, time: datetime) -> Refused | None:
+    """Whether each code of a message was valid on the day of its `ce_time`; else why, where, and which code stands in its
+    place: CODE_NOT_VALID or CODE_UNKNOWN, never a value that was sent."""
+    fields = _listed(type(said))
+    on = time.astimezone(ALLIANCE_ZONE).date() if fields else date.min
+    for name, listed in fields:
+        value = getattr(said, name)
+        for number, code in enumerate(value if isinstance(value, tuple) else () if value is None else (value,)):
+            at = f"/{name}/{number}" if isinstance(value, tuple) else f"/{name}"
+            if (no := _refused(code, load(listed), on, at)) is not None:
+                return no
+    return None
+
+
+def _refused(code: str, listed: CodeList, on: date, at: str) -> Refused | None:
+    entry = listed.find(code)
+    if entry is not None and not entry.valid_on(on):
+        over = entry.last_valid_on is not None and on > entry.last_valid_on
+        when = f"until {entry.last_valid_on}" if over else f"from {entry.valid_from_on} on"
+        instead = f"use {entry.successor}" if entry.successor else "see the list"
+        hint = f"In the list {listed.name} this code is valid {when}; {instead}."
+        return Refused("CODE_NOT_VALID", at, hint)
+    return Refused("CODE_UNKNOWN", at, f"The list {listed.name} has no such code.") if listed.misses(code) else None

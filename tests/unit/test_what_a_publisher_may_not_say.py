@@ -1,0 +1,87 @@
+"""What is refused or unreadable before any rule is asked: for whom a publisher speaks, what it claims to be, its codes."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from contracts.envelope import Attributes, Refused, Verdict, moment
+from contracts.messages import to_message
+from contracts.topics import BadPublishers, Publisher, load_publishers
+from deploy.services import declared
+from services.runtime.messages import Input, Message, decode
+
+KREIS = Publisher(name="kreis", source="urn:kreis", tenants=("rkn",), organisations=("rkn-thm",), families=("intake",))
+TOPIC = Input("intake.submissions.kreis", "submission", "intake", KREIS)
+ARRIVED = 1_772_463_600_000
+"""2026-03-02, 15:00 UTC, in milliseconds."""
+BODY: dict[str, Any] = {"by": {"organisation_id": "rkn-thm"}, "municipality": "05162024", "programme": "GK",
+                        "owner_organisation_id": "rkn-thm"}  # fmt: skip
+
+
+def read(body: dict[str, Any], time: str = "2026-03-02T15:00:00Z", mode: str = "binary", **attributes: str) -> Message:
+    """A registration as intake reads it off its publisher's topic."""
+    said: dict[str, Any] = {"id": "1", "source": KREIS.source, "type": "lotse.intake.registration_submitted.v1", "subject": str(uuid4()),
+            "tenant": "rkn", **attributes}  # fmt: skip
+    _, headers, value = to_message(Attributes(time=moment(time), **said), json.dumps(body).encode(), mode)
+    record = ConsumerRecord(TOPIC.topic, 0, 0, ARRIVED, 1, None, value, None, -1, len(value), headers)
+    return decode(declared("intake"), TOPIC, record)
+
+
+def said(no: Refused | None) -> tuple[str, str] | None:
+    return None if no is None else (no.reason, no.at)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, None),
+        ({"by": {"organisation_id": "rkn-thm", "kind": "person"}}, None),
+        ({"by": {"organisation_id": "rkn-thm", "kind": "rule"}}, ("NOT_YOURS", "/by/kind")),
+        ({"by": {"organisation_id": "lotse", "kind": "rule"}}, ("NOT_YOURS", "/by/organisation_id")),
+        ({"by": {"organisation_id": "vhs-neuss"}}, ("NOT_YOURS", "/by/organisation_id")),
+        ({"municipality": "05313000"}, ("CODE_NOT_VALID", "/municipality")),
+        ({"municipality": "05162025"}, ("CODE_UNKNOWN", "/municipality")),
+        ({"by": {"organisation_id": "vhs-neuss"}, "municipality": "05313000"}, ("NOT_YOURS", "/by/organisation_id")),
+    ],
+)
+def test_who_speaks_is_asked_first_then_whether_its_codes_are_valid(
+    changed: dict[str, Any], expected: tuple[str, str] | None
+) -> None:
+    message = read({**BODY, **changed})
+    assert message.verdict is None and said(message.denied) == expected
+
+
+def test_a_code_is_judged_by_the_day_of_the_message_and_not_by_the_day_of_its_arrival() -> None:
+    old = {**BODY, "municipality": "05313000"}
+    assert read(old, "2009-10-20T21:59:59Z").denied is None
+    no = read(old, "2009-10-20T22:00:00Z").denied
+    assert no is not None and no.reason == "CODE_NOT_VALID" and no.hint.endswith("use 05334002.")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "binary", "structured"),
+    [
+        ({"source": "urn:other"}, ("header", "/ce_source", "publisher"), ("attribute", "/source", "publisher")),
+        ({"type": "lotse.intake.case_opened.v1"}, ("type", "/ce_type", "unknown"), ("type", "/type", "unknown")),
+        ({"subject": "rkn:rkn-thm"}, ("header", "/ce_subject", "uuid"), ("attribute", "/subject", "uuid")),
+    ],
+)
+def test_what_is_at_fault_is_named_as_it_was_sent_in_either_mode(
+    attributes: dict[str, str], binary: tuple[str, str, str], structured: tuple[str, str, str]
+) -> None:
+    assert read(BODY, **attributes).verdict == Verdict(*binary)
+    assert read(BODY, mode="structured", **attributes).verdict == Verdict(*structured)
+
+
+@pytest.mark.parametrize("organisation", ["lotse", "VHS", "vhs neuss", ""])
+def test_no_publisher_speaks_for_lotse_nor_for_what_is_no_organisation(tmp_path: Any, organisation: str) -> None:
+    file = tmp_path / "publishers.toml"
+    text = '[publisher.kreis]\nsource = "urn:kreis"\ntenants = ["rkn"]\norganisations = ["{}"]\nfamilies = ["intake"]\n'
+    file.write_text(text.format("vhs-neuss"))
+    assert load_publishers(file)["kreis"].organisations == ("vhs-neuss",)
+    file.write_text(text.format(organisation))
+    with pytest.raises(BadPublishers, match=r"publisher\.kreis: wrong or missing organisations"):
+        load_publishers(file)
