@@ -293,7 +293,7 @@ def _unread(message: dict[str, Any], classes: Mapping[str, type[BaseModel]]) -> 
 
 def _no_form(file: str, at: str, rule: str) -> Break:
     return Break("FORM", file, at, f"this is not what an expectation looks like: {rule}", "the subscriber", "this gate", (),
-                 "see docs/contracts/README.md, \"If you build on this\"")  # fmt: skip
+                 "see contracts/expectations/README.md")  # fmt: skip
 
 
 def _relied_on(now: State, subscribers: list[Expectation]) -> Iterator[Break]:
