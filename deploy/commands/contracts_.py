@@ -2,13 +2,12 @@
 
 import json
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from contracts.codes import ALLIANCE_ZONE
 from deploy.errors import FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.stack import ROOT
 
@@ -123,7 +122,7 @@ def _cut(root: Path, note: str) -> "tuple[Release, State, str]":
     fresh = released.added(before, now)
     if fresh == released.NOTHING:
         raise Trouble(f"nothing has changed since release {found.release}", "release when something has", REFUSED)
-    cut = released.Release((found.release or 0) + 1, datetime.now(ALLIANCE_ZONE).date(), note, now)
+    cut = released.Release((found.release or 0) + 1, datetime.now(UTC).date(), note, now)
     return cut, fresh, entry(cut, before)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pytest
+from pydantic import Field, StringConstraints
 
-from contracts.envelope import Code, Count, Fact, Id, Privacy
+from contracts.envelope import Fact, Id, Privacy
 from contracts.families import PUBLISHED
 from deploy.cli import main
 from deploy.errors import Trouble
@@ -377,18 +378,22 @@ def test_each_field_the_registered_subscribers_rely_on_stands_in_a_sample() -> N
 # --- a version beside another -----------------------------------------------------------------------------------------------
 
 
+Room = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,64}$"), Privacy.INTERNAL]
+Hours = Annotated[int, Field(ge=0, le=1_000_000), Privacy.INTERNAL]
+
+
 class SeatTaken(Fact):
     family: ClassVar[str] = "course"
     seat_id: Id
-    room: Code
-    hours: Count
+    room: Room
+    hours: Hours
 
 
 class SeatTakenNext(Fact):
     """Teaching units instead of hours: another unit is another type."""
 
     seat_id: Id
-    room: Code
+    room: Room
     units: Annotated[int, Privacy.INTERNAL]
 
     @staticmethod
@@ -423,7 +428,7 @@ class Elsewhere(SeatTakenNext):
 
 
 class TooLong(SeatTakenNext):
-    units: Annotated[Count, Privacy.INTERNAL]
+    units: Hours
 
     @staticmethod
     def lift(before: SeatTaken) -> "TooLong":
