@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from contracts.envelope import ALLIANCE_ZONE
 from deploy.errors import FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.stack import ROOT
 from deploy.printed import Wrong, formats, printed
@@ -105,7 +104,7 @@ def _cut(root: Path, note: str, found: "Checked") -> "tuple[Release, State, str]
     fresh = released.added(before, now)
     if fresh == released.NOTHING:
         raise Trouble(f"nothing has changed since release {found.release}", "release when something has", REFUSED)
-    cut = released.Release((found.release or 0) + 1, datetime.now(ALLIANCE_ZONE).date(), note, now)
+    cut = released.Release((found.release or 0) + 1, datetime.now(UTC).date(), note, now)
     return cut, fresh, entry(cut, before)
 
 

@@ -9,7 +9,8 @@ from deploy.published.released import NOTHING, Release, State
 HEAD = """# What changed
 
 Generated from `contracts/released/` by `lotse contracts release`. What a release says stays: fields, codes and types are
-added, never renamed, narrowed or taken away; a type that must break stands beside the old one as `.v2`.
+added, never renamed, narrowed or taken away; a type that must break stands beside the old one as `.v2`. Say what you rely
+on, and you are asked before it changes: `contracts/expectations/README.md`.
 """
 SIDES = {
     "If you publish": ("submission", "answer", "attributes"),

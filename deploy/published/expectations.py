@@ -1,4 +1,4 @@
-"""What subscribers rely on: `contracts/expectations/<subscriber>.json`, one file each, in the form docs/contracts tells."""
+"""What subscribers rely on: `contracts/expectations/<subscriber>.json`, one file each, in the form its README tells."""
 
 import re
 from dataclasses import dataclass

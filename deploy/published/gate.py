@@ -293,7 +293,7 @@ def _unread(message: dict[str, Any], classes: Mapping[str, type[BaseModel]]) -> 
 
 def _no_form(file: str, at: str, rule: str) -> Break:
     return Break("FORM", file, at, f"this is not what an expectation looks like: {rule}", "the subscriber", "this gate", (),
-                 "see docs/contracts/README.md, \"If you build on this\"")  # fmt: skip
+                 "see contracts/expectations/README.md")  # fmt: skip
 
 
 def _relied_on(now: State, subscribers: list[Expectation]) -> Iterator[Break]:
@@ -364,19 +364,27 @@ def _lists(last: Release, now: State) -> Iterator[Break]:
     """A code means what its list says on the day of the fact: of days that are past, nothing is taken back."""
     released_on = last.on.isoformat()
     for name, was in last.state.lists.items():
-        is_now = now.lists.get(name, {"complete": False, "codes": {}})
+        is_now = now.lists.get(name, {"complete": [], "codes": {}})
         gone = [code for code in was["codes"] if code not in is_now["codes"]]
         shorter = [
             code
             for code, days in was["codes"].items()
             if code in is_now["codes"] and _shorter(days, is_now["codes"][code], released_on)
         ]
+        whole = [
+            prefix or "all"
+            for prefix in is_now["complete"]
+            if not any(prefix.startswith(one) for one in was["complete"])
+        ]
         for what, codes, way in (
-            ("codes gone", gone, "leave the code in; `valid_until_on` says until when it may be used, `successor` what is used then"),
+            ("codes gone", gone, "leave the code in, with the last day on which it may be used, and its successor"),
             ("codes that held on days gone by and hold no longer on them", shorter, "end a code on a day to come"),
-            ("complete from now on: codes it does not hold are refused", [name] if is_now["complete"] and not was["complete"] else [],
-             "leave it open, and add what is missing"),
-        ):  # fmt: skip
+            (
+                "complete from now on: what it does not hold is refused, of codes that begin with",
+                whole,
+                "leave it open, and add what is missing",
+            ),
+        ):
             if codes:
                 yield Break("CODE_LIST", f"code list {name}", "", f"{what}: {', '.join(codes)}", f"every publisher, up to release {last.number}",
                             "who holds codes to the list, on the day of the fact", (), way)  # fmt: skip

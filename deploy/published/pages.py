@@ -90,22 +90,6 @@ In binary mode each is a Kafka header `ce_<name>` (`traceparent` without `ce_`),
 
 A *code* is at most 64 of `[A-Z0-9_]` and begins with a letter, an *organisation* at most 64 of `[a-z0-9-]`. All codes stand,
 with what they mean, on the page [codes](codes.md).
-
-## If you build on this
-
-What changed, and what that asks of you: [CHANGELOG.md](CHANGELOG.md). What was released stays: `lotse contracts check`
-refuses what would break who writes or who reads. It knows you by name where you say what you rely on, in a file
-`contracts/expectations/<your name>.json`:
-
-| member | |
-|---|---|
-| `subscriber` | your name, the file's: lower case, digits, `-` |
-| `contact` | where your office is reached; no person |
-| `uses` | a sentence: what you do with it |
-| `relies_on` | wire type (or `attributes.v1`) to JSON Pointers into the body, a number for every item of a list: `/cells/0/entries` |
-
-A version that stands beside an older one (`.v2`) waits until you say that you read it: name its fields, too. A list of
-codes whose schema says `x-unknown` may grow: take a code you do not know for the one `x-unknown` names.
 """
 
 

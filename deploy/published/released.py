@@ -43,7 +43,8 @@ class State:
     samples: dict[str, str]
     """Path of a sample below the root to the SHA-256 of the file."""
     lists: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Code list that is a data file to whether it is complete, and its codes with the days from and until which they hold."""
+    """Code list that is a data file to the prefixes under which it is complete ("" for all), and its codes with the days from
+    and until which they hold."""
 
     def topic_of(self, ce_type: str) -> dict[str, Any]:
         """The topic a type stands on; one that says "everybody" for the attributes, which stand on all."""
@@ -74,8 +75,13 @@ def _lists() -> dict[str, dict[str, Any]]:
     def day(value: date | None) -> str | None:
         return None if value is None else value.isoformat()
 
-    return {of.name: {"complete": of.complete, "codes": {one.code: [day(one.valid_from_on), day(one.last_valid_on)] for one in of.entries}}
-            for of in lists.every() if of.source != ENUMERATED}  # fmt: skip
+    found: dict[str, dict[str, Any]] = {}
+    for of in lists.every():
+        if of.source != ENUMERATED:
+            complete: Any = of.complete
+            codes = {one.code: [day(one.valid_from_on), day(one.last_valid_on)] for one in of.entries}
+            found[of.name] = {"complete": [""] if complete is True else list(complete or ()), "codes": codes}
+    return found
 
 
 def samples_below(root: Path) -> dict[str, str]:

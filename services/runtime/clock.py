@@ -150,20 +150,15 @@ async def _finish(node: Node, tenant: str, ticked: datetime, count: Count) -> No
     async with node.pool.acquire() as con, con.transaction():
         work = Work(node, con)
         await con.execute("select from alliance where tenant = $1 for update", tenant)
-        releases: list[Any] = list(await node.service.reports.take(con, tenant, ticked)) if node.service.reports else []
-        for release in releases:
-            key, kind = release.key(tenant), release.ce_type
-            attributes = Attributes(key, node.source, kind, key, ticked, tenant, recordedtime=work.now)
-            work.out.after[_topic(node)].append(Letter(key.encode(), release.to_json(), headers_of(attributes)))
+        if reports := node.service.reports:
+            for release in await reports.take(con, tenant, ticked):
+                key, kind = release.key(tenant), release.ce_type
+                attributes = Attributes(key, node.source, kind, key, ticked, tenant, recordedtime=work.now)
+                work.out.after[reports.topic].append(Letter(key.encode(), release.to_json(), headers_of(attributes)))
         await work.save()
         done = "update alliance set acted = $2 where tenant = $1 and (acted is null or acted < $2)"
         await con.execute(done, tenant, ticked)
     count(work)
-
-
-def _topic(node: Node) -> str:
-    assert node.service.reports
-    return node.service.reports.topic
 
 
 async def sweep(node: Node) -> int:

@@ -139,8 +139,7 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
     message.attributes, body = attributes, _ = read_message(message.headers, message.value)
     if attributes.source != publisher.source:
         raise Verdict(*_place(message, "source"), "publisher")
-    cls = service.types.get(attributes.type)
-    if cls is None or cls.is_fact or cls.family != message.family:
+    if (cls := service.types.get(attributes.type)) is None or cls.is_fact or cls.family != message.family:
         raise Verdict("type", _place(message, "type")[1], "unknown")
     if not _UUID.fullmatch(attributes.subject):
         raise Verdict(*_place(message, "subject"), "uuid")

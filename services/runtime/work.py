@@ -275,8 +275,7 @@ class Work:
         input = self.node.inputs.get(row["topic"])
         if input is None:
             return None
-        headers = [(name, text) for name, text in unpack(row["headers"])]
-        place = Part(row["topic"], row["part"])
+        place, headers = Part(row["topic"], row["part"]), [(name, text) for name, text in unpack(row["headers"])]
         message = Message(input, place, row["offset"], row["arrived"], headers, row["value"])
         message.seq, message.claimed, message.since = row["seq"], row["claimed"], row["since"]
         return read(self.service, message)
@@ -532,9 +531,8 @@ class Work:
         """What is missing is recorded until nothing is; before the alliance's first tick nobody knows what time it is."""
         if slot.state is None or slot.tenant is None:
             return
-        if (
-            slot.id in self.quarantined
-        ):  # what breaks on it would break its neighbours; asked again at the tick after its release
+        if slot.id in self.quarantined:
+            # what breaks on it would break its neighbours; asked again at the tick after its release
             slot.changed, slot.due_at = True, ALWAYS_DUE
             return
         ticked, tick_id = (None, None) if self.learning else self.alliances[slot.tenant]
@@ -608,8 +606,8 @@ class Work:
         await KEPT.write(self.con, [self._kept_row(*kept) for kept in self._keep.values()])
 
     def _kept_row(self, m: Message, why: str, rests_on: list[str], claimed: bool, error: str) -> tuple[Any, ...]:
-        a, alliance = m.attributes, self.alliances.get(m.attributes.tenant)
-        since = m.since or (alliance.ticked if alliance else None)
+        a = m.attributes
+        since = m.since or self.alliances.get(a.tenant, Alliance(None, None)).ticked
         headers = [(n, bytes(text)) for n, text in m.headers if n in KEPT_HEADERS or n.startswith("ce_")]
         return (*m.part, m.offset, m.arrived, why, _publisher(m), a.tenant, a.subject, " ".join(rests_on), claimed, error, since,
                 pack(headers), m.value)  # fmt: skip

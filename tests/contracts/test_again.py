@@ -15,21 +15,21 @@ LATER = {
     "UNKNOWN_RUN",
 }
 MENDED = {"ID_REUSED", "GIVEN_UP", "CONSENT_ENDS_BEFORE_IT_BEGINS", "ENDS_BEFORE_IT_STARTS", "DECLINE_NEEDS_REASON",
-          "NOT_OF_THIS_REFERRAL", "END_NEEDS_KIND", "END_BEFORE_START", "START_AFTER_END", "REVISION_REUSED", "NOT_RUNNING",
+          "NOT_OF_THIS_REFERRAL", "CONTRADICTION", "END_BEFORE_START", "START_AFTER_END", "REVISION_REUSED", "NOT_RUNNING",
           "MORE_THAN_PLANNED", "EXCUSE_NEEDS_REASON", "CODE_NOT_VALID", "CODE_UNKNOWN"}  # fmt: skip
 
 
 def test_every_reason_says_whether_sending_again_helps() -> None:
     families = {reason for module in FAMILIES.values() for reason in getattr(module, "REASONS", {})}
     assert families | RUNTIME_REASONS.keys() <= NO | LATER | MENDED
-    for judged, again in ((NO, "NO"), (LATER, "LATER"), (MENDED, "MENDED")):
+    for judged, again in ((NO, "no"), (LATER, "later"), (MENDED, "mended")):
         for reason in judged:
             assert again_of({"outcome": "refused", "reason": reason}) == again, reason
 
 
 def test_what_stands_needs_nothing_and_what_can_not_be_read_must_be_mended() -> None:
     assert [again_of({"outcome": outcome}) for outcome in ("recorded", "unchanged", "unreadable")] == [
-        "NO",
-        "NO",
-        "MENDED",
+        "no",
+        "no",
+        "mended",
     ]

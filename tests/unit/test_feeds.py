@@ -64,19 +64,19 @@ def test_what_became_of_the_submission_comes_before_what_was_said_to_another_con
 @pytest.mark.parametrize(
     ("outcome", "reason", "again"),
     [
-        ("refused", "NO_CONSENT", "LATER"),
-        ("refused", "TOO_MANY_WAITING", "LATER"),
-        ("refused", "DECLINE_NEEDS_REASON", "MENDED"),
-        ("refused", "ID_REUSED", "MENDED"),
-        ("refused", "NOT_YOURS", "NO"),
-        ("unreadable", "BODY", "MENDED"),
+        ("refused", "NO_CONSENT", "later"),
+        ("refused", "TOO_MANY_WAITING", "later"),
+        ("refused", "DECLINE_NEEDS_REASON", "mended"),
+        ("refused", "ID_REUSED", "mended"),
+        ("refused", "NOT_YOURS", "no"),
+        ("unreadable", "BODY", "mended"),
     ],
 )
 def test_it_says_whether_sending_again_helps_and_that_a_new_id_is_needed(outcome: str, reason: str, again: str) -> None:
     found = Conversation("a", reference("a"))
     found.hear([answered("a", outcome, reason=reason)])
     row = found.answers[0].row()
-    assert row["again"] == again and ("under a new id" in row["again_says"]) == (again != "NO")
+    assert row["again"] == again and ("under a new id" in row["again_says"]) == (again != "no")
 
 
 def test_a_submission_is_found_by_its_id_with_each_delivery_and_in_structured_mode_too() -> None:
