@@ -381,7 +381,9 @@ def test_a_proof_that_would_take_too_long_is_not_begun_for_ever(monkeypatch: pyt
     assert stranger(*asked) is None
 
 
-@pytest.mark.parametrize("pattern", ["(?=a)b", r"\ba", "(?i:a)", "(", "^(a)\\1$", "^a{30000}$", "a$b"])
+@pytest.mark.parametrize(
+    "pattern", ["(?=a)b", r"\ba", r"^\s$", r"^[^\s]$", "(?i:a)", "(", "^(a)\\1$", "^a{30000}$", "a$b"]
+)
 def test_a_pattern_the_gate_cannot_judge_is_said_to_be_one(pattern: str) -> None:
     with pytest.raises(Unjudged):
         stranger((pattern,), "^a$")
