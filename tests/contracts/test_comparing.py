@@ -334,6 +334,23 @@ def test_no_schema_of_ours_holds_anything_the_gate_cannot_judge(ce_type: str) ->
         )
 
 
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"$ref": "#/$defs/P"},
+        {"$ref": "urn:elsewhere"},
+        {"allOf": [False]},
+        {"oneOf": [{}]},
+        {"const": "A", "enum": ["B"]},
+    ],
+)
+def test_what_no_validator_would_take_the_gate_does_not_let_pass(node: Schema) -> None:
+    """A definition that is nothing but itself, one that lies elsewhere, what can never be, alternatives nothing tells apart."""
+    new = {"type": "object", "properties": {"a": node}, "$defs": {"P": {"$ref": "#/$defs/P"}}}
+    (found,) = compare({"type": "object", "properties": {"a": {"type": "string"}}}, new)
+    assert (found.at, found.rule, set(found.breaks)) == ("/a", "UNJUDGED", {Role.WRITER, Role.READER})
+
+
 def test_a_pointer_finds_what_a_schema_says_of_a_place() -> None:
     report = schema_of("lotse.reporting.participation_report.v1")
     entries = member(report, "/cells/0/entries")
@@ -381,7 +398,9 @@ def test_a_proof_that_would_take_too_long_is_not_begun_for_ever(monkeypatch: pyt
     assert stranger(*asked) is None
 
 
-@pytest.mark.parametrize("pattern", ["(?=a)b", r"\ba", "(?i:a)", "(", "^(a)\\1$", "^a{30000}$", "a$b"])
+@pytest.mark.parametrize(
+    "pattern", ["(?=a)b", r"\ba", r"^\s$", r"^[^\s]$", "(?i:a)", "(", "^(a)\\1$", "^a{30000}$", "a$b"]
+)
 def test_a_pattern_the_gate_cannot_judge_is_said_to_be_one(pattern: str) -> None:
     with pytest.raises(Unjudged):
         stranger((pattern,), "^a$")
