@@ -132,7 +132,7 @@ def test_a_stack_of_its_own_answers_each_message_as_its_dials_say_and_ctrl_c_end
     validated = subprocess.run(command("validate", "--format", "json", "-"), input=dry(8, ONE_WEEK), env=environment(),  # noqa: S603
                                capture_output=True, check=False)  # fmt: skip
     at_fault = json.loads(validated.stdout)["data"]["at_fault"]
-    with sandbox(tmp_path, *ONE_WEEK, "--seed", "8", "--rate", "0", "--format", "json") as running:
+    with sandbox(tmp_path, *ONE_WEEK, "--seed", "8", "--rate", "40", "--format", "json") as running:
         running.until("all is sent; the stack stays until Ctrl-C")
         deadline = time.monotonic() + 120
         while (row := running.ask("sources", "kreis")[0])["waiting"]:
