@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -41,6 +42,22 @@ def migrations(name: str) -> list[tuple[str, Path]]:
         ("runtime_migrations", ROOT / "services/runtime/migrations"),
         ("service_migrations", ROOT / f"services/{name}/migrations"),
     ]
+
+
+async def schema_against_code(name: str, con: asyncpg.Connection) -> tuple[list[str], list[str]]:
+    """Migrations that did not run on a service's database, and versions there that this code does not know. Raises
+    InsufficientPrivilegeError where the role may not read them."""
+    missing: list[str] = []
+    newer: list[str] = []
+    for table, folder in migrations(name):
+        wanted = {file.name.partition("_")[0]: file.stem for file in sorted(folder.glob("*.sql"))}
+        try:
+            ran = {row[0] for row in await con.fetch(f'select version from lotse."{table}"')}  # noqa: S608
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+            ran = set()
+        missing += [stem for version, stem in wanted.items() if version not in ran]
+        newer += [f"{table} {version}" for version in sorted(ran - wanted.keys())]
+    return missing, newer
 
 
 def migrate(name: str, owner_dsn: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from deploy.errors import UNREACHABLE, USAGE, Trouble
+from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.local.stack import SERVICES
 
 QUARTER = 900  # seconds between ticks
@@ -27,13 +27,36 @@ def app(name: str) -> int:
     from deploy.services import declared  # noqa: PLC0415
 
     try:
-        return serve(declared(name), load_settings())
+        settings = load_settings()
+        if missing := asyncio.run(_missing(name, settings.database.get_secret_value())):
+            raise Trouble(f"the database of {name} is older than this code: {', '.join(missing)} did not run",
+                          f"`lotse migrate {name}`, as its owner; then start again", REFUSED)  # fmt: skip
+        return serve(declared(name), settings)
     except BadSettings as bad:
         raise Trouble(
             str(bad), "`lotse serve --help`, and services/host/settings.py for what each one means", USAGE
         ) from None
     except BadPublishers as bad:
         raise Trouble(str(bad), "mend the file", USAGE) from None
+
+
+async def _missing(name: str, dsn: str) -> list[str]:
+    """Migrations that did not run; none where that can't be asked now: the service waits for its database and says so. A
+    schema that is newer is served: migrations run before the release that needs them."""
+    import asyncpg  # noqa: PLC0415
+
+    from deploy.services import schema_against_code  # noqa: PLC0415
+
+    try:
+        con = await asyncpg.connect(dsn, timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError):
+        return []
+    try:
+        return (await schema_against_code(name, con))[0]
+    except asyncpg.PostgresError:
+        return []
+    finally:
+        await con.close()
 
 
 async def clock() -> int:

@@ -9,7 +9,7 @@ import asyncpg
 from deploy.doctor.machine import status
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked
-from deploy.services import migrations
+from deploy.services import schema_against_code
 
 CLOCKS_MAY_DIFFER = timedelta(seconds=30)
 PATIENCE = 5.0  # seconds a database has to answer
@@ -86,19 +86,11 @@ async def _looked_at(name: str, con: asyncpg.Connection) -> AsyncIterator[Said]:
 
 
 async def _schema(name: str, con: asyncpg.Connection, *, there: bool) -> AsyncIterator[Said]:
-    missing: list[str] = []
-    newer: list[str] = []
-    for table, folder in migrations(name):
-        wanted = {file.name.partition("_")[0]: file.stem for file in sorted(folder.glob("*.sql"))}
-        try:
-            ran = {row[0] for row in await con.fetch(f'select version from lotse."{table}"')}  # noqa: S608
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-            ran = set()
-        except asyncpg.InsufficientPrivilegeError:
-            yield not_checked("schema", f"the role of {name} may not read lotse.{table}")
-            return
-        missing += [stem for version, stem in wanted.items() if version not in ran]
-        newer += [f"{table} {version}" for version in sorted(ran - wanted.keys())]
+    try:
+        missing, newer = await schema_against_code(name, con)
+    except asyncpg.InsufficientPrivilegeError:
+        yield not_checked("schema", f"the role of {name} may not read which migrations ran")
+        return
     if newer:
         yield found("schema", f"the schema of {name} is newer than this code: {', '.join(newer)}",
                     "a later release ran here; this one would write what that one can't read",

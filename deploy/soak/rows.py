@@ -1117,7 +1117,7 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     45: ("ciphertext whose key was destroyed", "no sealed fields yet"),
     47: ("failover to a synchronous standby", "needs a second Postgres"),
     48: ("failover to an asynchronous standby", "needs a second Postgres"),
-    53: ("new code on old schema", "there is one schema"),
+    53: ("new code on old schema", "tests/integration/test_doctor.py starts one; it names the migration and ends"),
     54: ("database disk full", "not written yet"),
     56: ("I/O error on fsync", "needs libfiu (Debian: fiu-utils)"),
     57: ("PgBouncer in transaction mode", "needs pgbouncer"),

@@ -1,6 +1,11 @@
 """Referral: runs, referrals, participations and attendance come in; it owns `referral`, `attendance` and `dropout`.
 
 It learns cases and consents from intake's facts. Read the rules in `domain/`, what people read in `projection.py`.
+
+What the runtime sees to, so that no rule has to: a submission's fact, its answer, the reactions, the rows people read and the
+place read up to are one transaction. Who dies before its commit has done nothing, and the submission comes again; who dies
+after it has done everything: the relay sends what was written, under the same ids, and the submission, come again, is
+silent. A state is in one pair of hands at a time.
 """
 
 import contracts.attendance

@@ -241,7 +241,7 @@ def test_a_port_somebody_else_has_is_found_and_who(ward: Ward) -> None:
 
 async def test_a_topic_with_another_retention_is_found_and_mended(ward: Ward) -> None:
     async with admin(ward.stack.kafka) as kafka:
-        changed = {"retention.ms": "604800000", "segment.ms": "3600000"}
+        changed = {"message.timestamp.type": "LogAppendTime", "retention.ms": "604800000", "segment.ms": "3600000"}
         await kafka.alter_configs([ConfigResource(ConfigResourceType.TOPIC, FACTS, changed)])
         asked = await asyncio.to_thread(ward.examined, "intake")
         assert asked.code == 1
@@ -316,6 +316,8 @@ async def test_a_schema_that_lags_or_leads_is_found_and_migrated(ward: Ward) -> 
     assert (asked.code, *asked.first) == (
         1, "schema: the database of intake is older than this code: 0001_case_list did not run", "lotse migrate intake",
     )  # fmt: skip
+    served = await asyncio.to_thread(lambda: ward.mended("serve", "intake", **where))  # new code on an old schema
+    assert served.code == 4 and "0001_case_list did not run" in served.said and "lotse migrate intake" in served.said
     await sql(ward, "fresh", "insert into lotse.service_migrations values ('0001'), ('9999')")
     asked = await asyncio.to_thread(ward.examined, "intake", **where)
     assert asked.code == 1

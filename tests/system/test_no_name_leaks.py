@@ -153,7 +153,7 @@ async def test_a_publisher_with_ten_thousand_that_wait_is_refused_more_and_nobod
             while len(refused := [a for id in ids for a in sender.answers.get(id, ())]) < 7:
                 await sender.read()
         assert [(a["outcome"], a["reason"], a["again"]) for a in refused] == [
-            ("refused", "TOO_MANY_WAITING", "LATER")
+            ("refused", "TOO_MANY_WAITING", "later")
         ] * 7
         assert {a["submission_id"] for a in refused} == set(ids[-7:])  # first come, first kept
         assert (await sender.ask(*Course(DAY).steps()[0]))["outcome"] == "recorded"  # what rests on nothing goes on
