@@ -60,7 +60,7 @@ async def test_a_publisher_learns_what_became_of_a_submission_and_whether_sendin
         await sender.answered(no)
         code, said = await asked(fleet, "answer", NAME, no)
         (row,), (error,) = said["data"], said["errors"]
-        assert (code, said["ok"], row["outcome"], row["again"]) == (4, False, "refused", "NO")
+        assert (code, said["ok"], row["outcome"], row["again"]) == (4, False, "refused", "no")
         assert error["code"] == row["reason"] == "NOT_YOURS" and row["hint"] in error["hint"]
 
         bad = await sender.send(
