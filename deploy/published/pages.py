@@ -90,6 +90,11 @@ In binary mode each is a Kafka header `ce_<name>` (`traceparent` without `ce_`),
 
 A *code* is at most 64 of `[A-Z0-9_]` and begins with a letter, an *organisation* at most 64 of `[a-z0-9-]`. All codes stand,
 with what they mean, on the page [codes](codes.md).
+
+## If you build on this
+
+What changed, and what that asks of you: [CHANGELOG.md](CHANGELOG.md). Say what you rely on in `contracts/expectations` (its
+README says how), and whoever would break it is told your name.
 """
 
 
