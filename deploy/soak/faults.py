@@ -172,9 +172,21 @@ async def tables(con: asyncpg.Connection) -> list[str]:
 @asynccontextmanager
 async def locked(night: Night, service: str) -> AsyncIterator[None]:
     """Every table of a service locked by a session that does nothing: a forgotten operator."""
-    async with session(night, service) as con, con.transaction():
-        for table in await tables(con):
-            await con.execute(f"lock table {table} in exclusive mode")
+    async with session(night, service) as con:
+        names = await tables(con)
+        for again in range(20):
+            transaction = con.transaction()
+            await transaction.start()
+            try:
+                for table in names:
+                    await con.execute(f"lock table {table} in exclusive mode")
+                break
+            except (
+                asyncpg.DeadlockDetectedError
+            ):  # the service was there first, in another order: it goes on, we come again
+                await transaction.rollback()
+                if again == 19:
+                    raise
         yield
 
 
