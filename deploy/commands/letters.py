@@ -9,6 +9,7 @@ import base64
 import getpass
 import json
 import os
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from aiokafka.errors import KafkaError
 from joserfc import jwe
 from joserfc.jwk import ECKey
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 
 from contracts import attendance, intake, referral
 from contracts.messages import names_of
@@ -36,6 +38,35 @@ say = Console(stderr=True, highlight=False, soft_wrap=True)
 service = click.argument("name", metavar="SERVICE", type=click.Choice(SERVICES))
 at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given.")
 why = click.option("--why", required=True, help="The reason, for the audit.")
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])
+CHUNK = (
+    100  # submissions a question: each is judged in a transaction of its own, and nobody waits for all of ten thousand
+)
+
+
+def picking(command: Any) -> Any:
+    """Options that pick messages: by publisher, by verdict or error, by arrival."""
+    for option in (
+        click.option("--until", type=MOMENT, help="Only what arrived before this day or moment."),
+        click.option("--since", type=MOMENT, help="Only what arrived since this day or moment (with its zone)."),
+        click.option("--reason", help="Only with this verdict or error."),
+        click.option("--source", help="Only of this publisher."),
+    ):
+        command = option(command)
+    return command
+
+
+def picked(rows: list[dict[str, Any]], by: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of the rows (with publisher, why, error, arrived) that the options name."""
+    since, until = (
+        (by[name] if by[name].tzinfo else by[name].astimezone()) if by[name] else None for name in ("since", "until")
+    )
+    return [row for row in rows
+            if by["source"] in (None, row["publisher"]) and (by["reason"] or "") in f"{row['why']} {row['error']}"
+            and (since is None or datetime.fromisoformat(row["arrived"]) >= since)
+            and (until is None or datetime.fromisoformat(row["arrived"]) < until)]  # fmt: skip
+
+
 who = click.option("--who", default=getpass.getuser, show_default="your user name", help="Who does it, for the audit.")
 
 
@@ -66,19 +97,16 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @service
 @at
-@click.option("--source", help="Only of this publisher.")
-@click.option("--reason", help="Only with this verdict or error.")
+@picking
 @formats
-def list_(name: str, at: str | None, source: str | None, reason: str | None, shape: str) -> int:
+def list_(name: str, at: str | None, shape: str, **by: Any) -> int:
     """Set aside and quarantined messages (by ID), then unreadable ones (by their place)."""
     rows = [{**row, "id": str(row["seq"]), "place": f"{row['topic']}/{row['part']}/{row['offset']}"}
             for row in ask(name, at, "/kept")]  # fmt: skip
     rows += [{"id": letter["place"], "why": "unreadable", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
               "error": f"{letter['verdict']} {letter['pointer']} {letter['rule']}", "place": letter["place"]}
              for letter in asyncio.run(letters(name))]  # fmt: skip
-    rows = [
-        row for row in rows if source in (None, row["publisher"]) and (reason or "") in f"{row['why']} {row['error']}"
-    ]
+    rows = picked(rows, by)
     columns = ("id", "why", "publisher", "place", "error", "arrived")
     rows = [{key: row[key] for key in columns} for row in rows]
     shown = [{**row, "arrived": row["arrived"][:19]} for row in rows]
@@ -162,19 +190,30 @@ async def letters(name: str) -> list[dict[str, Any]]:
 
 
 def _settle(
-    name: str, at: str | None, ids: tuple[int, ...], path: str, why: str, who: str, dry_run: bool, shape: str
-) -> int:
-    aside = {row["seq"] for row in ask(name, at, "/kept") if row["why"] == "aside"}
+    name: str, at: str | None, ids: tuple[int, ...], path: str, why: str, who: str, dry_run: bool, shape: str, rate: float | None,
+    by: dict[str, Any],
+) -> int:  # fmt: skip
+    aside = {row["seq"] for row in picked([row for row in ask(name, at, "/kept") if row["why"] == "aside"], by)}
     if strange := set(ids) - aside:
         raise Trouble(
-            f"not set aside in {name}: {sorted(strange)}", f"`lotse dead-letters list {name}` shows what is", USAGE
+            f"not set aside in {name}, or not picked by the options: {sorted(strange)}",
+            f"`lotse dead-letters list {name}` shows what is",
+            USAGE,
         )
     chosen = sorted(ids or aside)
     if dry_run:
         say.print(f"would concern {len(chosen)} submissions: {chosen}")
         printed(shape, [{"submissions": len(chosen), "answered": 0, "ids": chosen}], people=[])
         return DONE
-    answered = ask(name, at, path, {"seqs": chosen, "who": who, "why": why})["answered"]
+    answered, size = 0, CHUNK if rate is None else max(1, min(CHUNK, round(rate)))
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=say, transient=True) as progress:
+        for seqs in progress.track(
+            [chosen[n : n + size] for n in range(0, len(chosen), size)], description="judged again"
+        ):
+            began = time.monotonic()
+            answered += ask(name, at, path, {"seqs": seqs, "who": who, "why": why})["answered"]
+            if rate is not None:
+                time.sleep(max(0.0, len(seqs) / rate - (time.monotonic() - began)))
     printed(shape, [{"submissions": len(chosen), "answered": answered, "ids": chosen}], ok=answered == len(chosen),
             people=[f"{answered} of {len(chosen)} have their answer now"])  # fmt: skip
     return DONE if answered == len(chosen) else FINDINGS
@@ -182,6 +221,9 @@ def _settle(
 
 ids = click.argument("ids", type=int, nargs=-1)
 dry_run = click.option("--dry-run", is_flag=True, help="Only say which.")
+rate = click.option(
+    "--rate", type=click.FloatRange(0.1), help="At most so many a second; as fast as they are judged, unless given."
+)
 
 
 @dead_letters.command()
@@ -191,10 +233,14 @@ dry_run = click.option("--dry-run", is_flag=True, help="Only say which.")
 @why
 @who
 @dry_run
+@rate
+@picking
 @formats
-def replay(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
-    """Judge again what was set aside: the IDs, or all. Twice is harmless. Exit 1 where some still can't be judged."""
-    return _settle(name, at, ids, "/operate/replay", why, who, dry_run, shape)
+def replay(
+    name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str, rate: float | None, **by: Any
+) -> int:  # fmt: skip
+    """Judge again what was set aside: the IDs, what the options pick, or all. Twice is harmless. Exit 1 where some still can't be judged."""
+    return _settle(name, at, ids, "/operate/replay", why, who, dry_run, shape, rate, by)
 
 
 @dead_letters.command("give-up")
@@ -207,7 +253,8 @@ def replay(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, 
 @formats
 def give_up(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Answer what was set aside as refused (GIVEN_UP); its sender may send it mended under a new id."""
-    return _settle(name, at, ids, "/operate/give-up", why, who, dry_run, shape)
+    everything = dict.fromkeys(("source", "reason", "since", "until"))
+    return _settle(name, at, ids, "/operate/give-up", why, who, dry_run, shape, None, everything)
 
 
 @click.command()
@@ -246,12 +293,7 @@ def go_on(name: str, at: str | None, why: str, who: str, shape: str) -> int:
 
 @click.command()
 @service
-@click.option(
-    "--since",
-    required=True,
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]),
-    help="A day, or a moment with its zone.",
-)
+@click.option("--since", required=True, type=MOMENT, help="A day, or a moment with its zone.")
 @at
 @why
 @who

@@ -1,23 +1,39 @@
 """`lotse status`: is every submission being answered, and if not, where does it stand still?"""
 
+import time
 from typing import Any
 
 import click
 import httpx
+from rich.console import Group
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from deploy.commands.up import running
-from deploy.errors import FINDINGS
+from deploy.errors import FINDINGS, USAGE, Trouble
 from deploy.local.stack import SERVICES
 from deploy.printed import Wrong, formats, printed
+
+EVERY = 2.0  # seconds between two looks
 
 
 @click.command()
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where something is held, set aside or silent.")
+@click.option("--watch", is_flag=True, help="Shown anew every two seconds, until Ctrl-C.")
 @formats
-def app(exit_code: bool, shape: str) -> int:
+def app(exit_code: bool, watch: bool, shape: str) -> int:
     """Every part: running, ticked, lag in seconds, outbox, waiting, held and why, dead letters, last progress."""
     where = running()
+    if watch:
+        if shape != "table":
+            raise Trouble("--watch shows a table", "leave --format out, or --watch", USAGE)
+        with Live(screen=False, auto_refresh=False) as live:
+            while True:
+                said = {name: ask(where[name]) for name in SERVICES}
+                lines = [Text(f"  {text}") for name in SERVICES for text in findings_of(name, said[name])]
+                live.update(Group(as_table(said), *lines), refresh=True)
+                time.sleep(EVERY)
     said = {name: ask(where[name]) for name in SERVICES}
     findings = [finding for name in SERVICES for finding in findings_of(name, said[name])]
     errors = [Wrong("FINDING", text, "`lotse doctor`; a runbook each in docs/runbooks") for text in findings]

@@ -4,6 +4,9 @@ import asyncio
 import csv
 import io
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -240,3 +243,24 @@ async def test_a_case_is_told_in_every_form(fleet: Fleet, tmp_path: Path) -> Non
         done = await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "deploy.cli", "case", course.case, "--format", shape],
                                        env=env, capture_output=True, text=True, check=True)  # fmt: skip
         assert "case_opened" in done.stdout and OWNER.organisation_id not in done.stdout
+
+
+async def test_status_is_shown_anew_until_ctrl_c(fleet: Fleet, tmp_path: Path) -> None:
+    """On a terminal, as an operator watches it."""
+    announce(fleet, tmp_path)
+    ours, theirs = pty.openpty()
+    env = child_environment(PYTHONPATH=str(ROOT), LOTSE_STATE=str(tmp_path), TERM="xterm", COLUMNS="120")
+    argv = [sys.executable, "-m", "deploy.cli", "status", "--watch"]
+    watching = subprocess.Popen(argv, env=env, stdout=theirs, stderr=subprocess.PIPE)  # noqa: ASYNC220
+    os.close(theirs)
+    shown = b""
+    try:
+        async with asyncio.timeout(60):
+            while shown.count(b"reporting") < 2:  # shown, and shown anew
+                shown += await asyncio.to_thread(os.read, ours, 4096)
+        watching.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(watching.wait, 20) == 130
+    finally:
+        watching.kill()
+        os.close(ours)
+    assert b"acted on" in shown and b"intake" in shown

@@ -73,6 +73,16 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
                 1,
                 f"0 of {aside} have their answer now\n",
             )  # the rule is still broken: nothing changes
+            replay = ["dead-letters", "replay", "referral", "--why", "some"]
+            assert await typed(house, "referral", *replay, "--rate", "20") == (
+                1,
+                f"0 of {aside} have their answer now\n",
+            )
+            assert await typed(house, "referral", *replay, "--source", "oulad") == (0, "0 of 0 have their answer now\n")
+            assert await typed(house, "referral", *replay, "--until", "2020-01-01") == (
+                0,
+                "0 of 0 have their answer now\n",
+            )
             giving_up = ["dead-letters", "give-up", "referral", rows[0]["id"], "--why", "asked the sender"]
             code, said = await typed(house, "referral", *giving_up, "--dry-run")
             assert code == 0 and house.status("referral")["set_aside"]["count"] == aside
