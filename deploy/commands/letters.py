@@ -206,10 +206,9 @@ def _settle(
         printed(shape, [{"submissions": len(chosen), "answered": 0, "ids": chosen}], people=[])
         return DONE
     answered, size = 0, CHUNK if rate is None else max(1, min(CHUNK, round(rate)))
+    parts = [chosen[n : n + size] for n in range(0, len(chosen), size)] or [[]]  # asked for is written down, too
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=say, transient=True) as progress:
-        for seqs in progress.track(
-            [chosen[n : n + size] for n in range(0, len(chosen), size)], description="judged again"
-        ):
+        for seqs in progress.track(parts, description="judged again"):
             began = time.monotonic()
             answered += ask(name, at, path, {"seqs": seqs, "who": who, "why": why})["answered"]
             if rate is not None:
