@@ -328,12 +328,16 @@ async def write_fact(
 
 
 async def members(night: Night, service: str) -> set[str]:
-    """Members of a service's group as the broker knows them."""
+    """Members of a service's group as the broker knows them; one that was just killed knows none until they are back."""
     admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
     await admin.start()
     try:
-        found = await admin.describe_consumer_groups([f"lotse-{service}"])
-        return {member[0] for answer in found for group in answer.groups for member in group[5]}
+        for _ in range(60):
+            found = await admin.describe_consumer_groups([f"lotse-{service}"])
+            if there := {member[0] for answer in found for group in answer.groups for member in group[5]}:
+                return there
+            await asyncio.sleep(0.5)
+        return set()
     finally:
         await admin.close()
 
