@@ -339,7 +339,9 @@ async def broker_down(night: Night) -> str:
 @row(22, "committed offsets lost", "every committed offset of intake and referral set back to 0", quiet=True)
 async def offsets_lost(night: Night) -> str:
     names = ("intake", "referral")
+    await night.wave(4, 8)
     await night.nothing_lags()  # what was under way when the traffic rested is done
+    await asyncio.sleep(6)  # offsets are committed every five seconds: there must be some to lose
     before = {name: night.fleet.status(name) for name in names}
     async with night.broken("committed offsets set back"):
         parts = 0

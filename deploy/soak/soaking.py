@@ -99,7 +99,7 @@ async def soak(night: Night, minutes: float, rate: float) -> Soak:
             ledger = await night.balance(last=True)
             done.counts = ledger.counts
             done.findings += [f"{f.check} {f.kind}: {f.what}" for f in ledger.findings]
-        except (Trouble, TimeoutError) as error:
+        except (Trouble, TimeoutError, KafkaError) as error:  # what was seen until then is kept
             done.findings.append(f"{type(error).__name__}: {error}")
         finally:
             await traffic.end()
