@@ -271,21 +271,25 @@ async def lotse(night: Night, service: str, *arguments: str, **settings: str) ->
 # --- Kafka
 
 
-async def offsets_set_back(night: Night, service: str) -> int:
-    """A stopped service's committed offsets, all set to 0: worse than lost. Gives back how many partitions."""
-    group = f"lotse-{service}"
+async def committed(night: Night, service: str) -> list[TopicPartition]:
+    """Partitions of which Kafka keeps a committed offset of a service."""
     admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
     await admin.start()
     try:
-        committed = await admin.list_consumer_group_offsets(group)
+        return list(await admin.list_consumer_group_offsets(f"lotse-{service}"))
     finally:
         await admin.close()
+
+
+async def offsets_set_back(night: Night, service: str) -> int:
+    """A stopped service's committed offsets, all set to 0: worse than lost. Gives back how many partitions."""
+    parts = await committed(night, service)
     async with AIOKafkaConsumer(
-        bootstrap_servers=night.fleet.stack.kafka, group_id=group, enable_auto_commit=False
+        bootstrap_servers=night.fleet.stack.kafka, group_id=f"lotse-{service}", enable_auto_commit=False
     ) as consumer:
-        consumer.assign(list(committed))
-        await consumer.commit(dict.fromkeys(committed, 0))
-    return len(committed)
+        consumer.assign(parts)
+        await consumer.commit(dict.fromkeys(parts, 0))
+    return len(parts)
 
 
 async def delete_records(night: Night, topic: str) -> None:

@@ -341,7 +341,9 @@ async def offsets_lost(night: Night) -> str:
     names = ("intake", "referral")
     await night.wave(4, 8)
     await night.nothing_lags()  # what was under way when the traffic rested is done
-    await asyncio.sleep(6)  # offsets are committed every five seconds: there must be some to lose
+    async with asyncio.timeout(30):  # there must be some to lose
+        while not all([await faults.committed(night, name) for name in names]):
+            await asyncio.sleep(0.5)
     before = {name: night.fleet.status(name) for name in names}
     async with night.broken("committed offsets set back"):
         parts = 0

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import structlog
@@ -200,16 +200,14 @@ class Host:
             why = {"why": f"the database is away ({name_of(error)})", "way_out": "ask again"}
             return JSONResponse(why, 503, {"Retry-After": "5"})
 
-        async def wrong(
-            _: Request, error: RequestValidationError
-        ) -> JSONResponse:  # FastAPI's own answer quotes the values
-            return JSONResponse(
-                {"wrong": ["/".join([*map(str, one["loc"]), one["type"]]) for one in error.errors()]}, 422
-            )
+        async def wrong(_: Request, error: Exception) -> JSONResponse:
+            # FastAPI's own answer quotes the values
+            found = cast("RequestValidationError", error).errors()
+            return JSONResponse({"wrong": ["/".join([*map(str, one["loc"]), one["type"]]) for one in found]}, 422)
 
-        app.add_exception_handler(RequestValidationError, wrong)  # type: ignore[arg-type]
+        app.add_exception_handler(RequestValidationError, wrong)
         for kind in RETRY:
-            app.add_exception_handler(kind, away)  # type: ignore[arg-type]
+            app.add_exception_handler(kind, away)
         app.include_router(operate.routes(self.node))
         if self.service.routes:
             app.include_router(self.service.routes(self.node.pool))

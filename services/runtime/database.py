@@ -13,7 +13,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
-RETRY: tuple[type[BaseException], ...] = (
+RETRY: tuple[type[Exception], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,

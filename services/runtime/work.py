@@ -130,7 +130,7 @@ class Alliance(NamedTuple):
     tick_id: str | None
 
 
-NOT_THE_DATA: tuple[type[BaseException], ...] = (*RETRY, positions.Astray, Widen, NewerShape)
+NOT_THE_DATA: tuple[type[Exception], ...] = (*RETRY, positions.Astray, Widen, NewerShape)
 """Errors that no splitting of a batch would mend."""
 
 _read_known, _read_last = msgspec.json.Decoder(Known).decode, msgspec.json.Decoder(Last).decode
