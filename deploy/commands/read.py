@@ -31,8 +31,10 @@ def get(service: str, path: str, **query: str | None) -> Any:
 
 
 def happened(step: dict[str, Any]) -> str:
-    """When a step of a timeline happened; for what a rule of ours says, the tick by which it says so."""
-    return str(step["body"].get("as_of") or step["time"])
+    """When a step of a timeline happened; for what a rule of ours says, the tick by which it says so, but never before the
+    last day that caused it: a report of today comes after the tick of yesterday."""
+    said = str(step["body"].get("as_of") or step["time"])
+    return max([said, *(f"{day}T23:59:59Z" for day in step["body"].get("days_on", ()))])
 
 
 @click.command()
