@@ -4,17 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .codes import (
-    BirthYearBand,
-    ClosureReason,
-    ConsentPurpose,
-    DataCategory,
-    Language,
-    Municipality,
-    NeedType,
-    Sex,
-    StatusGroup,
-)
+from .codes import BirthYearBand, ClosureReason, ConsentPurpose, DataCategory, Municipality, NeedType, Sex, StatusGroup
 from .envelope import Code, Day, Fact, Id, Listed, OrganisationId, Privacy, Submission
 
 FAMILY = "intake"
@@ -54,8 +44,6 @@ class RegistrationSubmitted(IntakeSubmission):
     programme: Programme
     sex: Annotated[Sex, Privacy.INTERNAL] = Sex.UNKNOWN
     birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL] = BirthYearBand.UNKNOWN
-    language: Language = "UNKNOWN"
-    """The language in which the person is best reached: ISO 639-3 in lower case, or UNKNOWN."""
     status_group: Annotated[StatusGroup, Privacy.INTERNAL] = StatusGroup.UNKNOWN
     owner_organisation_id: OrganisationId
     """Who owns the case: refers, closes, and is told of risks."""
@@ -116,7 +104,6 @@ class CaseOpened(IntakeFact):
     programme: Programme
     sex: Annotated[Code, Listed("sex")]
     birth_year_band: Annotated[Code, Listed("birth_year_band")]
-    language: Language
     status_group: Annotated[Code, Listed("status_group")]
     owner_organisation_id: OrganisationId
     """Who owns the case: refers, closes, and is told of risks."""

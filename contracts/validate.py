@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from .attributes import Verdict
 from .envelope import Model, Submission
 from .families import TYPES
+from .hints import hint_of
 from .messages import STRUCTURED, read_body, read_message
 from .validity import judge as codes_refused
 
@@ -156,59 +157,6 @@ def _unknown(said: Any, cls: type[BaseModel], at: str = "") -> Iterator[str]:
 
 def _finding(line: int, verdict: Verdict, cls: type[Model] | None) -> Finding:
     return Finding(line, "error", verdict.type, verdict.pointer, verdict.rule, hint_of(verdict, cls))
-
-
-HINTS = {
-    "json_invalid": "This is no JSON; look for a missing bracket, quote or comma.",
-    "pattern": "The text has characters, capitals or a length this place does not take.",
-    "rfc3339": "Write it as 2026-03-02T16:00:00+01:00: date, T, time with seconds, offset or Z.",
-    "media_type": "The content type is JSON, or application/cloudevents+json.",
-    "version": "Lotse speaks CloudEvents 1.0.",
-    "null": "This may not be null.",
-    "twice": "This member stands twice in the document.",
-    "unknown": "No type of this name is published; look for its version and spelling in docs/contracts.",
-    "integer": "A whole number from 1 to 2147483647.",
-    "kcat": "A record as `kcat -J` prints it has headers (a flat list) and payload (a text).",
-    "int_type": "A whole number without quotes and without a fraction.",
-    "string_type": "A text in quotes.",
-    "model_type": "An object in braces.",
-    "tuple_type": "A list in brackets.",
-    "too_short": "The list holds at least one.",
-    "too_long": "The list or text is too long.",
-    "greater_than_equal": "The number is too small.",
-    "less_than_equal": "The number is too large.",
-    "string_pattern_mismatch": "The text is not of the form the schema says (a UUID in lower case, a day, a moment, a code).",
-    "moment_out_of_range": "A moment lies between the years 1 and 9999.",
-}
-
-
-def hint_of(verdict: Verdict, cls: type[BaseModel] | None = None) -> str:
-    """One sentence that says the way out; names codes of our lists, never a value that was sent."""
-    if verdict.rule.startswith("missing:"):
-        return f"Add `{verdict.rule.removeprefix('missing:')}`."
-    if verdict.rule in ("enum", "literal_error") and cls is not None:
-        allowed = _codes_at(cls, verdict.pointer)
-        if allowed:
-            return f"One of {', '.join(allowed)}."
-    if verdict.rule.startswith("date"):
-        return "There is no such day or moment in the calendar."
-    return HINTS.get(verdict.rule, f"It is against the rule {verdict.rule} of its schema.")
-
-
-@lru_cache(maxsize=2048)
-def _codes_at(cls: type[BaseModel], pointer: str) -> tuple[str, ...]:
-    root = cls.model_json_schema()
-    node: Any = root
-    for step in pointer.split("/")[1:]:
-        node = _target(node, root)
-        node = node.get("items", {}) if step.isdigit() else node.get("properties", {}).get(step, {})
-    return tuple(_target(node, root).get("enum", ()))
-
-
-def _target(node: Any, root: Any) -> Any:
-    while "$ref" in node or "anyOf" in node:
-        node = node["anyOf"][0] if "anyOf" in node else root["$defs"][node["$ref"].rpartition("/")[2]]
-    return node
 
 
 def main(arguments: list[str] | None = None) -> int:

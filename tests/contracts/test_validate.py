@@ -57,6 +57,22 @@ def test_each_fault_is_named_with_its_line_pointer_and_rule(line: bytes, expecte
     assert [tuple(one)[1:5] for one in found[1][1]] == expected and all(one.line == 3 for one in found[1][1])
 
 
+@pytest.mark.parametrize(
+    ("sample", "field", "instead"),
+    [("attendance_reported", "excuse_reason", "PERSONAL, CARE,"), ("participation_end_reported", "reason", "PERSONAL")],
+)
+@pytest.mark.parametrize("word", ["SICKNESS", "HEALTH", "CHILD_SICK", "PREGNANCY", "ABWESEND"])
+def test_who_says_why_in_clear_is_told_of_personal_and_the_hint_does_not_tell_what_was_said(
+    sample: str, field: str, instead: str, word: str
+) -> None:
+    family = "attendance" if sample == "attendance_reported" else "referral"
+    message = list(samples_of(f"lotse.{family}.{sample}.v1").values())[-1]
+    ((_, (one,)),) = validate([json.dumps({**message, "data": {**message["data"], field: word}}).encode()])
+    ((_, (other,)),) = validate([json.dumps({**message, "data": {**message["data"], field: "X"}}).encode()])
+    assert (one.rule, one.pointer) == ("enum", f"/{field}") and instead in one.hint and one == other
+    assert len(one.hint) <= 300, "an answer takes no longer one"
+
+
 def test_documents_over_several_lines_are_read_too() -> None:
     one, two = json.dumps(GOOD, indent=2), json.dumps({**GOOD, "tenant": "R K N"}, indent=2)
     text = f"[\n{one},\n{two}\n]\n"

@@ -90,6 +90,17 @@ def test_every_code_has_words_of_its_own() -> None:
             assert entry.name and (entry.name != entry.code), f"{one.name} {entry.code}"
 
 
+TELLING = r"health|sick|\bill\b|krank|disab|pregnan|\bbirth\b|relig|church|faith|psych|therap|trauma|ethnic"
+
+
+def test_no_code_tells_health_faith_or_origin_in_its_name_or_words() -> None:
+    """Special categories (Art. 9 GDPR) travel sealed only, and a code stands in clear."""
+    for one in lists.every():
+        if one.source == "contracts/codes.py":
+            for entry in one.entries:
+                assert not re.search(TELLING, f"{entry.code} {entry.name}", re.IGNORECASE), f"{one.name} {entry.code}"
+
+
 def test_every_exact_residence_status_belongs_to_a_group_that_facts_may_say() -> None:
     groups = {entry.more["group"] for entry in lists.load("residence_status").entries}
     assert groups == {entry.code for entry in lists.load("status_group").entries}
