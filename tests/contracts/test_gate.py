@@ -129,7 +129,7 @@ OLD = ", up to release 1"
         (lambda s: s.types[REPORTED]["required"].append("excuse_reason"), REPORTED,
          {("REQUIRED", "/excuse_reason", f"every publisher{OLD}", "referral", ".v2 beside it")}),
         (lambda s: s.types[ANSWER]["$defs"]["Outcome"]["enum"].append("postponed"), ANSWER,
-         {("CODES", "/outcome", "referral", "referral, every publisher, as of release 1", "x-unknown")}),
+         {("CODES", "/outcome", "referral", "referral, every publisher, as of release 1", "a member of its own name")}),
         (lambda s: members(s, ANSWER)["hint"].update(maxLength=400), ANSWER,
          {("LENGTH", "/hint", "referral", "referral, every publisher, as of release 1", "write nothing")}),
         (lambda s: members(s, TICK)["at"].update(format="date"), TICK,
@@ -180,23 +180,6 @@ def test_what_breaks_nobody_passes_and_it_is_said_who_goes_first(
     assert found.breaks == ()
     assert [(one.first, one.then) for one in found.order] == ([] if first is None else [(first, then)])
     assert all(one.why for one in found.order)
-
-
-def test_a_code_may_be_added_only_after_readers_were_told_to_take_unknown_ones(root: Path) -> None:
-    def grow(state: State) -> None:
-        state.types[ANSWER]["$defs"]["Outcome"]["enum"].append("postponed")
-
-    def tell(state: State) -> None:
-        state.types[ANSWER]["$defs"]["Outcome"]["x-unknown"] = "refused"
-
-    told = changed(tell)
-    assert check(root, told).breaks == () and only(check(root, changed(grow))).rule == "CODES"
-    write(root, 2, DAY, "", added(NOW, told))
-    both = copy.deepcopy(told)
-    grow(both)
-    found = check(root, both)
-    assert found.breaks == () and [one.first for one in found.order] == ["referral, every publisher"]
-    assert found.order[0].why.startswith("codes added: postponed (readers take them for refused)")
 
 
 def test_a_sentence_told_anew_breaks_nobody_and_is_shown(root: Path) -> None:
