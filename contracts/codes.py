@@ -78,6 +78,15 @@ class StatusGroup(Coded):
     UNKNOWN = "UNKNOWN", "not known"
 
 
+class Programme(Coded):
+    """In whose name a case is kept."""
+
+    GK = "GK", "Gemeinsam klappt's"
+    DIAA = "DIAA", "Durchstarten in Ausbildung und Arbeit"
+    KIM = "KIM", "Kommunales Integrationsmanagement"
+    OTHER = "OTHER", "another one"
+
+
 class Block(Coded):
     """Förderbausteine of "Durchstarten in Ausbildung und Arbeit"."""
 

@@ -4,7 +4,17 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .codes import BirthYearBand, ClosureReason, ConsentPurpose, DataCategory, Municipality, NeedType, Sex, StatusGroup
+from .codes import (
+    BirthYearBand,
+    ClosureReason,
+    ConsentPurpose,
+    DataCategory,
+    Municipality,
+    NeedType,
+    Programme,
+    Sex,
+    StatusGroup,
+)
 from .envelope import Code, Day, Fact, Id, Listed, OrganisationId, Privacy, Submission
 
 FAMILY = "intake"
@@ -19,10 +29,6 @@ REASONS: dict[str, str] = {
     "CLOSED_OTHERWISE": "The case was closed with another last day or for another reason.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
-
-Programme = Annotated[
-    Code, Field(description="The programme in whose name the case is kept, as the alliance writes it: GK, DIAA, KIM.")
-]
 
 
 class IntakeFact(Fact):
@@ -41,7 +47,7 @@ class RegistrationSubmitted(IntakeSubmission):
     municipality: Municipality
     """Where the person lives: Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss; a kreisfreie
     Stadt ends in 000, 05315000 is Köln), or UNKNOWN."""
-    programme: Programme
+    programme: Annotated[Programme, Privacy.INTERNAL]
     sex: Annotated[Sex, Privacy.INTERNAL] = Sex.UNKNOWN
     birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL] = BirthYearBand.UNKNOWN
     status_group: Annotated[StatusGroup, Privacy.INTERNAL] = StatusGroup.UNKNOWN
@@ -101,7 +107,7 @@ class CaseOpened(IntakeFact):
     gives: ClassVar[tuple[str, ...]] = ("subject",)
 
     municipality: Municipality
-    programme: Programme
+    programme: Annotated[Code, Listed("programme")]
     sex: Annotated[Code, Listed("sex")]
     birth_year_band: Annotated[Code, Listed("birth_year_band")]
     status_group: Annotated[Code, Listed("status_group")]

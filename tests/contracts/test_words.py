@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contracts import attendance, dropout, intake, lists, notification, referral
+from contracts.codes import MUNICIPALITY_PATTERN
 from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from deploy.local.stack import ROOT
@@ -18,8 +19,8 @@ BEGINS = {"starts_on", "started_on", "valid_from_on", "run_starts_on", "planned_
 DONE = {"requested_on", "answered_on", "withdrawn_on", "stopped_on", "meeting_on"}
 OF_A_KIND = ("A calendar day in", "RFC 3339 with")
 """What every day and moment says of itself; which day or moment it is, its field says."""
-WITHOUT_A_LIST = {"programme", "answer.reason", "notification_failed.reason"}
-"""Codes no list can hold: the alliance's own, what more than one list says, a mail server's."""
+WITHOUT_A_LIST = {"answer.reason", "notification_failed.reason"}
+"""Codes no list can hold: what more than one list says, a mail server's."""
 
 
 def fields(ce_type: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -82,6 +83,17 @@ def test_every_code_of_a_sample_stands_in_its_list(ce_type: str) -> None:
             value = message["data"].get(name, [])
             for code in value if isinstance(value, list) else [value]:
                 assert lists.load(of).find(code), f"{name} {code}"
+
+
+@pytest.mark.parametrize("ce_type", SUBMISSIONS)
+def test_nothing_in_a_submission_takes_free_text(ce_type: str) -> None:
+    """Ids, days, moments, organisations, municipalities and codes of a list: there is no place for a name."""
+    for name, field in fields(ce_type):
+        inner = plain(field)
+        if "string" in str(inner.get("type", "")) and not inner.get("enum") and "format" not in inner:
+            assert inner.get("pattern") in (UUID_PATTERN, ORGANISATION_PATTERN, MUNICIPALITY_PATTERN), (
+                f"{ce_type} {name}"
+            )
 
 
 def test_every_code_has_words_of_its_own() -> None:
