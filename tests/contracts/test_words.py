@@ -75,14 +75,28 @@ def test_every_code_names_its_list_in_submissions_and_facts_alike(ce_type: str) 
         assert listed is None or listed in lists.names()
 
 
+def held(document: dict[str, Any], name: str) -> list[Any]:
+    """What stands in a member: several, one or nothing."""
+    value = document.get(name, [])
+    return value if isinstance(value, list) else [value]
+
+
 @pytest.mark.parametrize("ce_type", PUBLISHED)
 def test_every_code_of_a_sample_stands_in_its_list(ce_type: str) -> None:
-    listed = {name: field["x-code-list"] for name, field in fields(ce_type) if "x-code-list" in field}
+    models = [(name, plain(field).get("$ref"), field.get("x-code-list")) for name, field in fields(ce_type)]
+    listed = {name: of for name, _, of in models if of}
+    seen = set()
     for message in samples_of(ce_type).values():
-        for name, of in listed.items():
-            value = message["data"].get(name, [])
-            for code in value if isinstance(value, list) else [value]:
-                assert lists.load(of).find(code), f"{name} {code}"
+        for holder in (
+            message["data"],
+            *(one for name, ref, of in models if ref and not of for one in held(message["data"], name)),
+        ):
+            for name, of in listed.items():
+                for code in held(holder, name):
+                    if holder is not message["data"].get("by"):  # its `kind` is no code of a list
+                        assert lists.load(of).find(code), f"{name} {code}"
+                        seen.add(name)
+    assert seen == set(listed)
 
 
 @pytest.mark.parametrize("ce_type", SUBMISSIONS)
