@@ -246,6 +246,8 @@ def test_a_topic_or_a_type_on_it_does_not_leave(root: Path) -> None:
         ("ags", lambda of: of["codes"].update({"05162024": [None, "2027-12-31"]}), None),
         ("ags", lambda of: of["codes"].update({"05162999": ["2027-01-01", None]}), None),
         ("ags", lambda of: of["codes"].update({"05313000": [None, None]}), None),
+        ("rule", lambda of: of["codes"].pop("S6"), "codes gone: S6"),  # of facts alone: no schema holds it
+        ("rule", lambda of: of["codes"].update({"S9": [None, None]}), None),
         ("isced", lambda of: of.update(complete=[]), None),
     ],
 )  # fmt: skip
