@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+from itertools import islice
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -78,8 +79,8 @@ def spanning(service: str, records: Sequence[Any]) -> Iterator[None]:
 
 
 def _contexts(records: Sequence[Any]) -> Iterator[Any]:
-    found = {value for record in records for name, value in record.headers if name == "traceparent" and value}
-    for text in sorted(found)[:MAX_LINKS]:
+    sent = (value for record in records for name, value in record.headers if name == "traceparent" and value)
+    for text in dict.fromkeys(islice(sent, MAX_LINKS)):
         yield TraceContextTextMapPropagator().extract({"traceparent": text.decode("ascii", "replace")})
 
 
