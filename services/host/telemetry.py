@@ -4,8 +4,8 @@ import contextlib
 import logging
 import os
 import sys
-from itertools import islice
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import structlog
