@@ -90,7 +90,7 @@ class Host:
         tasks = [asyncio.create_task(job) for job in jobs]
         gc.collect()
         gc.freeze()  # what lives as long as the process is no garbage: +25-45 % of the loop
-        gc.set_threshold(50_000, 20, 20)
+        gc.set_threshold(500_000, 20, 20)  # more than a batch has in hand: it is gone before anybody looks through it
         broker, self.subscriber = self._faststream()
         try:
             await broker.start()

@@ -103,17 +103,12 @@ def _stops(case: Case) -> Iterator[Fact]:
     """What was sent or accepted under a consent now withdrawn is stopped, and so is all that is open in a closed case.
     What has started is not ended by it."""
     for id, referral in case.referral.referrals.items():
-        if referral.state not in (SENT, ACCEPTED) or case.started(id):
-            continue
         consent = case.intake.consents.get(referral.consent_id)
-        if consent is not None and consent.withdrawn_on is not None:
-            yield ReferralStopped(
-                by=LOTSE, referral_id=id, reason=StopReason.CONSENT_WITHDRAWN, stopped_on=consent.withdrawn_on
-            )
-        elif case.intake.last_day_on is not None:
-            yield ReferralStopped(
-                by=LOTSE, referral_id=id, reason=StopReason.CASE_CLOSED, stopped_on=case.intake.last_day_on
-            )
+        withdrawn_on, last_day_on = consent.withdrawn_on if consent else None, case.intake.last_day_on
+        on = withdrawn_on or last_day_on
+        if on is not None and referral.state in (SENT, ACCEPTED) and not case.started(id):
+            why = StopReason.CONSENT_WITHDRAWN if withdrawn_on else StopReason.CASE_CLOSED
+            yield ReferralStopped(by=LOTSE, referral_id=id, reason=why, stopped_on=on)
 
 
 def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
