@@ -23,6 +23,7 @@ ROWS = 50  # a look at the outbox; each row is a transaction's records, up to so
 SEND_LIMIT = 30.0  # seconds; beyond, the topic rests and its late copies are duplicates by design
 LONGEST_REST = 30.0
 POLL = 0.2  # where another process writes to the outbox, nobody wakes us
+LAST_TURN = 3.0  # seconds a stop waits for what is on its way
 NOT_TOLD = -1
 LIBRDKAFKA = {"security_protocol": "security.protocol", "sasl_mechanism": "sasl.mechanisms",
               "sasl_plain_username": "sasl.username", "sasl_plain_password": "sasl.password"}  # fmt: skip
@@ -88,7 +89,13 @@ class Relay:
             self.node.sending.clear()
             if lock.is_closed():
                 raise asyncpg.InterfaceError("the leader's lock is gone")
-            if not await self._turn():
+            turn = asyncio.create_task(self._turn())
+            try:
+                sent = await asyncio.shield(turn)
+            except asyncio.CancelledError:  # what Kafka has is marked before we go: no copies at the next start
+                await asyncio.wait([turn], timeout=LAST_TURN)
+                raise
+            if not sent:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL):
                         await self.node.sending.wait()
