@@ -125,7 +125,7 @@ class Host:
             pattern=f"^({names})$", group_id=self.settings.group or f"lotse-{self.service.name}", batch=True,
             max_records=2000, batch_timeout_ms=20, ack_policy=AckPolicy.MANUAL, auto_offset_reset="earliest",
             isolation_level="read_committed", session_timeout_ms=20_000, rebalance_timeout_ms=60_000,
-            max_partition_fetch_bytes=1024 * 1024, parser=parse, decoder=undecoded,
+            max_partition_fetch_bytes=1024 * 1024, fetch_max_bytes=8 * 1024 * 1024, parser=parse, decoder=undecoded,
         )  # fmt: skip
 
         @subscriber  # type: ignore[untyped-decorator]

@@ -19,7 +19,7 @@ from services.runtime.messages import Part
 
 log = structlog.get_logger()
 
-ROWS = 50  # a look at the outbox; each row is a transaction's records, up to some thousand
+ROWS, BYTES = 50, 4 << 20  # a look at the outbox; each row is a transaction's records, up to some thousand: some MB
 SEND_LIMIT = 30.0  # seconds; beyond, the topic rests and its late copies are duplicates by design
 LONGEST_REST = 30.0
 POLL = 0.2  # where another process writes to the outbox, nobody wakes us
@@ -105,10 +105,10 @@ class Relay:
         now = time.monotonic()
         resting = [topic for topic, (until, _) in self._rests.items() if until > now]
         rows = await self.node.pool.fetch(
-            "select id, tx, after, topic, records from outbox o where sent_at is null and topic <> all($1::text[])"
-            " and not (after and exists (select from outbox f where f.sent_at is null and f.tx = o.tx and not f.after"
-            " and f.topic = any($1::text[]))) order by id limit $2",
-            resting, ROWS,
+            "select id, tx, after, topic, records from (select *, sum(octet_length(records)) over (order by id) as upto"
+            " from (select * from outbox o where sent_at is null and topic <> all($1::text[]) and not (after and exists"
+            " (select from outbox f where f.sent_at is null and f.tx = o.tx and not f.after and f.topic = any($1::text[])))"
+            " order by id limit $2) o) o where upto - octet_length(records) < $3 order by id", resting, ROWS, BYTES,
         )  # fmt: skip
         if not rows:
             return False
