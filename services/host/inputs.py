@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -169,9 +170,9 @@ class Inputs:
 
     async def settled(self, messages: Sequence[Message], work: Work) -> None:
         """What follows a transaction: figures, errands that are ours to make, the tick that may have waited for it."""
-        for message in messages:
-            self.node.metrics.messages.labels(message.input.kind).inc()
-            self.tick_waits |= message.input.kind == "time"
+        for kind, count in Counter(message.input.kind for message in messages).items():
+            self.node.metrics.messages.labels(kind).inc(count)
+            self.tick_waits |= kind == "time"
         self.count(work)
         for claim in work.claims:
             failpoint("after_claim")
@@ -234,9 +235,8 @@ class Inputs:
             if not still or next >= (end := ends.get(part, 0)):
                 continue
             if await self.node.reader.passed_without_records(part, next, end):
-                await self.node.pool.execute(
-                    "update position set next = $4 where topic = $1 and part = $2 and next = $3", *part, next, end
-                )
+                move = "update position set next = $4 where topic = $1 and part = $2 and next = $3"
+                await self.node.pool.execute(move, *part, next, end)
                 self.tick_waits = True
             elif consumer and part not in self._in_hand and self._contiguous.get(part) != next:
                 self._seek(consumer, {part: next})

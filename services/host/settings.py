@@ -1,10 +1,12 @@
 """Settings of a service, from the environment (`LOTSE_*`). A missing or wrong one is named, its value never printed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KafkaOption = Literal["security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password"]
 
 
 class BadSettings(Exception):
@@ -12,14 +14,14 @@ class BadSettings(Exception):
 
 
 class Settings(BaseSettings):
-    """What a service needs to run. `kafka_security` is handed to aiokafka as it is (JSON)."""
+    """What a service needs to run."""
 
     model_config = SettingsConfigDict(env_prefix="LOTSE_", hide_input_in_errors=True)
 
     kafka: str
     """Bootstrap servers, `host:port,...`."""
-    kafka_security: dict[str, Any] = Field(default_factory=dict)
-    """security_protocol, sasl_mechanism, sasl_plain_username, sasl_plain_password ..."""
+    kafka_security: dict[KafkaOption, Any] = Field(default_factory=dict)
+    """JSON object of these options, as aiokafka names them."""
     database: SecretStr
     database_owner: SecretStr | None = None
     publishers: Path
@@ -48,11 +50,8 @@ def load_settings() -> Settings:
         names = ", ".join(sorted({f"LOTSE_{str(item['loc'][0]).upper()} ({item['type']})" for item in found}))
         raise BadSettings(f"missing or wrong: {names}. Way out: set it in the environment of this process.") from None
     except Exception as error:
-        raise BadSettings(
-            f"unreadable setting ({type(error).__name__}); JSON is expected where a setting is an object"
-        ) from None
+        said = f"unreadable setting ({type(error).__name__}); JSON is expected where a setting is an object"
+        raise BadSettings(said) from None
     if settings.failpoint and not settings.testing:
-        raise BadSettings(
-            "LOTSE_FAILPOINT is for tests. Way out: unset it, or set LOTSE_TESTING=1 where nobody's data is."
-        )
+        raise BadSettings("LOTSE_FAILPOINT is for tests. Way out: unset it, or set LOTSE_TESTING=1 far from real data.")
     return settings
