@@ -30,6 +30,7 @@ from contracts.envelope import (
     refused,
     unknown,
 )
+from contracts.hints import unread
 from contracts.topics import answers_topic, facts_topic
 from services.runtime import failures, positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
@@ -469,8 +470,7 @@ class Work:
 
     def _unreadable(self, message: Message) -> None:
         """The answer to what can never be read."""
-        type, pointer, rule = message.verdict.type, message.verdict.pointer, message.verdict.rule  # type: ignore[union-attr]
-        self._answer(message, Outcome.UNREADABLE, no=Refused(type.upper(), pointer, f"The rule is: {rule}."))
+        self._answer(message, Outcome.UNREADABLE, no=unread(message.verdict, message.attributes, self.service.types))  # type: ignore[arg-type]
 
     def _answer(
         self, message: Message, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None
