@@ -58,9 +58,7 @@ class Rebuilt:
     """Facts a sweep recorded afterwards; the law says 0."""
 
 
-async def rebuild(
-    service: Service, settings: Settings, sql: list[Path], progress: Progress = lambda _: None
-) -> Rebuilt:
+async def rebuild(service: Service, settings: Settings, sql: list[Path], told: Progress = lambda _: None) -> Rebuilt:
     """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves. Needs
     LOTSE_DATABASE_OWNER (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and
     Postgres raise."""
@@ -79,7 +77,7 @@ async def rebuild(
         beside = await connect(owner_dsn, schema=BESIDE)
         stack.callback(beside.terminate)
         node = running(service, settings, live, reader)
-        learner = Learner(replace(node, pool=beside), progress)
+        learner = Learner(replace(node, pool=beside), told)
         done = learner.done
         if ahead := await letters_beyond(node):
             log.warning("nothing to compare with", facts=ahead)
