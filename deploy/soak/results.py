@@ -1,6 +1,7 @@
 """What rows and soaks saw, kept as JSON, and the table made of it. `docs/reliability.md` is written here and never by hand."""
 
 import asyncio
+import fcntl
 import json
 import time
 from collections.abc import Mapping
@@ -73,12 +74,16 @@ async def run(night: Night, row: Row) -> Result:
 
 
 def keep(file: Path, *results: Result, soak: Mapping[str, Any] | None = None) -> None:
-    """Enters results into a file of last results; those of other rows stay."""
-    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"rows": {}, "soak": None}
-    kept["rows"] |= {str(result.row): asdict(result) for result in results}
-    kept["soak"] = soak or kept["soak"]
+    """Enters results into a file of last results; those of other rows stay, also where two nights write at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    with file.open("a+") as last:
+        fcntl.flock(last, fcntl.LOCK_EX)
+        last.seek(0)
+        kept: dict[str, Any] = json.loads(last.read() or '{"rows": {}, "soak": null}')
+        kept["rows"] |= {str(result.row): asdict(result) for result in results}
+        kept["soak"] = soak or kept["soak"]
+        last.truncate(0)
+        last.write(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def write_table(kept: Path = KEPT, table: Path = TABLE) -> None:
