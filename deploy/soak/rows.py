@@ -22,7 +22,7 @@ from deploy.local.stack import SERVICES
 from deploy.soak import faults
 from deploy.soak.faults import another, armed, dead, kill, restart, start
 from deploy.soak.load import CANARY, POISONS, PROVIDER, Wave
-from deploy.soak.night import Night
+from deploy.soak.night import PATIENCE, Night
 from deploy.soak.observed import ANSWERS, FACTS, LETTERS, records_of
 from deploy.soak.sending import headers_of
 
@@ -88,7 +88,11 @@ async def at_seam(night: Night, service: str, seam: str) -> str:
     """A process dies at a seam under load; a sound one takes its place."""
     beside = {} if service == "intake" else {"intake": 5}
     async with night.broken(f"{service} dies at {seam}", beside=beside), armed(night, service, f"{seam}:kill:4") as one:
-        night.wave(14, 20, pace=0.002)
+        async with asyncio.timeout(PATIENCE):
+            while one.pid is not None:  # a slow one takes a whole wave in fewer transactions than the seam counts
+                wave = night.wave(14, 20, pace=0.002)
+                while one.pid is not None and not wave.done():
+                    await asyncio.sleep(0.05)
         code = await dead(night, one)
         see(code == -9, f"{service} ended with {code}, not by the failpoint")
         night.kills += 1
