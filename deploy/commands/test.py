@@ -10,6 +10,7 @@ import click
 
 from deploy.errors import FINDINGS
 from deploy.lanes import Done, Step, side_by_side
+from deploy.local.kafka import SHORT_LIVED
 from deploy.local.processes import child_environment
 from deploy.local.stack import ROOT
 from deploy.printed import Wrong, formats, printed
@@ -45,7 +46,7 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     tells = sys.stdout if shape == "table" else sys.stderr  # only data on stdout where a program reads it
-    environment = child_environment(PYTHONPATH=str(ROOT))
+    environment = child_environment(PYTHONPATH=str(ROOT), **SHORT_LIVED)
     if level not in (None, "checks") and pytest_arguments:
         argv = [sys.executable, "-m", "pytest", f"tests/{level}", *pytest_arguments]
         code = subprocess.run(argv, cwd=ROOT, env=environment, check=False, stdout=tells).returncode  # noqa: S603

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.local.kafka import SHORT_LIVED
 from deploy.local.processes import child_environment
 from deploy.local.stack import CACHE, ROOT
 
@@ -61,17 +62,18 @@ _CLAIMS = Edit(WORK, 'return set(ordered) - {str(row["key"]) for row in mine}', 
 
 MUTANTS = (
     Mutant((1, 6, 9, 22, 101), "the fence (what lies below its row is dropped) and the claim of ids", (_FENCE, _CLAIMS)),
-    Mutant((2, 10), "the position moves in the transaction of its effect: it moves before it", (
-        Edit(BATCH, "    if not messages:\n        return\n",
-             "    if not messages:\n        return\n    async with node.pool.acquire() as early:\n"
-             "        await positions.move(early, lasts)\n"),
-        _FENCE,
+    Mutant((2,), "the position moves in the transaction of its effect: it moves before it, by itself", (
+        Edit("services/runtime/positions.py", "\" order by topic, part for update\"", "\" order by topic, part\""),
+        Edit(BATCH, "    work = Work(node, con)\n    await work.open([m for m in fresh",
+             "    async with node.pool.acquire() as early:\n        await positions.move(early, lasts)\n"
+             "    work = Work(node, con)\n    await work.open([m for m in fresh"),
     )),
-    Mutant((3,), "an old fact is dropped: it is applied again",
-           (Edit(WORK, "                self._settle(message)\n                self.counts[\"old\"] += 1\n", "                self._apply(message)\n"),)),
+    Mutant((3,), "what is sent again has the same id: it gets another",
+           (Edit(RELAY, "headers=[(n, t) for n, t in headers])",
+                 "headers=[(n, t[:-6] + b\"%06d\" % (time.monotonic_ns() % 10**6) if n == \"ce_id\" else t) for n, t in headers])"),)),
     Mutant((4, 7), "the relay sends the oldest first: it sends the newest first",
            (Edit(RELAY, "order by id limit $2", "order by id desc limit $2"),)),
-    Mutant((5,), "SIGTERM is heard",
+    Mutant((5, 10), "SIGTERM is heard",
            (Edit(HOST, "for sign in (signal.SIGTERM, signal.SIGINT):", "for sign in (signal.SIGINT,):"),)),
     Mutant((8,), "a lock that can't be had is the infrastructure's fault, not the message's",
            (Edit(DATABASE, "    asyncpg.LockNotAvailableError,\n", ""),)),
@@ -179,7 +181,7 @@ def edited(text: str, edit: Edit) -> str:
 
 def _run(tree: Path, number: int, seed: int) -> tuple[str, str]:
     argv = [sys.executable, "-m", "deploy.cli", "soak", "--row", str(number), "--seed", str(seed), "--format", "json"]
-    env = child_environment(PYTHONPATH=str(tree))
+    env = child_environment(PYTHONPATH=str(tree), **SHORT_LIVED)
     with subprocess.Popen(argv, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603
         try:
             out, err = child.communicate(timeout=LIMIT)
