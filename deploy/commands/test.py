@@ -22,11 +22,18 @@ CHECKS = {
     "imports": [str(BIN / "lint-imports"), "--no-cache"],
     "mypy": [sys.executable, "-m", "mypy"],
 }
-LEVELS = ("unit", "contracts", "architecture", "night", "system", "integration", "foreign")
+LEVELS = ("unit", "contracts", "architecture", "night", "system", "foreign", "integration")
 """In the order in which they begin: what says most in the shortest time, then the longest."""
 BY_FILE = ("night", "system", "integration")
 """Levels that mostly wait (for starts, sessions, faults): each of their files runs by itself, on a stack of its own."""
-LONGEST = ("test_surroundings", "test_processes")
+LONGEST = (
+    "test_surroundings",
+    "test_processes",
+    "test_oulad",
+    "test_split_brain",
+    "test_what_an_operator_mends",
+    "test_sandbox",
+)
 """Files that begin before the others of their level, so that no lane is left alone with one of them at the end."""
 LANES = 2  # more do not pay on two cores: what stands in one lane is four services, Kafka, Postgres and who loads them
 
