@@ -180,7 +180,7 @@ def edited(text: str, edit: Edit) -> str:
 
 
 def _run(tree: Path, number: int, seed: int) -> tuple[str, str]:
-    argv = [sys.executable, "-m", "deploy.cli", "soak", "--row", str(number), "--seed", str(seed), "--format", "json"]
+    argv = [sys.executable, "-m", "deploy.cli", "soak", "--row", str(number), "--seed", str(seed), "--format=json"]
     env = child_environment(PYTHONPATH=str(tree), **SHORT_LIVED)
     with subprocess.Popen(argv, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603
         try:
