@@ -983,8 +983,12 @@ async def split(night: Night, name: str, workers: int, seconds: float) -> str:
         others = [asyncio.create_task(_mind(night, name, chance, seams)) for _ in range(workers - 1)]
         try:
             until = time.monotonic() + seconds
-            while time.monotonic() < until or not traffic.done():
+            while time.monotonic() < until or not traffic.done() or deaths < workers:
                 await asyncio.sleep(0.2)
+                if traffic.done() and time.monotonic() > until + 4 * seconds:
+                    break  # nobody dies: said below
+                if traffic.done() and deaths < workers:  # a slow machine takes long to start who shall die under traffic
+                    traffic = night.wave(12, 20, pace=seconds / 1100)
                 for n, one in enumerate(others):
                     if one.done():
                         deaths += one.result()
