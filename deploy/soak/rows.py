@@ -22,7 +22,7 @@ from deploy.local.stack import SERVICES
 from deploy.soak import faults
 from deploy.soak.faults import another, armed, dead, kill, restart, start
 from deploy.soak.load import CANARY, POISONS, PROVIDER, Wave
-from deploy.soak.night import Night
+from deploy.soak.night import PATIENCE, Night
 from deploy.soak.observed import ANSWERS, FACTS, LETTERS, records_of
 from deploy.soak.sending import headers_of
 
@@ -88,7 +88,11 @@ async def at_seam(night: Night, service: str, seam: str) -> str:
     """A process dies at a seam under load; a sound one takes its place."""
     beside = {} if service == "intake" else {"intake": 5}
     async with night.broken(f"{service} dies at {seam}", beside=beside), armed(night, service, f"{seam}:kill:4") as one:
-        night.wave(14, 20, pace=0.002)
+        async with asyncio.timeout(PATIENCE):
+            while one.pid is not None:  # a slow one takes a whole wave in fewer transactions than the seam counts
+                wave = night.wave(14, 20, pace=0.002)
+                while one.pid is not None and not wave.done():
+                    await asyncio.sleep(0.05)
         code = await dead(night, one)
         see(code == -9, f"{service} ended with {code}, not by the failpoint")
         night.kills += 1
@@ -979,8 +983,12 @@ async def split(night: Night, name: str, workers: int, seconds: float) -> str:
         others = [asyncio.create_task(_mind(night, name, chance, seams)) for _ in range(workers - 1)]
         try:
             until = time.monotonic() + seconds
-            while time.monotonic() < until or not traffic.done():
+            while time.monotonic() < until or not traffic.done() or deaths < workers:
                 await asyncio.sleep(0.2)
+                if traffic.done() and time.monotonic() > until + 4 * seconds:
+                    break  # nobody dies: said below
+                if traffic.done() and deaths < workers:  # a slow machine takes long to start who shall die under traffic
+                    traffic = night.wave(12, 20, pace=seconds / 1100)
                 for n, one in enumerate(others):
                     if one.done():
                         deaths += one.result()

@@ -3,8 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from deploy.local.stack import ROOT
+from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, Edit, Mutant, Seen, edited
 from deploy.soak.results import HELD, NOT_RUN, Result, keep, write_table
-from deploy.soak.rows import NOT_WRITTEN, ROWS
+from deploy.soak.rows import NOT_WRITTEN, PR, ROWS
 
 
 def test_every_row_is_in_the_table_and_what_did_not_run_is_called_so(tmp_path: Path) -> None:
@@ -13,7 +17,7 @@ def test_every_row_is_in_the_table_and_what_did_not_run_is_called_so(tmp_path: P
     write_table(kept, table)
     lines = [line for line in table.read_text().splitlines() if line.startswith("| ") and line[2].isdigit()]
     assert [int(line.split()[1]) for line in lines] == sorted({row.number for row in ROWS} | set(NOT_WRITTEN))
-    assert all(len(line.split("|")) == 9 for line in lines)
+    assert all(len(line.split("|")) == 10 for line in lines)
     outcomes = {int(line.split()[1]): line.split("|")[4].strip() for line in lines}
     assert outcomes.pop(ROWS[0].number) == HELD and set(outcomes.values()) == {NOT_RUN}
 
@@ -31,3 +35,36 @@ def test_a_later_result_replaces_the_earlier_one_of_its_row_alone(tmp_path: Path
         keep(kept, Result(row.number, row.title, row.how, HELD, seen, 7, "2026-01-01", 1.0))
     rows = json.loads(kept.read_text())["rows"]
     assert (rows[str(one.number)]["seen"], rows[str(other.number)]["seen"]) == ("second", "first")
+
+
+def test_each_row_that_belongs_to_every_change_says_what_guards_it() -> None:
+    """One that is not seen to fail tests perhaps nothing."""
+    told = {number for mutant in MUTANTS for number in mutant.rows}
+    assert {row.number for row in ROWS if row.tier == PR} == told | NO_MUTANT.keys()
+    assert not told & NO_MUTANT.keys()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.gone)
+def test_what_guards_a_row_still_stands_where_it_is_taken_out(mutant: Mutant) -> None:
+    for edit in mutant.edits:
+        assert edited((ROOT / edit.file).read_text(), edit)
+
+
+def test_a_piece_that_is_gone_or_stands_twice_is_named() -> None:
+    for text in ("", "a = 1\na = 1"):
+        with pytest.raises(ValueError, match=r"x.py has 'a = 1' [02] times, not once"):
+            edited(text, Edit("x.py", "a = 1", "a = 2"))
+    assert edited("a = 1", Edit("x.py", "a = 1", "a = 2")) == "a = 2"
+
+
+def test_the_table_says_what_was_taken_out_and_whether_the_row_failed(tmp_path: Path) -> None:
+    kept, table = tmp_path / "kept.json", tmp_path / "table.md"
+    one, other = ROWS[0].number, ROWS[1].number
+    keep(kept, mutants=[Seen(one, "the fence", FAILED, "2 doubled", "2026-01-01", 1.0),
+                        Seen(other, "the lock", HOLDS, "all was well", "2026-01-01", 1.0)])  # fmt: skip
+    write_table(kept, table)
+    lines = table.read_text().splitlines()
+    assert any(line.startswith(f"| {one} ") and "| without: the fence. 2 doubled |" in line for line in lines)
+    assert any(
+        line.startswith(f"| {other} ") and "| without: the lock. It holds: all was well |" in line for line in lines
+    )

@@ -1,0 +1,203 @@
+"""Rows seen to fail: what guards a row is taken out of a copy of the tree, and the row must then find something.
+
+A row that holds although its guard is gone tests nothing. Where two lines guard the same, each alone is enough (that is meant),
+and both are taken out.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy.local.kafka import SHORT_LIVED
+from deploy.local.processes import child_environment
+from deploy.local.stack import CACHE, ROOT
+
+LIMIT = 600.0  # seconds a mutated row may take, its stack included
+COPIED = ("contracts", "services", "deploy")
+FAILED, HOLDS, NOT_SEEN = "fails", "holds", "not seen"
+
+
+class Edit(NamedTuple):
+    """A piece of a file that stands there once, and what stands there instead."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutant(NamedTuple):
+    """Rows, what is no more in the mutated tree, and how it is taken out."""
+
+    rows: tuple[int, ...]
+    gone: str
+    edits: tuple[Edit, ...]
+
+
+@dataclass
+class Seen:
+    """A row run on a mutated tree."""
+
+    row: int
+    gone: str
+    outcome: str
+    """`fails` (as it must), `holds` (it tests nothing), `not seen` (it never came to the row)."""
+    what: str
+    on: str
+    seconds: float
+
+
+WORK, BATCH, INPUTS = "services/runtime/work.py", "services/runtime/batch.py", "services/host/inputs.py"
+RELAY, HOST, DATABASE = "services/host/relay.py", "services/host/host.py", "services/runtime/database.py"
+
+_FENCE = Edit(BATCH, "fresh = [m for m in messages if m.offset >= position[m.part]]", "fresh = list(messages)")
+_CLAIMS = Edit(WORK, 'return set(ordered) - {str(row["key"]) for row in mine}', "return set()")
+
+MUTANTS = (
+    Mutant((1, 6, 9, 22, 101), "the fence (what lies below its row is dropped) and the claim of ids", (_FENCE, _CLAIMS)),
+    Mutant((2,), "the position moves in the transaction of its effect: it moves before it, by itself", (
+        Edit("services/runtime/positions.py", "\" order by topic, part for update\"", "\" order by topic, part\""),
+        Edit(BATCH, "    work = Work(node, con)\n    await work.open([m for m in fresh",
+             "    async with node.pool.acquire() as early:\n        await positions.move(early, lasts)\n"
+             "    work = Work(node, con)\n    await work.open([m for m in fresh"),
+    )),
+    Mutant((3,), "what is sent again has the same id: it gets another",
+           (Edit(RELAY, "headers=[(n, t) for n, t in headers])",
+                 "headers=[(n, t[:-6] + b\"%06d\" % (time.monotonic_ns() % 10**6) if n == \"ce_id\" else t) for n, t in headers])"),)),
+    Mutant((4, 7), "the relay sends the oldest first: it sends the newest first",
+           (Edit(RELAY, "order by id limit $2", "order by id desc limit $2"),)),
+    Mutant((5, 10), "SIGTERM is heard",
+           (Edit(HOST, "for sign in (signal.SIGTERM, signal.SIGINT):", "for sign in (signal.SIGINT,):"),)),
+    Mutant((8,), "a lock that can't be had is the infrastructure's fault, not the message's",
+           (Edit(DATABASE, "    asyncpg.LockNotAvailableError,\n", ""),)),
+    Mutant((15,), "a dead member's session ends after 20 s: after 300 s",
+           (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=300_000"),)),
+    Mutant((16,), "what Kafka did not acknowledge is not marked as sent",
+           (Edit(RELAY, "            return [], {}\n", "            return [row[\"id\"] for row in rows], {}\n"),)),
+    Mutant((18, 19), "a loop without progress is given a minute before /live says so: 2 s",
+           (Edit(HOST, "STUCK_AFTER = 60.0", "STUCK_AFTER = 2.0"),)),
+    Mutant((23,), "a position is held against the log's start and end",
+           (Edit(INPUTS, "if starts[part] <= stands <= ends[part] and not", "if starts[part] <= max(stands, starts[part]) and not"),)),
+    Mutant((31,), "the source must be the publisher's",
+           (Edit("services/runtime/messages.py", "if attributes.source != publisher.source:", "if False:"),)),
+    Mutant((32,), "dead letters are counted by the type of their verdict",
+           (Edit("services/runtime/failures.py", "message.input.publisher.name, type, f\"{pointer} {rule}\"] += 1",
+                 "message.input.publisher.name, \"bad\", \"\"] += 1"),)),
+    Mutant((33,), "readers ignore what they do not know: they refuse it",
+           (Edit("contracts/envelope.py", "ConfigDict(frozen=True, extra=\"ignore\"", "ConfigDict(frozen=True, extra=\"forbid\""),)),
+    Mutant((35,), "a submission is at most 128 KiB for the broker",
+           (Edit("contracts/topics.py", "\"max.message.bytes\": str(128 * KIB)", "\"max.message.bytes\": str(16384 * KIB)"),)),
+    Mutant((36,), "a publisher's unreadable messages have a limit of 1,000 an hour",
+           (Edit("services/runtime/failures.py", "UNREADABLE_LIMIT = 1000", "UNREADABLE_LIMIT = 100_000"),)),
+    Mutant((38,), "a replay is written down",
+           (Edit("services/host/operate.py", "        await audit(who, what, \" \".join(map(str, seqs)), why)\n", ""),)),
+    Mutant((39,), "the claim of ids", (_CLAIMS,)),
+    Mutant((40,), "what rests on something unknown waits: it is refused",
+           (Edit(WORK, "no=unknown(name)) if expired else self._wait(message, id)", "no=unknown(name))"),)),
+    Mutant((41,), "a number that comes again with another id is a fork: it is called old",
+           (Edit(WORK, "            case Order.FORK:\n                raise Fork(f\"{family} number {number}\")\n", "            case Order.FORK:\n                self._settle(message)\n"),)),
+    Mutant((42,), "aborted transactions are not read",
+           (Edit(HOST, "isolation_level=\"read_committed\"", "isolation_level=\"read_uncommitted\""),)),
+    Mutant((44,), "what was said more than ten minutes after it arrived is refused",
+           (Edit("services/runtime/messages.py", "AHEAD_SECONDS = 600", "AHEAD_SECONDS = 10**10"),)),
+    Mutant((46,), "the relay outlives its database",
+           (Edit(RELAY, "except (*RETRY, KafkaError, asyncpg.PostgresError) as error:", "except KafkaError as error:"),)),
+    Mutant((49,), "too few connections are the infrastructure's fault",
+           (Edit(DATABASE, "    asyncpg.InsufficientResourcesError,\n", ""),)),
+    Mutant((50,), "a deadlock is the infrastructure's fault, not the message's",
+           (Edit(DATABASE, "    asyncpg.TransactionRollbackError,\n", ""),)),
+    Mutant((51,), "a database is held against the log before it is served from",
+           (Edit(HOST, "while older := await letters_beyond(self.node):", "while older := 0:"),)),
+    Mutant((55,), "a batch may take five minutes between two polls: three seconds",
+           (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=20_000, max_poll_interval_ms=3_000"),)),
+    Mutant((59, 64), "the minder outlives Kafka's absence",
+           (Edit(HOST, "except (*RETRY, KafkaError) as error:", "except asyncpg.PostgresError as error:"),)),
+    Mutant((60, 68), "an error of the operating system is the infrastructure's fault",
+           (Edit(DATABASE, "    OSError,\n    TimeoutError,\n)", "    TimeoutError,\n)"),)),
+    Mutant((70,), "what is ahead is measured by the broker's clock: by our own",
+           (Edit("services/runtime/messages.py", "(attributes.time - message.arrived)", "(attributes.time - datetime.now(UTC))"),)),
+    Mutant((74,), "a missing or wrong setting is named",
+           (Edit("services/host/settings.py", "missing or wrong: {names}. Way out", "missing or wrong. Way out"),)),
+    Mutant((75,), "a claim whose lease is over is uncertain: it is made again",
+           (Edit("services/runtime/errands.py", "await record(node, attempt, errand.uncertain(attempt))",
+                 "await record(node, attempt, await errand.perform(attempt))"),)),
+    Mutant((78,), "dead letters are sealed",
+           (Edit("services/runtime/failures.py", "jwe.encrypt_compact(protected, sealed, key).encode()", "bytes(len(protected)) + sealed"),)),
+    Mutant((104,), "after anything but success the batch is sought back",
+           (Edit(INPUTS, "        self._seek(consumer, {part: rs[0].offset for part, rs in fetched.items()})\n        for part in fetched:\n",
+                 "        self._contiguous |= {part: rs[-1].offset + 1 for part, rs in fetched.items()}\n        for part in fetched:\n"),)),
+    Mutant((160,), "a read while the database is away is answered 503",
+           (Edit(HOST, "            app.add_exception_handler(kind, away)\n", "            pass\n"),)),
+)  # fmt: skip
+NO_MUTANT = {52: "dbmate's own lock and table of versions guard it, no line of ours"}
+"""Rows for which nothing is taken out, and why."""
+
+
+def mutated(rows: Iterable[int]) -> Iterator[tuple[int, Mutant]]:
+    """Each of these rows with what is taken out for it."""
+    for number in rows:
+        for mutant in MUTANTS:
+            if number in mutant.rows:
+                yield number, mutant
+
+
+def seen_to_fail(numbers: Iterable[int], seed: int, say: Callable[[str], None]) -> Iterator[Seen]:
+    """Runs these rows one after the other, each in a copy of the tree in which its guard is gone. Nothing is left behind."""
+    for number, mutant in mutated(numbers):
+        say(f"row {number} without: {mutant.gone}")
+        with tempfile.TemporaryDirectory(prefix="lotse-mutant-") as folder:
+            tree, began = Path(folder), time.monotonic()
+            copied(tree, mutant.edits)
+            outcome, what = _run(tree, number, seed)
+        say(f"row {number} {outcome}: {what}")
+        yield Seen(
+            number, mutant.gone, outcome, what, f"{datetime.now(UTC):%Y-%m-%d}", round(time.monotonic() - began, 1)
+        )
+
+
+def copied(tree: Path, edits: Iterable[Edit]) -> None:
+    """The tree with these edits. Raises ValueError naming the file where a piece does not stand there exactly once."""
+    for name in COPIED:
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / ".lotse").mkdir()
+    (tree / ".lotse" / "cache").symlink_to(CACHE.resolve())
+    for edit in edits:
+        (tree / edit.file).write_text(edited((tree / edit.file).read_text(), edit))
+
+
+def edited(text: str, edit: Edit) -> str:
+    """A file's text with the edit. Raises ValueError where its piece does not stand there exactly once."""
+    if (times := text.count(edit.old)) != 1:
+        raise ValueError(f"{edit.file} has {edit.old.strip()!r} {times} times, not once: say anew what guards the row")
+    return text.replace(edit.old, edit.new)
+
+
+def _run(tree: Path, number: int, seed: int) -> tuple[str, str]:
+    argv = [sys.executable, "-m", "deploy.cli", "soak", "--row", str(number), "--seed", str(seed), "--format=json"]
+    env = child_environment(PYTHONPATH=str(tree), **SHORT_LIVED)
+    with subprocess.Popen(argv, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603
+        try:
+            out, err = child.communicate(timeout=LIMIT)
+        except BaseException as error:
+            child.terminate()  # it takes down its stack
+            child.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                return FAILED, f"it came to no end in {LIMIT:.0f} s"
+            raise
+    said = json.loads(out) if out else {"data": None}
+    if not said["data"]:
+        return NOT_SEEN, (err.strip().splitlines() or [f"exit {child.returncode}"])[-1][:300]
+    (result,) = said["data"]
+    findings = [finding.splitlines()[0] for finding in result["findings"]]
+    return (FAILED, _short(findings)) if findings else (HOLDS, result["seen"])
+
+
+def _short(findings: list[str]) -> str:
+    return findings[0][:200] + (f" (and {len(findings) - 1} more)" if len(findings) > 1 else "")

@@ -1,0 +1,39 @@
+"""What `lotse test` runs: everything there is, once."""
+
+from collections import Counter
+
+import pytest
+
+from deploy.commands.test import BY_FILE, LEVELS, LONGEST, steps
+from deploy.local.stack import ROOT
+
+ON_DEMAND = "performance"
+"""A benchmark is no timed test: `lotse bench`."""
+FILES = {str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py")}
+
+
+def ran(level: str | None) -> list[str]:
+    """Test files the steps of a level run."""
+    paths = [step.argv[-1] for step in steps(level) if step.argv[-1].startswith("tests/")]
+    return [file for path in paths for file in FILES if file == path or file.startswith(f"{path}/")]
+
+
+def test_every_test_file_is_run_once() -> None:
+    wanted = {file for file in FILES if not file.startswith(f"tests/{ON_DEMAND}/")}
+    assert Counter(ran(None)) == Counter(wanted)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_is_run_as_it_is_among_all(level: str) -> None:
+    whole = [step.name for step in steps(None) if step.name.partition("/")[0] == level]
+    assert [step.name for step in steps(level)] == whole
+    assert (len(whole) > 1) is (level in BY_FILE)
+
+
+def test_the_checks_are_no_level_and_run_before_all() -> None:
+    checks = [step.name for step in steps("checks")]
+    assert "mypy" in checks and [step.name for step in steps(None)][: len(checks)] == checks
+
+
+def test_what_is_said_to_last_longest_exists() -> None:
+    assert set(LONGEST) <= {file.rpartition("/")[2].removesuffix(".py") for file in FILES}
