@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from contracts.attendance import AttendanceRecorded, AttendanceReported
 from contracts.codes import ExcuseReason, Presence
 from contracts.envelope import Attributes, By, Fact, Submission, fact_id_of, headers_of
-from contracts.intake import CaseOpened, ConsentGranted
+from contracts.intake import CaseOpened, ConsentGranted, RegistrationSubmitted
 from contracts.referral import OfferRunPublished, ParticipationStarted, ReferralAccepted, ReferralSent
 from contracts.topics import Publisher, facts_topic, submissions_topic
 
@@ -169,6 +169,19 @@ class Reports:
             excuse_reason=ExcuseReason.SICKNESS if presence is Presence.EXCUSED else None, revision=revision, reported_at=now,
         )  # fmt: skip
         return self.sent(report, case, now)
+
+    def registrations(self, count: int) -> Iterator[Record]:
+        """New cases, as the office registers them."""
+        office = self.people.entries()[0]
+        for n in range(count):
+            said = RegistrationSubmitted(
+                by=By(organisation_id="thm"), municipality="05162024", programme="GK", owner_organisation_id="thm"
+            )
+            id, now = str(uuid4()), datetime.now(UTC)
+            attributes = Attributes(id=str(uuid4()), source=office.source, type=said.ce_type, subject=id, time=now,
+                                    tenant=self.people.tenant(n))  # fmt: skip
+            topic = submissions_topic("intake", office.name)
+            yield Record(topic, id.encode(), said.to_json(), headers_of(attributes))
 
     def sent(self, submission: Submission, case: int, now: datetime) -> Record:
         """A submission as a record of the publisher that reports on this case."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from deploy.bench.figures import Figures, Goal
+from deploy.bench.inside import statements_of
 from deploy.bench.latency import percentile
-from deploy.bench.meters import rate, statements_of
+from deploy.bench.meters import rate
 from deploy.bench.page import written
 from deploy.bench.people import QUIET, People, Reports
 from deploy.local.stack import ROOT
