@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka.admin import NewTopic
 
 from contracts.topics import facts_topic, submissions_topic
-from deploy.bench import twin
+from deploy.bench import meters, twin
 from deploy.bench.figures import Figures
 from deploy.bench.house import PATIENCE, House
 from deploy.errors import UNREACHABLE, Trouble
@@ -42,11 +42,16 @@ async def measure(house: House, figures: Figures, *, most: int, say: Callable[[s
     add(figures, "relay, row by row", found)
     await house.admin.delete_topics([SCRATCH])
     for kind, (name, count) in USUAL.items():
-        found = await _run("usual_service", kind, house.stack.kafka, house.database_dsn, min(most, count), *topics)
+        before, count = meters.cpu(house, ()), min(most, count)
+        found = await _run("usual_service", kind, house.stack.kafka, house.database_dsn, count, *topics)
         add(figures, name, found)
+        _around(house, figures, name, before, count)
     await house.database.execute("drop table if exists usual_attendance, usual_outbox")
+    before = meters.cpu(house, ())
     try:
-        add(figures, TWIN, await twin.measure(house, warm=most, count=most))
+        found = await twin.measure(house, warm=most, count=most)
+        add(figures, TWIN, found)
+        _around(house, figures, TWIN, before, round(found["answers"]))
     except Trouble as trouble:
         if trouble.exit_code != UNREACHABLE:
             raise
@@ -58,6 +63,12 @@ def add(figures: Figures, name: str, one: dict[str, float]) -> None:
     """Rate and CPU of a yardstick."""
     figures.add(name, one["rate"], "a second")
     figures.add(f"{name}: CPU itself", one["cpu"], "µs each")
+
+
+def _around(house: House, figures: Figures, name: str, before: dict[str, float], count: int) -> None:
+    """What Kafka and Postgres spent meanwhile, the start and what was made ready for it included."""
+    for process, seconds in meters.cpu(house, ()).items():
+        figures.add(f"{name}: CPU {process}", (seconds - before[process]) / count * 1e6, "µs each")
 
 
 async def begin(name: str, *arguments: object) -> asyncio.subprocess.Process:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.bench.figures import Figures, Goal
-from deploy.bench.inside import statements_of
+from deploy.bench.figures import BASE, BASE_AGAIN, WIDTH, Figures, Goal
+from deploy.bench.inside import functions, statements_of
 from deploy.bench.latency import percentile
 from deploy.bench.meters import rate
-from deploy.bench.page import written
+from deploy.bench.page import write_page
+from deploy.bench.parts import Plan, chosen, everything
 from deploy.bench.people import QUIET, People, Reports
 from deploy.local.stack import ROOT
 
@@ -56,6 +57,70 @@ def test_a_rate_leaves_out_the_first_tenth() -> None:
     assert rate([(0.0, 1000), (5.0, 2000)], 1000) == 1000 / 5, "nobody looked in between"
 
 
+def test_growth_is_held_against_the_base_measured_first_and_last() -> None:
+    figures = Figures()
+    for name, rates in ((BASE, (100, 90)), (BASE_AGAIN, (110, 120)), ("growth, 400 alliances", (63, 84, 64))):
+        for rate_ in rates:
+            figures.add(name, rate_, "submissions/s")
+    figures.point("alliances", 54, BASE)
+    figures.point("alliances", 400, "growth, 400 alliances")
+    assert figures.grown("alliances", 400) == 64 / 105
+    assert figures.grown("alliances", 1) is None, "never measured"
+    assert figures.grown("publishers", 300) is None
+
+
+def test_many_cases_are_held_against_few_with_states_of_the_same_size() -> None:
+    figures = Figures()
+    figures.add(BASE, 5, "submissions/s")
+    for cases, rate_ in ((10_000, 80), (1_000_000, 60)):
+        figures.add(f"growth, {cases:,} cases", rate_, "submissions/s")
+        figures.point("cases", cases, f"growth, {cases:,} cases")
+    assert figures.grown("cases", 1_000_000) == 60 / 80
+
+
+def test_parts_of_an_earlier_run_stay_and_what_runs_again_is_replaced() -> None:
+    before = Figures(part="latency")
+    before.add("p99", 30, "ms")
+    before.part = "full-way"
+    before.add("rate", 7_000, "submissions/s")
+    before.point("cases", 10, "rate")
+    said = {"figures": before.as_json(), "notes": {}, "views": {}, "points": before.points}
+    now = Figures(part="full-way")
+    now.take_over(said, {"latency"})
+    now.add("rate", 9_000, "submissions/s")
+    assert now.values == {"p99": [30], "rate": [9_000]}
+    assert now.part_of == {"p99": "latency", "rate": "full-way"}
+    assert now.points == [], "the place belongs to the part that runs again"
+
+
+def test_a_profile_counts_a_function_once_a_stack_and_says_what_it_costs_itself() -> None:
+    stacks = ["main (a/b/c.py);walk (x/work.py);walk (x/work.py) 6", "main (a/b/c.py);walk (x/work.py);save (x/work.py) 2",
+              "main (a/b/c.py) 2"]  # fmt: skip
+    found = {row["function"]: (row["itself %"], row["with what it calls %"]) for row in functions(stacks)}
+    assert found == {"walk (x/work.py)": (60, 80), "save (x/work.py)": (20, 20), "main (b/c.py)": (20, 100)}
+
+
+def test_every_part_can_be_asked_for_alone_and_a_quick_run_measures_no_growth() -> None:
+    names = [part.name for part in everything(10_000, quick=False)]
+    assert len(names) == len(set(names))
+    for name in names:
+        assert [part.name for part in chosen(10_000, quick=False, only=(name,), profile=False)] == [name]
+    quick = {part.name for part in chosen(10_000, quick=True, only=(), profile=False)}
+    assert quick == {"first", "full-way", "latency", "services", "learning", "statements", "rebuild"}
+    assert sum(part.minutes[1] or 0 for part in chosen(10_000, quick=True, only=(), profile=True)) < 10
+    assert sum(part.minutes[0] for part in everything(10_000, quick=False)) < 60
+    with pytest.raises(KeyError):
+        chosen(10_000, quick=True, only=("nothing",), profile=False)
+
+
+def test_the_time_left_follows_the_pace_so_far() -> None:
+    plan = Plan(chosen(10_000, quick=True, only=(), profile=False), quick=True)
+    whole = sum(part.minutes[1] or 0 for part in plan.parts)
+    assert f"about {whole:.0f} min left" in plan.said(plan.parts[0])
+    plan.finish(plan.parts[0])
+    assert "about 1 min left" in plan.said(plan.parts[-1]), "the first took no time at all"
+
+
 def test_what_was_not_measured_neither_holds_nor_fails() -> None:
     assert Goal("x", None, 1).holds is None
     assert Goal("x", 1, 1).holds is True
@@ -83,6 +148,8 @@ def test_a_small_run_counts_every_fact_and_answer_and_says_what_holds(tmp_path: 
     assert done.returncode in (0, 1), done.stderr
     said = json.loads(file.read_text())
     assert said["ok"] is (done.returncode == 0)
+    assert max(map(len, done.stdout.splitlines())) <= WIDTH, "the tables are read in 100 columns"
+    assert "NOT RUN" not in done.stderr, "Java's yardsticks ran"
     assert said["figures"]["full way, 2 processes"]["median"] > 0
     assert said["figures"]["from nothing to the first answer"]["median"] > 1
     statements = [figure["median"] for name, figure in said["figures"].items() if name.startswith("statements of")]
@@ -92,4 +159,8 @@ def test_a_small_run_counts_every_fact_and_answer_and_says_what_holds(tmp_path: 
         "one alliance : 54", "1,000,000 cases : 10,000", "a year of attendance in each state : 8 meetings",
         "300 publishers' topics : 6",
     }  # fmt: skip
-    assert "| full way, 2 processes |" in written(said)
+    page = tmp_path / "performance.md"
+    write_page(said, page)
+    assert "| full way, 2 processes |" in page.read_text()
+    assert "](performance/rates.svg)" in page.read_text()
+    assert "compiled twin" in (tmp_path / "performance" / "rates.svg").read_text()
