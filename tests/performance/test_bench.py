@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from deploy.bench.latency import percentile
 from deploy.bench.meters import rate
 from deploy.bench.page import write_page
 from deploy.bench.parts import Plan, chosen, everything
-from deploy.bench.people import QUIET, People, Reports
+from deploy.bench.people import QUIET, People, Record, Reports
 from deploy.local.stack import ROOT
 
 LOG = """\
@@ -136,6 +137,18 @@ def test_measured_reports_correct_known_meetings_so_that_a_state_keeps_its_size(
     assert {revision for *_, revision in visits} == {2, 3}, "the facts are revision 1"
     known = [json.loads(record.value) for record in people.facts() if record.topic == "attendance.events"]
     assert {visit[:2] for visit in visits} <= {(body["participation_id"], body["meeting_id"]) for body in known}
+
+
+def test_copied_facts_are_byte_for_byte_what_the_contracts_would_write() -> None:
+    people = People(cases=9, alliances=2, meetings=3)
+    found: dict[bytes, list[Record]] = {}
+    for record in people.facts():
+        found.setdefault(record.key, []).append(record)
+    for case in range(people.cases):
+        written = found[people.id("case", case).encode()]
+        said = datetime.fromisoformat(dict(written[0].headers)["ce_time"].decode())
+        assert written == people.facts_of(case, said)
+    assert len({dict(record.headers)["ce_id"] for records in found.values() for record in records}) == 2 + 9 * 8
 
 
 @pytest.mark.timeout(600)
