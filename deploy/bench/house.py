@@ -138,6 +138,9 @@ class House:
             made = await self.admin.create_topics(new[at : at + TOPICS_AT_ONCE])
             if bad := [error for error in made.topic_errors if error[1]]:
                 raise Trouble(f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})", "run it again")
+        async with asyncio.timeout(PATIENCE):  # the broker opens hundreds of partitions after it has said yes
+            while counts.keys() - set(await self.admin.list_topics()):
+                await asyncio.sleep(0.2)
 
     async def close(self) -> None:
         """Everything that was started ends, and the folder goes."""

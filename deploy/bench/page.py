@@ -64,7 +64,7 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
         "\n## Figures\n",
         *_table(head, (_row(name, one) for name, one in rates.items() if not name.startswith("growth, "))),
         *(f"\n{name}: {'; '.join(one['said'])}" for name, one in run["notes"].items() if "statements" not in name),
-        *_costs("µs of CPU each, by process", figures, "CPU "),
+        *_costs("µs of CPU each, by process (itself: the service's processes together, or what is compared)", figures, "CPU "),
         *_costs("Bytes each", figures, "bytes "),
         "\n## How cost grows\n",
         *(f"![{title}]({place})\n" for title, place in drawn),

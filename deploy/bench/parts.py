@@ -14,6 +14,10 @@ FEW_MEETINGS = 2
 """Of each case where there are a hundred times as many; and of as few cases as usual, to compare with."""
 
 
+ALL = ("alliances", "meetings", "publishers", "partitions", "processes")
+"""Axes on which the base has its place."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """A house to be: who is there, partitions of a topic, processes of referral."""
@@ -81,7 +85,7 @@ def everything(cases: int, *, quick: bool) -> list[Part]:
         Part("rebuild", "each service learns everything anew", rounds.rebuilds, (4, 0.8), rebuilt, settled=False),
     ]  # fmt: skip
     grown = [
-        ("base", BASE, base, ("alliances", "meetings", "publishers", "partitions", "processes"), 1.3),
+        ("base", BASE, base, ALL, 1.3),
         ("alliances-1", "growth, 1 alliance", Shape(replace(people, alliances=1)), ("alliances",), 1.3),
         ("alliances-400", "growth, 400 alliances", Shape(replace(people, alliances=400)), ("alliances",), 1.3),
         ("meetings-52", "growth, a year of attendance", Shape(replace(people, meetings=52)), ("meetings",), 2.5),
@@ -95,7 +99,7 @@ def everything(cases: int, *, quick: bool) -> list[Part]:
     for factor, minutes in ((1, 1.3), (10, 2.5), (100, 15)):
         many = replace(people, cases=cases * factor, meetings=FEW_MEETINGS)
         grown.append((f"cases-x{factor}", f"growth, {many.cases:,} cases", Shape(many), ("cases",), minutes))
-    grown.append(("base-again", BASE_AGAIN, base, (), 1.3))
+    grown.append(("base-again", BASE_AGAIN, base, ALL, 1.3))
     return found + [_growth(*one) for one in grown]
 
 

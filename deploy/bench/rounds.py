@@ -71,7 +71,8 @@ async def full_way(house: House, reports: Reports, count: int, figures: Figures,
 
 def _cpu(figures: Figures, name: str, before: dict[str, float], used: dict[str, float], count: int) -> None:
     for process, seconds in used.items():
-        figures.add(f"{name}: CPU {process}", (seconds - before[process]) / count * 1e6, "µs each")
+        whose = process if process in ("kafka", "postgres") else "itself"
+        figures.add(f"{name}: CPU {whose}", (seconds - before[process]) / count * 1e6, "µs each")
 
 
 async def loop_then_relay(house: House, reports: Reports, count: int, figures: Figures, workers: int) -> None:

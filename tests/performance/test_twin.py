@@ -8,7 +8,7 @@ from deploy.bench import meters, twin
 from deploy.bench.house import House
 from deploy.bench.people import People, Reports
 
-CASES, ALLIANCES, REPORTS = 300, 3, 6_000
+CASES, ALLIANCES, REPORTS = 1_200, 3, 7_000
 SAME = "select about, rule, case_id, tenant, holds_from_on, raised, open, owner_organisation_id from {}.risk_list order by about"
 
 
