@@ -141,6 +141,7 @@ class House:
         async with asyncio.timeout(PATIENCE):  # the broker opens hundreds of partitions after it has said yes
             while counts.keys() - set(await self.admin.list_topics()):
                 await asyncio.sleep(0.2)
+            await self.consumer.end_offsets([part for found in self.parts.values() for part in found])
 
     async def close(self) -> None:
         """Everything that was started ends, and the folder goes."""
