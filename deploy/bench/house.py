@@ -138,10 +138,11 @@ class House:
             made = await self.admin.create_topics(new[at : at + TOPICS_AT_ONCE])
             if bad := [error for error in made.topic_errors if error[1]]:
                 raise Trouble(f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})", "run it again")
-        async with asyncio.timeout(PATIENCE):  # the broker opens hundreds of partitions after it has said yes
-            while counts.keys() - set(await self.admin.list_topics()):
-                await asyncio.sleep(0.2)
-            await self.consumer.end_offsets([part for found in self.parts.values() for part in found])
+        for at in range(0, len(new), TOPICS_AT_ONCE):
+            some = [topic.name for topic in new[at : at + TOPICS_AT_ONCE]]
+            async with asyncio.timeout(PATIENCE):  # the broker opens hundreds of partitions after it has said yes
+                while not all(map(_led, await self.admin.describe_topics(some))):
+                    await asyncio.sleep(0.2)
 
     async def close(self) -> None:
         """Everything that was started ends, and the folder goes."""
@@ -262,6 +263,10 @@ class House:
     def data(self, topic: str) -> Path:
         """Where Kafka keeps a topic's partitions: `data(topic)-N`."""
         return self.stack.folder / "kafka" / "data" / topic
+
+
+def _led(topic: dict[str, Any]) -> bool:
+    return not topic["error_code"] and all(part["leader"] >= 0 for part in topic["partitions"])
 
 
 def _acted(clock: dict[str, int], offset: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.bench import plots
 from deploy.bench.figures import BASE, BASE_AGAIN, WIDTH, Figures, Goal
 from deploy.bench.inside import functions, statements_of
 from deploy.bench.latency import percentile
@@ -15,6 +16,8 @@ from deploy.bench.meters import rate
 from deploy.bench.page import write_page
 from deploy.bench.parts import Plan, chosen, everything
 from deploy.bench.people import QUIET, People, Record, Reports
+from deploy.commands.bench import SHAPE, taken_over
+from deploy.errors import Trouble
 from deploy.local.stack import ROOT
 
 LOG = """\
@@ -92,6 +95,36 @@ def test_parts_of_an_earlier_run_stay_and_what_runs_again_is_replaced() -> None:
     assert now.values == {"p99": [30], "rate": [9_000]}
     assert now.part_of == {"p99": "latency", "rate": "full-way"}
     assert now.points == [], "the place belongs to the part that runs again"
+
+
+def test_figures_of_another_machine_are_not_taken_over(tmp_path: Path) -> None:
+    file, plan = tmp_path / "bench.json", Plan(chosen(10_000, quick=True, only=("latency",), profile=False), quick=True)
+    before = Figures(part="full-way")
+    before.add("rate", 7_000, "submissions/s")
+    said = {"shape": SHAPE, "machine": {"cpu": "slow", "at": "then"}, "parts": {"full-way": {}, "latency": {}}, "notes": {}, "views": {},
+            "figures": before.as_json(), "points": []}  # fmt: skip
+    file.write_text(json.dumps(said))
+    now = Figures()
+    assert taken_over(file, now, {"cpu": "slow", "at": "now"}, plan).keys() == {"full-way"}
+    assert now.values == {"rate": [7_000]}
+    for made, shape in (({"cpu": "fast", "at": "now"}, SHAPE), ({"cpu": "slow", "at": "now"}, SHAPE - 1)):
+        file.write_text(json.dumps({**said, "shape": shape}))
+        with pytest.raises(Trouble):
+            taken_over(file, Figures(), made, plan)
+
+
+def test_an_axis_is_drawn_where_it_has_two_places_and_an_old_plot_goes(tmp_path: Path) -> None:
+    figures = Figures()
+    for name, axis, at, rate_ in ((BASE, "alliances", 54, 123), (BASE_AGAIN, "alliances", 54, 125), ("few", "alliances", 1, 77),
+                                  (BASE, "publishers", 6, 0)):  # fmt: skip
+        if rate_:
+            figures.add(name, rate_, "submissions/s")
+        figures.point(axis, at, name)
+    (tmp_path / "cases.svg").write_text("of an earlier run")
+    drawn = dict(plots.drawn({"figures": figures.as_json(), "points": figures.points}, tmp_path))
+    assert [file.name for file in drawn.values()] == ["alliances.svg"] == [file.name for file in tmp_path.iterdir()]
+    text = (tmp_path / "alliances.svg").read_text()
+    assert ">124<" in text and ">77<" in text, "the median of both bases, and the other place"
 
 
 def test_a_profile_counts_a_function_once_a_stack_and_says_what_it_costs_itself() -> None:
