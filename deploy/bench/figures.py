@@ -134,7 +134,7 @@ def costs(figures: dict[str, Any], kind: str) -> tuple[dict[str, dict[str, str]]
 
 def _table(title: str, first: str = "", *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, width=None, pad_edge=False)
-    table.add_column(first, overflow="fold", max_width=52)
+    table.add_column(first, overflow="fold", max_width=54)
     for column in columns:
         table.add_column(column, justify="left" if column == "unit" else "right", no_wrap=True)
     return table
