@@ -49,6 +49,12 @@ class Figures:
         if (one := {"axis": axis, "at": at, "figure": figure}) not in self.points:
             self.points.append(one)
 
+    def forget(self, part: str) -> None:
+        """Nothing of a part that failed is kept."""
+        for name in [name for name, whose in self.part_of.items() if whose == part]:
+            for kept in (self.values, self.notes, self.views, self.units, self.part_of):
+                kept.pop(name, None)
+
     def median(self, name: str) -> float | None:
         """The median, or None where it was not measured."""
         return statistics.median(self.values[name]) if self.values.get(name) else None

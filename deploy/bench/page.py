@@ -61,6 +61,7 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
             (goal["name"], "not measured" if goal["value"] is None else said(goal["value"]),
              ("≥ " if goal["at_least"] else "≤ ") + said(goal["goal"]), {True: "yes", False: "no", None: ""}[goal["holds"]])
             for goal in run["goals"])),
+        *(f"\nNot measured: {one['part']}: {one['why']}" for one in run.get("failed", ())),
         "\n## Figures\n",
         *_table(head, (_row(name, one) for name, one in rates.items() if not name.startswith("growth, "))),
         *(f"\n{name}: {'; '.join(one['said'])}" for name, one in run["notes"].items() if "statements" not in name),

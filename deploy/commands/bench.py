@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from deploy.bench import first
@@ -59,7 +60,7 @@ def app(
     """Measure the full way of attendance reports on a stack of its own; nothing is left running and nothing kept.
 
     What counts are ratios: figures of one run stand side by side, absolutes are this machine's. Exit: 0 the goals that were
-    measured hold, 1 one does not, 2 no such part, 4 the file holds figures of another machine.
+    measured hold, 1 one does not or a part failed, 2 no such part, 4 the file holds figures of another machine.
     """
     if names:
         rows = [
@@ -76,12 +77,13 @@ def app(
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     figures, made = Figures(), machine()
     ran: dict[str, Any] = taken_over(file, figures, made, plan) if file and only else {}
+    failed: list[dict[str, str]] = []
     run = Run(figures, quick, reports, repetitions or (3 if quick else 5), say.print)
 
     def result() -> dict[str, Any]:
         found = goals(figures)
         return {
-            "shape": SHAPE, "ok": all(goal.holds is not False for goal in found), "command": "bench", "machine": made, "parts": ran,
+            "shape": SHAPE, "ok": not failed and all(goal.holds is not False for goal in found), "failed": failed, "command": "bench", "machine": made, "parts": ran,
             "figures": figures.as_json(), "notes": _by_part(figures, figures.notes), "views": _by_part(figures, figures.views),
             "points": figures.points, "goals": [goal.as_json() for goal in found],
         }  # fmt: skip
@@ -92,8 +94,7 @@ def app(
         if file:
             file.write_text(json.dumps(result(), indent=1))  # after each part: what is measured is not lost
 
-    for _, parts in groupby(plan.parts, key=lambda part: (part.shape, part.settled)):
-        measured(list(parts), run, plan, finished)
+    failed += houses(plan, run, lambda parts: measured(parts, run, plan, finished))
     said = result()
     if page:
         write_page(said, page)
@@ -102,9 +103,19 @@ def app(
         for goal in said["goals"]
         if goal["holds"] is False
     ]
+    missed += [Wrong("NOT_MEASURED", f"{one['part']}: {one['why']}", "run it again with --only") for one in failed]
     around = f"{sum(one['seconds'] for one in ran.values()) / 60:.0f} min on {os.cpu_count()} cores that also carry Kafka, Postgres and the load"
     printed(
-        shape, said["goals"], data=said, errors=missed, people=[*figures.tables(), goals_table(goals(figures)), around]
+        shape,
+        said["goals"],
+        data=said,
+        errors=missed,
+        people=[
+            *figures.tables(),
+            goals_table(goals(figures)),
+            *(f"FAILED: {one['part']}: {one['why']}" for one in failed),
+            around,
+        ],
     )
     return DONE if said["ok"] else FINDINGS
 
@@ -123,6 +134,26 @@ def taken_over(file: Path, figures: Figures, made: dict[str, Any], plan: Plan) -
     stay = said["parts"].keys() - {part.name for part in plan.parts}
     figures.take_over(said, stay)
     return {name: one for name, one in said["parts"].items() if name in stay}
+
+
+def houses(plan: Plan, run: Run, measure: Callable[[list[Part]], None]) -> list[dict[str, str]]:
+    """Runs all parts, house by house. Where one fails, nothing of it is kept, it and what was still to come in its house are
+    given back as failed, and the next house begins: an hour is not lost for one part."""
+    failed: list[dict[str, str]] = []
+    for _, found in groupby(plan.parts, key=lambda part: (part.shape, part.settled)):
+        parts = list(found)
+        try:
+            measure(parts)
+        except (Trouble, KafkaError, OSError, TimeoutError) as error:
+            why = error.what if isinstance(error, Trouble) else type(error).__name__
+            names = [part.name for part in parts]
+            left = names[names.index(run.figures.part) :] if run.figures.part in names else names
+            run.figures.forget(left[0])
+            failed += [
+                {"part": name, "why": why if name == left[0] else f"{left[0]} failed before it"} for name in left
+            ]
+            run.say(f"  {left[0]} FAILED: {why}")
+    return failed
 
 
 def measured(parts: list[Part], run: Run, plan: Plan, finished: Callable[[Part, float, list[float]], None]) -> None:

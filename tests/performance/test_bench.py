@@ -15,9 +15,10 @@ from deploy.bench.inside import functions, statements_of
 from deploy.bench.latency import percentile
 from deploy.bench.meters import rate
 from deploy.bench.page import write_page
-from deploy.bench.parts import Plan, chosen, everything
+from deploy.bench.parts import Part, Plan, chosen, everything
 from deploy.bench.people import QUIET, People, Record, Reports
-from deploy.commands.bench import SHAPE, taken_over
+from deploy.bench.rounds import Run
+from deploy.commands.bench import SHAPE, houses, taken_over
 from deploy.errors import Trouble
 from deploy.local.stack import ROOT
 
@@ -146,6 +147,25 @@ def test_every_part_can_be_asked_for_alone_and_a_quick_run_measures_no_growth() 
     assert sum(part.minutes[0] for part in everything(10_000, quick=False)) < 60
     with pytest.raises(KeyError):
         chosen(10_000, quick=True, only=("nothing",), profile=False)
+
+
+def test_a_part_that_fails_leaves_no_figure_and_the_next_house_begins() -> None:
+    plan = Plan(chosen(10_000, quick=True, only=(), profile=False), quick=True)
+    run, begun = Run(Figures(), True, 1_000, 1, lambda _: None), []
+
+    def measure(parts: list[Part]) -> None:
+        for part in parts:
+            begun.append(part.name)
+            run.figures.part = part.name
+            run.figures.add(f"{part.name} half done", 1, "s")
+            if part.name == "services":
+                raise Trouble("no answer", "ask again")
+
+    failed = houses(plan, run, measure)
+    assert begun == ["first", "full-way", "latency", "services", "rebuild"]
+    assert [one["part"] for one in failed] == ["services", "learning", "statements"]
+    assert failed[0]["why"] == "no answer"
+    assert "services half done" not in run.figures.as_json() and "latency half done" in run.figures.as_json()
 
 
 def test_the_time_left_follows_the_pace_so_far() -> None:
