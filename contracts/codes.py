@@ -4,7 +4,7 @@ OTHER.
 Sources: domain reference sections 2.5 (blocks), 5 (record), 8 (attendance), 10.2 (codes); German terms of law keep their
 German codes. Bands and codes include UNKNOWN: an unknown fact is said to be unknown, never guessed.
 
-No code tells health, pregnancy, disability, religion or origin, of the person or of anybody near (Art. 9 GDPR): such things
+No code tells health, pregnancy, disability, religion or ethnic origin, of the person or of anybody near (Art. 9 GDPR): such things
 travel sealed, and not in this release. PERSONAL stands for them together with much that is harmless, so that it tells nothing.
 """
 
@@ -16,6 +16,7 @@ from pydantic import Field, StringConstraints
 from .envelope import Listed, Privacy
 
 MUNICIPALITY_PATTERN = r"^([0-9]{8}|UNKNOWN)$"
+LANGUAGE_PATTERN = r"^([a-z]{3}|UNKNOWN)$"
 
 Municipality = Annotated[
     str,
@@ -25,6 +26,13 @@ Municipality = Annotated[
     Field(
         description="Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss), or UNKNOWN."
     ),
+]
+Language = Annotated[
+    str,
+    StringConstraints(pattern=LANGUAGE_PATTERN),
+    Privacy.INTERNAL,
+    Listed("language"),
+    Field(description="ISO 639-3 in lower case (`prs` is Dari), or UNKNOWN."),
 ]
 
 

@@ -9,6 +9,7 @@ from .codes import (
     ClosureReason,
     ConsentPurpose,
     DataCategory,
+    Language,
     Municipality,
     NeedType,
     Programme,
@@ -50,6 +51,8 @@ class RegistrationSubmitted(IntakeSubmission):
     programme: Annotated[Programme, Privacy.INTERNAL]
     sex: Annotated[Sex, Privacy.INTERNAL] = Sex.UNKNOWN
     birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL] = BirthYearBand.UNKNOWN
+    language: Language = "UNKNOWN"
+    """The language in which the person is best reached, not where she comes from: ISO 639-3 in lower case, or UNKNOWN."""
     status_group: Annotated[StatusGroup, Privacy.INTERNAL] = StatusGroup.UNKNOWN
     owner_organisation_id: OrganisationId
     """Who owns the case: refers, closes, and is told of risks."""
@@ -110,6 +113,7 @@ class CaseOpened(IntakeFact):
     programme: Annotated[Code, Listed("programme")]
     sex: Annotated[Code, Listed("sex")]
     birth_year_band: Annotated[Code, Listed("birth_year_band")]
+    language: Language
     status_group: Annotated[Code, Listed("status_group")]
     owner_organisation_id: OrganisationId
     """Who owns the case: refers, closes, and is told of risks."""

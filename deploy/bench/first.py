@@ -3,23 +3,20 @@
 import asyncio
 import contextlib
 import time
-from datetime import UTC, datetime
-from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from contracts.envelope import Attributes, By, headers_of
-from contracts.intake import RegistrationSubmitted
-from contracts.topics import answers_topic, submissions_topic
+from contracts.topics import answers_topic
 from deploy.bench.figures import Figures
 from deploy.bench.house import PATIENCE
-from deploy.bench.people import People
+from deploy.bench.people import People, Reports
 from deploy.local.stack import LocalStack
 from deploy.services import Fleet, Setup
 
 
 def measure(figures: Figures) -> None:
-    """Kafka, Postgres, four services and the clock in an empty folder; then one registration. Raises Trouble."""
+    """Kafka, Postgres, four services and the clock in an empty folder; then one registration. Raises Trouble. To be called
+    outside an event loop."""
     people, started = People(cases=1, alliances=1, publishers=1), time.monotonic()
     with LocalStack.ephemeral() as stack:
         publishers, organisations = stack.folder / "publishers.toml", stack.folder / "organisations.toml"
@@ -36,12 +33,7 @@ def measure(figures: Figures) -> None:
 
 
 async def _answer(kafka: str, people: People) -> None:
-    office, subject = people.entries()[0], str(uuid4())
-    submission = RegistrationSubmitted(
-        by=By(organisation_id="thm"), municipality="05162024", programme="GK", owner_organisation_id="thm"
-    )
-    attributes = Attributes(id=str(uuid4()), source=office.source, type=submission.ce_type, subject=subject,
-                            time=datetime.now(UTC), tenant=office.tenants[0])  # fmt: skip
+    office, (registration,) = people.entries()[0], Reports(people).registrations(1)
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     consumer = AIOKafkaConsumer(
         answers_topic("intake", office.name), bootstrap_servers=kafka, auto_offset_reset="earliest"
@@ -50,7 +42,7 @@ async def _answer(kafka: str, people: People) -> None:
         for client in (producer, consumer):
             await client.start()
             stack.push_async_callback(client.stop)
-        topic = submissions_topic("intake", office.name)
-        await producer.send_and_wait(topic, submission.to_json(), key=subject.encode(), headers=headers_of(attributes))
+        topic, key, value, headers = registration
+        await producer.send_and_wait(topic, value, key=key, headers=headers)
         async with asyncio.timeout(PATIENCE):
             await consumer.getone()

@@ -25,7 +25,7 @@ from contracts.topics import catalogue
 from deploy.bench.people import People, Record
 from deploy.errors import FINDINGS, Trouble
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import LocalStack
+from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import Fleet, Setup, migrate
 from services.runtime.clock import publish
 
@@ -87,7 +87,7 @@ class House:
     def __init__(self, people: People, *, partitions: int = 4) -> None:
         self.people, self.partitions = people, partitions
         self.stack = LocalStack.ephemeral()
-        self.workers: dict[str, list[Worker]] = {"referral": [], "notification": [], "reporting": []}
+        self.workers: dict[str, list[Worker]] = {name: [] for name in SERVICES}
         self.asked: dict[str, Any] = {}
         """Connections to services' databases that meters read."""
         self.seconds_to_start = 0.0
@@ -100,9 +100,24 @@ class House:
         publishers.write_text(self.people.publishers_toml())
         organisations.write_text("")
         self.fleet = Fleet(self.stack, Setup(publishers, organisations))
+        self._count_statements()
         for name in self.workers:
             migrate(name, self.stack.databases[name].owner)
         self.seconds_to_start = time.monotonic() - started
+
+    def _count_statements(self) -> None:
+        """Postgres counts statements and their time (`pg_stat_statements`); it must be told before it starts."""
+
+        async def ask(dsn: str, sql: str) -> None:
+            con = await asyncpg.connect(dsn)
+            await con.execute(sql)
+            await con.close()
+
+        loads = "alter system set shared_preload_libraries = 'pg_stat_statements'"
+        asyncio.run(ask(self.stack.admin_dsn, loads))
+        self.stack.processes["postgres"].stop()
+        self.stack.start_again("postgres")()
+        asyncio.run(ask(self.database_dsn, "create extension pg_stat_statements"))
 
     async def open(self) -> None:
         """Clients and topics."""
@@ -123,6 +138,11 @@ class House:
             made = await self.admin.create_topics(new[at : at + TOPICS_AT_ONCE])
             if bad := [error for error in made.topic_errors if error[1]]:
                 raise Trouble(f"topic {bad[0][0]} could not be made (Kafka error {bad[0][1]})", "run it again")
+        for at in range(0, len(new), TOPICS_AT_ONCE):
+            some = [topic.name for topic in new[at : at + TOPICS_AT_ONCE]]
+            async with asyncio.timeout(PATIENCE):  # the broker opens hundreds of partitions after it has said yes
+                while not all(map(_led, await self.admin.describe_topics(some))):
+                    await asyncio.sleep(0.2)
 
     async def close(self) -> None:
         """Everything that was started ends, and the folder goes."""
@@ -139,18 +159,21 @@ class House:
 
     # --- who is there
 
-    async def settle(self) -> tuple[int, float]:
-        """Writes the facts of everybody, and lets referral learn them as a rebuild does: (records, seconds) of the rebuild."""
+    async def settle(self) -> None:
+        """Writes the facts of everybody, and a tick."""
         await publish(self.producer, Tick(at=datetime.now(UTC)))
         await self.write(self.people.facts())
-        done = subprocess.run(  # noqa: S603, ASYNC221
-            [sys.executable, "-m", "deploy.cli", "rebuild", "referral"],
-            env=self.fleet.environment("referral", LOTSE_HTTP_PORT="0"), capture_output=True, text=True, check=False,
+
+    def rebuild(self, name: str) -> tuple[int, float]:
+        """Lets a service learn what the topics hold, as its operator would: (records, seconds). Raises Trouble."""
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "deploy.cli", "rebuild", name],
+            env=self.fleet.environment(name, LOTSE_HTTP_PORT="0"), capture_output=True, text=True, check=False,
         )  # fmt: skip
-        told = re.search(r"referral: (\d+) records in ([\d.]+) s", done.stdout)
+        told = re.search(rf"{name}: (\d+) records in ([\d.]+) s", done.stdout)
         if done.returncode or told is None:
             raise Trouble(
-                f"referral could not learn who is there:\n{done.stderr[-600:]}", "see the lines above", FINDINGS
+                f"{name} could not learn what is there:\n{done.stderr[-600:]}", "see the lines above", FINDINGS
             )
         return int(told[1]), float(told[2])
 
@@ -162,6 +185,14 @@ class House:
                 async with asyncio.timeout(PATIENCE + self.people.cases / 500):  # every case is due at its first tick
                     while not _acted((await worker.get("/status"))["clock"], offset):
                         await asyncio.sleep(0.1)
+
+    async def ends(self, parts: dict[str, list[int]]) -> int:
+        """How many records stand on topics of our own making, by their ends."""
+        return sum(
+            (
+                await self.consumer.end_offsets([TopicPartition(t, n) for t, found in parts.items() for n in found])
+            ).values()
+        )
 
     async def write(self, records: Iterable[Record]) -> int:
         """Writes records; acknowledged when it returns. Gives back how many."""
@@ -232,6 +263,10 @@ class House:
     def data(self, topic: str) -> Path:
         """Where Kafka keeps a topic's partitions: `data(topic)-N`."""
         return self.stack.folder / "kafka" / "data" / topic
+
+
+def _led(topic: dict[str, Any]) -> bool:
+    return not topic["error_code"] and all(part["leader"] >= 0 for part in topic["partitions"])
 
 
 def _acted(clock: dict[str, int], offset: int) -> bool:

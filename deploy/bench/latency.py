@@ -6,12 +6,16 @@ import time
 from collections.abc import Awaitable, Callable
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import NewTopic
 
 from contracts.codes import Presence
 from contracts.topics import answers_topic
+from deploy.bench import meters, yardsticks
 from deploy.bench.figures import Figures
 from deploy.bench.house import PATIENCE, House
 from deploy.bench.people import QUIET, Record, Reports
+from deploy.bench.rounds import Run
+from deploy.errors import FINDINGS, Trouble
 
 A_SECOND, BEAT = 500, 0.02
 RISKS_A_SECOND = 4
@@ -21,9 +25,83 @@ MOST_ASKING = 2
 PERCENTILES = (50, 95, 99)
 
 
-async def measure(house: House, reports: Reports, figures: Figures, *, seconds: int) -> None:
-    """500 submissions a second; four times a second two absences that raise a risk, looked for by HTTP at referral, and at
-    notification on the office's list."""
+async def all_of_it(house: House, run: Run) -> None:
+    """Lotse at 500 a second; then the usual service at half of what it can do, or 200 a second, and Lotse at the same rate."""
+    figures, seconds = run.figures, 15 if run.quick else 60
+    await house.employ("referral", 1)
+    await house.employ("notification", 1)
+    await house.tick()
+    await measure(house, run.take(), figures, seconds=seconds)
+    figures.add("memory under load, notification", meters.memory(house)["notification"], "MB")
+    await house.employ("notification", 0)
+    rate = round((figures.median("usual service, a message") or 400) / 2, -1) or 10
+    await usual(house, run.take(), figures, seconds=seconds // 2, a_second=round(rate))
+    await measure(house, run.take(), figures, seconds=seconds // 2, a_second=round(rate), risks=False)
+
+
+async def usual(house: House, reports: Reports, figures: Figures, *, seconds: int, a_second: int) -> None:
+    """The usual service that answers itself, without an outbox: submission → answer at a rate it holds. Raises Trouble where
+    it does not: it would be the length of a queue that is measured."""
+    asked, answers = "bench.usual", "bench.usual.answers"
+    await house.admin.create_topics([NewTopic(asked, 4, 1), NewTopic(answers, 4, 1)])
+    serving = await yardsticks.begin("usual_service", "answering", house.stack.kafka, house.database_dsn, 0, asked)
+    reader = AIOKafkaConsumer(
+        answers, bootstrap_servers=house.stack.kafka, auto_offset_reset="earliest", fetch_max_wait_ms=100
+    )
+    sent: dict[str, float] = {}
+    answered: dict[str, float] = {}
+
+    async def ask() -> None:
+        (record,) = reports.take(1)
+        said = json.loads(record.value)
+        sent[f"{said['participation_id']} {said['meeting_id']} {said['revision']}"] = time.monotonic()
+        await house.producer.send(asked, record.value, key=record.key)
+
+    async def read() -> None:
+        async for record in reader:
+            said = json.loads(record.value)
+            answered.setdefault(f"{said['participation_id']} {said['meeting_id']} {said['revision']}", time.monotonic())
+
+    await reader.start()
+    reading = asyncio.create_task(read())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while len(answered) < 20:  # it is there, and warm
+                await ask()
+                await asyncio.sleep(0.1)
+            while sent.keys() - answered.keys():
+                await asyncio.sleep(0.05)
+        sent.clear()
+        begun = time.monotonic()
+        for beat in range(round(seconds * a_second)):
+            await asyncio.sleep(max(0.0, begun + beat / a_second - time.monotonic()))
+            await ask()
+        late = len(sent.keys() - answered.keys())
+        async with asyncio.timeout(PATIENCE):
+            while sent.keys() - answered.keys():
+                await asyncio.sleep(0.05)
+    finally:
+        reading.cancel()
+        await reader.stop()
+        serving.terminate()
+        await serving.wait()
+        await house.admin.delete_topics([asked, answers])
+    if late > a_second:
+        raise Trouble(
+            f"the usual service does not hold {a_second}/s: {late} unanswered at the end",
+            "measure it at less",
+            FINDINGS,
+        )
+    for percent in PERCENTILES:
+        found = percentile([answered[id] - at for id, at in sent.items()], percent) * 1e3
+        figures.add(f"at {a_second}/s, usual service → answer, p{percent}", found, "ms")
+
+
+async def measure(
+    house: House, reports: Reports, figures: Figures, *, seconds: int, a_second: int = A_SECOND, risks: bool = True
+) -> None:
+    """So many submissions a second; with `risks` four times a second two absences that raise one, looked for by HTTP at
+    referral, and at notification on the office's list."""
     sent: dict[str, float] = {}
     answered: dict[str, float] = {}
     topics = [answers_topic("attendance", p.name) for p in house.people.entries()]
@@ -43,10 +121,10 @@ async def measure(house: House, reports: Reports, figures: Figures, *, seconds: 
         begun = time.monotonic()
         for beat in range(round(seconds / BEAT)):
             await asyncio.sleep(max(0.0, begun + beat * BEAT - time.monotonic()))
-            load = reports.take(round(A_SECOND * BEAT))
+            load = reports.take(round(a_second * (beat + 1) * BEAT) - round(a_second * beat * BEAT))
             asking = sum(not task.done() for task in looking)
             due = beat % round(1 / BEAT / RISKS_A_SECOND) == 0 and asking < MOST_ASKING
-            if due and (case := next(quiet, None)) is not None:
+            if risks and due and (case := next(quiet, None)) is not None:
                 first = house.people.meetings - 2
                 load[-2:] = [reports.of(case, first + n, 2, Presence.UNEXCUSED) for n in range(2)]
                 looking.append(asyncio.create_task(_look(house, case, readable, listed)))
@@ -64,8 +142,8 @@ async def measure(house: House, reports: Reports, figures: Figures, *, seconds: 
     for name, found in {
         "answer": [answered[id] - at for id, at in sent.items()], "risk readable": readable, "on the office's list": listed
     }.items():  # fmt: skip
-        for percent in PERCENTILES:
-            figures.add(f"at {A_SECOND}/s, submission → {name}, p{percent}", percentile(found, percent) * 1e3, "ms")
+        for percent in PERCENTILES if found else ():
+            figures.add(f"at {a_second}/s, submission → {name}, p{percent}", percentile(found, percent) * 1e3, "ms")
 
 
 async def _read(reader: AIOKafkaConsumer, answered: dict[str, float]) -> None:

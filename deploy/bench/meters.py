@@ -1,9 +1,8 @@
 """What is read while it is measured: ends of topics, positions, CPU of processes, sizes."""
 
 import asyncio
-import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import psutil
@@ -48,9 +47,9 @@ def memory(house: House) -> dict[str, float]:
             for name, workers in house.workers.items() if workers}  # fmt: skip
 
 
-async def answered(house: House) -> int:
-    """Answers to attendance reports that stand on their topics."""
-    return await _ends(house, [answers_topic("attendance", p.name) for p in house.people.entries()])
+async def answered(house: House, family: str = "attendance") -> int:
+    """Answers to a family's submissions that stand on their topics."""
+    return await _ends(house, [answers_topic(family, p.name) for p in house.people.entries() if family in p.families])
 
 
 async def facts(house: House, *families: str) -> int:
@@ -80,49 +79,6 @@ async def learnt(house: House, service: str) -> int:
         house.asked[service] = await asyncpg.connect(dsn)
     sql = "select coalesce(sum(next), 0)::bigint from lotse.position where topic like '%.events'"
     return int(await house.asked[service].fetchval(sql))
-
-
-async def statements(
-    house: House, warm: Callable[[], Awaitable[None]], run: Callable[[], Awaitable[None]]
-) -> list[list[str]]:
-    """The statements of each transaction that moved a position while `run` ran, BEGIN and COMMIT left out, in Postgres' own
-    log. `warm` starts a worker, since only connections made from now on are logged, and lets it use each of its statements
-    once: a connection's first ones ask Postgres for the types, and no later one does."""
-    log, role = house.stack.processes["postgres"].log, "referral_runtime"
-    await house.database.execute(
-        f"alter role {role} set log_statement = 'all'; alter role {role} set log_parameter_max_length = 0"
-    )
-    try:
-        await warm()
-        mark = log.stat().st_size
-        await run()
-    finally:
-        await house.database.execute(f"alter role {role} reset log_statement")
-    with log.open("rb") as file:
-        file.seek(mark)
-        return statements_of(file.read().decode("utf-8", "replace").splitlines())
-
-
-_SAID = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]+): *(.*)")
-
-
-def statements_of(lines: Iterable[str]) -> list[list[str]]:
-    """From Postgres' log to the statements of each committed transaction that moved a position."""
-    open_: dict[str, list[str]] = {}
-    found = []
-    for line in lines:
-        if (said := _SAID.search(line)) is None:
-            continue
-        pid, text = said[1], said[2].strip().lower()
-        if text.startswith("begin"):
-            open_[pid] = []
-        elif text.startswith(("commit", "rollback")):
-            took = open_.pop(pid, [])
-            if text.startswith("commit") and any("update position" in statement for statement in took):
-                found.append(took)
-        elif pid in open_:
-            open_[pid].append(text)
-    return found
 
 
 async def sizes(house: House) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""docs/performance.md, from the JSON of a run: `python -m deploy.bench.page FILE.json > docs/performance.md`."""
+"""docs/performance.md and its plots, from the JSON of a run: `python -m deploy.bench.page FILE.json docs/performance.md`."""
 
 import json
 import sys
@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from deploy.bench.figures import said
+from deploy.bench import plots
+from deploy.bench.figures import costs, said
 
 INTRODUCTION = """# Performance
 
-*Written by `lotse bench` from one run; nothing here is typed by hand. What counts are the ratios: everything stands side by
-side in one run on one machine, whose cores also carry Kafka, Postgres and the load.*
+*Written by `lotse bench` from the figures of its runs; nothing here is typed by hand. What counts are the ratios: what is
+compared stands side by side in one run on one machine, whose cores also carry Kafka, Postgres and the load.*
 
     ./lotse bench --quick                                             # some minutes
-    ./lotse bench --json bench.json --page docs/performance.md        # with growth: an hour or two
+    ./lotse bench --json bench.json --page docs/performance.md        # everything: less than an hour on a quiet machine
+    ./lotse bench --only full-way --only cases-x100 --json bench.json # parts again; the others stay in the file
+    ./lotse bench --list                                              # the parts
 
 **The full way**: attendance reports stand on their publishers' topics (54 alliances, 6 publishers, real bodies and headers,
 uncompressed, each with its own trace); referral judges them, records facts, reacts, answers, projects; facts and answers stand
@@ -23,22 +26,34 @@ number; the run fails where a fact or an answer is missing or too many. **The lo
 away, until the last position has moved. **The relay**: what the loop left, until it stands on its topics.
 Every measured report corrects a meeting that is known, so that a state keeps its size; 6 % are unexcused absences, which
 raise and withdraw risks. Processes are frozen while a load is written, so that they begin with all of it there, every
-partition assigned, nothing cold. Repetitions are interleaved; the usual services and the bare limits read the same topics
-(`tests/performance/`).
+partition assigned, nothing cold. Repetitions are interleaved; what Lotse is held against reads the same topics
+(`tests/performance/`):
+
+- **limits**: the parts of the full way, bare, each alone.
+- **the usual service**: FastStream as its documentation shows it; it answers nothing, checks nobody, and relays nothing. For
+  latency it publishes what it stored, without an outbox.
+- **the compiled twin**: Java, kafka-clients and JDBC; the same tables, statements, checks, facts, answers and relay as
+  referral's for attendance reports, two threads in one process, warm. It leaves out what `Twin.java` says at its head: above
+  all what waits, halves, ticks, HTTP and metrics.
+- **relay, row by row**: the oldest row locked, sent, acknowledged, deleted.
+- **Kafka Connect**: Debezium's JDBC sink fills one table by upsert; no rules, no numbers, at least once.
+
+Postgres counts statements (`pg_stat_statements`) in every run; what is profiled by py-spy is not measured otherwise.
 """
 
 
-def written(run: dict[str, Any]) -> str:
-    """The page."""
+def write_page(run: dict[str, Any], page: Path) -> None:
+    """The page, and the plots in a folder beside it."""
+    drawn = list(plots.drawn(run, page.with_suffix("")))
+    page.write_text(written(run, [(title, f"{page.stem}/{file.name}") for title, file in drawn]))
+
+
+def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
+    """The page's text; `drawn` are titles and places of plots."""
     figures: dict[str, dict[str, Any]] = run["figures"]
     rates = {name: one for name, one in figures.items() if ": " not in name}
-    costs: dict[str, dict[str, str]] = {}
-    for name, one in figures.items():
-        about, _, cost = name.partition(": ")
-        if cost:
-            costs.setdefault(about, {})[cost] = said(one["median"])
-    columns = list(dict.fromkeys(cost for row in costs.values() for cost in row))
     growth = [row for name, one in rates.items() if name.startswith("growth, ") for row in [_row(name, one)]]
+    head = ("figure", "median", "least", "most", "n", "unit")
     parts = [
         INTRODUCTION,
         "## Goals\n",
@@ -46,20 +61,41 @@ def written(run: dict[str, Any]) -> str:
             (goal["name"], "not measured" if goal["value"] is None else said(goal["value"]),
              ("≥ " if goal["at_least"] else "≤ ") + said(goal["goal"]), {True: "yes", False: "no", None: ""}[goal["holds"]])
             for goal in run["goals"])),
+        *(f"\nNot measured: {one['part']}: {one['why']}" for one in run.get("failed", ())),
         "\n## Figures\n",
-        *_table(("figure", "median", "least", "most", "n", "unit"),
-                (_row(name, one) for name, one in rates.items() if not name.startswith("growth, "))),
-        "\n## What one cost: µs of CPU by process, bytes\n",
-        *_table(("of", *columns), ((about, *(row.get(column, "") for column in columns)) for about, row in costs.items())),
+        *_table(head, (_row(name, one) for name, one in rates.items() if not name.startswith("growth, "))),
+        *(f"\n{name}: {'; '.join(one['said'])}" for name, one in run["notes"].items() if "statements" not in name),
+        *_costs("µs of CPU each, by process (itself: the service's processes together, or what is compared)", figures, "CPU "),
+        *_costs("Bytes each", figures, "bytes "),
         "\n## How cost grows\n",
-        *(_table(("figure", "median", "least", "most", "n", "unit"), growth) if growth else ["Not in a quick run."]),
+        *(f"![{title}]({place})\n" for title, place in drawn),
+        *(_table(head, growth) if growth else ["Not measured."]),
+    ]  # fmt: skip
+    for title, view in run["views"].items():
+        rows = ([said(v) if isinstance(v, float) else f"`{v}`" if isinstance(v, str) else f"{v:,}" for v in row.values()]
+                for row in view["said"])  # fmt: skip
+        parts += [f"\n## {title}\n", *_table(tuple(view["said"][0]), (tuple(row) for row in rows))]
+    parts += [
         "\n## The statements of the longest transaction\n",
-        *(f"{name}: `{'`, `'.join(found)}`\n" for name, found in run["notes"].items()),
+        *(f"{name}: `{'`, `'.join(one['said'])}`\n" for name, one in run["notes"].items() if "statements" in name),
         "## Machine\n",
         *(f"- {name}: {value}" for name, value in run["machine"].items()),
-        f"- load average: {run['load'][0]:.1f} before, {run['load'][1]:.1f} after",
+        "\n## What ran when\n",
+        *_table(("part", "at", "seconds", "load before", "after", "commit", "cases", "reports", ""), (
+            (name, one["at"], f"{one['seconds']:,}", *(f"{value:.1f}" for value in one["load"]), one["commit"], f"{one['cases']:,}",
+             f"{one['reports']:,}", "quick" if one["quick"] else "") for name, one in run["parts"].items())),
     ]  # fmt: skip
     return "\n".join(parts) + "\n"
+
+
+def _costs(title: str, figures: dict[str, Any], kind: str) -> list[str]:
+    rows, columns = costs(figures, kind)
+    return [
+        f"\n## {title}\n",
+        *_table(
+            ("of", *columns), ((about, *(row.get(column, "") for column in columns)) for about, row in rows.items())
+        ),
+    ]
 
 
 def _row(name: str, one: dict[str, Any]) -> tuple[str, ...]:
@@ -71,4 +107,4 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(written(json.loads(Path(sys.argv[1]).read_text())), end="")
+    write_page(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))

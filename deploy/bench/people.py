@@ -11,15 +11,17 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from contracts.attendance import AttendanceRecorded, AttendanceReported
 from contracts.codes import ExcuseReason, Presence
 from contracts.envelope import Attributes, By, Fact, Submission, fact_id_of, headers_of
-from contracts.intake import CaseOpened, ConsentGranted
+from contracts.intake import CaseOpened, ConsentGranted, RegistrationSubmitted
 from contracts.referral import OfferRunPublished, ParticipationStarted, ReferralAccepted, ReferralSent
 from contracts.topics import Publisher, facts_topic, submissions_topic
 
+THM, VHS = By(organisation_id="thm"), By(organisation_id="vhs")
+"""Who owns the cases, and who runs the courses."""
 PRESENCE = (Presence.PRESENT, Presence.LATE, Presence.EXCUSED, Presence.UNEXCUSED)
 SHARES = (85, 4, 5, 6)
 """Percent. Two unexcused course days in a row are a risk: some per cent of the cases raise or withdraw one in each round."""
@@ -87,52 +89,77 @@ class People:
 
     def id(self, kind: str, number: int, *more: int) -> str:
         """The same id each time, scattered as random ones are: neighbours in an index would flatter us."""
-        return str(UUID(bytes=blake2b(f"{kind} {number} {more}".encode(), digest_size=16).digest(), version=4))
+        text = blake2b(f"{kind} {number} {more}".encode(), digest_size=16).hexdigest()
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
 
     def facts(self) -> Iterator[Record]:
-        """What the topics hold before anything is measured: runs, then case by case, numbered as their owners would."""
-        thm, vhs, start = By(organisation_id="thm"), By(organisation_id="vhs"), self.started_on
-        ends, asked = start + timedelta(days=900), start - timedelta(days=20)
-        said = datetime.combine(start, datetime.min.time(), UTC)
+        """What the topics hold before anything is measured: runs, then case by case, numbered as their owners would. Cases of an
+        alliance differ in ids alone, so all but its first are copies of that: a million are written in minutes."""
+        start, now = self.started_on, datetime.now(UTC)
         for number in range(self.alliances):
-            published = OfferRunPublished(by=vhs, provider_organisation_id="vhs", block="F4", offer_type="LANGUAGE_COURSE",
-                                          starts_on=start, ends_before_on=ends, course_days=200)  # fmt: skip
-            yield self._recorded(published, self.id("run", number), self.tenant(number), 1)
-        for case in range(self.cases):
-            id, tenant, run = self.id("case", case), self.tenant(case), self.id("run", case % self.alliances)
-            consent, referral, participation = (
-                self.id(kind, case) for kind in ("consent", "referral", "participation")
+            published = OfferRunPublished(by=VHS, provider_organisation_id="vhs", block="F4", offer_type="LANGUAGE_COURSE",
+                                          starts_on=start, ends_before_on=self._ends, course_days=200)  # fmt: skip
+            yield self._recorded(
+                published, self.id("run", number), self.tenant(number), 1, self.id("cause", -1, number), now
             )
-            steps: list[Fact] = [
-                CaseOpened(by=thm, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
-                           status_group="UNKNOWN", owner_organisation_id="thm"),
-                ConsentGranted(by=thm, consent_id=consent, purpose="REFERRAL", categories=("LANGUAGE", "ATTENDANCE"),
-                               recipients=("vhs",), valid_from_on=asked, last_valid_on=ends),
-                ReferralSent(by=thm, referral_id=referral, run_id=run, consent_id=consent,
-                             categories=("ATTENDANCE", "LANGUAGE"), requested_on=asked, owner_organisation_id="thm",
-                             provider_organisation_id="vhs", block="F4", offer_type="LANGUAGE_COURSE", run_starts_on=start,
-                             run_ends_before_on=ends),
-                ReferralAccepted(by=vhs, referral_id=referral, planned_start_on=start, answered_on=start),
-                ParticipationStarted(by=vhs, participation_id=participation, referral_id=referral, run_id=run, block="F4",
-                                     started_on=start, revision=1, reported_at=said),
-            ]  # fmt: skip
-            steps += [
-                AttendanceRecorded(by=vhs, participation_id=participation, meeting_id=self.id("meeting", case % self.alliances, n),
-                                   meeting_on=self.meeting_on(n), units_planned=4, units_attended=4, presence="PRESENT", revision=1,
-                                   reported_at=said)
-                for n in range(self.meetings)
-            ]  # fmt: skip
-            numbers = {"intake": 0, "referral": 0, "attendance": 0}
-            for fact in steps:
-                numbers[fact.family] += 1
-                yield self._recorded(fact, id, tenant, numbers[fact.family])
+        patterns: list[tuple[tuple[bytes, ...], list[Record]]] = []
+        for case in range(self.cases):
+            ids = tuple(self.id(kind, case).encode() for kind in ("case", "consent", "referral", "participation"))
+            if case < self.alliances:
+                patterns.append((ids, self.facts_of(case, now)))
+            before, records = patterns[case % self.alliances]
+            for n, (topic, _, value, headers) in enumerate(records):
+                for old, new in zip(before[1:], ids[1:], strict=True):  # a case's own id is its key, and in no body
+                    value = value.replace(old, new)
+                cause = self.id("cause", case, n)
+                own = {"ce_id": fact_id_of(cause).encode(), "ce_subject": ids[0], "ce_cause": cause.encode()}
+                yield Record(topic, ids[0], value, [(name, own.get(name, text)) for name, text in headers])
+
+    def facts_of(self, case: int, now: datetime) -> list[Record]:
+        """One case's facts, recorded now."""
+        id, tenant, run, start = (
+            self.id("case", case),
+            self.tenant(case),
+            self.id("run", case % self.alliances),
+            self.started_on,
+        )
+        asked, said = start - timedelta(days=20), datetime.combine(start, datetime.min.time(), UTC)
+        consent, referral, participation = (self.id(kind, case) for kind in ("consent", "referral", "participation"))
+        steps: list[Fact] = [
+            CaseOpened(by=THM, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
+                       language="UNKNOWN", status_group="UNKNOWN", owner_organisation_id="thm"),
+            ConsentGranted(by=THM, consent_id=consent, purpose="REFERRAL", categories=("LANGUAGE", "ATTENDANCE"),
+                           recipients=("vhs",), valid_from_on=asked, last_valid_on=self._ends),
+            ReferralSent(by=THM, referral_id=referral, run_id=run, consent_id=consent,
+                         categories=("ATTENDANCE", "LANGUAGE"), requested_on=asked, owner_organisation_id="thm",
+                         provider_organisation_id="vhs", block="F4", offer_type="LANGUAGE_COURSE", run_starts_on=start,
+                         run_ends_before_on=self._ends),
+            ReferralAccepted(by=VHS, referral_id=referral, planned_start_on=start, answered_on=start),
+            ParticipationStarted(by=VHS, participation_id=participation, referral_id=referral, run_id=run, block="F4",
+                                 started_on=start, revision=1, reported_at=said),
+        ]  # fmt: skip
+        steps += [
+            AttendanceRecorded(by=VHS, participation_id=participation, meeting_id=self.id("meeting", case % self.alliances, n),
+                               meeting_on=self.meeting_on(n), units_planned=4, units_attended=4, presence="PRESENT", revision=1,
+                               reported_at=said)
+            for n in range(self.meetings)
+        ]  # fmt: skip
+        numbers = {"intake": 0, "referral": 0, "attendance": 0}
+        records = []
+        for n, fact in enumerate(steps):
+            numbers[fact.family] += 1
+            records.append(self._recorded(fact, id, tenant, numbers[fact.family], self.id("cause", case, n), now))
+        return records
+
+    @cached_property
+    def _ends(self) -> date:
+        return self.started_on + timedelta(days=900)
 
     def meeting_on(self, n: int) -> date:
         """The day of the nth meeting, from 0."""
         return self.started_on + timedelta(days=DAYS_BETWEEN_MEETINGS * n)
 
-    def _recorded(self, fact: Fact, subject: str, tenant: str, number: int) -> Record:
-        cause, now = str(uuid4()), datetime.now(UTC)
+    def _recorded(self, fact: Fact, subject: str, tenant: str, number: int, cause: str, now: datetime) -> Record:
         owner = "intake" if fact.family == "intake" else "referral"
         attributes = Attributes(
             id=fact_id_of(cause), source=f"//lotse/{self.installation}/{owner}", type=fact.ce_type, subject=subject, time=now,
@@ -169,6 +196,19 @@ class Reports:
             excuse_reason=ExcuseReason.PERSONAL if presence is Presence.EXCUSED else None, revision=revision, reported_at=now,
         )  # fmt: skip
         return self.sent(report, case, now)
+
+    def registrations(self, count: int) -> Iterator[Record]:
+        """New cases, as the office registers them."""
+        office = self.people.entries()[0]
+        for n in range(count):
+            said = RegistrationSubmitted(
+                by=By(organisation_id="thm"), municipality="05162024", programme="GK", owner_organisation_id="thm"
+            )
+            id, now = str(uuid4()), datetime.now(UTC)
+            attributes = Attributes(id=str(uuid4()), source=office.source, type=said.ce_type, subject=id, time=now,
+                                    tenant=self.people.tenant(n))  # fmt: skip
+            topic = submissions_topic("intake", office.name)
+            yield Record(topic, id.encode(), said.to_json(), headers_of(attributes))
 
     def sent(self, submission: Submission, case: int, now: datetime) -> Record:
         """A submission as a record of the publisher that reports on this case."""

@@ -3,12 +3,39 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from deploy.bench import latency, meters, yardsticks
+from deploy.bench import connect, meters, yardsticks
 from deploy.bench.figures import Figures
 from deploy.bench.house import House
-from deploy.bench.people import People, Reports
-from deploy.errors import FINDINGS, Trouble
+from deploy.bench.people import Reports
+from deploy.errors import FINDINGS, UNREACHABLE, Trouble
+
+BACKLOG = 500_000
+"""Reports whose fact and answer are a million records for the relay."""
+REGISTRATIONS = 0.25
+"""Of the reports of a repetition: so many are sent to intake."""
+AT_ONCE = 50_000
+"""Reports made at a time, where there are many: they take memory."""
+
+
+@dataclass
+class Run:
+    """One run of the benchmark, as its parts see it."""
+
+    figures: Figures
+    quick: bool
+    count: int
+    """Reports of a repetition."""
+    repetitions: int
+    say: Callable[[str], None]
+    reports: Reports | None = None
+    """Of the present house, where somebody reports."""
+
+    def take(self) -> Reports:
+        """The reports of the present house, which is settled."""
+        assert self.reports
+        return self.reports
 
 
 def processes(count: int) -> str:
@@ -30,8 +57,7 @@ async def full_way(house: House, reports: Reports, count: int, figures: Figures,
     await meters.until(meters.answered, house, answers + count, steps)
     used, after = meters.cpu(house), await meters.sizes(house)
     figures.add(name, meters.rate(steps, answers), "submissions/s")
-    for process, seconds in used.items():
-        figures.add(f"{name}: CPU {process}", (seconds - before[process]) / count * 1e6, "µs a submission")
+    _cpu(figures, name, before, used, count)
     figures.add(f"{name}: CPU all", sum(used[p] - before[p] for p in used) / count * 1e6, "µs a submission")
     for what, size in after.items():
         if what != "submissions":
@@ -41,6 +67,12 @@ async def full_way(house: House, reports: Reports, count: int, figures: Figures,
         raise Trouble(
             f"{count} reports, {recorded} facts", "look into the answers; these figures are worth nothing", FINDINGS
         )
+
+
+def _cpu(figures: Figures, name: str, before: dict[str, float], used: dict[str, float], count: int) -> None:
+    for process, seconds in used.items():
+        whose = process if process in ("kafka", "postgres") else "itself"
+        figures.add(f"{name}: CPU {whose}", (seconds - before[process]) / count * 1e6, "µs each")
 
 
 async def loop_then_relay(house: House, reports: Reports, count: int, figures: Figures, workers: int) -> None:
@@ -54,27 +86,42 @@ async def loop_then_relay(house: House, reports: Reports, count: int, figures: F
             before = meters.cpu(house)
         steps: list[tuple[float, int]] = []
         await meters.until(meters.read, house, read + count, steps)
-        used = meters.cpu(house)
         figures.add(f"loop, {processes(workers)}", meters.rate(steps, read), "submissions/s")
-        for process, seconds in used.items():
-            figures.add(
-                f"loop, {processes(workers)}: CPU {process}",
-                (seconds - before[process]) / count * 1e6,
-                "µs a submission",
-            )
+        _cpu(figures, f"loop, {processes(workers)}", before, meters.cpu(house), count)
         sent, before = await meters.sent(house), meters.cpu(house)
+    await _drained(house, figures if workers == 1 else Figures(), "relay alone", sent, answers + count, before)
+
+
+async def _drained(
+    house: House, figures: Figures, name: str, sent: int, answers: int, before: dict[str, float]
+) -> None:
+    """The relay has its lock back: from the first record on its topic to the last."""
     await meters.until(meters.sent, house, sent + 1, steps := [])
-    await meters.until(meters.answered, house, answers + count)
+    await meters.until(meters.answered, house, answers)
     used, last = meters.cpu(house), await meters.sent(house)
     steps.append((time.monotonic(), last))
-    if workers == 1:
-        figures.add("relay alone", meters.rate(steps[-2:], sent), "records/s")
-        for process, seconds in used.items():
-            figures.add(f"relay alone: CPU {process}", (seconds - before[process]) / (last - sent) * 1e6, "µs a record")
+    figures.add(name, meters.rate(steps[-2:], sent), "records/s")
+    _cpu(figures, name, before, used, last - sent)
 
 
-async def learning(house: House, figures: Figures) -> None:
-    """reporting learns what the topics hold of cases and participations, from nothing."""
+async def backlog(house: House, run: Run) -> None:
+    """The relay alone, with a million records to send."""
+    reports = run.take()
+    await house.employ("referral", 2)
+    answers, read = await meters.answered(house), await meters.read(house)
+    count = BACKLOG if run.count * 10 > BACKLOG else run.count * 10
+    async with house.without_relay():
+        for at in range(0, count, AT_ONCE):
+            await house.write(reports.take(min(AT_ONCE, count - at)))
+        await meters.until(meters.read, house, read + count)
+        sent, before = await meters.sent(house), meters.cpu(house)
+    name = f"relay alone, {round(count * 2, -3):,} records waiting"
+    await _drained(house, run.figures, name, sent, answers + count, before)
+
+
+async def learning(house: House, run: Run) -> None:
+    """reporting learns what the topics hold of cases and participations, from nothing; a table is filled by Kafka Connect."""
+    figures = run.figures
     total = await meters.facts(house, "intake", "referral")
     steps: list[tuple[float, int]] = []
     worker = asyncio.create_task(house.employ("reporting", 1))
@@ -83,101 +130,101 @@ async def learning(house: House, figures: Figures) -> None:
     figures.add("learning facts, reporting", meters.rate(steps, 0), "facts/s")
     figures.add("memory under load, reporting", meters.memory(house)["reporting"], "MB")
     await house.employ("reporting", 0)
+    try:
+        found = await connect.measure(house)
+    except Trouble as trouble:
+        if trouble.exit_code != UNREACHABLE:
+            raise
+        figures.note("Kafka Connect, JDBC sink", [f"NOT RUN: {trouble}"])
+        run.say(f"  Kafka Connect's JDBC sink: NOT RUN: {trouble}")
+    else:
+        yardsticks.add(figures, "Kafka Connect, JDBC sink", found)
 
 
-async def statements(house: House, reports: Reports, figures: Figures) -> None:
-    """Statements of the longest transaction, where 20 reports were there and where thousands were."""
-    for count in (20, 5_000):
-
-        async def load(count: int = count) -> None:
-            found, before = reports.take(count), await meters.answered(house)
-            async with house.frozen("referral"):
-                await house.write(found)
-            await meters.until(meters.answered, house, before + count)
-
-        async def warm() -> None:
-            await house.employ("referral", 0)
-            await house.employ("referral", 1)
-            for _ in range(3):
-                await load(5_000)  # a pool's connections, each with reports that raise and withdraw risks
-
-        longest = max(await meters.statements(house, warm, load), key=len)
-        name = f"statements of a transaction, {count:,} reports"
-        figures.add(name, len(longest), "statements")
-        figures.notes[name] = [statement[:100] for statement in longest]
+async def rebuilds(house: House, run: Run) -> None:
+    """Services learn everything anew, from topics alone: intake and referral beside an empty database; reporting, which owns
+    nothing that stands there, runs first, since its rebuild compares with what it has learnt. (What notification rests on does
+    not stand there: `services` rebuilds it.)"""
+    for name in ("intake", "referral", "reporting"):
+        if name == "reporting":
+            await _learnt(house, name, "intake", "referral")
+            await house.employ(name, 0)
+        await _rebuilt(house, run, name)
 
 
-async def base(
-    house: House, figures: Figures, *, repetitions: int, count: int, seconds: int, say: Callable[[str], None]
-) -> None:
-    """The full way, the loop alone and the relay alone, with one and with two processes, beside what they are held against;
-    then what needs no repetition."""
-    reports = await settled(house, figures, count, say)
-    for repetition in range(repetitions):
+async def _learnt(house: House, name: str, *families: str) -> None:
+    total = await meters.facts(house, *families)
+    await house.employ(name, 1)
+    await meters.until(lambda house: meters.learnt(house, name), house, total)
+
+
+async def _rebuilt(house: House, run: Run, name: str) -> None:
+    records, seconds = await asyncio.to_thread(house.rebuild, name)
+    run.figures.add(f"rebuild of {name}", records / max(seconds, 1e-3), "records/s")
+    run.figures.note(f"rebuild of {name}", [f"{records:,} records"])
+
+
+async def services(house: House, run: Run) -> None:
+    """Each service by itself: how long it takes to start, its memory at rest; notification learns anew the risks that the loads
+    before raised and withdrew; registrations through intake."""
+    figures, count = run.figures, round(run.count * REGISTRATIONS)
+    await asyncio.to_thread(house.rebuild, "intake")  # its own facts are on the topics before it ever ran
+    for name in ("notification", "reporting", "intake"):
+        await house.employ(name, 1)
+        figures.add(f"start to ready, {name}", house.workers[name][0].seconds_to_ready, "s")
+        await house.tick()
+        figures.add(f"memory at rest, {name}", meters.memory(house)[name], "MB")
+        if name == "notification":
+            await _learnt(house, name, "dropout")
+        if name != "intake":
+            await house.employ(name, 0)
+    await _rebuilt(house, run, "notification")
+    async with house.frozen("intake"):
+        before = await meters.answered(house, "intake")
+        await house.write(run.take().registrations(count))
+        used = meters.cpu(house, ("intake",))
+    steps: list[tuple[float, int]] = []
+    await meters.until(lambda house: meters.answered(house, "intake"), house, before + count, steps)
+    name = "registrations, full way, 1 process of intake"
+    figures.add(name, meters.rate(steps, before), "submissions/s")
+    _cpu(figures, name, used, meters.cpu(house, ("intake",)), count)
+    figures.add("memory under load, intake", meters.memory(house)["intake"], "MB")
+    await house.employ("intake", 0)
+
+
+async def base(house: House, run: Run) -> None:
+    """The full way, the loop alone and the relay alone, with one and with two processes, beside what they are held against."""
+    for repetition in range(run.repetitions):
         started = time.monotonic()
         for workers in (1, 2):
             await house.employ("referral", workers)
-            await full_way(house, reports, count, figures, f"full way, {processes(workers)}")
-            await loop_then_relay(house, reports, count, figures, workers)
-        await yardsticks.measure(house, figures, most=count)
-        say(f"repetition {repetition + 1} of {repetitions}: {time.monotonic() - started:.0f} s")
-    figures.add("memory under load, referral", meters.memory(house)["referral"], "MB")
-    await house.employ("referral", 1)
-    await house.employ("notification", 1)
-    await house.tick()
-    figures.add("memory at rest, notification", meters.memory(house)["notification"], "MB")
-    say(f"latency at {latency.A_SECOND}/s ...")
-    await latency.measure(house, reports, figures, seconds=seconds)
-    figures.add("memory under load, notification", meters.memory(house)["notification"], "MB")
-    await house.employ("notification", 0)
-    await learning(house, figures)
-    await statements(house, reports, figures)
+            await full_way(house, run.take(), run.count, run.figures, f"full way, {processes(workers)}")
+            await loop_then_relay(house, run.take(), run.count, run.figures, workers)
+        await yardsticks.measure(house, run.figures, most=run.count, say=run.say)
+        run.say(f"  repetition {repetition + 1} of {run.repetitions}: {time.monotonic() - started:.0f} s")
+    run.figures.add("memory under load, referral", meters.memory(house)["referral"], "MB")
 
 
-async def settled(house: House, figures: Figures, count: int, say: Callable[[str], None]) -> Reports:
-    """Everybody is there, one process is at work and warm; gives back what will be reported."""
-    await house.open()
-    people = house.people
-    say(f"writing facts of {people.cases:,} cases in {people.alliances} alliances, {people.meetings} meetings each ...")
-    records, seconds = await house.settle()
-    figures.add("rebuild of referral", records / seconds, "records/s")
-    reports = Reports(people)
+async def settled(house: House, run: Run) -> None:
+    """Referral has learnt who is there, one process of it is at work and warm; from now on there are reports."""
+    figures = run.figures
+    records, seconds = await asyncio.to_thread(house.rebuild, "referral")
+    reports = Reports(house.people)
     await house.employ("referral", 1)
-    figures.add("start to ready, referral", house.workers["referral"][0].seconds_to_ready, "s")
     await house.tick()
-    figures.add("memory at rest, referral", meters.memory(house)["referral"], "MB")
-    warm = await meters.answered(house) + count // 4
-    await house.write(reports.take(count // 4))
+    if "start to ready, referral" not in figures.values:
+        figures.add("start to ready, referral", house.workers["referral"][0].seconds_to_ready, "s")
+        figures.add("memory at rest, referral", meters.memory(house)["referral"], "MB")
+    warm = await meters.answered(house) + run.count // 4
+    await house.write(reports.take(run.count // 4))
     await meters.until(meters.answered, house, warm)
-    return reports
+    run.reports = reports
+    run.say(f"  referral learnt {records:,} records in {seconds:.0f} s")
 
 
-async def variant(
-    house: House, figures: Figures, name: str, *, workers: int, repetitions: int, count: int, say: Callable[[str], None]
-) -> None:
+async def growth(house: House, run: Run, name: str, workers: int) -> None:
     """The full way of another house."""
-    own = Figures()
-    reports = await settled(house, own, count, say)
     await house.employ("referral", workers)
-    for _ in range(repetitions):
-        await full_way(house, reports, count, figures, name)
-    figures.add(f"{name}: rebuild records/s", own.median("rebuild of referral") or 0.0, "records/s")
-    figures.add(f"{name}: memory MB", meters.memory(house)["referral"], "MB")
-
-
-BASE = "growth, base"
-GROWTH: dict[str, tuple[People, int, int]] = {
-    BASE: (People(), 4, 2),
-    "growth, 1 alliance": (People(alliances=1), 4, 2),
-    "growth, 400 alliances": (People(alliances=400), 4, 2),
-    "growth, a year of attendance": (People(meetings=52), 4, 2),
-    "growth, 60 publishers": (People(publishers=60), 4, 2),
-    "growth, 300 publishers": (People(publishers=300), 4, 2),
-    "growth, 12 partitions": (People(), 12, 2),
-    "growth, 96 partitions": (People(publishers=2), 96, 2),
-    "growth, 4 processes": (People(), 4, 4),
-    "growth, 100,000 cases": (People(cases=100_000, meetings=2), 4, 2),
-    "growth, 1,000,000 cases": (People(cases=1_000_000, meetings=2), 4, 2),
-    "growth, base again": (People(), 4, 2),
-}
-"""Name to people, partitions of a topic, processes. Each has a stack of its own; the base is measured first and last."""
+    for _ in range(min(run.repetitions, 3)):
+        await full_way(house, run.take(), run.count, run.figures, name)
+    run.figures.add(f"{name}: memory MB", meters.memory(house)["referral"], "MB")

@@ -137,6 +137,7 @@ class Kreis:
             birth_year_band=chance.choices([BirthYearBand.BORN_1995_TO_1999, BirthYearBand.BORN_2000_TO_2004,
                                             BirthYearBand.BORN_2005_TO_2009],
                                            [25, 55, 20])[0],
+            language=chance.choice(["prs", "ara", "kur", "fas", "fra", "tir", "som"]),
             status_group=chance.choices([StatusGroup.DULDUNG, StatusGroup.GESTATTUNG], [57, 43])[0],
             owner_organisation_id=owner.organisation_id), case)  # fmt: skip
         need = NeedReported(by=owner, need_id=self._id(), need_type=chance.choice(list(NeedType)))

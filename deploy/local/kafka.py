@@ -62,15 +62,22 @@ def checked(jars: list[Path], sums: dict[str, str]) -> list[Path]:
 
 
 def jars(cache: Path) -> list[Path]:
-    """Kafka's jars, resolved once into the cache (by one of those who ask at once), checked each time."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "jars.lock").open("w") as lock:
+    """Kafka's jars, resolved once into the cache, checked each time."""
+    return resolved("Kafka's", COORDINATES, cache / "jars.txt", SUMS)
+
+
+def resolved(whose: str, coordinates: str, listing: Path, sums: Path) -> list[Path]:
+    """The jars of Maven coordinates (several joined by `+`) and what they need, resolved once into the folder of the listing
+    (by one of those who ask at once), checked each time. Raises Trouble where they cannot be fetched or are not the ones that
+    were tested."""
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    with listing.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return checked(_found(cache), read_sums())
+        return checked(_found(whose, coordinates, listing, sums), read_sums(sums))
 
 
-def _found(cache: Path) -> list[Path]:
-    listing = cache / "jars.txt"
+def _found(whose: str, coordinates: str, listing: Path, sums: Path) -> list[Path]:
+    cache = listing.parent
     found = [Path(line) for line in listing.read_text().splitlines()] if listing.exists() else []
     if not found or not all(jar.exists() for jar in found):
         os.environ.setdefault("XDG_RUNTIME_DIR", str(cache))
@@ -78,11 +85,11 @@ def _found(cache: Path) -> list[Path]:
 
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                found = list(jgo.build(COORDINATES, cache_dir=cache / "jgo").all_jars)
+                found = list(jgo.build(coordinates, cache_dir=cache / "jgo").all_jars)
         except Exception as error:
-            raise Trouble(f"Kafka's jars could not be fetched ({type(error).__name__})",
+            raise Trouble(f"{whose} jars could not be fetched ({type(error).__name__})",
                           "check that a Maven repository can be reached", UNREACHABLE) from error  # fmt: skip
-        checked(found, read_sums())
+        checked(found, read_sums(sums))
         listing.write_text("\n".join(str(jar) for jar in found))
     return found
 

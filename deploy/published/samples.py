@@ -8,14 +8,14 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from contracts.attributes import KEY_PATTERN
-from contracts.codes import MUNICIPALITY_PATTERN
+from contracts.codes import LANGUAGE_PATTERN, MUNICIPALITY_PATTERN
 from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from contracts.topics import OWNERS
 from deploy.published.schemas import Schema, carried, family_of, schema_of
 
 LIKELY: dict[str, Any] = {
-    "municipality": "05162024", "programme": "GK", "organisation_id": "vhs-neuss",
+    "municipality": "05162024", "programme": "GK", "language": "prs", "organisation_id": "vhs-neuss",
     "owner_organisation_id": "rkn-thm", "provider_organisation_id": "vhs-neuss", "content": f"r1:{'0c' * 16}", "month": "2026-03",
     "submission_id": "2026-04-02-0001", "recipients": "vhs-neuss", "block": "F4", "offer_type": "LANGUAGE_COURSE", "rule": "S2",
     "status_group": "DULDUNG", "sex": "FEMALE", "birth_year_band": "BORN_2000_TO_2004", "need_type": "LANGUAGE",
@@ -193,6 +193,8 @@ def _random(node: Schema, root: Schema, chance: Random) -> Any:
             )
         case p if p in (UUID_PATTERN, KEY_PATTERN):
             return str(UUID(int=chance.getrandbits(128)))
+        case p if p == LANGUAGE_PATTERN:
+            return chance.choice(["UNKNOWN", "prs", "tir", "deu"])
         case p if p == MUNICIPALITY_PATTERN:
             return chance.choice(["UNKNOWN", f"05{chance.randrange(10**6):06}"])
         case p if p in (CODE_PATTERN, ORGANISATION_PATTERN):

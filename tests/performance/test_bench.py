@@ -3,15 +3,23 @@
 import json
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from deploy.bench.figures import Figures, Goal
+from deploy.bench import plots
+from deploy.bench.figures import BASE, BASE_AGAIN, WIDTH, Figures, Goal
+from deploy.bench.inside import functions, statements_of
 from deploy.bench.latency import percentile
-from deploy.bench.meters import rate, statements_of
-from deploy.bench.page import written
-from deploy.bench.people import QUIET, People, Reports
+from deploy.bench.meters import rate
+from deploy.bench.page import write_page
+from deploy.bench.parts import Part, Plan, chosen, everything
+from deploy.bench.people import QUIET, People, Record, Reports
+from deploy.bench.rounds import Run
+from deploy.commands.bench import SHAPE, houses, taken_over
+from deploy.errors import Trouble
 from deploy.local.stack import ROOT
 
 LOG = """\
@@ -55,6 +63,123 @@ def test_a_rate_leaves_out_the_first_tenth() -> None:
     assert rate([(0.0, 1000), (5.0, 2000)], 1000) == 1000 / 5, "nobody looked in between"
 
 
+def test_growth_is_held_against_the_base_measured_first_and_last() -> None:
+    figures = Figures()
+    for name, rates in ((BASE, (100, 90)), (BASE_AGAIN, (110, 120)), ("growth, 400 alliances", (63, 84, 64))):
+        for rate_ in rates:
+            figures.add(name, rate_, "submissions/s")
+    figures.point("alliances", 54, BASE)
+    figures.point("alliances", 400, "growth, 400 alliances")
+    assert figures.grown("alliances", 400) == 64 / 105
+    assert figures.grown("alliances", 1) is None, "never measured"
+    assert figures.grown("publishers", 300) is None
+
+
+def test_many_cases_are_held_against_few_with_states_of_the_same_size() -> None:
+    figures = Figures()
+    figures.add(BASE, 5, "submissions/s")
+    for cases, rate_ in ((10_000, 80), (1_000_000, 60)):
+        figures.add(f"growth, {cases:,} cases", rate_, "submissions/s")
+        figures.point("cases", cases, f"growth, {cases:,} cases")
+    assert figures.grown("cases", 1_000_000) == 60 / 80
+
+
+def test_parts_of_an_earlier_run_stay_and_what_runs_again_is_replaced() -> None:
+    before = Figures(part="latency")
+    before.add("p99", 30, "ms")
+    before.part = "full-way"
+    before.add("rate", 7_000, "submissions/s")
+    before.point("cases", 10, "rate")
+    said = {"figures": before.as_json(), "notes": {}, "views": {}, "points": before.points}
+    now = Figures(part="full-way")
+    now.take_over(said, {"latency"})
+    now.add("rate", 9_000, "submissions/s")
+    assert now.values == {"p99": [30], "rate": [9_000]}
+    assert now.part_of == {"p99": "latency", "rate": "full-way"}
+    assert now.points == [], "the place belongs to the part that runs again"
+
+
+def test_figures_of_another_machine_are_not_taken_over(tmp_path: Path) -> None:
+    file, plan = tmp_path / "bench.json", Plan(chosen(10_000, quick=True, only=("latency",), profile=False), quick=True)
+    before = Figures(part="full-way")
+    before.add("rate", 7_000, "submissions/s")
+    said = {"shape": SHAPE, "machine": {"cpu": "slow", "at": "then"}, "parts": {"full-way": {}, "latency": {}}, "notes": {}, "views": {},
+            "figures": before.as_json(), "points": []}  # fmt: skip
+    file.write_text(json.dumps(said))
+    now = Figures()
+    assert taken_over(file, now, {"cpu": "slow", "at": "now"}, plan).keys() == {"full-way"}
+    assert now.values == {"rate": [7_000]}
+    for made, shape in (({"cpu": "fast", "at": "now"}, SHAPE), ({"cpu": "slow", "at": "now"}, SHAPE - 1)):
+        file.write_text(json.dumps({**said, "shape": shape}))
+        with pytest.raises(Trouble):
+            taken_over(file, Figures(), made, plan)
+
+
+def test_an_axis_is_drawn_where_it_has_two_places_and_an_old_plot_goes(tmp_path: Path) -> None:
+    figures = Figures()
+    for name, axis, at, rate_ in ((BASE, "alliances", 54, 123), (BASE_AGAIN, "alliances", 54, 125), ("few", "alliances", 1, 77),
+                                  (BASE, "publishers", 6, 0)):  # fmt: skip
+        if rate_:
+            figures.add(name, rate_, "submissions/s")
+        figures.point(axis, at, name)
+    (tmp_path / "cases.svg").write_text("of an earlier run")
+    drawn = dict(plots.drawn({"figures": figures.as_json(), "points": figures.points}, tmp_path))
+    assert [file.name for file in drawn.values()] == ["alliances.svg"] == [file.name for file in tmp_path.iterdir()]
+    text = (tmp_path / "alliances.svg").read_text()
+    assert ">124<" in text and ">77<" in text, "the median of both bases, and the other place"
+
+
+def test_a_profile_counts_a_function_once_a_stack_and_says_what_it_costs_itself() -> None:
+    stacks = ["main (a/b/c.py);walk (x/work.py);walk (x/work.py) 6", "main (a/b/c.py);walk (x/work.py);save (x/work.py) 2",
+              "main (a/b/c.py) 2"]  # fmt: skip
+    found = {row["function"]: (row["itself %"], row["with what it calls %"]) for row in functions(stacks)}
+    assert found == {"walk (x/work.py)": (60, 80), "save (x/work.py)": (20, 20), "main (b/c.py)": (20, 100)}
+
+
+def test_every_part_can_be_asked_for_alone_and_a_quick_run_measures_no_growth() -> None:
+    names = [part.name for part in everything(10_000, quick=False)]
+    assert len(names) == len(set(names))
+    for name in names:
+        assert [part.name for part in chosen(10_000, quick=False, only=(name,), profile=False)] == [name]
+    quick = {part.name for part in chosen(10_000, quick=True, only=(), profile=False)}
+    assert quick == {"first", "full-way", "latency", "services", "learning", "statements", "rebuild"}
+    assert sum(part.minutes[1] or 0 for part in chosen(10_000, quick=True, only=(), profile=True)) < 10
+    assert sum(part.minutes[0] for part in everything(10_000, quick=False)) < 60
+    with pytest.raises(KeyError):
+        chosen(10_000, quick=True, only=("nothing",), profile=False)
+
+
+def test_a_part_that_fails_leaves_no_figure_and_the_next_house_begins() -> None:
+    plan = Plan(chosen(10_000, quick=True, only=(), profile=False), quick=True)
+    run, begun = Run(Figures(), True, 1_000, 1, lambda _: None), []
+
+    def measure(parts: list[Part]) -> None:
+        for part in parts:
+            begun.append(part.name)
+            run.figures.part = part.name
+            run.figures.add(f"{part.name} half done", 1, "s")
+            if part.name == "services":
+                raise Trouble("no answer", "ask again")
+
+    failed = houses(plan, run, measure)
+    assert begun == ["first", "full-way", "latency", "services", "rebuild"]
+    assert [one["part"] for one in failed] == ["services", "learning", "statements"]
+    assert failed[0]["why"] == "no answer"
+    assert "services half done" not in run.figures.as_json() and "latency half done" in run.figures.as_json()
+
+
+def test_the_time_left_follows_the_pace_so_far() -> None:
+    plan = Plan(chosen(10_000, quick=True, only=(), profile=False), quick=True)
+    whole = sum(part.minutes[1] or 0 for part in plan.parts)
+    assert f"about {whole:.0f} min left" in plan.said(plan.parts[0])
+    first = plan.parts[0]
+    slow = Plan(
+        plan.parts, quick=True, _began=time.monotonic() - 600 * (first.minutes[1] or 0)
+    )  # ten times what was said
+    slow.finish(first)
+    assert f"about {(whole - (first.minutes[1] or 0)) * 10:.0f} min left" in slow.said(plan.parts[1])
+
+
 def test_what_was_not_measured_neither_holds_nor_fails() -> None:
     assert Goal("x", None, 1).holds is None
     assert Goal("x", 1, 1).holds is True
@@ -72,7 +197,19 @@ def test_measured_reports_correct_known_meetings_so_that_a_state_keeps_its_size(
     assert {visit[:2] for visit in visits} <= {(body["participation_id"], body["meeting_id"]) for body in known}
 
 
-@pytest.mark.timeout(600)
+def test_copied_facts_are_byte_for_byte_what_the_contracts_would_write() -> None:
+    people = People(cases=9, alliances=2, meetings=3)
+    found: dict[bytes, list[Record]] = {}
+    for record in people.facts():
+        found.setdefault(record.key, []).append(record)
+    for case in range(people.cases):
+        written = found[people.id("case", case).encode()]
+        said = datetime.fromisoformat(dict(written[0].headers)["ce_time"].decode())
+        assert written == people.facts_of(case, said)
+    assert len({dict(record.headers)["ce_id"] for records in found.values() for record in records}) == 2 + 9 * 8
+
+
+@pytest.mark.timeout(900)
 def test_a_small_run_counts_every_fact_and_answer_and_says_what_holds(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     done = subprocess.run(
@@ -82,6 +219,8 @@ def test_a_small_run_counts_every_fact_and_answer_and_says_what_holds(tmp_path: 
     assert done.returncode in (0, 1), done.stderr
     said = json.loads(file.read_text())
     assert said["ok"] is (done.returncode == 0)
+    assert max(map(len, done.stdout.splitlines())) <= WIDTH, "the tables are read in 100 columns"
+    assert "NOT RUN" not in done.stderr, "Java's yardsticks ran"
     assert said["figures"]["full way, 2 processes"]["median"] > 0
     assert said["figures"]["from nothing to the first answer"]["median"] > 1
     statements = [figure["median"] for name, figure in said["figures"].items() if name.startswith("statements of")]
@@ -91,4 +230,8 @@ def test_a_small_run_counts_every_fact_and_answer_and_says_what_holds(tmp_path: 
         "one alliance : 54", "1,000,000 cases : 10,000", "a year of attendance in each state : 8 meetings",
         "300 publishers' topics : 6",
     }  # fmt: skip
-    assert "| full way, 2 processes |" in written(said)
+    page = tmp_path / "performance.md"
+    write_page(said, page)
+    assert "| full way, 2 processes |" in page.read_text()
+    assert "](performance/rates.svg)" in page.read_text()
+    assert "compiled twin" in (tmp_path / "performance" / "rates.svg").read_text()

@@ -2,10 +2,12 @@
 
 `single`: one message, a pydantic argument, one transaction with upsert and outbox insert, acknowledged each.
 `batch`: `list[Model]` with executemany. Neither checks who speaks, answers, numbers, fences or reacts; nothing is relayed.
+`answering`: as `single`, without the outbox: it publishes to TOPIC.answers what it has stored, the way the documentation shows.
 
-    python -m tests.performance.usual_service single|batch KAFKA DSN COUNT TOPIC...
+    python -m tests.performance.usual_service single|batch|answering KAFKA DSN COUNT TOPIC...
 
-It reads COUNT messages from the start of the topics and prints one line of JSON: messages a second, CPU µs a message.
+The first two read COUNT messages from the start of the topics and print one line of JSON: messages a second, CPU µs a message.
+The third serves until SIGTERM.
 """
 
 import asyncio
@@ -66,7 +68,20 @@ async def run(kind: str, servers: str, dsn: str, count: int, topics: list[str]) 
             app.exit()
 
     group = f"usual-{uuid4().hex[:8]}"
-    if kind == "single":
+    if kind == "answering":
+
+        @broker.subscriber(*topics, group_id=group, auto_offset_reset="earliest", ack_policy=AckPolicy.ACK)
+        @broker.publisher(f"{topics[0]}.answers")
+        async def answer(report: AttendanceReported) -> dict[str, object]:
+            async with pool.acquire() as con, con.transaction():
+                await con.execute(UPSERT, *row(report))
+            return {
+                "participation_id": report.participation_id,
+                "meeting_id": report.meeting_id,
+                "revision": report.revision,
+            }
+
+    elif kind == "single":
 
         @broker.subscriber(*topics, group_id=group, auto_offset_reset="earliest", ack_policy=AckPolicy.ACK)
         async def handle(report: AttendanceReported) -> None:

@@ -33,7 +33,7 @@ TICK = datetime(2026, 5, 1, tzinfo=UTC)
 def running(course: Course, *, started: bool = True) -> Case:
     case = Case(course.case, "rkn")
     facts: list[Fact] = [
-        CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
+        CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN", language="UNKNOWN",
                    status_group="UNKNOWN", owner_organisation_id="rkn-thm"),
         ConsentGranted(by=OWNER, consent_id=course.consent, purpose="REFERRAL", categories=("LANGUAGE",),
                        recipients=("vhs-neuss",), valid_from_on=START, last_valid_on=START + timedelta(days=400)),

@@ -1,0 +1,135 @@
+"""The parts of the benchmark: what each measures, in which house, and about how long it takes."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from deploy.bench import inside, latency, rounds
+from deploy.bench.figures import BASE, BASE_AGAIN
+from deploy.bench.house import House
+from deploy.bench.people import People
+from deploy.bench.rounds import Run
+
+FEW_MEETINGS = 2
+"""Of each case where there are a hundred times as many; and of as few cases as usual, to compare with."""
+
+
+ALL = ("alliances", "meetings", "publishers", "partitions", "processes")
+"""Axes on which the base has its place."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A house to be: who is there, partitions of a topic, processes of referral."""
+
+    people: People
+    partitions: int = 4
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class Part:
+    """What can be run by itself. `minutes`: about how long it takes in a long run, and in a quick one (None: not in it).
+    `settled`: one process of referral knows everybody when it begins."""
+
+    name: str
+    about: str
+    measure: Callable[[House, Run], Awaitable[None]] | None
+    """In its house; None: `first`, which brings its own stack."""
+    minutes: tuple[float, float | None]
+    shape: Shape | None = None
+    settled: bool = True
+    asked_for: bool = False
+    """Only where it is named."""
+
+
+@dataclass
+class Plan:
+    """Parts in order, and how much of the way is gone."""
+
+    parts: list[Part]
+    quick: bool
+    _began: float = field(default_factory=time.monotonic)
+    _done: float = 0.0
+
+    def said(self, part: Part) -> str:
+        """What runs now, and about how long everything will still take at the pace so far."""
+        at = self.parts.index(part) + 1
+        pace = (time.monotonic() - self._began) / 60 / self._done if self._done else 1.0
+        left = sum(self._minutes(one) for one in self.parts[at - 1 :]) * pace
+        return f"[{at} of {len(self.parts)}] {part.name}: {part.about}; about {max(left, 1):.0f} min left"
+
+    def finish(self, part: Part) -> None:
+        """It is done."""
+        self._done += self._minutes(part)
+
+    def _minutes(self, part: Part) -> float:
+        long, quick = part.minutes
+        return quick if self.quick and quick is not None else long
+
+
+def everything(cases: int, *, quick: bool) -> list[Part]:
+    """All parts, in order; those of one house stand together."""
+    people = People(cases=cases)
+    base = Shape(people)
+    rebuilt = base if quick else Shape(People(cases=cases * 77 // 10))  # 13 facts each: a million
+    found = [
+        Part("first", "everything from nothing, until a first answer", None, (0.4, 0.4)),
+        Part("full-way", "full way, loop and relay, beside limits, usual services and the compiled twin", rounds.base, (9, 4.5), base),
+        Part("latency", "latency at a steady rate; of the usual service, too", latency.all_of_it, (3.5, 1.2), base),
+        Part("services", "each service at rest; registrations through intake", rounds.services, (0.8, 0.6), base),
+        Part("learning", "reporting learns; Kafka Connect's JDBC sink", rounds.learning, (1, 0.8), base),
+        Part("statements", "statements of a transaction, and where Postgres' time goes", inside.statements, (1, 0.7), base),
+        Part("profile", "py-spy on a process of referral", inside.profile, (0.6, 0.4), base, asked_for=True),
+        Part("relay", "the relay alone, draining a backlog of a million", rounds.backlog, (3, None), base),
+        Part("rebuild", "each service learns everything anew", rounds.rebuilds, (4, 0.8), rebuilt, settled=False),
+    ]  # fmt: skip
+    grown = [
+        ("base", BASE, base, ALL, 1.3),
+        ("alliances-1", "growth, 1 alliance", Shape(replace(people, alliances=1)), ("alliances",), 1.3),
+        ("alliances-400", "growth, 400 alliances", Shape(replace(people, alliances=400)), ("alliances",), 1.3),
+        ("meetings-52", "growth, a year of attendance", Shape(replace(people, meetings=52)), ("meetings",), 2.5),
+        ("publishers-60", "growth, 60 publishers", Shape(replace(people, publishers=60)), ("publishers",), 1.4),
+        ("publishers-300", "growth, 300 publishers", Shape(replace(people, publishers=300)), ("publishers",), 2.2),
+        ("partitions-12", "growth, 12 partitions", Shape(people, partitions=12), ("partitions",), 1.4),
+        ("partitions-96", "growth, 96 partitions", Shape(people, partitions=96), ("partitions",), 2.2),
+        ("processes-1", "growth, 1 process", Shape(people, workers=1), ("processes",), 1.3),
+        ("processes-4", "growth, 4 processes", Shape(people, workers=4), ("processes",), 1.4),
+    ]  # fmt: skip
+    for factor, minutes in ((1, 1.3), (10, 2.5), (100, 15)):
+        many = replace(people, cases=cases * factor, meetings=FEW_MEETINGS)
+        grown.append((f"cases-x{factor}", f"growth, {many.cases:,} cases", Shape(many), ("cases",), minutes))
+    grown.append(("base-again", BASE_AGAIN, base, ALL, 1.3))
+    return found + [_growth(*one) for one in grown]
+
+
+def _growth(name: str, figure: str, shape: Shape, axes: tuple[str, ...], minutes: float) -> Part:
+    where = {"alliances": shape.people.alliances, "meetings": shape.people.meetings, "publishers": shape.people.publishers,
+             "partitions": shape.partitions, "processes": shape.workers, "cases": shape.people.cases}  # fmt: skip
+
+    async def measure(house: House, run: Run) -> None:
+        await rounds.growth(house, run, figure, shape.workers)
+        for axis in axes:
+            run.figures.point(axis, where[axis], figure)
+
+    return Part(name, f"the full way: {figure.removeprefix('growth, ')}", measure, (minutes, None), shape)
+
+
+def chosen(cases: int, *, quick: bool, only: tuple[str, ...], profile: bool) -> list[Part]:
+    """The parts of a run. Raises KeyError with a name there is not."""
+    parts = everything(cases, quick=quick)
+    if only:
+        if wrong := set(only) - {part.name for part in parts}:
+            raise KeyError(sorted(wrong)[0])
+        return [part for part in parts if part.name in only]
+    return [part for part in parts if (not quick or part.minutes[1]) and (profile or not part.asked_for)]
+
+
+async def furnish(house: House, run: Run, part: Part) -> None:
+    """What a part finds when it begins: topics, facts, and where it says so one warm process that knows everybody."""
+    if not hasattr(house, "producer"):
+        await house.open()
+        run.say(f"  writing facts of {house.people.cases:,} cases ...")
+        await house.settle()
+    if part.settled and run.reports is None:
+        await rounds.settled(house, run)
