@@ -18,11 +18,12 @@ from uuid import UUID, uuid4, uuid5
 import asyncpg
 import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import SERVICES
-from deploy.services import migrate
+from deploy.services import make_topics, migrate, publishers_from, settings_of
 from deploy.soak.night import Night
 from deploy.soak.proxy import Proxy
 
@@ -304,8 +305,25 @@ async def delete_records(night: Night, topic: str) -> None:
         await admin.close()
 
 
-async def delete_topic(night: Night, topic: str) -> None:
-    """A topic with everything on it is deleted and made again, empty."""
+@asynccontextmanager
+async def topic_set(night: Night, topic: str, settings: dict[str, str]) -> AsyncIterator[None]:
+    """Some settings of a topic are others; what stood there comes back."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        (has,) = await settings_of(admin, [topic])
+        own = {name: said for name, (said, inherited) in has.items() if not inherited}
+        for wanted in ({**own, **settings}, own):  # the request replaces all that is set on the topic
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
+            if wanted is not own:
+                yield
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def topic_missing(night: Night, topic: str) -> AsyncIterator[None]:
+    """A topic is deleted; what `lotse topics` does makes it again, empty."""
     admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
     await admin.start()
     try:
@@ -314,7 +332,11 @@ async def delete_topic(night: Night, topic: str) -> None:
             while topic in await admin.list_topics():
                 await asyncio.sleep(0.2)
         await asyncio.sleep(1)  # Kafka forgets the name a moment later
-        await admin.create_topics([NewTopic(topic, 4, 1)])
+        try:
+            yield
+        finally:
+            fleet = night.fleet
+            await make_topics(fleet.stack.kafka, publishers_from(fleet.setup.publishers), local=True)
     finally:
         await admin.close()
 

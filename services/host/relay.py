@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from services.host.running import Running
 from services.runtime.database import RETRY, columns, unpack
@@ -54,6 +54,7 @@ class Relay:
         self.node, self.name = node, name or node.service.name
         self._rests: dict[str, tuple[float, float]] = {}  # topic -> (until, length)
         self._producer: AIOKafkaProducer | None = None
+        self._out_of_order = False
 
     async def run(self) -> None:
         """Leads for as long as this process holds the lock; another process takes over when its connection ends."""
@@ -89,7 +90,8 @@ class Relay:
             **settings.kafka_security,
         )  # fmt: skip
         await self._producer.start()
-        while True:
+        self._out_of_order = False
+        while not self._out_of_order:  # else another producer: this one's numbers will never fit again
             self.node.sending.clear()
             if lock.is_closed():
                 raise asyncpg.InterfaceError("the leader's lock is gone")
@@ -147,6 +149,8 @@ class Relay:
         except (KafkaError, TimeoutError, OSError) as error:
             length = min(self._rests.get(topic, (0.0, 0.25))[1] * 2, LONGEST_REST)
             self._rests[topic] = (time.monotonic() + length, length)
+            # after a batch that the broker refused (too large, a time it does not take) it misses that batch's numbers for ever
+            self._out_of_order |= isinstance(error, OutOfOrderSequenceNumber)
             log.warning("a topic rests", topic=topic, error=name_of(error), seconds=length)
             return [], {}
         self._rests.pop(topic, None)

@@ -13,7 +13,6 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     29: ("right revoked, certificate expired, wrong password", "the local broker has neither rights nor TLS"),
     30: ("autoscaler flapping", "as row 9"),
     34: ("breaking schema change", "a gate over samples, in tests/contracts"),
-    37: ("dead letters cannot be written", "not written yet"),
     45: ("ciphertext whose key was destroyed", "no sealed fields yet"),
     47: ("failover to a synchronous standby", "needs a second Postgres"),
     48: ("failover to an asynchronous standby", "needs a second Postgres"),
