@@ -9,7 +9,7 @@ from deploy.local.stack import SERVICES
 from deploy.soak import faults
 from deploy.soak.faults import kill, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import SOAK, held_by, row, see
+from deploy.soak.rows.matrix import SOAK, NotRun, held_by, row, see
 
 
 @row(16, "SIGKILL of the broker", "one broker, three rounds under load")
@@ -133,3 +133,133 @@ async def made_again(night: Night) -> str:
     await start(night, "referral")
     await night.until(lambda: stands_still(night, "referral", "intake.events"), "positions past the end", 90)
     return f"{len(stands_still(night, 'referral', 'intake.events'))} partitions held and named"
+
+
+@row(
+    27,
+    "the broker's disk is full",
+    "its log on a tmpfs of its own, filled under load: it ends, and ends again as long as there is no space;"
+    " started once there is, no file touched; red where a refused outbox row counts as sent",
+    SOAK,
+)
+async def broker_disk_full(night: Night) -> str:
+    if why := faults.no_disk():
+        raise NotRun(why)
+    kafka = night.fleet.stack.processes["kafka"]
+    with faults.disk(night, faults.megabytes_of_log(night) + 96) as disk:
+        async with faults.log_on(night, disk), night.broken("the broker's disk is full", limit=60):
+            night.wave(30, 24, pace=0.01)
+            await asyncio.sleep(1)
+            disk.fill()
+            try:
+                await night.until(lambda: kafka.pid is None, "the end of a broker without space", 60)
+                asked, refused = await alive_meanwhile(night, night.lasts(8, 30))
+                waits = outbox_rows(night)
+            finally:
+                disk.clear()
+                await start(night, "kafka")
+    see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
+    return (
+        f"the broker ended, {asked} reads and /live answered, {waits} rows waited; no file was touched;"
+        f" recovered in {night.recoveries[-1].seconds:.1f} s"
+    )
+
+
+# --- three brokers, on a house of their own
+
+
+@row(
+    17,
+    "rolling restart of the brokers",
+    "three brokers, SIGTERM of one after the other, each back and in sync before the next, under load;"
+    " red where topics have one copy",
+    SOAK,
+    brokers=3,
+)
+async def brokers_in_turn(night: Night) -> str:
+    kafka, ran = night.fleet.stack, {name: night.fleet.processes[name].pid for name in SERVICES}
+    before = await faults.members(night, "referral")
+    async with night.broken("brokers restarted in turn", beside={"intake": 40, "referral": 200}):
+        traffic = night.wave(40, 24, pace=0.03)
+        for name in kafka.brokers:
+            await asyncio.to_thread(kafka.processes[name].stop, 60.0)
+            await start(night, name)
+            await faults.in_sync(night)
+        see(not traffic.done(), "the traffic was over before the last broker was back")
+    see({name: night.fleet.processes[name].pid for name in SERVICES} == ran, "a service was started again")
+    after = await faults.members(night, "referral")
+    see(before == after and before, f"members changed: {len(before)} before, {len(before & after)} of them after")
+    longest = faults.longest_pause(night)
+    return f"no service started again, no member left; longest pause between two answers {longest:.1f} s"
+
+
+@row(
+    20,
+    "fewer copies than min.insync.replicas",
+    "three brokers, topics with three copies of which all must have what is acknowledged; SIGKILL of one for 15 s, under load;"
+    " red where two copies are enough",
+    SOAK,
+    brokers=3,
+)
+async def too_few_copies(night: Night) -> str:
+    last = night.fleet.stack.brokers[-1]
+    async with night.broken("below min.insync.replicas", limit=60):
+        await faults.copies_needed(night, 3)
+        night.wave(30, 24, pace=0.03)
+        try:
+            await asyncio.sleep(3)
+            kill(night, last)
+            await faults.in_sync(night, 2)  # until Kafka knows, nobody answers; then it says NotEnoughReplicas
+            began, rows = acknowledged(night), outbox_rows(night)
+            asked, refused = await alive_meanwhile(night, 15)
+            told, waits = acknowledged(night) - began, outbox_rows(night)
+        finally:
+            await start(night, last)
+            await faults.in_sync(night, 3)
+            await faults.copies_needed(night, 2)
+    see(told == 0, f"{told} acknowledged with too few copies")
+    see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
+    see(waits, f"no row waits in an outbox ({rows} at first)")
+    return f"nothing acknowledged meanwhile, {waits} rows waited; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+def acknowledged(night: Night) -> int:
+    """How many submissions Kafka has acknowledged."""
+    return sum(entry.acknowledged for entry in night.journal.entries)
+
+
+def outbox_rows(night: Night) -> int:
+    """Rows that wait in the outboxes of all services."""
+    return sum(night.fleet.status(name)["outbox"]["rows"] for name in SERVICES)
+
+
+@row(
+    21,
+    "coordinator of the group killed",
+    "three brokers, SIGKILL of the one that coordinates referral's group, back only after referral answers again;"
+    " red where the topic of groups has one copy",
+    SOAK,
+    brokers=3,
+)
+async def coordinator_killed(night: Night) -> str:
+    node = await faults.coordinator(night, "referral")
+    name = night.fleet.stack.brokers[node - 1]
+    async with night.broken("the coordinator is gone", beside={"intake": 10, "referral": 30}):
+        night.wave(30, 24, pace=0.05)
+        await asyncio.sleep(3)
+        try:
+            kill(night, name)
+            killed = time.monotonic()
+            await night.until(lambda: progressed(night, killed + 1, 30), "answers of referral without that broker", 60)
+            took = time.monotonic() - killed
+            there = await faults.coordinator(night, "referral")
+        finally:
+            await start(night, name)
+            await faults.in_sync(night)
+    see(there != node, "the group has the same coordinator, so nothing was tested")
+    return f"node {node} died, node {there} coordinates; 30 answers of referral within {took:.1f} s"
+
+
+def progressed(night: Night, since: float, least: int) -> bool:
+    """Whether referral gave so many answers since a moment."""
+    return sum(at > since and service == "referral" for at, service in night.sender.times) >= least

@@ -31,6 +31,8 @@ class Row:
     """It damages the log itself: on a house of its own, without a ledger."""
     quiet: bool = False
     """It counts what a service did, so nothing else may be sent meanwhile."""
+    brokers: int = 1
+    """How many it needs; with three it runs on a house of its own."""
 
     @property
     def name(self) -> str:
@@ -43,12 +45,20 @@ Run = Callable[[Night], Awaitable[str]]
 
 
 def row(
-    number: int, title: str, how: str, tier: str = PR, *, pending: str = "", quiet: bool = False, rough: bool = False
+    number: int,
+    title: str,
+    how: str,
+    tier: str = PR,
+    *,
+    pending: str = "",
+    quiet: bool = False,
+    rough: bool = False,
+    brokers: int = 1,
 ) -> Callable[[Run], Run]:
     """Enters a row into the matrix."""
 
     def enter(run: Run) -> Run:
-        ROWS.append(Row(number, title, how, tier, run, pending, rough, quiet))
+        ROWS.append(Row(number, title, how, tier, run, pending, rough, quiet, brokers))
         return run
 
     return enter

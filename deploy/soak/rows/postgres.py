@@ -5,11 +5,13 @@ import json
 import time
 from typing import Any
 
+import httpx
+
 from deploy.local.stack import SERVICES
 from deploy.soak import faults
 from deploy.soak.faults import kill, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import row, see
+from deploy.soak.rows.matrix import SOAK, NotRun, row, see
 
 
 @row(46, "Postgres killed under load", "SIGKILL of the postmaster and its children, twice")
@@ -132,3 +134,68 @@ async def refuses(night: Night, name: str) -> str:
     ]
     see(facts and facts[-1], f"{name} does not say by how many facts")
     return f"{name} refused to serve, {facts[-1]} records behind"
+
+
+@row(
+    54,
+    "the database's disk is full",
+    "referral's database on a tmpfs of its own, filled under load for 10 s (soak: 30), then cleared;"
+    " red where a lack of space counts as the message's fault",
+    SOAK,
+)
+async def database_disk_full(night: Night) -> str:
+    if why := faults.no_disk():
+        raise NotRun(why)
+    before = night.fleet.status("referral")
+    with faults.disk(night, await faults.megabytes(night, "referral") * 2 + 64) as disk:
+        async with faults.database_on(night, "referral", disk):
+            members = await faults.members(night, "referral")
+            async with night.broken("referral's disk is full", beside={"intake": 20}):
+                night.wave(30, 24, pace=0.015)
+                await asyncio.sleep(0.5)
+                disk.fill()
+                try:
+                    await night.until(lambda: full(night), "a disk that is called full", 40)
+                    asked = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
+                    await asyncio.sleep(night.lasts(10, 30))
+                    said = night.fleet.status("referral")
+                finally:
+                    disk.clear()
+            see(asked.status_code == 200, f"a read gave {asked.status_code}")
+            see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
+            see(await faults.members(night, "referral") == members, "a member left")
+    see(said["ready"] and before["ready"], "referral called itself not ready")
+    return f"held (DiskFullError), reads went on, no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+def full(night: Night) -> bool:
+    """Whether referral holds everything because its disk is full."""
+    return any(
+        one["what"] == "everything" and one["why"].startswith("DiskFull")
+        for one in night.fleet.status("referral")["held"]
+    )
+
+
+@row(
+    58,
+    "an operator idle in transaction",
+    "a session of the role `operator` locks a row of every table of referral and does nothing for 25 s;"
+    " red where a lock that can't be had counts as the message's fault",
+)
+async def idle_operator(night: Night) -> str:
+    before = await faults.members(night, "referral")
+    async with night.broken("an operator idle in transaction", beside={"intake": 10}):
+        night.wave(16, 16, pace=0.01)
+        async with faults.idle_operator(night, "referral") as pid:
+            await night.until(lambda: blocked_by(night, pid), "a blocker that is named", 30)
+            await asyncio.sleep(12)
+            said = night.fleet.status("referral")
+    see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
+    see(await faults.members(night, "referral") == before, "a member left")
+    return f"held, the blocker named (session {pid}); recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+def blocked_by(night: Night, pid: int) -> bool:
+    """Whether referral holds, and names the session in its way and its role."""
+    said = night.fleet.status("referral")
+    return bool(said.get("held")) and any(f"session {pid} (operator)" in text for text in said.get("findings", []))
