@@ -138,7 +138,7 @@ class Kafka:
 
     def wait(self) -> None:
         """Returns when it listens. Raises Trouble with its last words."""
-        self.process.wait_for_port(self.port)
+        self.process.wait_for_port(self.port, 120)
 
 
 def cluster(folder: Path, cache: Path, brokers: int, doors: int = 0) -> list[Kafka]:

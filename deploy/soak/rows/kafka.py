@@ -146,7 +146,7 @@ async def broker_disk_full(night: Night) -> str:
     if why := faults.no_disk():
         raise NotRun(why)
     kafka = night.fleet.stack.processes["kafka"]
-    with faults.disk(night, faults.megabytes_of_log(night) + 96) as disk:
+    with faults.disk(night, faults.megabytes_of_log(night) + 200) as disk:
         async with faults.log_on(night, disk), night.broken("the broker's disk is full", limit=60):
             night.wave(30, 24, pace=0.01)
             await asyncio.sleep(1)

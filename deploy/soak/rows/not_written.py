@@ -21,7 +21,6 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     71: ("certificate expires", "the local broker has no TLS"),
     72: ("N and N+1 together", "there is one version"),
     73: ("rollback after an expand migration", "there is one version"),
-    76: ("collector or Prometheus down", "tests/system/test_what_an_operator_mends.py ends the collector"),
     77: ("erasure during replay and backup", "no sealed fields yet"),
     79: ("node drain", "needs a real cluster"),
     80: (

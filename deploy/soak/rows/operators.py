@@ -1,12 +1,14 @@
 """Deployment and people: settings, a mail server that is silent, what errors leak."""
 
+import asyncio
 import time
 from uuid import uuid4
 
 from deploy.soak import faults
+from deploy.soak.collector import GONE, SILENT, TAKES, collecting
 from deploy.soak.faults import kill, restart, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import row, see
+from deploy.soak.rows.matrix import SOAK, row, see
 
 
 @row(
@@ -57,6 +59,38 @@ async def silent_mail(night: Night) -> str:
     await night.rest()
     await restart(night, "notification")
     return "uncertain, for a human; nobody got it twice"
+
+
+@row(
+    76,
+    "the collector of traces is gone",
+    "referral traces to a collector that takes spans, is silent, is gone, 6 s each, under load; SIGTERM while it is silent;"
+    " red where each span is waited for",
+    SOAK,
+)
+async def collector_gone(night: Night) -> str:
+    async with collecting() as collector:
+        often = {"OTEL_BSP_SCHEDULE_DELAY": "500"}  # ms between two exports
+        await restart(night, "referral", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **often)
+        one = night.fleet.processes["referral"]
+        before = faults.rss(one)
+        for mode in (TAKES, SILENT, GONE):
+            await collector.become(mode)
+            async with night.broken(f"the collector {mode}", beside={"referral": 40}):
+                night.wave(8, 12, pace=0.01)
+                await asyncio.sleep(6)
+            see(collector.taken, "no span was sent, so nothing was tested")
+        grown = faults.rss(one) - before
+        await collector.become(SILENT)
+        night.wave(2, 6)
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        code = await asyncio.to_thread(one.stop)
+        took = time.monotonic() - began
+        await start(night, "referral")
+    see(code == 0, f"SIGTERM ended with {code} after {took:.0f} s")
+    see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
+    return f"{collector.taken >> 10} KiB of spans; nothing waited, {max(0, grown >> 20)} MiB more; exit 0 after {took:.1f} s"
 
 
 @row(
