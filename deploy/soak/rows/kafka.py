@@ -9,7 +9,7 @@ from deploy.local.stack import SERVICES
 from deploy.soak import faults
 from deploy.soak.faults import kill, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import SOAK, NotRun, held_by, row, see
+from deploy.soak.rows.matrix import SOAK, NotRun, held_by, progressed, row, see
 
 
 @row(16, "SIGKILL of the broker", "one broker, three rounds under load")
@@ -250,7 +250,9 @@ async def coordinator_killed(night: Night) -> str:
         try:
             kill(night, name)
             killed = time.monotonic()
-            await night.until(lambda: progressed(night, killed + 1, 30), "answers of referral without that broker", 60)
+            await night.until(
+                lambda: progressed(night, "referral", killed + 1, 30), "answers of referral without that broker", 60
+            )
             took = time.monotonic() - killed
             there = await faults.coordinator(night, "referral")
         finally:
@@ -258,8 +260,3 @@ async def coordinator_killed(night: Night) -> str:
             await faults.in_sync(night)
     see(there != node, "the group has the same coordinator, so nothing was tested")
     return f"node {node} died, node {there} coordinates; 30 answers of referral within {took:.1f} s"
-
-
-def progressed(night: Night, since: float, least: int) -> bool:
-    """Whether referral gave so many answers since a moment."""
-    return sum(at > since and service == "referral" for at, service in night.sender.times) >= least

@@ -73,3 +73,8 @@ def see(holds: object, what: str) -> None:
 def held_by(night: Night, name: str) -> set[str]:
     """What a service says it holds."""
     return {one["what"] for one in night.fleet.status(name).get("held", [])}
+
+
+def progressed(night: Night, service: str, since: float, least: int) -> bool:
+    """Whether a service gave so many answers since a moment (monotonic seconds)."""
+    return sum(at > since and name == service for at, name in night.sender.times) >= least

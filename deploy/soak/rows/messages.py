@@ -15,7 +15,7 @@ from deploy.soak.faults import another, armed
 from deploy.soak.load import CANARY, POISONS, PROVIDER, Wave
 from deploy.soak.night import Night
 from deploy.soak.observed import FACTS, LETTERS, records_of
-from deploy.soak.rows.matrix import SOAK, Unseen, held_by, row, see
+from deploy.soak.rows.matrix import SOAK, Unseen, held_by, progressed, row, see
 from deploy.soak.sending import headers_of
 
 
@@ -107,7 +107,7 @@ async def oversized(night: Night) -> str:
 @row(
     37,
     "dead letters cannot be written",
-    "referral's dead-letter topic too small for any letter, then refusing every record for its time, 10 s each;"
+    "referral's dead-letter topic too small for any letter, then refusing every record for its time, until 60 others are answered;"
     " red where the relay calls a refused row sent, and where it keeps a producer whose numbers no longer fit",
 )
 async def letters_refused(night: Night) -> str:
@@ -116,7 +116,7 @@ async def letters_refused(night: Night) -> str:
     for what, settings in (("too large", {"max.message.bytes": "64"}), ("too old", early)):
         before = len(await records_of(night.fleet.stack.kafka, [LETTERS_OF_REFERRAL]))
         fault = faults.topic_set(night, LETTERS_OF_REFERRAL, settings)
-        async with night.broken(f"letters are {what}", limit=45, beside={"intake": 15, "referral": 60}), fault:
+        async with night.broken(f"letters are {what}", limit=45), fault:
             kept = await letters_kept(night)
             written = len(await records_of(night.fleet.stack.kafka, [LETTERS_OF_REFERRAL])) - before
             see(written == 0, f"{written} letters were written, so nothing was tested")
@@ -127,16 +127,19 @@ async def letters_refused(night: Night) -> str:
 @row(
     137,
     "a dead-letter topic is missing",
-    "referral.dead-letters deleted while referral runs, 10 s; made again as `lotse topics` does; `lotse republish`",
+    "referral.dead-letters deleted while referral runs, until 60 others are answered; made again as `lotse topics` does; `lotse republish`",
+    SOAK,
     pending="a turn of the relay waits for all its topics: one that is missing delays the others by up to 30 s",
 )
 async def letters_homeless(night: Night) -> str:
     began = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%S%z}"
     fault = faults.topic_missing(night, LETTERS_OF_REFERRAL)
-    async with night.broken("letters have no topic", limit=45, beside={"intake": 15, "referral": 60}), fault:
-        kept = await letters_kept(night)
-    done = await faults.lotse(night, "referral", "republish", "referral", "--since", began, "--why", "row 137",
-                              "--at", night.fleet.url("referral"))  # fmt: skip
+    try:
+        async with night.broken("letters have no topic", limit=45), fault:
+            kept = await letters_kept(night)
+    finally:  # what the topic had held is gone with it, whatever was seen
+        done = await faults.lotse(night, "referral", "republish", "referral", "--since", began, "--why", "row 137",
+                                  "--at", night.fleet.url("referral"))  # fmt: skip
     see(done.returncode == 0, done.stderr)
     await night.nothing_lags()
     return f"{kept} rows kept meanwhile; what the topic had held came back with the same ids"
@@ -152,8 +155,11 @@ async def letters_kept(night: Night) -> int:
     sound = [meant for meant in wave.then if meant.type == "attendance_reported"]
     night.play(Wave(then=[night.load.poisoned(night.chance.choice(sound)) for _ in range(12)]))
     await night.until(lambda: night.fleet.status("referral")["outbox"]["rows"], "letters kept in the outbox")
+    began = time.monotonic()
     night.play(wave, pace=0.01)
-    await asyncio.sleep(10)
+    await night.until(
+        lambda: progressed(night, "referral", began, 60), "60 answers beside letters that can't leave", 15
+    )
     said = night.fleet.status("referral")
     see(not said["held"] and not said["set_aside"]["count"], f"held {said['held']}, aside {said['set_aside']}")
     return int(said["outbox"]["rows"])

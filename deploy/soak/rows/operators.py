@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from functools import partial
 from uuid import uuid4
 
 from deploy.soak import faults
 from deploy.soak.collector import GONE, SILENT, TAKES, collecting
 from deploy.soak.faults import kill, restart, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import SOAK, row, see
+from deploy.soak.rows.matrix import SOAK, progressed, row, see
 
 
 @row(
@@ -64,7 +65,7 @@ async def silent_mail(night: Night) -> str:
 @row(
     76,
     "the collector of traces is gone",
-    "referral traces to a collector that takes spans, is silent, is gone, 6 s each, under load; SIGTERM while it is silent;"
+    "referral traces to a collector that takes spans, is silent, is gone, 40 answers each; SIGTERM while it is silent;"
     " red where each span is waited for",
     SOAK,
 )
@@ -76,9 +77,12 @@ async def collector_gone(night: Night) -> str:
         before = faults.rss(one)
         for mode in (TAKES, SILENT, GONE):
             await collector.become(mode)
-            async with night.broken(f"the collector {mode}", beside={"referral": 40}):
+            async with night.broken(f"the collector {mode}"):
+                began = time.monotonic()
                 night.wave(8, 12, pace=0.01)
-                await asyncio.sleep(6)
+                await night.until(
+                    partial(progressed, night, "referral", began, 40), f"answers while the collector {mode}"
+                )
             see(collector.taken, "no span was sent, so nothing was tested")
         grown = faults.rss(one) - before
         await collector.become(SILENT)
