@@ -70,14 +70,9 @@ async def release(node: Running, subject: str, without: Sequence[int] = ()) -> i
 
     async def act(con: Connection, more: set[Name]) -> int:
         await con.execute("delete from quarantine where subject = $1", subject)
-        await con.execute(
-            "delete from kept where string_to_array(rests_on, ' ') && $1 and seq = any($2::bigint[])",
-            [f"!{subject}"],
-            without,
-        )
-        rows = await con.fetch(
-            "select * from kept where string_to_array(rests_on, ' ') && $1 order by seq for update", [f"!{subject}"]
-        )
+        of = "from kept where string_to_array(rests_on, ' ') && $1"
+        await con.execute(f"delete {of} and seq = any($2::bigint[])", [f"!{subject}"], without)
+        rows = await con.fetch(f"select * {of} order by seq for update", [f"!{subject}"])
         return await _again(node, con, more, rows)
 
     return await transact(node, act)
@@ -101,22 +96,19 @@ def routes(node: Running) -> APIRouter:
     router = APIRouter()
 
     async def audit(who: str, what: str, about: str, why: str) -> None:
-        await node.pool.execute(
-            "insert into audit (who, what, about, why) values ($1, $2, $3, $4)", who, what, about, why
-        )
+        sql = "insert into audit (who, what, about, why) values ($1, $2, $3, $4)"
+        await node.pool.execute(sql, who, what, about, why)
 
     @router.get("/kept")
     async def kept() -> list[dict[str, Any]]:
-        rows = await node.pool.fetch("select seq, why, publisher, topic, part, \"offset\", error, arrived, at, subject, headers, value"
-                                     " from kept where why in ('aside', 'quarantined') order by seq")  # fmt: skip
-        found = []
-        for row in rows:
-            said = {**row, "type": claim_of(unpack(row["headers"]), row["value"])[1].decode("utf-8", "replace")}
-            said |= (
-                {} if said["type"] in node.service.types else {"type": ""}
-            )  # the sender's own word may name a person
-            found.append({name: value for name, value in said.items() if name not in ("headers", "value")})
-        return found
+        columns = 'seq, why, publisher, topic, part, "offset", error, arrived, at, subject'
+        sql = f"select {columns}, headers, value from kept where why in ('aside', 'quarantined') order by seq"  # noqa: S608
+        return [told(row) for row in await node.pool.fetch(sql)]
+
+    def told(row: Any) -> dict[str, Any]:
+        said, type = dict(row), claim_of(unpack(row["headers"]), row["value"])[1].decode("utf-8", "replace")
+        del said["headers"], said["value"]  # and a type that is the sender's own word may name a person
+        return {**said, "type": type if type in node.service.types else ""}
 
     @router.post("/operate/reveal")
     async def reveal(place: Annotated[str, Body(max_length=300)], who: Who, why: Why) -> dict[str, str]:

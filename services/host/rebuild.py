@@ -117,9 +117,8 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
                 while await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):
                     node.sending.set()
                     await asyncio.sleep(0.05)
-            rows = (
-                await owner.fetch(f"select topic, part, next from {LIVE}.position") if learner.done.compared else None
-            )
+            sql = f"select topic, part, next from {LIVE}.position"
+            rows = await owner.fetch(sql) if learner.done.compared else None
             stands = rows and {Part(row["topic"], row["part"]): row["next"] for row in rows}
             await learner.learn(stands)
             await learner.finish(owner, stands)
@@ -245,16 +244,14 @@ async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
     await con.execute(
         "insert into answered (key, content) select * from unnest($1::uuid[], $2::uuid[])"
         " on conflict (key) do update set content = excluded.content where answered.content is null",
-        *columns(sorted(found.items())) or ([], []),
-    )
+        *columns(sorted(found.items())) or ([], []))  # fmt: skip
 
 
 async def _put(owner: Any, table: str, to: Mapping[Part, int]) -> None:
     await owner.execute(
         f"insert into {BESIDE}.{table} (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
         " on conflict (topic, part) do update set next = excluded.next",
-        *columns((*part, next) for part, next in to.items()) or ([], [], []),
-    )
+        *columns((*part, next) for part, next in to.items()) or ([], [], []))  # fmt: skip
 
 
 async def differences(owner: Any, service: Service, most: int = 10) -> list[str]:
@@ -271,8 +268,7 @@ async def differences(owner: Any, service: Service, most: int = 10) -> list[str]
         found += [f"{name}: {'/'.join(str(value) for value in row)}" for row in rows]
     rows = await owner.fetch(  # what live knows and no topic tells waits; an answer's content may be lost, never differ
         f"select coalesce(l.key, b.key) as key from {LIVE}.answered l full join {BESIDE}.answered b using (key)"
-        f" where l.key is null or l.content <> b.content order by 1 limit {most}"
-    )
+        f" where l.key is null or l.content <> b.content order by 1 limit {most}")  # fmt: skip
     await owner.execute(f"insert into {BESIDE}.answered select * from {LIVE}.answered"
                         " on conflict (key) do update set content = excluded.content where answered.content is null")  # fmt: skip
     return found + [f"answered: {row['key']}" for row in rows]

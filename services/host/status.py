@@ -25,11 +25,8 @@ select (select count(*) from outbox where sent_at is null) as outbox,
        (select count(*) from tick where held is null)
            + (select count(*) from alliance where acted is distinct from ticked) as acting
 """
-_IN_THE_WAY = """
-select distinct a.pid, a.usename from pg_locks l join pg_stat_activity a using (pid)
-where l.granted and l.relation is not null and l.mode <> 'AccessShareLock' and a.usename <> current_user
-  and l.database = (select oid from pg_database where datname = current_database()) order by a.pid
-"""
+_IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_activity a using (pid) where l.granted and l.relation > 0"
+               " and l.mode <> 'AccessShareLock' and a.usename <> current_user and a.datname = current_database() order by pid")  # fmt: skip
 """Sessions of others that hold locks in our database: their number and role, never what they typed."""
 WATCHED = 600  # moments remembered of a long lag; beyond, every second one is enough
 EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebody looks for what is missing
@@ -79,10 +76,8 @@ class Status:
         said = {"version": VERSION, "service": name, "ready": self.ready, "older_than_log": older}
         try:
             # one picture: a tick read by the second statement must not be missing from what the first counted
-            async with (
-                self.node.pool.acquire(timeout=3) as con,
-                con.transaction(isolation="repeatable_read", readonly=True),
-            ):
+            once: dict[str, Any] = {"isolation": "repeatable_read", "readonly": True}
+            async with self.node.pool.acquire(timeout=3) as con, con.transaction(**once):
                 return said | await self._of(con, held)
         except RETRY as error:  # the gauges must tell, too: nothing goes on while the database is away
             self.node.metrics.set(held=max(1, len(held)), progress_age_seconds=time.monotonic() - self.inputs.progress)
@@ -91,9 +86,8 @@ class Status:
     async def _of(self, con: Connection, held: list[dict[str, str]]) -> dict[str, Any]:
         one = (await con.fetch(_ONE))[0]
         kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
-        aside = await con.fetch(
-            """select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100"""
-        )
+        sql = """select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100"""
+        aside = await con.fetch(sql)
         quarantined = await con.fetch("select subject, why, since, (select count(*) from kept k where q.subject = k.subject) as kept"
                                       " from quarantine q order by since")  # fmt: skip
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters from dead_letter"

@@ -48,8 +48,7 @@ def set_up_logs(service: str, level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+        cache_logger_on_first_use=True)  # fmt: skip
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # 75 lines a second a client while a broker is away

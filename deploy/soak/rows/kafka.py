@@ -139,7 +139,7 @@ async def made_again(night: Night) -> str:
     27,
     "the broker's disk is full",
     "its log on a tmpfs of its own, filled under load: it ends, and ends again as long as there is no space;"
-    " started once there is, no file touched; red where a refused outbox row counts as sent",
+    " started once there is, no file touched",
     SOAK,
 )
 async def broker_disk_full(night: Night) -> str:
@@ -171,8 +171,7 @@ async def broker_disk_full(night: Night) -> str:
 @row(
     17,
     "rolling restart of the brokers",
-    "three brokers, SIGTERM of one after the other, each back and in sync before the next, under load;"
-    " red where topics have one copy",
+    "three brokers, SIGTERM of one after the other, each back and in sync before the next, under load",
     SOAK,
     brokers=3,
 )
@@ -196,8 +195,7 @@ async def brokers_in_turn(night: Night) -> str:
 @row(
     20,
     "fewer copies than min.insync.replicas",
-    "three brokers, topics with three copies of which all must have what is acknowledged; SIGKILL of one for 15 s, under load;"
-    " red where two copies are enough",
+    "three brokers, topics with three copies of which all must have what is acknowledged; SIGKILL of one for 15 s, under load",
     SOAK,
     brokers=3,
 )
@@ -236,8 +234,7 @@ def outbox_rows(night: Night) -> int:
 @row(
     21,
     "coordinator of the group killed",
-    "three brokers, SIGKILL of the one that coordinates referral's group, back only after referral answers again;"
-    " red where the topic of groups has one copy",
+    "three brokers, SIGKILL of the one that coordinates referral's group, back only after referral answers again",
     SOAK,
     brokers=3,
 )

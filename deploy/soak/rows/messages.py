@@ -108,7 +108,7 @@ async def oversized(night: Night) -> str:
     37,
     "dead letters cannot be written",
     "referral's dead-letter topic too small for any letter, then refusing every record for its time, until 60 others are answered;"
-    " red where the relay calls a refused row sent, and where it keeps a producer whose numbers no longer fit",
+    " red where the relay keeps a producer whose numbers no longer fit",
 )
 async def letters_refused(night: Night) -> str:
     early = {"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "0"}

@@ -65,8 +65,7 @@ async def silent_mail(night: Night) -> str:
 @row(
     76,
     "the collector of traces is gone",
-    "referral traces to a collector that takes spans, is silent, is gone, 40 answers each; SIGTERM while it is silent;"
-    " red where each span is waited for",
+    "referral traces to a collector that takes spans, is silent, is gone, 40 answers each; SIGTERM while it is silent",
     SOAK,
 )
 async def collector_gone(night: Night) -> str:

@@ -140,7 +140,7 @@ async def refuses(night: Night, name: str) -> str:
     54,
     "the database's disk is full",
     "referral's database on a tmpfs of its own, filled under load for 10 s (soak: 30), then cleared;"
-    " red where a lack of space counts as the message's fault",
+    " it holds also where a lack of space counts as the message's fault: what is set aside is written, too",
     SOAK,
 )
 async def database_disk_full(night: Night) -> str:
