@@ -107,8 +107,9 @@ async def make_topics(
         there = set(await admin.list_topics())
         missing = [topic for topic in catalogue(publishers.values()) if topic.name not in there]
         if missing and not dry_run:
+            copies = min(3, len((await admin.describe_cluster())["brokers"])) if local else 3
             made = await admin.create_topics(
-                [NewTopic(t.name, min(t.partitions, 4) if local else t.partitions, 1 if local else 3, topic_configs=t.config)
+                [NewTopic(t.name, min(t.partitions, 4) if local else t.partitions, copies, topic_configs=t.config)
                  for t in missing]
             )  # fmt: skip
             _done(made.topic_errors, "made")

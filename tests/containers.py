@@ -121,3 +121,4 @@ class ContainerStack(LocalStack):
         assert not doors, "a proxy before Kafka is only there for a stack from packages"
         super().__init__(folder, remove=remove)
         self._kafka, self._postgres = KafkaBox(self.folder / "kafka"), PostgresBox(self.folder / "postgres")
+        self._brokers = [self._kafka]

@@ -1,7 +1,8 @@
 """`lotse dead-letters`, `lotse release`, `lotse republish`: what an operator does about what was not settled.
 
 Set aside (a rule of ours could not bear it) can be replayed or given up. Unreadable (the sender's mistake) was answered and
-stays as evidence: `list` and `show` tell what and where, never a value.
+stays as evidence: `list` and `show` tell what and where, never a value. Only `show --reveal` opens a letter, for who hands
+over the operations' private key and a reason, and it is written down first.
 """
 
 import asyncio
@@ -18,12 +19,14 @@ import click
 import httpx
 from aiokafka.errors import KafkaError
 from joserfc import jwe
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from contracts import attendance, intake, referral
-from contracts.messages import names_of
+from contracts.families import FACTS, SUBMISSIONS
+from contracts.messages import claim_of, names_of
 from contracts.topics import dead_letters_topic
 from deploy.commands.up import running
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
@@ -38,6 +41,11 @@ say = Console(stderr=True, highlight=False, soft_wrap=True)
 service = click.argument("name", metavar="SERVICE", type=click.Choice(SERVICES))
 at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given.")
 why = click.option("--why", required=True, help="The reason, for the audit.")
+key_file = click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The operations' private key; the local stack's, unless given.",
+)
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])
 CHUNK = (
     100  # submissions a question: each is judged in a transaction of its own, and nobody waits for all of ten thousand
@@ -45,8 +53,9 @@ CHUNK = (
 
 
 def picking(command: Any) -> Any:
-    """Options that pick messages: by publisher, by verdict or error, by arrival."""
+    """Options that pick messages: by publisher, by type, by verdict or error, by arrival."""
     for option in (
+        click.option("--type", "type_", help="Only of this type: attendance_reported, or its whole name."),
         click.option("--until", type=MOMENT, help="Only what arrived before this day or moment."),
         click.option("--since", type=MOMENT, help="Only what arrived since this day or moment (with its zone)."),
         click.option("--reason", help="Only with this verdict or error."),
@@ -57,12 +66,12 @@ def picking(command: Any) -> Any:
 
 
 def picked(rows: list[dict[str, Any]], by: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those of the rows (with publisher, why, error, arrived) that the options name."""
+    """Those of the rows (with publisher, type, why, error, arrived) that the options name."""
     since, until = (
         (by[name] if by[name].tzinfo else by[name].astimezone()) if by[name] else None for name in ("since", "until")
     )
     return [row for row in rows
-            if by["source"] in (None, row["publisher"]) and (by["reason"] or "") in f"{row['why']} {row['error']}"
+            if by["source"] in (None, row["publisher"]) and by["type_"] in (None, row["type"], *row["type"].split(".")[2:3]) and (by["reason"] or "") in f"{row['why']} {row['error']}"
             and (since is None or datetime.fromisoformat(row["arrived"]) >= since)
             and (until is None or datetime.fromisoformat(row["arrived"]) < until)]  # fmt: skip
 
@@ -98,16 +107,19 @@ def dead_letters() -> None:
 @service
 @at
 @picking
+@key_file
 @formats
-def list_(name: str, at: str | None, shape: str, **by: Any) -> int:
-    """Set aside and quarantined messages (by ID), then unreadable ones (by their place)."""
+def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) -> int:
+    """Set aside and quarantined messages (by ID), then unreadable ones (by their place). The type of an unreadable one is sealed
+    with it: it is said where --type or --key asks for it, if it is one our contracts know."""
     rows = [{**row, "id": str(row["seq"]), "place": f"{row['topic']}/{row['part']}/{row['offset']}"}
             for row in ask(name, at, "/kept")]  # fmt: skip
-    rows += [{"id": letter["place"], "why": "unreadable", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
+    private = private_key(key) if key or by["type_"] else None
+    rows += [{"id": letter["place"], "why": "unreadable", "type": type_of(letter, private) if private else "", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
               "error": f"{letter['verdict']} {letter['pointer']} {letter['rule']}", "place": letter["place"]}
              for letter in asyncio.run(letters(name))]  # fmt: skip
     rows = picked(rows, by)
-    columns = ("id", "why", "publisher", "place", "error", "arrived")
+    columns = ("id", "why", "publisher", "type", "place", "error", "arrived")
     rows = [{key: row[key] for key in columns} for row in rows]
     shown = [{**row, "arrived": row["arrived"][:19]} for row in rows]
     printed(shape, rows, columns=columns, people=[plain(shown, ("id", "why", "publisher", "error", "arrived"))])
@@ -118,32 +130,88 @@ def list_(name: str, at: str | None, shape: str, **by: Any) -> int:
 @dead_letters.command()
 @service
 @click.argument("place")
+@at
+@key_file
 @click.option(
-    "--key",
-    type=click.Path(path_type=Path, exists=True),
-    help="The operations' private key; the local stack's, unless given.",
+    "--reveal",
+    is_flag=True,
+    help="Show the message itself: with --key and --why; written to the service's audit first.",
 )
+@click.option("--why", help="The reason, for the audit; with --reveal.")
+@who
 @formats
-def show(name: str, place: str, key: Path | None, shape: str) -> int:
-    """Verdict and shape of one unreadable message (names our contracts know, types, lengths), never a value."""
+def show(
+    name: str, place: str, at: str | None, key: Path | None, reveal: bool, why: str | None, who: str, shape: str
+) -> int:
+    """Verdict and shape of one unreadable message (names our contracts know, types, lengths), never a value; with --reveal the
+    message itself. Exit: 2 no such message, or no key or reason; 4 the key does not open it, or nobody could write it down."""
+    if reveal and not (key and why):
+        raise Trouble(
+            "--reveal shows what a person may stand in",
+            "hand over the operations' key (--key) and a reason (--why)",
+            USAGE,
+        )
     found = [letter for letter in asyncio.run(letters(name)) if letter["place"] == place]
     if not found:
         raise Trouble(
             f"{name} has no dead letter from {place}", f"`lotse dead-letters list {name}` shows what there is", USAGE
         )
-    private = ECKey.import_key(json.loads((key or Path(running()["folder"]) / PRIVATE).read_text("utf-8")))
-    headers, value = json.loads(jwe.decrypt_compact(found[0]["sealed"], private).plaintext or b"[]")
-    body = base64.b64decode(value) if value else None
+    headers, body = opened(found[0], private_key(key))
     said = {key: text for key, text in found[0].items() if key not in ("sealed", "place")}
-    data = {**said, "headers": [shape_of_header(*header) for header in headers], "body": shape_of(body)}
+    if reveal:
+        ask(
+            name, at, "/operate/reveal", {"place": place, "who": who, "why": why}
+        )  # nothing is shown that is not written down
+        data = {**said, "headers": {name: text(value) for name, value in headers}, "body": text(body)}
+    else:
+        data = {**said, "headers": [shape_of_header(*header) for header in headers], "body": shape_of(body)}
     printed(shape, [{"name": name, "said": value} for name, value in data.items()], data=data)
     return DONE
 
 
-def shape_of_header(name: str, value: str | None) -> str:
+def private_key(file: Path | None) -> ECKey:
+    """The operations' private key: of a file, or the local stack's. Raises Trouble."""
+    try:
+        return ECKey.import_key(json.loads((file or Path(running()["folder"]) / PRIVATE).read_text("utf-8")))
+    except (OSError, ValueError, KeyError, JoseError) as error:
+        raise Trouble(
+            f"this is no private key ({type(error).__name__})", "`lotse operations-key FOLDER` makes a pair", USAGE
+        ) from None
+
+
+def opened(letter: dict[str, Any], private: ECKey) -> tuple[list[tuple[str, bytes | None]], bytes | None]:
+    """Headers and body of a dead letter as they came. Raises Trouble where the key is another."""
+    try:
+        headers, value = json.loads(jwe.decrypt_compact(letter["sealed"], private).plaintext or b"[]")
+    except (JoseError, ValueError):  # whose text may quote what it read
+        raise Trouble(
+            "the key does not open this letter", "hand over the private half of the key the service seals to", REFUSED
+        ) from None
+    return [(name, _bytes(text)) for name, text in headers], _bytes(value)
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
+
+
+def text(value: bytes | None) -> str | None:
+    """Bytes as text; what is none, as base64."""
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return f"base64 {base64.b64encode(value or b'').decode()}"
+
+
+def type_of(letter: dict[str, Any], private: ECKey) -> str:
+    """The type of a dead letter where it is one our contracts know; any other is the sender's own word."""
+    type = claim_of(*opened(letter, private))[1].decode("utf-8", "replace")
+    return type if type in FACTS or type in SUBMISSIONS else ""
+
+
+def shape_of_header(name: str, value: bytes | None) -> str:
     """A header's name where it is one of ours, and its length."""
     known = name if name.startswith("ce_") or name in ("traceparent", "content-type") else "(foreign)"
-    return f"{known}: {'null' if value is None else f'{len(value) * 3 // 4} bytes'}"
+    return f"{known}: {'null' if value is None else f'{len(value)} bytes'}"
 
 
 def shape_of(body: bytes | None) -> Any:
@@ -252,7 +320,7 @@ def replay(
 @formats
 def give_up(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Answer what was set aside as refused (GIVEN_UP); its sender may send it mended under a new id."""
-    everything = dict.fromkeys(("source", "reason", "since", "until"))
+    everything = dict.fromkeys(("source", "type_", "reason", "since", "until"))
     return _settle(name, at, ids, "/operate/give-up", why, who, dry_run, shape, None, everything)
 
 

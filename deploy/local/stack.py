@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.local.kafka import Kafka
+from deploy.local.kafka import Kafka, cluster
 from deploy.local.operations import PUBLIC, make_operations_key
 from deploy.local.postgres import Database, Postgres
 from deploy.local.processes import Process, child_environment, free_port
@@ -24,9 +24,10 @@ Progress = Callable[[str], None]
 class LocalStack:
     """What the services stand on. State lives in the folder and is found again, also after SIGKILL."""
 
-    def __init__(self, folder: Path, *, remove: bool = False, doors: int = 0) -> None:
+    def __init__(self, folder: Path, *, remove: bool = False, doors: int = 0, brokers: int = 1) -> None:
         self.folder, self._remove = folder.resolve(), remove
-        self._kafka = Kafka(self.folder / "kafka", CACHE, doors)
+        self._brokers = cluster(self.folder, CACHE, brokers, doors)
+        self._kafka = self._brokers[0]
         self._postgres = Postgres(self.folder / "postgres")
         self._mail = Process(self.folder / "mail", "mail")
         self._ports = self.folder / "ports.json"
@@ -37,14 +38,19 @@ class LocalStack:
         """While this file exists the sink stores mails and does not acknowledge them."""
 
     @classmethod
-    def ephemeral(cls, doors: int = 0) -> Self:
-        """A stack in a folder of its own, removed when it stops; `doors` as in Kafka."""
-        return cls(Path(tempfile.mkdtemp(prefix="lotse-")), remove=True, doors=doors)
+    def ephemeral(cls, doors: int = 0, brokers: int = 1) -> Self:
+        """A stack in a folder of its own, removed when it stops; `doors` as in Kafka, `brokers` 1 or 3."""
+        return cls(Path(tempfile.mkdtemp(prefix="lotse-")), remove=True, doors=doors, brokers=brokers)
 
     @property
     def kafka(self) -> str:
         """Bootstrap servers."""
-        return self._kafka.address
+        return ",".join(one.address for one in self._brokers)
+
+    @property
+    def brokers(self) -> list[str]:
+        """Names of Kafka's processes, in the order of their node ids, from 1."""
+        return [one.process.name for one in self._brokers]
 
     @property
     def doors(self) -> list[tuple[int, int]]:
@@ -57,9 +63,10 @@ class LocalStack:
         return self._postgres.port
 
     def start_again(self, name: str) -> Callable[[], None]:
-        """Starts Kafka or Postgres after a crash, with its data and on its port; gives back what waits until it answers.
+        """Starts a broker or Postgres after a crash, with its data and on its port; gives back what waits until it answers.
         Call this from the main thread, and the wait from where you like."""
-        one: Kafka | Postgres = self._kafka if name == "kafka" else self._postgres
+        brokers: dict[str, Kafka] = {one.process.name: one for one in self._brokers}
+        one: Kafka | Postgres = brokers.get(name, self._postgres)
         one.start(one.port)
         return one.wait
 
@@ -80,7 +87,8 @@ class LocalStack:
     @property
     def processes(self) -> dict[str, Process]:
         """Its processes by name."""
-        return {"kafka": self._kafka.process, "postgres": self._postgres.process, "mail": self._mail}
+        kafka = {one.process.name: one.process for one in self._brokers}
+        return {**kafka, "postgres": self._postgres.process, "mail": self._mail}
 
     def start(self, progress: Progress | None = None) -> None:
         """Starts all three; ready when it returns. Raises Trouble. Call it from the main thread: children die with it."""
@@ -91,7 +99,8 @@ class LocalStack:
             say("Postgres")
             self._postgres.start(ports.get("postgres"))
             say("Kafka")
-            self._kafka.start(ports.get("kafka"))
+            for one in self._brokers:
+                one.start(ports.get(one.process.name))
             say("mail sink")
             self.mail_port = free_port(ports.get("mail"))
             self._mail.start(
@@ -100,24 +109,30 @@ class LocalStack:
             )  # fmt: skip
             self._postgres.wait()
             self.provision()
-            self._kafka.wait()
+            for one in self._brokers:
+                one.wait()
             self._mail.wait_for_port(self.mail_port)
         except BaseException:
             self.stop()
             raise
         self._ports.write_text(
-            json.dumps({"postgres": self._postgres.port, "kafka": self._kafka.port, "mail": self.mail_port})
+            json.dumps(
+                {"postgres": self._postgres.port, "mail": self.mail_port}
+                | {one.process.name: one.port for one in self._brokers}
+            )
         )
 
     def find(self) -> None:
         """Finds a stack another process runs in this folder: addresses and DSNs, no processes."""
         ports = json.loads(self._ports.read_text())
-        self._kafka.port, self._postgres.port, self.mail_port = ports["kafka"], ports["postgres"], ports["mail"]
+        self._postgres.port, self.mail_port = ports["postgres"], ports["mail"]
+        for one in self._brokers:
+            one.port = ports[one.process.name]
         self.databases = self._postgres.databases(SERVICES)
 
     def stop(self) -> None:
         """Stops all three in order; an ephemeral one leaves nothing behind."""
-        for process in (self._mail, self._kafka.process, self._postgres.process):
+        for process in (self._mail, *(one.process for one in self._brokers), self._postgres.process):
             process.stop()
         if self._remove:
             shutil.rmtree(self.folder, ignore_errors=True)

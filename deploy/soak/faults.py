@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4, uuid5
@@ -18,11 +21,14 @@ from uuid import UUID, uuid4, uuid5
 import asyncpg
 import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
 
+from deploy.errors import UNREACHABLE, Trouble
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import SERVICES
-from deploy.services import migrate
+from deploy.services import make_topics, migrate, publishers_from, settings_of
 from deploy.soak.night import Night
 from deploy.soak.proxy import Proxy
 
@@ -190,6 +196,42 @@ async def locked(night: Night, service: str) -> AsyncIterator[None]:
         yield
 
 
+@asynccontextmanager
+async def idle_operator(night: Night, service: str) -> AsyncIterator[int]:
+    """Somebody with a role of their own has looked at rows `for update` and gone to lunch; their session's number."""
+    dsn, password = night.fleet.stack.admin_dsn.rpartition("/")[0], uuid4().hex
+    async with session(night, service) as con:
+        await con.execute("drop role if exists operator")
+        await con.execute(f"create role operator login password '{password}' in role \"{service}_owner\"")
+        try:
+            place = f"{dsn.replace(dsn.split('//')[1].split('@')[0], f'operator:{password}')}/{service}"
+            idle = await asyncpg.connect(place, timeout=10)
+            try:
+                await idle.execute("begin")
+                for table in await tables(con):
+                    await idle.execute(f"select from {table} for update")  # noqa: S608
+                yield int(await idle.fetchval("select pg_backend_pid()"))
+            finally:
+                idle.terminate()
+        finally:
+            sql = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'operator'"
+            while await con.fetch(sql):
+                await asyncio.sleep(0.1)
+            await con.execute("drop role operator")
+
+
+def megabytes_of_log(night: Night) -> int:
+    """Size of the broker's data on its disk; files with holes take what they hold."""
+    files = (night.fleet.stack.folder / "kafka" / "data").rglob("*")
+    return sum(file.stat().st_blocks * 512 for file in files if file.is_file()) // 2**20 + 1
+
+
+async def megabytes(night: Night, service: str) -> int:
+    """Size of a service's database."""
+    async with session(night, service) as con:
+        return int(await con.fetchval("select pg_database_size(current_database())")) // 2**20 + 1
+
+
 async def cross(night: Night, service: str, rounds: int) -> int:
     """Locks a service's tables in the wrong order, again and again: deadlocks. Gives back how often we were the victim."""
     victim = 0
@@ -268,6 +310,97 @@ async def lotse(night: Night, service: str, *arguments: str, **settings: str) ->
     )
 
 
+# --- disks
+
+
+class Disk:
+    """A small disk of its own, in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fill(self) -> None:
+        """Takes all that is free."""
+        with (self.folder / f"ballast-{uuid4().hex}").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(1 << 16))
+
+    def clear(self) -> None:
+        """Gives it back."""
+        for ballast in self.folder.glob("ballast-*"):
+            ballast.unlink()
+
+
+def no_disk() -> str:
+    """Why no disk can be mounted here; empty where one can."""
+    if os.geteuid():
+        return "mounting a disk of its own needs root"
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=False, capture_output=True)  # noqa: S607
+        if done.returncode == 0:
+            subprocess.run(["umount", folder], check=True)  # noqa: S607
+    return "" if done.returncode == 0 else "mounting is refused here"
+
+
+@contextlib.contextmanager
+def disk(night: Night, mib: int) -> Iterator[Disk]:
+    """A disk of so many MiB below the stack's folder; gone afterwards."""
+    folder = night.fleet.stack.folder / f"disk-{uuid4().hex[:6]}"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0755", "lotse", str(folder)], check=True)  # noqa: S603, S607
+    try:
+        yield Disk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607
+        folder.rmdir()
+
+
+@asynccontextmanager
+async def database_on(night: Night, service: str, disk: Disk) -> AsyncIterator[None]:
+    """A service's database on a disk of its own; back among the others afterwards."""
+    place = disk.folder / service
+    place.mkdir(mode=0o700)
+    data = (night.fleet.stack.folder / "postgres" / "data").stat()
+    os.chown(place, data.st_uid, data.st_gid)
+    try:
+        for space, before in (
+            (f"small_{service}", f"create tablespace small_{service} location '{place}'"),
+            ("pg_default", ""),
+        ):
+            await asyncio.to_thread(night.fleet.processes[service].stop)
+            async with session(night, "postgres") as con:
+                if before:
+                    await con.execute(before)
+                await _end_others(con, service)
+                await con.execute(f'alter database "{service}" set tablespace {space}')
+            await start(night, service)
+            if before:
+                yield
+    finally:
+        async with session(night, "postgres") as con:
+            await con.execute(f"drop tablespace if exists small_{service}")
+
+
+@asynccontextmanager
+async def log_on(night: Night, disk: Disk) -> AsyncIterator[None]:
+    """The broker's data on a disk of its own; back in its folder afterwards."""
+    data, one = night.fleet.stack.folder / "kafka" / "data", night.fleet.stack.processes["kafka"]
+    for away in (True, False):
+        await asyncio.to_thread(one.stop, 60.0)
+        old, new = (data, disk.folder / "data") if away else (disk.folder / "data", data)
+        if not away:
+            data.unlink()
+        done = await asyncio.to_thread(subprocess.run, ["cp", "-a", "--sparse=always", str(old), str(new)], check=False)
+        if done.returncode:
+            raise Trouble("the broker's data do not fit where they shall go", "a larger disk", UNREACHABLE)
+        if away:
+            shutil.rmtree(data)
+            data.symlink_to(new)
+        await start(night, "kafka")
+        if away:
+            yield
+
+
 # --- Kafka
 
 
@@ -304,8 +437,25 @@ async def delete_records(night: Night, topic: str) -> None:
         await admin.close()
 
 
-async def delete_topic(night: Night, topic: str) -> None:
-    """A topic with everything on it is deleted and made again, empty."""
+@asynccontextmanager
+async def topic_set(night: Night, topic: str, settings: dict[str, str]) -> AsyncIterator[None]:
+    """Some settings of a topic are others; what stood there comes back."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        (has,) = await settings_of(admin, [topic])
+        own = {name: said for name, (said, inherited) in has.items() if not inherited}
+        for wanted in ({**own, **settings}, own):  # the request replaces all that is set on the topic
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
+            if wanted is not own:
+                yield
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def topic_missing(night: Night, topic: str) -> AsyncIterator[None]:
+    """A topic is deleted; what `lotse topics` does makes it again, empty."""
     admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
     await admin.start()
     try:
@@ -314,7 +464,11 @@ async def delete_topic(night: Night, topic: str) -> None:
             while topic in await admin.list_topics():
                 await asyncio.sleep(0.2)
         await asyncio.sleep(1)  # Kafka forgets the name a moment later
-        await admin.create_topics([NewTopic(topic, 4, 1)])
+        try:
+            yield
+        finally:
+            fleet = night.fleet
+            await make_topics(fleet.stack.kafka, publishers_from(fleet.setup.publishers), local=True)
     finally:
         await admin.close()
 
@@ -358,6 +512,55 @@ async def aborted(night: Night, topics: list[str], body: bytes, headers: list[tu
         await producer.abort_transaction()
     finally:
         await producer.stop()
+
+
+async def in_sync(night: Night, copies: int = 3) -> None:
+    """Waits until so many copies of every partition are in sync, and no more. Raises TimeoutError after a minute."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(KafkaError):
+                    topics = await admin.describe_topics()
+                    parts = [part for topic in topics for part in topic["partitions"]]
+                    if parts and all(len(part["isr"]) == copies and part["leader"] >= 0 for part in parts):
+                        return
+                await asyncio.sleep(0.3)
+    finally:
+        await admin.close()
+
+
+async def copies_needed(night: Night, copies: int) -> None:
+    """What is acknowledged stands on so many brokers, from now on."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        names = sorted(name for name in await admin.list_topics() if not name.startswith("__"))
+        changes = []
+        for name, has in zip(names, await settings_of(admin, names), strict=True):
+            own = {setting: said for setting, (said, inherited) in has.items() if not inherited}
+            wanted = {**own, "min.insync.replicas": str(copies)}
+            changes.append(ConfigResource(ConfigResourceType.TOPIC, name, wanted))
+        await admin.alter_configs(changes)
+    finally:
+        await admin.close()
+
+
+async def coordinator(night: Night, service: str) -> int:
+    """The node that coordinates a service's group."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        return int(await admin.find_coordinator(f"lotse-{service}"))
+    finally:
+        await admin.close()
+
+
+def longest_pause(night: Night) -> float:
+    """Seconds between two answers of referral, at most, since the shift began."""
+    at = [moment for moment, service in night.sender.times if service == "referral"]
+    return max((after - before for before, after in pairwise(at)), default=0.0)
 
 
 # --- what this machine lacks

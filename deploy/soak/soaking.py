@@ -13,7 +13,7 @@ from deploy.local.stack import SERVICES
 from deploy.soak.faults import kill, mended, start
 from deploy.soak.night import Night
 from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, Result
-from deploy.soak.rows import ROWS, NotRun, Row
+from deploy.soak.rows import NOT_WRITTEN, ROWS, NotRun, Row
 
 ROLES = (*SERVICES, "kafka", "postgres")
 WAVE, WAVES = 300, 8  # about so many submissions a wave; so many at once, where answers are slow to come
@@ -33,6 +33,8 @@ class Soak:
     counts: dict[str, int] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     schedule: list[str] = field(default_factory=list)
+    not_run: dict[str, str] = field(default_factory=dict)
+    """Every row that this soak did not run, and why."""
 
 
 class Traffic:
@@ -89,7 +91,7 @@ async def soak(night: Night, minutes: float, rate: float) -> Soak:
         try:
             while time.monotonic() < until:
                 if not rows:
-                    rows = [row for row in ROWS if not row.pending and not row.rough]
+                    rows = [row for row in ROWS if not _elsewhere(row)]
                     night.chance.shuffle(rows)
                 done.rows.append(await _one(night, traffic, rows.pop()))
                 await _killed(night, done)
@@ -105,7 +107,28 @@ async def soak(night: Night, minutes: float, rate: float) -> Soak:
             await traffic.end()
     done.findings += [f"row {one.row} {one.title}: {one.findings[0]}" for one in done.rows if one.outcome == BROKE]
     done.kills, done.schedule = night.kills, night.schedule
+    told_not_run(done)
     return done
+
+
+def told_not_run(done: Soak) -> None:
+    """Names every row that did not run, and why: a row is never passed because nobody ran it."""
+    ran = {one.row for one in done.rows if one.outcome != NOT_RUN}
+    whys = {one.row: one.seen for one in done.rows if one.outcome == NOT_RUN}
+    done.not_run = {
+        row.name: _elsewhere(row) or whys.get(row.number, "the time was over") for row in ROWS if row.number not in ran
+    }
+    done.not_run |= {f"{number} {title}": why for number, (title, why) in NOT_WRITTEN.items()}
+
+
+def _elsewhere(row: Row) -> str:
+    """Why a row has no place in a soak; empty where it has."""
+    alone = f"`lotse soak --row {row.number}` runs it on a house of its own"
+    if row.pending:
+        return f"pending: {row.pending}"
+    if row.brokers > 1:
+        return f"it needs {row.brokers} brokers: {alone}"
+    return f"it damages the log itself: {alone}" if row.rough else ""
 
 
 async def _one(night: Night, traffic: Traffic, row: Row) -> Result:

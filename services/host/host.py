@@ -108,7 +108,8 @@ class Host:
     def _faststream(self) -> tuple[KafkaBroker, Any]:
         """FastStream with our corrections: a total parser, a decoder that decodes nothing, acknowledgement by position rows."""
         security = self.settings.kafka_security
-        broker = KafkaBroker(self.settings.kafka, apply_types=False, graceful_timeout=20, logger=None, **security)
+        # split, because FastStream takes a text with commas for one address
+        broker = KafkaBroker(self.settings.kafka.split(","), apply_types=False, graceful_timeout=20, logger=None, **security)  # fmt: skip
         subscriber: Any = None
 
         async def parse(records: tuple["ConsumerRecord[Any, Any]", ...]) -> KafkaAckableMessage:

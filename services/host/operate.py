@@ -9,10 +9,11 @@ import structlog
 from fastapi import APIRouter, Body, HTTPException
 
 from contracts.envelope import refused
+from contracts.messages import claim_of
 from services.host.relay import republish
 from services.host.running import Running
 from services.runtime import positions
-from services.runtime.database import RETRY, Connection
+from services.runtime.database import RETRY, Connection, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import Part
 from services.runtime.service import Name
@@ -93,7 +94,7 @@ async def go_on(node: Running) -> dict[Part, int]:
 
 
 def routes(node: Running) -> APIRouter:
-    """GET /kept; POST /operate/replay, give-up, release, republish, go-on. Loopback only until tokens come."""
+    """GET /kept; POST /operate/replay, give-up, release, reveal, republish, go-on. Loopback only until tokens come."""
     router = APIRouter()
 
     async def audit(who: str, what: str, about: str, why: str) -> None:
@@ -102,9 +103,20 @@ def routes(node: Running) -> APIRouter:
 
     @router.get("/kept")
     async def kept() -> list[dict[str, Any]]:
-        rows = await node.pool.fetch("select seq, why, publisher, topic, part, \"offset\", error, arrived, at, subject from kept"
-                                     " where why in ('aside', 'quarantined') order by seq")  # fmt: skip
-        return [dict(row) for row in rows]
+        columns = 'seq, why, publisher, topic, part, "offset", error, arrived, at, subject'
+        sql = f"select {columns}, headers, value from kept where why in ('aside', 'quarantined') order by seq"  # noqa: S608
+        return [told(row) for row in await node.pool.fetch(sql)]
+
+    def told(row: Any) -> dict[str, Any]:
+        said, type = dict(row), claim_of(unpack(row["headers"]), row["value"])[1].decode("utf-8", "replace")
+        del said["headers"], said["value"]  # and a type that is the sender's own word may name a person
+        return {**said, "type": type if type in node.service.types else ""}
+
+    @router.post("/operate/reveal")
+    async def reveal(place: Annotated[str, Body(max_length=300)], who: Who, why: Why) -> dict[str, str]:
+        """Only writes it down: the private key is not ours, so who holds it opens the letter."""
+        await audit(who, "reveal", place, why)
+        return {"place": place}
 
     @router.post("/operate/release")
     async def release_(subject: Subject, who: Who, why: Why, without: Seqs = ()) -> dict[str, int]:

@@ -238,17 +238,16 @@ async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
     await con.execute(
         "insert into answered (key, content) select * from unnest($1::uuid[], $2::uuid[])"
         " on conflict (key) do update set content = excluded.content where answered.content is null",
-        *columns(sorted(found.items())) or ([], []),
-    )
+        *columns(sorted(found.items())) or ([], []))  # fmt: skip
 
 
 async def differences(owner: Any, service: Service, most: int = 10) -> list[str]:
     """`table: key` of the first rows that differ between live and beside, compared as whole sets by named columns."""
     found: list[str] = []
-    tables = COMPARED | {
+    own = {
         t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in service.tables
     }
-    for name, (key, compared) in sorted(tables.items()):
+    for name, (key, compared) in sorted((COMPARED | own).items()):
         where = "where body is not null" if name == "state" else ""
         one, other = (f"select {key}, {compared} from {schema}.{name} {where}" for schema in (LIVE, BESIDE))
         rows = await owner.fetch(f"(select {key} from ({one} except {other}) a) union (select {key} from ({other} except {one}) b)"
@@ -256,8 +255,7 @@ async def differences(owner: Any, service: Service, most: int = 10) -> list[str]
         found += [f"{name}: {'/'.join(str(value) for value in row)}" for row in rows]
     rows = await owner.fetch(  # what live knows and no topic tells waits; an answer's content may be lost, never differ
         f"select coalesce(l.key, b.key) as key from {LIVE}.answered l full join {BESIDE}.answered b using (key)"
-        f" where l.key is null or l.content <> b.content order by 1 limit {most}"
-    )
+        f" where l.key is null or l.content <> b.content order by 1 limit {most}")  # fmt: skip
     await owner.execute(f"insert into {BESIDE}.answered select * from {LIVE}.answered"
                         " on conflict (key) do update set content = excluded.content where answered.content is null")  # fmt: skip
     return found + [f"answered: {row['key']}" for row in rows]

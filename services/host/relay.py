@@ -145,8 +145,7 @@ async def mark(con: Any, ends: Mapping[Part, int]) -> None:
         await con.execute(
             "insert into acked (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
             " on conflict (topic, part) do update set next = greatest(acked.next, excluded.next)",
-            *columns((*part, end) for part, end in sorted(ends.items())),
-        )
+            *columns((*part, end) for part, end in sorted(ends.items())))  # fmt: skip
 
 
 class Delivery:
@@ -193,16 +192,14 @@ class Delivery:
 
 def _producer(node: Running, name: str) -> Producer:
     """librdkafka's, idempotent: in order and once a partition. aiokafka's costs four times as much a record."""
-    return Producer(
-        {
-            "bootstrap.servers": node.settings.kafka, "client.id": f"{name}-relay", "enable.idempotence": True,
-            "linger.ms": 1, "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
-            "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0,
-            "partitioner": "murmur2_random",  # as Java's and aiokafka's: a subject stays on its partition
-            "log_level": 3, **{LIBRDKAFKA[option]: value for option, value in node.settings.kafka_security.items()},
-        },
-        logger=logging.getLogger("librdkafka"),
-    )  # fmt: skip
+    options = {LIBRDKAFKA[option]: value for option, value in node.settings.kafka_security.items()}
+    options |= {
+        "bootstrap.servers": node.settings.kafka, "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 1,
+        "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
+        "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0, "log_level": 3,
+        "partitioner": "murmur2_random",  # as Java's and aiokafka's: a subject stays on its partition
+    }  # fmt: skip
+    return Producer(options, logger=logging.getLogger("librdkafka"))
 
 
 async def republish(node: Running, since: Any) -> int:
@@ -213,8 +210,7 @@ async def republish(node: Running, since: Any) -> int:
         await con.execute(
             "update acked a set next = least(a.next, e.next) from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"
             " where (a.topic, a.part) = (e.topic, e.part)",
-            *columns((*part, end) for part, end in sorted(ends.items())),
-        )
+            *columns((*part, end) for part, end in sorted(ends.items())))  # fmt: skip
         done = await con.execute("update outbox set sent_at = null where sent_at >= $1", since)
     node.sending.set()
     return int(done.rpartition(" ")[2])

@@ -25,6 +25,9 @@ select (select count(*) from outbox where sent_at is null) as outbox,
        (select count(*) from tick where held is null)
            + (select count(*) from alliance where acted is distinct from ticked) as acting
 """
+_IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_activity a using (pid) where l.granted and l.relation > 0"
+               " and l.mode <> 'AccessShareLock' and a.usename <> current_user and a.datname = current_database() order by pid")  # fmt: skip
+"""Sessions of others that hold locks in our database: their number and role, never what they typed."""
 WATCHED = 600  # moments remembered of a long lag; beyond, every second one is enough
 EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebody looks for what is missing
 
@@ -83,9 +86,8 @@ class Status:
     async def _of(self, con: Connection, held: list[dict[str, str]]) -> dict[str, Any]:
         one = (await con.fetch(_ONE))[0]
         kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
-        aside = await con.fetch(
-            """select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100"""
-        )
+        sql = """select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100"""
+        aside = await con.fetch(sql)
         quarantined = await con.fetch("select subject, why, since, (select count(*) from kept k where q.subject = k.subject) as kept"
                                       " from quarantine q order by since")  # fmt: skip
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters from dead_letter"
@@ -105,6 +107,9 @@ class Status:
         findings = await self.node.service.note(con) if self.node.service.note else []
         if one["early_since"] and (datetime.now(UTC) - one["early_since"]).total_seconds() > EARLY_LIMIT:
             findings.append("facts wait for one that does not come: its owner's log lacks it, or its relay rests")
+        if any(":55P03" in h["why"] for h in held):  # a lock that could not be had
+            findings += [f"session {r['pid']} ({r['usename']}) holds locks; pg_terminate_backend({r['pid']}) ends it"
+                         for r in await con.fetch(_IN_THE_WAY)]  # fmt: skip
         figures = {
             "lag_seconds": self.lag_seconds, "oldest_unanswered_seconds": one["unanswered"],
             "outbox_rows": one["outbox"], "outbox_age_seconds": one["outbox_age"], "waiting": kept.get("waiting", 0),

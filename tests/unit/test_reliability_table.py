@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from deploy.commands.soak import told
 from deploy.local.stack import ROOT
 from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, Edit, Mutant, Seen, edited
 from deploy.soak.results import HELD, NOT_RUN, Result, keep, write_table
 from deploy.soak.rows import NOT_WRITTEN, PR, ROWS
+from deploy.soak.soaking import Soak, told_not_run
 
 
 def test_every_row_is_in_the_table_and_what_did_not_run_is_called_so(tmp_path: Path) -> None:
@@ -68,3 +70,17 @@ def test_the_table_says_what_was_taken_out_and_whether_the_row_failed(tmp_path: 
     assert any(
         line.startswith(f"| {other} ") and "| without: the lock. It holds: all was well |" in line for line in lines
     )
+
+
+def test_a_soak_tells_every_row_it_did_not_run_and_why() -> None:
+    done = Soak(7, 0.0, "2026-01-01")
+    told_not_run(done)
+    lines = [line for line in told(done) if line.startswith("  not run: ")]
+    assert {int(line.split()[2]) for line in lines} == {row.number for row in ROWS} | set(NOT_WRITTEN)
+    assert all(line.partition(": ")[2].partition(": ")[2] for line in lines)
+    ran = next(row for row in ROWS if not (row.rough or row.pending or row.brokers > 1))
+    done.rows.append(Result(ran.number, ran.title, ran.how, HELD, "", 7, "2026-01-01", 1.0))
+    other = Result(ROWS[1].number, ROWS[1].title, ROWS[1].how, NOT_RUN, "no such tool here", 7, "2026-01-01", 1.0)
+    done.rows.append(other)
+    told_not_run(done)
+    assert ran.name not in done.not_run and done.not_run[ROWS[1].name] == "no such tool here"

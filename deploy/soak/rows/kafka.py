@@ -1,0 +1,259 @@
+"""The broker: killed, frozen, down; its offsets lost, its records and topics deleted."""
+
+import asyncio
+import time
+
+import httpx
+
+from deploy.local.stack import SERVICES
+from deploy.soak import faults
+from deploy.soak.faults import kill, start
+from deploy.soak.night import Night
+from deploy.soak.rows.matrix import SOAK, NotRun, held_by, progressed, row, see
+
+
+@row(16, "SIGKILL of the broker", "one broker, three rounds under load")
+async def broker_killed(night: Night) -> str:
+    async with night.broken("the broker killed three times"):
+        night.wave(24, 24, pace=0.006)
+        for _ in range(3):
+            await asyncio.sleep(night.chance.uniform(1, 3))
+            kill(night, "kafka")
+            await start(night, "kafka")
+    return f"three rounds; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+async def alive_meanwhile(night: Night, seconds: float) -> tuple[int, int]:
+    """Asks /live and a read of each service while something is broken; (asked, refused)."""
+    asked = refused = 0
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for name, path in (("intake", "/cases"), ("referral", "/counts"), *((name, "/live") for name in SERVICES)):
+            asked += 1
+            try:
+                refused += (
+                    await asyncio.to_thread(httpx.get, f"{night.fleet.url(name)}{path}", timeout=5)
+                ).status_code != 200
+            except httpx.HTTPError:
+                refused += 1
+        await asyncio.sleep(0.5)
+    return asked, refused
+
+
+@row(18, "broker paused", "SIGSTOP 10 s (soak: 60) under load")
+async def broker_frozen(night: Night) -> str:
+    async with night.broken("the broker frozen"):
+        night.wave(12, 16, pace=0.005)
+        await asyncio.sleep(0.5)
+        async with faults.frozen(night.fleet.stack.processes["kafka"], night.lasts(10, 60)):
+            asked, refused = await alive_meanwhile(night, 8.0)
+    see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
+    return f"{asked} reads and /live answered meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(19, "whole Kafka down", "SIGKILL, 12 s (soak: 60) without, under load")
+async def broker_down(night: Night) -> str:
+    before = {name: faults.rss(night.fleet.processes[name]) for name in SERVICES}
+    async with night.broken("Kafka down"):
+        night.wave(12, 16, pace=0.005)
+        await asyncio.sleep(0.5)
+        kill(night, "kafka")
+        try:
+            asked, refused = await alive_meanwhile(night, night.lasts(12, 60))
+        finally:
+            await start(night, "kafka")
+    grown = max(faults.rss(night.fleet.processes[name]) - before[name] for name in SERVICES)
+    see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
+    see(grown < 64 << 20, f"a service grew by {grown >> 20} MiB")
+    return f"{asked} reads and /live answered, at most {grown >> 20} MiB more; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(22, "committed offsets lost", "every committed offset of intake and referral set back to 0", quiet=True)
+async def offsets_lost(night: Night) -> str:
+    names = ("intake", "referral")
+    await night.wave(4, 8)
+    await night.nothing_lags()  # what was under way when the traffic rested is done
+    async with asyncio.timeout(30):  # there must be some to lose
+        while not all([await faults.committed(night, name) for name in names]):
+            await asyncio.sleep(0.5)
+    before = {name: night.fleet.status(name) for name in names}
+    async with night.broken("committed offsets set back"):
+        parts = 0
+        for name in names:
+            await asyncio.to_thread(night.fleet.processes[name].stop)
+            parts += await faults.offsets_set_back(night, name)
+        see(parts > 8, f"only {parts} partitions had a committed offset")
+        for name in names:
+            await start(night, name)
+    for name, said in before.items():
+        now = night.fleet.status(name)
+        see((now["answered"], now["facts"]) == (said["answered"], said["facts"]), f"{name} answered or recorded again")
+    night.wave(6, 12)
+    return f"{parts} partitions; nothing was applied again: positions are in the database"
+
+
+@row(
+    23,
+    "records deleted below the stored position",
+    "reporting stopped, referral.events emptied, reporting started",
+    rough=True,
+)
+async def gap(night: Night) -> str:
+    already = {name: held_by(night, name) for name in ("intake", "referral", "notification")}
+    await asyncio.to_thread(night.fleet.processes["reporting"].stop)
+    await night.wave(6, 8)
+    await night.until(lambda: night.fleet.status("referral")["outbox"]["rows"] == 0, "an empty outbox")
+    await faults.delete_records(night, "referral.events")
+    await start(night, "reporting")
+    await night.until(lambda: stands_still(night, "reporting", "referral.events"), "a gap that is named")
+    held = stands_still(night, "reporting", "referral.events")
+    await night.wave(4, 8)
+    await night.until(lambda: not {t: n for t, n in night.fleet.status("reporting")["lag"].items() if t != "referral.events"},
+                      "progress of the other topics")  # fmt: skip
+    see(stands_still(night, "reporting", "referral.events") >= held, "a gap was skipped")
+    for name, known in already.items():
+        see(held_by(night, name) == known, f"{name} holds something, too")
+    return f"{len(held)} partitions held and named, the other topics went on"
+
+
+def stands_still(night: Night, name: str, topic: str) -> set[str]:
+    """Partitions of a topic that a service holds because of a gap."""
+    said = night.fleet.status(name)
+    return {one["what"] for one in [*said.get("held", []), *said.get("gaps", [])]
+            if one["what"].startswith(f"{topic}/") and one["why"].startswith(("Gap", "PastEnd"))}  # fmt: skip
+
+
+@row(24, "a topic deleted and made again", "intake.events while referral runs", SOAK, rough=True)
+async def made_again(night: Night) -> str:
+    await night.wave(6, 8)
+    await night.nothing_lags()
+    await asyncio.to_thread(night.fleet.processes["referral"].stop)
+    async with faults.topic_missing(night, "intake.events"):
+        pass
+    await start(night, "referral")
+    await night.until(lambda: stands_still(night, "referral", "intake.events"), "positions past the end", 90)
+    return f"{len(stands_still(night, 'referral', 'intake.events'))} partitions held and named"
+
+
+@row(
+    27,
+    "the broker's disk is full",
+    "its log on a tmpfs of its own, filled under load: it ends, and ends again as long as there is no space;"
+    " started once there is, no file touched",
+    SOAK,
+)
+async def broker_disk_full(night: Night) -> str:
+    if why := faults.no_disk():
+        raise NotRun(why)
+    kafka = night.fleet.stack.processes["kafka"]
+    with faults.disk(night, faults.megabytes_of_log(night) + 200) as disk:
+        async with faults.log_on(night, disk), night.broken("the broker's disk is full", limit=60):
+            night.wave(30, 24, pace=0.01)
+            await asyncio.sleep(1)
+            disk.fill()
+            try:
+                await night.until(lambda: kafka.pid is None, "the end of a broker without space", 60)
+                asked, refused = await alive_meanwhile(night, night.lasts(8, 30))
+                waits = outbox_rows(night)
+            finally:
+                disk.clear()
+                await start(night, "kafka")
+    see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
+    return (
+        f"the broker ended, {asked} reads and /live answered, {waits} rows waited; no file was touched;"
+        f" recovered in {night.recoveries[-1].seconds:.1f} s"
+    )
+
+
+# --- three brokers, on a house of their own
+
+
+@row(
+    17,
+    "rolling restart of the brokers",
+    "three brokers, SIGTERM of one after the other, each back and in sync before the next, under load",
+    SOAK,
+    brokers=3,
+)
+async def brokers_in_turn(night: Night) -> str:
+    kafka, ran = night.fleet.stack, {name: night.fleet.processes[name].pid for name in SERVICES}
+    before = await faults.members(night, "referral")
+    async with night.broken("brokers restarted in turn", beside={"intake": 40, "referral": 200}):
+        traffic = night.wave(40, 24, pace=0.03)
+        for name in kafka.brokers:
+            await asyncio.to_thread(kafka.processes[name].stop, 60.0)
+            await start(night, name)
+            await faults.in_sync(night)
+        see(not traffic.done(), "the traffic was over before the last broker was back")
+    see({name: night.fleet.processes[name].pid for name in SERVICES} == ran, "a service was started again")
+    after = await faults.members(night, "referral")
+    see(before == after and before, f"members changed: {len(before)} before, {len(before & after)} of them after")
+    longest = faults.longest_pause(night)
+    return f"no service started again, no member left; longest pause between two answers {longest:.1f} s"
+
+
+@row(
+    20,
+    "fewer copies than min.insync.replicas",
+    "three brokers, topics with three copies of which all must have what is acknowledged; SIGKILL of one for 15 s, under load",
+    SOAK,
+    brokers=3,
+)
+async def too_few_copies(night: Night) -> str:
+    last = night.fleet.stack.brokers[-1]
+    async with night.broken("below min.insync.replicas", limit=60):
+        await faults.copies_needed(night, 3)
+        night.wave(30, 24, pace=0.03)
+        try:
+            await asyncio.sleep(3)
+            kill(night, last)
+            await faults.in_sync(night, 2)  # until Kafka knows, nobody answers; then it says NotEnoughReplicas
+            began, rows = acknowledged(night), outbox_rows(night)
+            asked, refused = await alive_meanwhile(night, 15)
+            told, waits = acknowledged(night) - began, outbox_rows(night)
+        finally:
+            await start(night, last)
+            await faults.in_sync(night, 3)
+            await faults.copies_needed(night, 2)
+    see(told == 0, f"{told} acknowledged with too few copies")
+    see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
+    see(waits, f"no row waits in an outbox ({rows} at first)")
+    return f"nothing acknowledged meanwhile, {waits} rows waited; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+def acknowledged(night: Night) -> int:
+    """How many submissions Kafka has acknowledged."""
+    return sum(entry.acknowledged for entry in night.journal.entries)
+
+
+def outbox_rows(night: Night) -> int:
+    """Rows that wait in the outboxes of all services."""
+    return sum(night.fleet.status(name)["outbox"]["rows"] for name in SERVICES)
+
+
+@row(
+    21,
+    "coordinator of the group killed",
+    "three brokers, SIGKILL of the one that coordinates referral's group, back only after referral answers again",
+    SOAK,
+    brokers=3,
+)
+async def coordinator_killed(night: Night) -> str:
+    node = await faults.coordinator(night, "referral")
+    name = night.fleet.stack.brokers[node - 1]
+    async with night.broken("the coordinator is gone", beside={"intake": 10, "referral": 30}):
+        night.wave(30, 24, pace=0.05)
+        await asyncio.sleep(3)
+        try:
+            kill(night, name)
+            killed = time.monotonic()
+            await night.until(
+                lambda: progressed(night, "referral", killed + 1, 30), "answers of referral without that broker", 60
+            )
+            took = time.monotonic() - killed
+            there = await faults.coordinator(night, "referral")
+        finally:
+            await start(night, name)
+            await faults.in_sync(night)
+    see(there != node, "the group has the same coordinator, so nothing was tested")
+    return f"node {node} died, node {there} coordinates; 30 answers of referral within {took:.1f} s"

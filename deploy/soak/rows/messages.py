@@ -1,0 +1,312 @@
+"""Messages: poison, replays, floods, order, foreign transactions and times, forks."""
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from deploy.soak import faults
+from deploy.soak.faults import another, armed
+from deploy.soak.load import CANARY, POISONS, PROVIDER, Wave
+from deploy.soak.night import Night
+from deploy.soak.observed import FACTS, LETTERS, records_of
+from deploy.soak.rows.matrix import SOAK, Unseen, held_by, progressed, row, see
+from deploy.soak.sending import headers_of
+
+
+@row(31, "poison: random bytes, wrong headers, truncated", "every kind of poison among sound submissions")
+async def poison(night: Night) -> str:
+    wave = night.load.wave(6, 12)
+    sound = [meant for meant in wave.then if meant.type == "attendance_reported" and not meant.poison]
+    kinds: set[str] = set()
+    while len(kinds) < len(POISONS):
+        wave.then.insert(night.chance.randrange(len(wave.then)), bad := night.load.poisoned(night.chance.choice(sound)))
+        kinds.add(bad.poison)
+    await night.play(wave)
+    await night.sender.acknowledged()
+    await night.nothing_lags()
+    return f"{len(kinds)} kinds, each with its dead letter, the sound ones beside them recorded"
+
+
+@row(
+    32,
+    "valid envelope, invalid body; unknown type or major version",
+    "produced beside sound ones, counted by class",
+    quiet=True,
+)
+async def unreadable(night: Night) -> str:
+    def classes() -> dict[tuple[str, str], int]:
+        found: dict[tuple[str, str], int] = {}
+        for one in night.fleet.status("referral")["dead_letters"]:
+            found[one["type"], one["rule"]] = found.get((one["type"], one["rule"]), 0) + one["letters"]
+        return found
+
+    before, wave = classes(), night.load.wave(4, 12, noise=False)
+    sound = [meant for meant in wave.then if meant.type == "attendance_reported"]
+    wanted = {"missing fields", "unknown type", "next major version"}
+    while wanted:
+        bad = night.load.poisoned(night.chance.choice(sound))
+        if bad.poison in wanted:
+            wanted.discard(bad.poison)
+            wave.then.append(bad)
+    await night.play(wave)
+    await night.sender.acknowledged()
+    await night.nothing_lags()
+    more = {name: n - before.get(name, 0) for name, n in classes().items() if n > before.get(name, 0)}
+    see(sum(more.values()) == 3 and {type for type, _ in more} == {"body", "type"}, f"counted as {more}")
+    return f"set aside by class: {', '.join(sorted(' '.join(name) for name in more))}"
+
+
+@row(33, "newer minor version with unknown fields", "a field nobody knows in every third report")
+async def unknown_fields(night: Night) -> str:
+    wave = night.load.wave(6, 12, noise=False)
+    unknown = "seit_version_7"
+    for n, meant in enumerate(wave.then):
+        if n % 3 == 0:
+            wave.then[n] = replace(meant, body=json.dumps({**json.loads(meant.body), unknown: "neu"}).encode())
+    await night.play(wave)
+    await night.sender.acknowledged()
+    await night.nothing_lags()
+    forwarded = sum(unknown.encode() in record.value for record in await records_of(night.fleet.stack.kafka, FACTS))
+    see(forwarded == 0, f"{forwarded} facts forward the unknown field")
+    return "accepted, and forwarded by no fact"
+
+
+@row(35, "oversized message", "8 MiB that gzip makes small, 2 MiB, and one just below the limit, beside sound ones")
+async def oversized(night: Night) -> str:
+    wave = night.load.wave(4, 8, noise=False)
+    n = next(n for n, meant in enumerate(wave.then) if meant.type == "attendance_reported")
+    large = replace(
+        wave.then[n], body=json.dumps({**json.loads(wave.then[n].body), "padding": "x" * (120 << 10)}).encode()
+    )
+    wave.then[n] = large
+    refused = []
+    for size, codec in ((8 << 20, "gzip"), (2 << 20, None)):
+        producer = AIOKafkaProducer(
+            bootstrap_servers=night.fleet.stack.kafka, compression_type=codec, max_request_size=16 << 20
+        )
+        await producer.start()
+        try:
+            await producer.send_and_wait("attendance.submissions.north", b"0" * size)
+            raise Unseen(f"{size >> 20} MiB were taken")
+        except KafkaError as error:
+            refused.append(type(error).__name__)
+        finally:
+            await producer.stop()
+    await night.play(wave)
+    await night.sender.acknowledged()
+    await night.nothing_lags()
+    return f"refused by the broker ({', '.join(refused)}); 120 KiB taken and answered"
+
+
+@row(
+    37,
+    "dead letters cannot be written",
+    "referral's dead-letter topic too small for any letter, then refusing every record for its time, until 60 others are answered;"
+    " red where the relay keeps a producer whose numbers no longer fit",
+)
+async def letters_refused(night: Night) -> str:
+    early = {"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "0"}
+    seen = []
+    for what, settings in (("too large", {"max.message.bytes": "64"}), ("too old", early)):
+        before = len(await records_of(night.fleet.stack.kafka, [LETTERS_OF_REFERRAL]))
+        fault = faults.topic_set(night, LETTERS_OF_REFERRAL, settings)
+        async with night.broken(f"letters are {what}", limit=45), fault:
+            kept = await letters_kept(night)
+            written = len(await records_of(night.fleet.stack.kafka, [LETTERS_OF_REFERRAL])) - before
+            see(written == 0, f"{written} letters were written, so nothing was tested")
+            seen.append(f"{kept} rows kept while {what}")
+    return f"{', '.join(seen)}; answers left meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(
+    137,
+    "a dead-letter topic is missing",
+    "referral.dead-letters deleted while referral runs, until 60 others are answered; made again as `lotse topics` does; `lotse republish`",
+    SOAK,
+    pending="a turn of the relay waits for all its topics: one that is missing delays the others by up to 30 s",
+)
+async def letters_homeless(night: Night) -> str:
+    began = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%S%z}"
+    fault = faults.topic_missing(night, LETTERS_OF_REFERRAL)
+    try:
+        async with night.broken("letters have no topic", limit=45), fault:
+            kept = await letters_kept(night)
+    finally:  # what the topic had held is gone with it, whatever was seen
+        done = await faults.lotse(night, "referral", "republish", "referral", "--since", began, "--why", "row 137",
+                                  "--at", night.fleet.url("referral"))  # fmt: skip
+    see(done.returncode == 0, done.stderr)
+    await night.nothing_lags()
+    return f"{kept} rows kept meanwhile; what the topic had held came back with the same ids"
+
+
+LETTERS_OF_REFERRAL = "referral.dead-letters"
+
+
+async def letters_kept(night: Night) -> int:
+    """While letters can't leave: they wait in referral's outbox, and what others ask is answered beside them. Gives back how
+    many rows the outbox holds then."""
+    wave = night.load.wave(6, 12, noise=False)
+    sound = [meant for meant in wave.then if meant.type == "attendance_reported"]
+    night.play(Wave(then=[night.load.poisoned(night.chance.choice(sound)) for _ in range(12)]))
+    await night.until(lambda: night.fleet.status("referral")["outbox"]["rows"], "letters kept in the outbox")
+    began = time.monotonic()
+    night.play(wave, pace=0.01)
+    await night.until(
+        lambda: progressed(night, "referral", began, 60), "60 answers beside letters that can't leave", 15
+    )
+    said = night.fleet.status("referral")
+    see(not said["held"] and not said["set_aside"]["count"], f"held {said['held']}, aside {said['set_aside']}")
+    return int(said["outbox"]["rows"])
+
+
+@row(
+    38,
+    "dead-letter replay run twice, and while the consumer runs",
+    "a rule breaks; lotse dead-letters replay, three at once, twice",
+)
+async def replayed_twice(night: Night) -> str:
+    why = f"row 38 {uuid4().hex[:6]}"
+    typed = ("dead-letters", "replay", "referral", "--why", why, "--at")
+    async with armed(night, "referral", "decide:raise:8"):
+        night.wave(6, 6, noise=False)
+        await night.until(lambda: night.fleet.status("referral")["set_aside"]["count"] > 3, "submissions set aside")
+        broken = await asyncio.gather(
+            *(faults.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
+        )
+        see(all(done.returncode == 1 for done in broken), f"a rule that is still broken: {broken[0].stdout}")
+    await faults.restart(night, "referral")  # the rule is mended; a service that starts anew judges them itself
+    done = await asyncio.gather(
+        *(faults.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
+    )
+    see(all(one.returncode == 0 for one in done), f"{done[0].stdout} {done[0].stderr}")
+    await night.nothing_lags()
+    see(not night.fleet.status("referral")["set_aside"]["count"], "something is still set aside")
+    async with faults.session(night, "referral") as con:
+        written = await con.fetchval("select count(*) from lotse.audit where why = $1", why)
+    see(written == 6, f"{written} audit entries")
+    return "replayed six times, three while the rule was broken: one answer each, six audit entries"
+
+
+@row(39, "duplicate flood", "everything three times, shuffled, on two partitions, over two rebalances")
+async def flood(night: Night) -> str:
+    wave = night.load.wave(16, 20)
+    wave.first = [replace(meant, copies=3) for meant in wave.first]
+    wave.then = [meant if meant.poison else replace(meant, copies=3) for meant in wave.then]
+    async with night.broken("everything three times", beside={"referral": 50}):
+        night.play(wave, pace=0.004)
+        async with another(night, "referral", own_group=False), another(night, "intake", own_group=False):
+            await asyncio.sleep(2)
+    return f"{sum(meant.copies for meant in wave.first + wave.then)} records, one effect each"
+
+
+@row(
+    40,
+    "out of order across topics",
+    "referrals, answers and runs 3 s before the cases and consents they rest on",
+    quiet=True,
+)
+async def out_of_order(night: Night) -> str:
+    wave = night.load.wave(10, 10)
+    before = night.fleet.status("referral")["waiting"]
+    await night.sender.send([meant for meant in wave.first if meant.family != "intake"])
+    late = [meant for meant in wave.first if meant.family == "intake"]
+    await night.until(lambda: night.fleet.status("referral")["waiting"] >= before + 10, "what waits")
+    waited = night.fleet.status("referral")["waiting"] - before
+    await night.play(replace(wave, first=late))
+    await night.sender.acknowledged()
+    await night.nothing_lags()
+    return f"{waited} waited, all were answered, no dead letter"
+
+
+@row(
+    42,
+    "foreign transactions",
+    "aborted transactions on every partition of intake's and referral's inputs, the last on idle ones",
+)
+async def transactions(night: Night) -> str:
+    meant = night.load.say("north", "attendance", "attendance_reported", str(uuid4()), PROVIDER, name=CANARY)
+    headers = [(name, raw or b"") for name, raw in headers_of(meant)]
+    topics = ["intake.submissions.north", "attendance.submissions.south", "attendance.submissions.loud"]
+    await faults.aborted(night, topics, meant.body, headers)
+    night.wave(6, 12)
+    await faults.aborted(night, topics, meant.body, headers)
+    return "never acted on; no gap called, no clock stopped"
+
+
+@row(43, "a hot case", "every second report about one case, 600 of them", SOAK)
+async def hot(night: Night) -> str:
+    wave = night.load.wave(1, 600, noise=False)
+    while not wave.gates:  # one that attends
+        wave = night.load.wave(1, 600, noise=False)
+    night.play(wave, pace=0.002)
+    began = time.monotonic()
+    await night.wave(20, 24, pace=0.002)
+    await night.nothing_lags()
+    return (
+        f"{len(wave.then)} reports of one case, {20 * 24} of others, all answered in {time.monotonic() - began:.1f} s"
+    )
+
+
+@row(44, "times in the future, in 1970, in the hour that is not there", "ce_time of sound reports", quiet=True)
+async def strange_times(night: Night) -> str:
+    wave = night.load.wave(4, 12, noise=False)
+    reports = [n for n, meant in enumerate(wave.then) if meant.type == "attendance_reported"]
+    ahead = f"{datetime.now(UTC) + timedelta(days=365):%Y-%m-%dT%H:%M:%SZ}"
+    times = (
+        "1970-01-01T00:00:00Z",
+        "2026-03-29T02:30:00+01:00",
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-25T02:30:00+01:00",
+        ahead,
+    )
+    for n, at in zip(reports, times, strict=False):
+        wave.then[n] = replace(wave.then[n], time=at)
+    await night.play(wave)
+    await night.sender.acknowledged()
+    await night.nothing_lags()
+    return "the future is refused CLOCK_AHEAD, the others are recorded; no time stands still"
+
+
+@row(36, "everything one publisher sends is poison", "1,500 unreadable ones of one publisher, sound ones of two others beside",
+     rough=True)  # fmt: skip
+async def all_poison(night: Night) -> str:
+    bad = [night.load.unknown_type("loud") for _ in range(1500)]
+    before = len(await records_of(night.fleet.stack.kafka, LETTERS))
+    night.play(Wave(then=bad))
+    night.wave(10, 16, pace=0.005)
+    await night.until(lambda: "publisher:loud" in held_by(night, "referral"), "loud's own limit", 30)
+    await night.until(lambda: not any(name != "loud" for name, _, _ in night.sender.awaited), "answers to the others")
+    letters = len(await records_of(night.fleet.stack.kafka, LETTERS)) - before
+    see(letters < 1500, f"{letters} dead letters: flooded")
+    others = {what for what in held_by(night, "referral") if "loud" not in what}
+    see(not others, f"others are held, too: {others}")
+    return f"stopped after {letters} dead letters; the others went on"
+
+
+@row(41, "older number after newer; early ones; the same number with another id", "facts written as intake would, by hand", rough=True)  # fmt: skip
+async def forked(night: Night) -> str:
+    case, other = str(uuid4()), str(uuid4())
+    body = {"by": {"organisation_id": "rkn-thm", "kind": "person"}, "need_id": str(uuid4()), "need_type": "WORK"}
+    async with AIOKafkaProducer(bootstrap_servers=night.fleet.stack.kafka) as producer:
+        for number in (2, 3):
+            await faults.write_fact(producer, "need_recorded", case, number, body)
+        await night.until(lambda: night.fleet.status("referral")["early"] == 2, "two early facts")
+        await faults.write_fact(producer, "need_recorded", case, 1, body)
+        await night.until(lambda: night.fleet.status("referral")["early"] == 0, "no early fact")
+        await faults.write_fact(producer, "need_recorded", case, 2, body)
+        await faults.write_fact(producer, "need_recorded", case, 3, body, id=str(uuid4()))
+        await night.until(
+            lambda: case in str(night.fleet.status("referral").get("quarantined")), "the case in quarantine", 15
+        )
+        await faults.write_fact(producer, "need_recorded", other, 1, body)
+    said = night.fleet.status("referral")
+    see(len(said["quarantined"]) == 1 and not said["held"], f"held: {said['held']}")
+    night.wave(4, 8)
+    await night.nothing_lags()
+    return "early ones were kept, the old one dropped, the forked case alone stands still"

@@ -1,0 +1,31 @@
+"""Rows that nothing here runs, and why."""
+
+NOT_WRITTEN: dict[int, tuple[str, str]] = {
+    11: ("two pods with the same group_instance_id", "no static membership"),
+    14: ("out of memory", "needs a memory cgroup of its own"),
+    25: ("partitions increased", "partitions are for good (contracts/topics.py)"),
+    26: ("compaction removed intermediates", "no topic is compacted"),
+    28: ("acknowledged events vanish", "tests/system/test_what_an_operator_mends.py sets a broker's data back"),
+    29: ("right revoked, certificate expired, wrong password", "the local broker has neither rights nor TLS"),
+    30: ("autoscaler flapping", "as row 9"),
+    34: ("breaking schema change", "a gate over samples, in tests/contracts"),
+    45: ("ciphertext whose key was destroyed", "no sealed fields yet"),
+    47: ("failover to a synchronous standby", "needs a second Postgres"),
+    48: ("failover to an asynchronous standby", "needs a second Postgres"),
+    53: ("new code on old schema", "tests/integration/test_doctor.py starts one; it names the migration and ends"),
+    56: ("I/O error on fsync", "needs libfiu (Debian: fiu-utils)"),
+    57: ("PgBouncer in transaction mode", "needs pgbouncer"),
+    63: ("a tenth of all packets lost", "needs a network namespace"),
+    66: ("DNS failure", "needs a network namespace"),
+    67: ("temporary directory full, root file system read-only", "needs a container"),
+    71: ("certificate expires", "the local broker has no TLS"),
+    72: ("N and N+1 together", "there is one version"),
+    73: ("rollback after an expand migration", "there is one version"),
+    77: ("erasure during replay and backup", "no sealed fields yet"),
+    79: ("node drain", "needs a real cluster"),
+    80: (
+        "spoofed headers, another user's topic",
+        "the local broker has no rights; foreign sources and tenants are in every wave",
+    ),
+}
+"""Rows that nothing here runs, and why: shown as not run, never as passed."""

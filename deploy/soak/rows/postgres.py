@@ -1,0 +1,201 @@
+"""The database: killed, without connections, locked, slow, older than the log, gone."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import httpx
+
+from deploy.local.stack import SERVICES
+from deploy.soak import faults
+from deploy.soak.faults import kill, start
+from deploy.soak.night import Night
+from deploy.soak.rows.matrix import SOAK, NotRun, row, see
+
+
+@row(46, "Postgres killed under load", "SIGKILL of the postmaster and its children, twice")
+async def database_killed(night: Night) -> str:
+    async with night.broken("Postgres killed twice"):
+        night.wave(20, 20, pace=0.006)
+        for _ in range(2):
+            await asyncio.sleep(night.chance.uniform(0.5, 2))
+            kill(night, "postgres")
+            await start(night, "postgres")
+    return f"recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(49, "connections exhausted", "referral's role limited to one connection for 10 s, those it has ended")
+async def exhausted(night: Night) -> str:
+    async with night.broken("one connection only", beside={"intake": 10}):
+        night.wave(12, 16, pace=0.01)
+        async with faults.few_connections(night, "referral", 1):
+            await asyncio.sleep(12)
+            began = time.monotonic()
+            said = await asyncio.to_thread(night.fleet.status, "referral")
+            see(said["running"] and time.monotonic() - began < 15, "/status does not come back")
+            one = night.fleet.processes["referral"]
+            see(one.pid is not None, f"referral ended: {one.last_words()}")
+    return f"held and said so; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(50, "deadlocks", "every table of referral locked again and again in the wrong order by another session")
+async def deadlocks(night: Night) -> str:
+    async with night.broken("locks in the wrong order", limit=45, beside={"intake": 10}):
+        night.wave(20, 20, pace=0.006)
+        await asyncio.sleep(0.5)
+        victim = await faults.cross(night, "referral", 8)
+    return (
+        f"8 rounds, in {victim} of them the other session gave way; recovered in {night.recoveries[-1].seconds:.1f} s"
+    )
+
+
+@row(
+    52, "a migration run twice, and two at once", "lotse migrate of each service, two processes at once, then once more"
+)
+async def migrations(night: Night) -> str:
+    for name in SERVICES:
+        done = await asyncio.gather(*(faults.lotse(night, name, "migrate", name) for _ in range(2)))
+        done += [await faults.lotse(night, name, "migrate", name)]
+        see(all(one.returncode == 0 for one in done), f"{name}: {[one.stderr[-200:] for one in done]}")
+        see("nothing to do" in done[-1].stderr + done[-1].stdout, done[-1].stderr)
+    night.wave(2, 6)
+    return "the second is a no-op"
+
+
+@row(55, "slow database", "a proxy delays referral's database by 500 ms each way, 8 s (soak: 30), then 1 MB/s, 4 s")
+async def slow_database(night: Night) -> str:
+    async with faults.through(night, "referral", database=True) as proxy:
+        before = faults.rss(night.fleet.processes["referral"])
+        members = await faults.members(night, "referral")
+        async with night.broken("a slow database", beside={"intake": 10}):
+            night.wave(12, 16, pace=0.01)
+            proxy.delay = 0.5
+            await asyncio.sleep(night.lasts(8, 30))
+            proxy.delay, proxy.rate = 0.0, 1e6
+            await asyncio.sleep(4)
+            proxy.heal()
+        grown = faults.rss(night.fleet.processes["referral"]) - before
+        see(await faults.members(night, "referral") == members, "a member left")
+        see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
+    return f"no member left, {max(0, grown >> 20)} MiB more; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(
+    51,
+    "a database older than the log; a database gone",
+    "referral's database set back to a copy, intake's dropped; rebuild",
+    rough=True,
+)
+async def set_back(night: Night) -> str:
+    await night.rest()
+    await asyncio.to_thread(night.fleet.processes["referral"].stop)
+    await faults.copied(night, "referral")
+    await start(night, "referral")
+    await night.wave(10, 16)
+    await night.rest()
+    for name in ("referral", "intake"):
+        await asyncio.to_thread(night.fleet.processes[name].stop)
+    await faults.restored(night, "referral")
+    await faults.gone(night, "intake")
+    seen = []
+    for name in ("referral", "intake"):
+        seen.append(await refuses(night, name))
+        done = await faults.lotse(night, name, "rebuild", name)
+        see(done.returncode == 0, f"rebuild {name} ended with {done.returncode}: {done.stderr[-300:]}")
+        see("a sweep recorded 0 facts" in done.stdout, done.stdout)
+        if night.fleet.processes[name].pid is None:
+            night.fleet.start_one(name)
+        await asyncio.to_thread(night.fleet.wait_ready, name)
+    night.wave(8, 12)
+    ledger = await night.balance()
+    see(ledger.balanced, f"the ledger says:\n{ledger}")
+    return "; ".join(seen) + "; rebuilt, swept 0 facts, the ledger says nothing"
+
+
+async def refuses(night: Night, name: str) -> str:
+    """A service whose database is older than the log: it does not serve, and says by how many facts."""
+    one = night.fleet.start_one(name)
+    written = one.log.stat().st_size
+
+    def said() -> Any:
+        ended = one.pid is None and one.child is not None and one.child.returncode == 4
+        return ended or night.fleet.status(name).get("older_than_log")
+
+    await night.until(said, f"{name} to refuse")
+    status = night.fleet.status(name)
+    if status["running"]:
+        see(not status["ready"], f"{name} calls itself ready")
+        return f"{name} is not ready, {status['older_than_log']} facts behind"
+    facts = [
+        json.loads(line).get("facts")
+        for line in one.log.read_bytes()[max(0, written - 4000) :].splitlines()
+        if b"older" in line
+    ]
+    see(facts and facts[-1], f"{name} does not say by how many facts")
+    return f"{name} refused to serve, {facts[-1]} records behind"
+
+
+@row(
+    54,
+    "the database's disk is full",
+    "referral's database on a tmpfs of its own, filled under load for 10 s (soak: 30), then cleared;"
+    " it holds also where a lack of space counts as the message's fault: what is set aside is written, too",
+    SOAK,
+)
+async def database_disk_full(night: Night) -> str:
+    if why := faults.no_disk():
+        raise NotRun(why)
+    before = night.fleet.status("referral")
+    with faults.disk(night, await faults.megabytes(night, "referral") * 2 + 64) as disk:
+        async with faults.database_on(night, "referral", disk):
+            members = await faults.members(night, "referral")
+            async with night.broken("referral's disk is full", beside={"intake": 20}):
+                night.wave(30, 24, pace=0.015)
+                await asyncio.sleep(0.5)
+                disk.fill()
+                try:
+                    await night.until(lambda: full(night), "a disk that is called full", 40)
+                    asked = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
+                    await asyncio.sleep(night.lasts(10, 30))
+                    said = night.fleet.status("referral")
+                finally:
+                    disk.clear()
+            see(asked.status_code == 200, f"a read gave {asked.status_code}")
+            see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
+            see(await faults.members(night, "referral") == members, "a member left")
+    see(said["ready"] and before["ready"], "referral called itself not ready")
+    return f"held (DiskFullError), reads went on, no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+def full(night: Night) -> bool:
+    """Whether referral holds everything because its disk is full."""
+    return any(
+        one["what"] == "everything" and one["why"].startswith("DiskFull")
+        for one in night.fleet.status("referral")["held"]
+    )
+
+
+@row(
+    58,
+    "an operator idle in transaction",
+    "a session of the role `operator` locks a row of every table of referral and does nothing for 25 s;"
+    " red where a lock that can't be had counts as the message's fault",
+)
+async def idle_operator(night: Night) -> str:
+    before = await faults.members(night, "referral")
+    async with night.broken("an operator idle in transaction", beside={"intake": 10}):
+        night.wave(16, 16, pace=0.01)
+        async with faults.idle_operator(night, "referral") as pid:
+            await night.until(lambda: blocked_by(night, pid), "a blocker that is named", 30)
+            await asyncio.sleep(12)
+            said = night.fleet.status("referral")
+    see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
+    see(await faults.members(night, "referral") == before, "a member left")
+    return f"held, the blocker named (session {pid}); recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+def blocked_by(night: Night, pid: int) -> bool:
+    """Whether referral holds, and names the session in its way and its role."""
+    said = night.fleet.status("referral")
+    return bool(said.get("held")) and any(f"session {pid} (operator)" in text for text in said.get("findings", []))

@@ -1,0 +1,68 @@
+"""Resources and time: descriptors, processor, clocks."""
+
+import asyncio
+import time
+
+import psutil
+
+from deploy.soak import faults
+from deploy.soak.faults import restart
+from deploy.soak.night import Night
+from deploy.soak.rows.matrix import SOAK, NotRun, row, see
+
+
+@row(
+    68,
+    "descriptors run out",
+    "referral limited to as many as it has, its connections to Kafka and Postgres ended, 10 s",
+)
+async def few_descriptors(night: Night) -> str:
+    one = night.fleet.processes["referral"]
+    assert one.pid is not None
+    process = psutil.Process(one.pid)
+    usual = process.rlimit(psutil.RLIMIT_NOFILE)
+    most = faults.descriptors(one)
+    async with night.broken("no descriptor left", limit=45, beside={"intake": 10}):
+        night.wave(10, 16, pace=0.01)
+        process.rlimit(psutil.RLIMIT_NOFILE, (most - 4, usual[1]))
+        try:
+            await faults.terminate_backends(night, "referral")
+            await asyncio.sleep(10)
+        finally:
+            if one.pid is not None:
+                process.rlimit(psutil.RLIMIT_NOFILE, usual)
+        see(one.pid is not None, f"referral ended: {one.last_words()}")
+    return f"limited to {most - 4}; it went on; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(69, "a tenth of a processor", "referral stopped for 0.45 of every 0.5 s, 40 s long", SOAK)
+async def starved(night: Night) -> str:
+    before = await faults.members(night, "referral")
+    async with night.broken("a tenth of a processor", limit=60, beside={"intake": 10}):
+        night.wave(10, 16, pace=0.05)
+        until = time.monotonic() + 40
+        while time.monotonic() < until:
+            async with faults.frozen(night.fleet.processes["referral"], 0.45):
+                pass
+            await asyncio.sleep(0.05)
+    see(await faults.members(night, "referral") == before, "a member left")
+    return f"no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(70, "one service's clock two hours ahead, then behind", "libfaketime under referral")
+async def wrong_clock(night: Night) -> str:
+    library = faults.faketime()
+    if library is None:
+        raise NotRun("libfaketime is not installed (Debian: faketime)")
+    try:
+        for offset in ("+2h", "-2h"):
+            async with night.broken(f"referral's clock {offset}"):
+                await restart(
+                    night, "referral", LD_PRELOAD=str(library), FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1"
+                )
+                night.wave(8, 16, pace=0.002)
+                await asyncio.sleep(2)
+                await night.until(lambda: not night.fleet.status("referral")["outbox"]["rows"], "facts to leave", 15)
+    finally:
+        await restart(night, "referral")
+    return "order by number, not by clock; nothing refused for it"

@@ -1,0 +1,88 @@
+"""Whose message a dead letter was is seen by who hands over the operations' key and a reason, and by nobody else."""
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from deploy.local.operations import PRIVATE, make_operations_key
+from deploy.services import Fleet
+from tests.publishing import SOURCE, Publisher, until
+from tests.typing_commands import typed
+
+
+async def unreadable(house: Fleet, type: str) -> str:
+    """A message with a name in it that nobody can read; its place among the dead letters."""
+    id = f"bad-{uuid4()}"
+    headers = {"ce_specversion": "1.0", "ce_id": id, "ce_source": SOURCE, "ce_subject": str(uuid4()), "ce_tenant": "rkn",
+               "ce_type": type, "ce_time": "2026-03-02T08:00:00Z"}  # fmt: skip
+    body = json.dumps({"by": {"organisation_id": "rkn-thm"}, "name": "Zainab Canary", "said": id}).encode()
+    async with Publisher(house.stack.kafka) as sender:
+        await sender.raw("intake", body, [(name, text.encode()) for name, text in headers.items()])
+        assert (await sender.answered(id))[0]["outcome"] == "unreadable"
+    await until(lambda: house.status("intake")["outbox"]["rows"] == 0)
+    key = str(house.stack.folder / PRIVATE)
+    for place in await listed(house, "--key", key):
+        _, said = await typed(house, "intake", "dead-letters", "show", "intake", place, "--key", key, "--reveal", "--why", "looked for",
+                              "--format", "json")  # fmt: skip
+        if id in said:
+            return place
+    raise AssertionError("no such letter")
+
+
+async def listed(house: Fleet, *options: str) -> list[str]:
+    """Places `lotse dead-letters list` names."""
+    code, said = await typed(house, "intake", "dead-letters", "list", "intake", *options, "--format", "json")
+    assert code == 0 and "anary" not in said
+    return [row["id"] for row in json.loads(said)["data"]]
+
+
+async def audited(house: Fleet) -> list[tuple[str, str, str]]:
+    """Who opened which letter and why, as the service wrote it down."""
+    con = await asyncpg.connect(house.stack.databases["intake"].owner, server_settings={"search_path": "lotse"})
+    try:
+        rows = await con.fetch("select who, about, why from audit where what = 'reveal' order by seq")
+        return [tuple(row) for row in rows]
+    finally:
+        await con.close()
+
+
+async def test_a_letter_is_revealed_to_who_holds_the_key_and_says_why_and_it_is_written_down(fleet: Fleet) -> None:
+    place, key = await unreadable(fleet, "lotse.intake.registration_submitted.v1"), str(fleet.stack.folder / PRIVATE)
+    before = await audited(fleet)
+    options = ["--key", key, "--reveal", "--why", "the sender asks which", "--who", "k.sommer", "--format", "json"]
+    code, said = await typed(fleet, "intake", "dead-letters", "show", "intake", place, *options)
+    data = json.loads(said)["data"]
+    assert code == 0 and json.loads(data["body"])["name"] == "Zainab Canary" and data["headers"]["ce_source"] == SOURCE
+    assert (await audited(fleet))[len(before) :] == [("k.sommer", place, "the sender asks which")]
+
+
+@pytest.mark.parametrize(
+    ("missing", "code"), [("key", 2), ("why", 2), ("right key", 4), ("service", 3)], ids=lambda what: str(what)
+)
+async def test_nothing_is_revealed_without_the_key_a_reason_and_somebody_who_writes_it_down(
+    fleet: Fleet, tmp_path: Path, missing: str, code: int
+) -> None:
+    place = await unreadable(fleet, "lotse.intake.registration_submitted.v1")
+    make_operations_key(tmp_path)
+    before = await audited(fleet)
+    folder = tmp_path if missing == "right key" else fleet.stack.folder
+    options = [] if missing == "key" else ["--key", str(folder / PRIVATE)]
+    options += [] if missing == "why" else ["--why", "curious"]
+    at = ("--at", "http://127.0.0.1:9") if missing == "service" else ("--at", fleet.url("intake"))
+    ended, said = await typed(fleet, None, "dead-letters", "show", "intake", place, "--reveal", *options, *at)
+    assert ended == code and "anary" not in said
+    assert await audited(fleet) == before
+
+
+async def test_dead_letters_are_picked_by_type_and_only_types_of_ours_are_named(fleet: Fleet) -> None:
+    known = await unreadable(fleet, "lotse.intake.registration_submitted.v1")
+    foreign = await unreadable(fleet, "lotse.intake.zainab.v1")
+    key = ["--key", str(fleet.stack.folder / PRIVATE)]
+    for name in ("registration_submitted", "lotse.intake.registration_submitted.v1"):
+        found = await listed(fleet, *key, "--type", name)
+        assert known in found and foreign not in found
+    assert await listed(fleet, *key, "--type", "zainab") == []
+    assert {known, foreign} <= set(await listed(fleet))
