@@ -132,11 +132,11 @@ class People:
         return self.started_on + timedelta(days=DAYS_BETWEEN_MEETINGS * n)
 
     def _recorded(self, fact: Fact, subject: str, tenant: str, number: int) -> Record:
-        cause, now = uuid4(), datetime.now(UTC)
+        cause, now = str(uuid4()), datetime.now(UTC)
         owner = "intake" if fact.family == "intake" else "referral"
         attributes = Attributes(
-            id=str(fact_id_of(cause)), source=f"//lotse/{self.installation}/{owner}", type=fact.ce_type, subject=subject, time=now,
-            tenant=tenant, streamversion=number, cause=str(cause), recordedtime=now,
+            id=fact_id_of(cause), source=f"//lotse/{self.installation}/{owner}", type=fact.ce_type, subject=subject, time=now,
+            tenant=tenant, streamversion=number, cause=cause, recordedtime=now,
         )  # fmt: skip
         return Record(facts_topic(fact.family), subject.encode(), fact.to_json(), headers_of(attributes))
 

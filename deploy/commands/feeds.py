@@ -86,7 +86,7 @@ def _without(found: Conversation, publisher: Publisher, shape: str, *, looked: b
 
 async def _asked(house: Installation, publisher: Publisher, id: str) -> tuple[Conversation, bool]:
     """The conversation under an id, and whether submissions could be looked through where there is no answer."""
-    found = Conversation(id, str(reference_of(publisher.source, id)))
+    found = Conversation(id, reference_of(publisher.source, id))
     answers = [answers_topic(family, publisher.name) for family in publisher.families]
     async with opened(house, "answer") as log:
         span = await log.span(answers)

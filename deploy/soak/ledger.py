@@ -344,7 +344,7 @@ def _rest(
         row = rows.pop(id, None)
         if row is None:
             ledger.add(1, "lost", f"the participation {id} is not in the list")
-        elif (row["started_on"], row["ended_on"], row["dropped_out"]) != (
+        elif (row["started_on"], row["ended_before_on"], row["dropped_out"]) != (
             str(start),
             str(end) if end else None,
             dropped,
@@ -352,7 +352,7 @@ def _rest(
             ledger.add(
                 5,
                 "drifted",
-                f"the participation {id} is shown with {row['started_on']}, {row['ended_on']}, {row['dropped_out']}",
+                f"the participation {id} is shown with {row['started_on']}, {row['ended_before_on']}, {row['dropped_out']}",
             )
     for id in rows:
         ledger.add(3, "invented", f"the participation {id} is in the list")

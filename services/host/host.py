@@ -90,7 +90,7 @@ class Host:
         tasks = [asyncio.create_task(job) for job in jobs]
         gc.collect()
         gc.freeze()  # what lives as long as the process is no garbage: +25-45 % of the loop
-        gc.set_threshold(50_000, 20, 20)
+        gc.set_threshold(500_000, 20, 20)  # more than a batch has in hand: it is gone before anybody looks through it
         broker, self.subscriber = self._faststream()
         try:
             await broker.start()
@@ -125,7 +125,7 @@ class Host:
             pattern=f"^({names})$", group_id=self.settings.group or f"lotse-{self.service.name}", batch=True,
             max_records=2000, batch_timeout_ms=20, ack_policy=AckPolicy.MANUAL, auto_offset_reset="earliest",
             isolation_level="read_committed", session_timeout_ms=20_000, rebalance_timeout_ms=60_000,
-            max_partition_fetch_bytes=1024 * 1024, parser=parse, decoder=undecoded,
+            max_partition_fetch_bytes=1024 * 1024, fetch_max_bytes=8 * 1024 * 1024, parser=parse, decoder=undecoded,
         )  # fmt: skip
 
         @subscriber  # type: ignore[untyped-decorator]

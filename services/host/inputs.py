@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -169,9 +170,9 @@ class Inputs:
 
     async def settled(self, messages: Sequence[Message], work: Work) -> None:
         """What follows a transaction: figures, errands that are ours to make, the tick that may have waited for it."""
-        for message in messages:
-            self.node.metrics.messages.labels(message.input.kind).inc()
-            self.tick_waits |= message.input.kind == "time"
+        for kind, count in Counter(message.input.kind for message in messages).items():
+            self.node.metrics.messages.labels(kind).inc(count)
+            self.tick_waits |= kind == "time"
         self.count(work)
         for claim in work.claims:
             failpoint("after_claim")

@@ -16,7 +16,7 @@ LIMIT = 15  # seconds a question may take
 class Reader:
     """Asks Kafka; every call has its limit and raises KafkaError or TimeoutError."""
 
-    def __init__(self, servers: str, security: Mapping[str, Any], name: str) -> None:
+    def __init__(self, servers: str, security: Mapping[Any, Any], name: str) -> None:
         self._options = {"bootstrap_servers": servers, "client_id": f"{name}-reader", **security}
         self._alone = asyncio.Lock()
 

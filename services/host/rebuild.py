@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import structlog
@@ -281,6 +280,6 @@ async def differences(owner: Any, service: Service, most: int = 10) -> list[str]
 def _is_decision(attributes: Attributes) -> bool:
     """Whether a fact's cause is a submission's reference: then its id derives from it."""
     try:
-        return str(fact_id_of(UUID(attributes.cause or ""))) == attributes.id
+        return fact_id_of(attributes.cause or "") == attributes.id
     except ValueError:
         return False

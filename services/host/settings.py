@@ -1,10 +1,12 @@
 """Settings of a service, from the environment (`LOTSE_*`). A missing or wrong one is named, its value never printed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KafkaOption = Literal["security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password"]
 
 
 class BadSettings(Exception):
@@ -12,14 +14,14 @@ class BadSettings(Exception):
 
 
 class Settings(BaseSettings):
-    """What a service needs to run. `kafka_security` is handed to aiokafka as it is (JSON)."""
+    """What a service needs to run."""
 
     model_config = SettingsConfigDict(env_prefix="LOTSE_", hide_input_in_errors=True)
 
     kafka: str
     """Bootstrap servers, `host:port,...`."""
-    kafka_security: dict[str, Any] = Field(default_factory=dict)
-    """security_protocol, sasl_mechanism, sasl_plain_username, sasl_plain_password ..."""
+    kafka_security: dict[KafkaOption, Any] = Field(default_factory=dict)
+    """JSON object of these options, as aiokafka names them."""
     database: SecretStr
     database_owner: SecretStr | None = None
     publishers: Path

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -78,8 +79,8 @@ def spanning(service: str, records: Sequence[Any]) -> Iterator[None]:
 
 
 def _contexts(records: Sequence[Any]) -> Iterator[Any]:
-    found = {value for record in records for name, value in record.headers if name == "traceparent" and value}
-    for text in sorted(found)[:MAX_LINKS]:
+    sent = (value for record in records for name, value in record.headers if name == "traceparent" and value)
+    for text in dict.fromkeys(islice(sent, MAX_LINKS)):
         yield TraceContextTextMapPropagator().extract({"traceparent": text.decode("ascii", "replace")})
 
 

@@ -19,7 +19,7 @@ PARTICIPATION_LIST = Table(
     ("participation_id",),
     {
         "participation_id": "text", "referral_id": "text", "case_id": "text", "tenant": "text", "run_id": "text", "block": "text",
-        "started_on": "date", "ended_on": "date", "end_kind": "text", "dropped_out": "boolean",
+        "started_on": "date", "ended_before_on": "date", "end_kind": "text", "dropped_out": "boolean",
     },
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ PARTICIPATION_PERIOD = Table(
     ("participation_id",),
     {
         "participation_id": "text", "tenant": "text", "municipality": "text", "block": "text", "started_on": "date",
-        "ended_on": "date",
+        "ended_before_on": "date",
     },
 )  # fmt: skip
 
@@ -22,7 +22,7 @@ TABLES = (PARTICIPATION_PERIOD,)
 
 GRID = """
 with period as (
-    select municipality, block, date_trunc('month', started_on)::date as starts, date_trunc('month', ended_on)::date as ends
+    select municipality, block, date_trunc('month', started_on)::date as starts, date_trunc('month', ended_before_on)::date as ends
     from participation_period where tenant = $1
 ), span as (
     select min(starts) as first,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from contracts.envelope import (
 from contracts.messages import claim_of, read_body, read_message
 from contracts.topics import CLOCK, KIB, Publisher, facts_topic, submissions_topic
 from contracts.validity import judge
-from services.runtime.service import Service
+from services.runtime.service import Name, Service
 
 MAX_BODY = 128 * KIB
 AHEAD_SECONDS = 600  # ten minutes: what a badly set clock is forgiven
@@ -62,6 +62,10 @@ class Message:
     value: bytes | None
     attributes: Attributes = None  # type: ignore[assignment]  # there wherever there is no verdict
     body: Any = None
+    names: list[Name] = field(default_factory=list)
+    """The states it needs, its subject's first."""
+    gives: list[str] = field(default_factory=list)
+    """Ids it makes known, or may."""
     verdict: Verdict | None = None
     id: str | None = None
     """A submission's id, where it is readable."""
@@ -125,6 +129,9 @@ def read(service: Service, message: Message) -> Message:
                 raise Verdict("header", "/ce_streamversion", "required")
             if cls := service.types.get(message.attributes.type):
                 message.body = read_body(cls, body)
+        if message.attributes is not None and message.body is not None:
+            message.names = service.names_of(message.body, message.attributes.subject, message.attributes.tenant)
+            message.gives = service.ids_made_known(message.body, message.attributes.subject)
     except Verdict as verdict:
         message.verdict = verdict
     return message
@@ -134,8 +141,8 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
     """The id is read first, by itself, so that even broken headers can be answered."""
     message.id, type, sent = claim_of(message.headers, message.value)
     if message.id is not None:
-        reference = reference_of(publisher.source, message.id)
-        message.reference, message.content = str(reference), content_of(reference, type, sent)
+        message.reference = reference_of(publisher.source, message.id)
+        message.content = content_of(message.reference, type, sent)
     message.attributes, body = attributes, _ = read_message(message.headers, message.value)
     if attributes.source != publisher.source:
         raise Verdict(*_place(message, "source"), "publisher")

@@ -109,10 +109,12 @@ class Service:
         return found
 
     @cached_property
-    def _may_give(self) -> dict[type, frozenset[str]]:
-        """Submission class to those of its fields (or `subject`) that facts make known."""
+    def _gives_by_class(self) -> dict[type, tuple[str, ...]]:
+        """Class to the fields (or `subject`) whose ids a fact makes known; of a submission those that its fact may."""
         given = {name for kind in self.types.values() if issubclass(kind, Fact) for name in kind.gives}
-        return {cls: frozenset(given & {"subject", *cls.model_fields}) for cls in self.types.values()}
+        return {cls: tuple(cls.gives) if issubclass(cls, Fact)
+                else tuple(sorted((given & {"subject", *cls.model_fields}).difference(cls.rests_on())))
+                for cls in self.types.values()}  # fmt: skip
 
     def names_of(self, body: Fact | Submission, subject: str, tenant: str) -> list[Name]:
         """(kind, id) of each state a message needs. A submission names its subject's first, then `<kind>_id` of every other
@@ -125,8 +127,11 @@ class Service:
 
     def ids_made_known(self, body: Fact | Submission, subject: str) -> list[str]:
         """Ids a fact makes known, or a submission may: those it names without resting on them."""
-        names = body.gives if isinstance(body, Fact) else self._may_give[type(body)].difference(body.rests_on())
-        return [id for name in names if (id := subject if name == "subject" else getattr(body, name))]
+        return [
+            id
+            for name in self._gives_by_class[type(body)]
+            if (id := subject if name == "subject" else getattr(body, name))
+        ]
 
     @cached_property
     def read_state(self) -> dict[str, Callable[[str], State]]:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 
@@ -191,19 +191,13 @@ class Work:
         """Locks and loads all these messages name, in the one order in which everybody takes locks."""
         readable = [m for m in messages if m.attributes is not None and m.verdict is None and m.denied is None]
         await self._share({*tenants, *(m.attributes.tenant for m in readable)})
-        await self._lock({*names, *(name for m in readable if m.body is not None for name in self._names(m))})
+        await self._lock({*names, *(name for m in readable for name in m.names)})
         self.now = datetime.now(UTC)
         # a statement of its own, after the locks: under a lock only the locked row itself is fresh
         self.quarantined = {row["subject"] for row in await self.con.fetch("select subject from quarantine")}
         facts = {(m.family, m.attributes.subject) for m in readable if m.input.kind == "fact"}
-        ids = {id for m in readable if m.body is not None for id in self._made_known(m)}
+        ids = {id for m in readable for id in m.gives}
         await self._load_kept(ids | await self._load_heard(sorted(facts)))
-
-    def _names(self, message: Message) -> list[Name]:
-        return self.service.names_of(message.body, message.attributes.subject, message.attributes.tenant)
-
-    def _made_known(self, message: Message) -> list[str]:
-        return self.service.ids_made_known(message.body, message.attributes.subject)
 
     async def _share(self, tenants: set[str]) -> None:
         """Alliances' rows, for share: a tick takes them for update."""
@@ -258,10 +252,9 @@ class Work:
             for row in await self.con.fetch(sql, sorted(new)):
                 if (message := self.taken_up(row)) is None:
                     continue
-                if message.body is not None:
-                    if missing := set(self._names(message)) - set(self.slots):
-                        raise Widen(missing)
-                    ids = ids | set(self._made_known(message))
+                if missing := set(message.names) - set(self.slots):
+                    raise Widen(missing)
+                ids = ids | set(message.gives)
                 if row["why"] == "early":
                     self._early[message.family, message.attributes.subject, message.attributes.streamversion or 0] = (
                         message
@@ -290,7 +283,7 @@ class Work:
                 self._dead.append(message)
                 if not message.reference:
                     continue  # nobody can be answered
-            elif message.denied is None and (held := {id for _, id in self._names(message)} & self.quarantined):
+            elif message.denied is None and (held := self._held(message)):
                 self._keep_back(Kept(message, "quarantined", _released(held)))
                 continue
             contents[message.reference].setdefault(message.content, message)
@@ -306,7 +299,7 @@ class Work:
                 ]  # its fact is known from the log, its answer lost with a database
                 give = "update answered set content = $2 where key = $1"
                 await self.con.execute(give, reference, message.content[3:])
-                self._answer(message, Outcome.RECORDED, fact_id=str(fact_id_of(UUID(reference))))
+                self._answer(message, Outcome.RECORDED, fact_id=fact_id_of(reference))
         again = {_reuse_key(m): m for m in (m for found in contents.values() for m in found.values())
                  if m.content != first[m.reference]}  # fmt: skip
         told = await self._claim({key: message.content for key, message in again.items()})
@@ -379,10 +372,10 @@ class Work:
         self.counts["learned"] += 1
         if message.body is None:
             return
-        for name in self._names(message):
+        for name in message.names:
             self._fold(self.slots[name], message.body, attributes)
             self.react(self.slots[name])
-        self._wake(self._made_known(message))
+        self._wake(message.gives)
 
     def _fold(self, slot: Slot, fact: Fact, attributes: Attributes) -> None:
         if slot.tenant not in (None, attributes.tenant):
@@ -407,10 +400,10 @@ class Work:
         if message.denied is not None:
             return self._answer(message, Outcome.REFUSED, no=message.denied)
         submission, attributes = message.body, message.attributes
-        slots = [self.slots[name] for name in self._names(message)]
-        if any(slot.tenant not in (None, attributes.tenant) for slot in slots):
+        slots = [self.slots[name] for name in message.names]
+        if any(slot.tenant != attributes.tenant for slot in slots if slot.tenant is not None):
             return self._answer(message, Outcome.REFUSED, no=refused("NOT_YOURS"))
-        if held := {slot.id for slot in slots} & self.quarantined:
+        if held := self._held(message):
             return self._keep_back(Kept(message, "waiting", _released(held), claimed=True))
         for name in submission.rests_on():
             id = attributes.subject if name == "subject" else getattr(submission, name)
@@ -428,7 +421,7 @@ class Work:
                 raise
             return self._keep_back(Kept(message, "aside", [], claimed=True, error=failures.name_of(error)))
         if isinstance(decision, Fact):
-            id = str(fact_id_of(UUID(message.reference)))
+            id = fact_id_of(message.reference)
             self.record(
                 slots[0], decision, id, message.reference, attributes.time, attributes.traceparent, attributes.tenant
             )
@@ -439,6 +432,10 @@ class Work:
             self._answer(message, Outcome.REFUSED, no=decision)
         else:
             self._answer(message, Outcome.UNCHANGED)
+
+    def _held(self, message: Message) -> set[str]:
+        """Those of the things it names that are in quarantine."""
+        return {id for _, id in message.names} & self.quarantined if self.quarantined else set()
 
     def _state(self, slot: Slot, tenant: str) -> State:
         return slot.state or self.service.states[slot.kind](id=slot.id, tenant=tenant)
@@ -486,13 +483,16 @@ class Work:
         self, message: Message, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None
     ) -> None:
         readable = message.attributes if message.verdict is None else None
-        body = Answer(
-            submission_id=message.id or "", reference=message.reference, content=message.content, outcome=outcome,
-            fact_id=fact_id, reason=no.reason if no else None, pointer=no.at if no else None,
-            hint=(no.hint or self.service.hints.get((message.family, no.reason))) if no else None,
-        )  # fmt: skip
+        said: dict[str, str] = {"submission_id": message.id or "", "reference": message.reference,
+                                "content": message.content, "outcome": outcome}  # fmt: skip
+        if fact_id is not None:
+            said["fact_id"] = fact_id
+        if no is not None:
+            said |= {"reason": no.reason, "pointer": no.at}
+            if hint := no.hint or self.service.hints.get((message.family, no.reason)):
+                said["hint"] = hint
         attributes = Attributes(
-            id=str(answer_id_of(UUID(message.reference), message.content)), source=self.node.source,
+            id=answer_id_of(message.reference, message.content), source=self.node.source,
             type=answer_type(message.family), subject=readable.subject if readable else NAMELESS, time=self.now,
             tenant=readable.tenant if readable else NAMELESS, cause=message.reference, recordedtime=self.now,
             traceparent=readable.traceparent if readable else None,
@@ -500,7 +500,7 @@ class Work:
         key = readable.subject if readable else message.reference
         assert message.input.publisher is not None
         topic = answers_topic(message.family, message.input.publisher.name)
-        self.out.after[topic].append(Letter(key.encode(), body.to_json(), headers_of(attributes)))
+        self.out.after[topic].append(Letter(key.encode(), Answer.written(said), headers_of(attributes)))
         self.counts["answers"] += 1
         self._settle(message)
 
@@ -648,4 +648,4 @@ def _stream(family: str, subject: str) -> str:
 
 
 def _reuse_key(message: Message) -> str:
-    return str(answer_id_of(UUID(message.reference), message.content))
+    return answer_id_of(message.reference, message.content)

@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 
 from contracts import attendance, dropout, intake, notification, referral
-from contracts.envelope import Message, Privacy, content_of, reference_of
+from contracts.envelope import Message, Privacy, answer_id_of, content_of, fact_id_of, reference_of
 
 MODULES = (intake, referral, attendance, dropout, notification)
 TYPES = [kind for module in MODULES for kind in (*module.FACTS, *module.SUBMISSIONS)]
@@ -42,8 +42,16 @@ def test_wire_names_are_unique_and_say_the_family() -> None:
     assert all(kind.ce_type.startswith(f"lotse.{kind.family}.") and kind.ce_type.endswith(".v1") for kind in TYPES)
 
 
+def test_every_id_that_follows_from_another_is_a_name_based_uuid_as_the_standard_says() -> None:
+    for number in range(2000):  # each of the sixteen variants many times
+        reference, content = reference_of(f"https://school-{number}.example", str(number)), f"r1:{number:032x}"
+        expected = uuid5(uuid5(NAMESPACE_URL, f"https://school-{number}.example"), str(number))
+        assert (reference, fact_id_of(reference)) == (str(expected), str(uuid5(expected, "fact")))
+        assert answer_id_of(reference, content) == str(uuid5(expected, content))
+
+
 def test_reference_and_content_are_what_a_publisher_can_compute() -> None:
     reference = reference_of("urn:a", "1")
-    assert reference == uuid5(uuid5(NAMESPACE_URL, "urn:a"), "1")
+    assert reference == str(uuid5(uuid5(NAMESPACE_URL, "urn:a"), "1"))
     assert content_of(reference, b"t", b"{}") != content_of(reference, b"t", b"{ }")
     assert content_of(reference, b"t", b"{}").startswith("r1:") and len(content_of(reference, b"t", b"{}")) == 35

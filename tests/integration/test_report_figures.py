@@ -51,7 +51,7 @@ async def test_the_grid_is_what_counting_says(prepared: LocalStack, seed: int) -
     await transaction.start()
     try:
         await con.executemany(
-            "insert into participation_period (participation_id, tenant, municipality, block, started_on, ended_on)"
+            "insert into participation_period (participation_id, tenant, municipality, block, started_on, ended_before_on)"
             " values ($1, $2, $3, $4, $5, $6)",
             [(f"{tenant}-{n}", tenant, *period) for n, period in enumerate(periods)],
         )

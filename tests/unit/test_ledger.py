@@ -111,7 +111,7 @@ class World:
             {
                 "participation_id": id,
                 "started_on": str(start),
-                "ended_on": str(end) if end else None,
+                "ended_before_on": str(end) if end else None,
                 "dropped_out": dropped,
             }
             for id, (_, start, end, dropped) in expected.periods.items()

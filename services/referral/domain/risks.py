@@ -3,6 +3,7 @@
 react compares what is with what should be, never what came: it can run again at any time and then says nothing.
 """
 
+from bisect import bisect
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from services.referral.domain.state import ACCEPTED, SENT, Case, Meeting, Partic
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
 S6_VERSION = 1
+ATTENDED = (Presence.PRESENT, Presence.LATE)
 
 
 class Thresholds(NamedTuple):
@@ -48,22 +50,15 @@ def threshold_on(day: date, offer_type: str) -> tuple[int, int]:
 def absences(participation: Participation, meetings: dict[str, Meeting]) -> list[Absences]:
     """Runs of absences within the interval as known now, oldest first. Several meetings on one day are one course day:
     attended if any was, else unexcused if any was."""
-    days: dict[date, bool] = {}
-    for meeting in meetings.values():
-        if participation.running_on(meeting.on):
-            if meeting.presence in (Presence.PRESENT, Presence.LATE):
-                days[meeting.on] = True
-            elif meeting.presence == Presence.UNEXCUSED:
-                days.setdefault(meeting.on, False)
-    runs: list[Absences] = []
-    current: list[date] = []
-    for day in sorted(days):
-        if not days[day]:
-            current.append(day)
-        elif current:
-            runs.append(Absences(current, broken=True))
-            current = []
-    return [*runs, Absences(current, broken=False)] if current else runs
+    missed = {meeting.on for meeting in meetings.values() if meeting.presence == Presence.UNEXCUSED}
+    if not missed:
+        return []
+    attended = sorted({m.on for m in meetings.values() if m.presence in ATTENDED and participation.running_on(m.on)})
+    runs: dict[int, list[date]] = {}
+    for day in sorted(missed.difference(attended)):
+        if participation.running_on(day):
+            runs.setdefault(bisect(attended, day), []).append(day)  # so many attended days lie before it
+    return [Absences(days, broken=before < len(attended)) for before, days in runs.items()]
 
 
 def s2_holds(run: Absences, offer_type: str) -> bool:
@@ -108,27 +103,21 @@ def _stops(case: Case) -> Iterator[Fact]:
     """What was sent or accepted under a consent now withdrawn is stopped, and so is all that is open in a closed case.
     What has started is not ended by it."""
     for id, referral in case.referral.referrals.items():
-        if referral.state not in (SENT, ACCEPTED) or case.started(id):
-            continue
         consent = case.intake.consents.get(referral.consent_id)
-        if consent is not None and consent.withdrawn_on is not None:
-            yield ReferralStopped(
-                by=LOTSE, referral_id=id, reason=StopReason.CONSENT_WITHDRAWN, stopped_on=consent.withdrawn_on
-            )
-        elif case.intake.last_day_on is not None:
-            yield ReferralStopped(
-                by=LOTSE, referral_id=id, reason=StopReason.CASE_CLOSED, stopped_on=case.intake.last_day_on
-            )
+        withdrawn_on, last_day_on = consent.withdrawn_on if consent else None, case.intake.last_day_on
+        on = withdrawn_on or last_day_on
+        if on is not None and referral.state in (SENT, ACCEPTED) and not case.started(id):
+            why = StopReason.CONSENT_WITHDRAWN if withdrawn_on else StopReason.CASE_CLOSED
+            yield ReferralStopped(by=LOTSE, referral_id=id, reason=why, stopped_on=on)
 
 
 def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
     """S2: the present run of absences is long enough, and the participation has not ended."""
     for id, participation, referral in case.courses():
         open_ = [risk for risk in case.dropout.open if risk.about == id and risk.rule == Rule.S2]
-        meetings = case.attendance.meetings.get(id)
-        if not meetings and not open_:
+        runs = absences(participation, case.attendance.meetings.get(id, {}))
+        if not runs and not open_:
             continue
-        runs = absences(participation, meetings or {})
         present = runs[-1] if runs and not runs[-1].broken and participation.ended_before_on is None else None
         if present is not None and not s2_holds(present, referral.offer_type):
             present = None
@@ -161,8 +150,7 @@ def _unstarted(case: Case) -> Iterator[tuple[str, date]]:
 
 def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
     """S6: accepted, the planned start seven days ago by the tick, and no start."""
-    today = day_of(ticked)
-    holds = {id: day for id, day in _unstarted(case) if s6_holds_from_on(day) <= today}
+    holds = {id: day for id, day in _unstarted(case) if s6_holds_from_on(day) <= day_of(ticked)}
     open_ = [risk for risk in case.dropout.open if risk.rule == Rule.S6]
     for risk in open_:
         referral = case.referral.referrals.get(risk.about)

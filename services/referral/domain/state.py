@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from contracts.attendance import AttendanceRecorded
@@ -172,7 +173,7 @@ class Case:
 
     def started(self, referral_id: str) -> bool:
         """Whether anybody started under this referral."""
-        return any(p.referral_id == referral_id for p in self.referral.participations.values())
+        return referral_id in [p.referral_id for p in self.referral.participations.values()]
 
     def owner_of(self, referral: Referral) -> str:
         """Who owns the next step: the case's owner; until intake's facts are here, who sent the referral."""
@@ -292,6 +293,7 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             part.dropped_out.pop(fact.participation_id, None)
 
 
+@lru_cache(maxsize=256)  # a tick is asked about for every case
 def day_of(moment: datetime) -> date:
     """The calendar day of a moment in the alliance's zone."""
     return moment.astimezone(ALLIANCE_ZONE).date()
