@@ -987,7 +987,9 @@ async def split(night: Night, name: str, workers: int, seconds: float) -> str:
                 await asyncio.sleep(0.2)
                 if traffic.done() and time.monotonic() > until + 4 * seconds:
                     break  # nobody dies: said below
-                if traffic.done() and deaths < workers:  # a slow machine takes long to start who shall die under traffic
+                if (
+                    traffic.done() and deaths < workers
+                ):  # a slow machine takes long to start who shall die under traffic
                     traffic = night.wave(12, 20, pace=seconds / 1100)
                 for n, one in enumerate(others):
                     if one.done():
