@@ -14,7 +14,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
-TO_END = 60.0  # seconds an interrupted child has to take down what it started
+TO_END = 120.0  # seconds an interrupted child has to take down what it started
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,10 @@ MUTANTS = (
            (Edit(RELAY, "except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:", "except (ReaderError, KafkaException) as error:"),)),
     Mutant((49,), "too few connections are the infrastructure's fault",
            (Edit(DATABASE, "    asyncpg.InsufficientResourcesError,\n", ""),)),
-    Mutant((50,), "a deadlock is the infrastructure's fault, not the message's",
-           (Edit(DATABASE, "    asyncpg.TransactionRollbackError,\n", ""),)),
+    Mutant((50,), "a deadlock is the infrastructure's fault, and what breaks is tried again in halves", (
+        Edit(DATABASE, "    asyncpg.TransactionRollbackError,\n", ""),
+        Edit(BATCH, "        if len(messages) == 1:\n", "        if messages:\n"),
+    )),
     Mutant((51,), "a database is held against the log before it is served from",
            (Edit(HOST, "while older := await letters_beyond(self.node):", "while older := 0:"),)),
     Mutant((55,), "a batch may take five minutes between two polls: three seconds",
