@@ -3,6 +3,9 @@ OTHER.
 
 Sources: domain reference sections 2.5 (blocks), 5 (record), 8 (attendance), 10.2 (codes); German terms of law keep their
 German codes. Bands and codes include UNKNOWN: an unknown fact is said to be unknown, never guessed.
+
+No code tells health, pregnancy, disability, religion or origin, of the person or of anybody near (Art. 9 GDPR): such things
+travel sealed, and not in this release. PERSONAL stands for them together with much that is harmless, so that it tells nothing.
 """
 
 from enum import StrEnum
@@ -13,7 +16,6 @@ from pydantic import Field, StringConstraints
 from .envelope import Listed, Privacy
 
 MUNICIPALITY_PATTERN = r"^([0-9]{8}|UNKNOWN)$"
-LANGUAGE_PATTERN = r"^([a-z]{3}|UNKNOWN)$"
 
 Municipality = Annotated[
     str,
@@ -23,13 +25,6 @@ Municipality = Annotated[
     Field(
         description="Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss), or UNKNOWN."
     ),
-]
-Language = Annotated[
-    str,
-    StringConstraints(pattern=LANGUAGE_PATTERN),
-    Privacy.INTERNAL,
-    Listed("language"),
-    Field(description="ISO 639-3 in lower case (`prs` is Dari), or UNKNOWN."),
 ]
 
 
@@ -51,8 +46,7 @@ class Sex(Coded):
 
     FEMALE = "FEMALE", "female"
     MALE = "MALE", "male"
-    DIVERSE = "DIVERSE", "diverse (§ 22(3) PStG)"
-    NO_ENTRY = "NO_ENTRY", "registered without an entry (§ 22(3) PStG)"
+    DIVERSE = "DIVERSE", "diverse, or registered without an entry (§ 22(3) PStG)"
     UNKNOWN = "UNKNOWN", "not known"
 
 
@@ -82,6 +76,15 @@ class StatusGroup(Coded):
     )
     OTHER = "OTHER", "any other title, EU citizen, German"
     UNKNOWN = "UNKNOWN", "not known"
+
+
+class Programme(Coded):
+    """In whose name a case is kept."""
+
+    GK = "GK", "Gemeinsam klappt's"
+    DIAA = "DIAA", "Durchstarten in Ausbildung und Arbeit"
+    KIM = "KIM", "Kommunales Integrationsmanagement"
+    OTHER = "OTHER", "another one"
 
 
 class Block(Coded):
@@ -191,18 +194,18 @@ class EndKind(Coded):
 
 
 class EndReason(Coded):
-    """Why a participation ended: barriers and reasons as codes, no diagnosis."""
+    """Why a participation ended: barriers and reasons as codes, no diagnosis. Whatever else the reason is, it is PERSONAL."""
 
     REGULAR = "REGULAR", "it was over"
     WORK = "WORK", "took up work"
     TRAINING = "TRAINING", "took up training"
     CHILDCARE = "CHILDCARE", "childcare is missing"
     TRAVEL = "TRAVEL", "the way is too long or too dear"
-    HEALTH = "HEALTH", "health; never more than this word"
     MOVED = "MOVED", "moved away"
     WRONG_LEVEL = "WRONG_LEVEL", "the level is too high or too low"
-    MOTIVATION = "MOTIVATION", "does not want to go on"
+    PERSON_WITHDREW = "PERSON_WITHDREW", "the person does not want to go on"
     CONTACT_LOST = "CONTACT_LOST", "no longer reached"
+    PERSONAL = "PERSONAL", "a personal reason of any kind; which one is not said in clear"
     UNKNOWN = "UNKNOWN", "not known"
 
 
@@ -217,15 +220,13 @@ class Presence(Coded):
 
 
 class ExcuseReason(Coded):
-    """The absence catalogue, coarse: what excuses, never what a certificate says."""
+    """The absence catalogue, coarse: what excuses, never what a certificate says. Sickness, a wedding, a birth, a death in
+    the family are all PERSONAL; a child or relative to look after, sick or not, is CARE."""
 
-    SICKNESS = "SICKNESS", "sick"
-    CHILD_SICK = "CHILD_SICK", "a child or relative is sick and nobody else can care"
-    CHILDCARE = "CHILDCARE", "childcare failed unforeseeably"
+    PERSONAL = "PERSONAL", "a personal reason that excuses; which one is not said in clear"
+    CARE = "CARE", "a child or relative had to be looked after and nobody else could"
     INTERNSHIP = "INTERNSHIP", "internship or trial work"
     SUMMONS = "SUMMONS", "an appointment at an authority or court"
-    BEREAVEMENT = "BEREAVEMENT", "a death in the family"
-    FAMILY_EVENT = "FAMILY_EVENT", "own wedding, birth of a child"
     OTHER = "OTHER", "something else that excuses"
 
 
@@ -234,6 +235,13 @@ class Rule(Coded):
 
     S2 = "S2", "several unexcused course days in a row, two where nothing else is agreed"
     S6 = "S6", "no start within seven days after the planned start"
+
+
+class NoticeKind(Coded):
+    """What a line of a notice tells."""
+
+    RAISED = "RAISED", "the risk holds"
+    WITHDRAWN = "WITHDRAWN", "it was told before and no longer holds"
 
 
 class RiskEnd(Coded):

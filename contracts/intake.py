@@ -9,9 +9,9 @@ from .codes import (
     ClosureReason,
     ConsentPurpose,
     DataCategory,
-    Language,
     Municipality,
     NeedType,
+    Programme,
     Sex,
     StatusGroup,
 )
@@ -30,10 +30,6 @@ REASONS: dict[str, str] = {
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
 
-Programme = Annotated[
-    Code, Field(description="The programme in whose name the case is kept, as the alliance writes it: GK, DIAA, KIM.")
-]
-
 
 class IntakeFact(Fact):
     family: ClassVar[str] = FAMILY
@@ -51,11 +47,9 @@ class RegistrationSubmitted(IntakeSubmission):
     municipality: Municipality
     """Where the person lives: Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss; a kreisfreie
     Stadt ends in 000, 05315000 is Köln), or UNKNOWN."""
-    programme: Programme
+    programme: Annotated[Programme, Privacy.INTERNAL]
     sex: Annotated[Sex, Privacy.INTERNAL] = Sex.UNKNOWN
     birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL] = BirthYearBand.UNKNOWN
-    language: Language = "UNKNOWN"
-    """The language in which the person is best reached: ISO 639-3 in lower case, or UNKNOWN."""
     status_group: Annotated[StatusGroup, Privacy.INTERNAL] = StatusGroup.UNKNOWN
     owner_organisation_id: OrganisationId
     """Who owns the case: refers, closes, and is told of risks."""
@@ -113,10 +107,9 @@ class CaseOpened(IntakeFact):
     gives: ClassVar[tuple[str, ...]] = ("subject",)
 
     municipality: Municipality
-    programme: Programme
+    programme: Annotated[Code, Listed("programme")]
     sex: Annotated[Code, Listed("sex")]
     birth_year_band: Annotated[Code, Listed("birth_year_band")]
-    language: Language
     status_group: Annotated[Code, Listed("status_group")]
     owner_organisation_id: OrganisationId
     """Who owns the case: refers, closes, and is told of risks."""

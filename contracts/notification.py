@@ -1,6 +1,6 @@
 """Notification: offices get mail, not cases. Each attempt is a fact before it is made, and so is its result."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -14,8 +14,7 @@ REASONS: dict[str, str] = {}
 class NoticeLine(Model):
     """One line of a notice: a risk newly raised, or one told before that no longer holds."""
 
-    kind: Annotated[Literal["RAISED", "WITHDRAWN"], Privacy.INTERNAL]
-    """RAISED: the risk holds; WITHDRAWN: it was told before and no longer holds."""
+    kind: Annotated[Code, Listed("notice_kind")]
     case_id: Id
     about: Id
     """As in the risk: of S2 the participation, of S6 the referral."""

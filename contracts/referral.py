@@ -39,7 +39,7 @@ REASONS: dict[str, str] = {
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
 
-CourseDays = Annotated[int, Field(ge=0, le=1000), JsonNumber(), Privacy.INTERNAL, Unit("course day")]
+CourseDays = Annotated[int, Field(ge=1, le=1000), JsonNumber(), Privacy.INTERNAL, Unit("course day")]
 """Three years of courses have some 700."""
 
 
@@ -66,8 +66,8 @@ class OfferRunSubmitted(ReferralSubmission):
     """The first day of the run."""
     ends_before_on: Day
     """The first day after the run: one that ends on Friday, 27 March ends before 2026-03-28."""
-    course_days: CourseDays
-    """How many course days the run has; 0 where that is not fixed beforehand."""
+    course_days: CourseDays | None = None
+    """How many course days the run has; absent where that is not fixed beforehand."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
@@ -171,8 +171,8 @@ class OfferRunPublished(ReferralFact):
     """The first day of the run."""
     ends_before_on: Day
     """The first day after the run."""
-    course_days: CourseDays
-    """How many course days the run has; 0 where that is not fixed beforehand."""
+    course_days: CourseDays | None = None
+    """How many course days the run has; absent where that is not fixed beforehand."""
 
 
 class ReferralSent(ReferralFact):

@@ -45,7 +45,8 @@ Tenant = Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]
 
 
 class Publisher(Model):
-    """A system that publishes, known by the topics it alone may write. `organisations`: for whom it may speak."""
+    """A system that publishes, known by the topics it alone may write. `organisations`: for whom it may speak. Their names
+    stand in clear in consents and referrals: give none that tells what people go there for."""
 
     name: Name
     source: Annotated[str, StringConstraints(pattern=SOURCE_PATTERN)]

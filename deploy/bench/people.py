@@ -105,7 +105,7 @@ class People:
             )
             steps: list[Fact] = [
                 CaseOpened(by=thm, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
-                           language="UNKNOWN", status_group="UNKNOWN", owner_organisation_id="thm"),
+                           status_group="UNKNOWN", owner_organisation_id="thm"),
                 ConsentGranted(by=thm, consent_id=consent, purpose="REFERRAL", categories=("LANGUAGE", "ATTENDANCE"),
                                recipients=("vhs",), valid_from_on=asked, last_valid_on=ends),
                 ReferralSent(by=thm, referral_id=referral, run_id=run, consent_id=consent,
@@ -166,7 +166,7 @@ class Reports:
             by=By(organisation_id="vhs"), participation_id=people.id("participation", case),
             meeting_id=people.id("meeting", case % people.alliances, meeting), meeting_on=people.meeting_on(meeting), units_planned=4,
             units_attended=4 if presence in (Presence.PRESENT, Presence.LATE) else 0, presence=presence,
-            excuse_reason=ExcuseReason.SICKNESS if presence is Presence.EXCUSED else None, revision=revision, reported_at=now,
+            excuse_reason=ExcuseReason.PERSONAL if presence is Presence.EXCUSED else None, revision=revision, reported_at=now,
         )  # fmt: skip
         return self.sent(report, case, now)
 

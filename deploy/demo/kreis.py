@@ -137,7 +137,6 @@ class Kreis:
             birth_year_band=chance.choices([BirthYearBand.BORN_1995_TO_1999, BirthYearBand.BORN_2000_TO_2004,
                                             BirthYearBand.BORN_2005_TO_2009],
                                            [25, 55, 20])[0],
-            language=chance.choice(["prs", "ara", "kur", "fas", "fra", "tir", "som"]),
             status_group=chance.choices([StatusGroup.DULDUNG, StatusGroup.GESTATTUNG], [57, 43])[0],
             owner_organisation_id=owner.organisation_id), case)  # fmt: skip
         need = NeedReported(by=owner, need_id=self._id(), need_type=chance.choice(list(NeedType)))
@@ -212,7 +211,7 @@ class Kreis:
         self._attends(case, participation, started, provider, start, end, leaves)
         told = self._weekday(end + (chance.randint(1, 6) if leaves else 0))
         why = chance.choice(
-            [EndReason.WORK, EndReason.CHILDCARE, EndReason.MOVED, EndReason.MOTIVATION, EndReason.UNKNOWN]
+            [EndReason.WORK, EndReason.CHILDCARE, EndReason.MOVED, EndReason.PERSON_WITHDREW, EndReason.UNKNOWN]
         )
         kind = EndKind.DROPPED_OUT if leaves else EndKind.COMPLETED
         ended = self._ends(
@@ -271,7 +270,7 @@ class Kreis:
         report = AttendanceReported(
             by=provider, participation_id=participation, meeting_id=meeting, meeting_on=self._on(day), units_planned=5,
             units_attended=5 if presence is Presence.PRESENT else 4 if presence is Presence.LATE else 0, presence=presence,
-            excuse_reason="SICKNESS" if presence is Presence.EXCUSED else None, revision=revision,
+            excuse_reason="PERSONAL" if presence is Presence.EXCUSED else None, revision=revision,
             reported_at=datetime.combine(self._on(told), time(18), UTC),
         )  # fmt: skip
         self._add(told, report, case, started, hour=18, twice=chance.random() < 0.01)

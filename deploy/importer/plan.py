@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from contracts.codes import EndKind
 from contracts.envelope import Submission, stamp
+from contracts.hints import hint_of
+from contracts.messages import verdict_of
 from deploy.importer.files import Row
 from deploy.importer.mapping import Mapping, NotMapped
 from deploy.importer.store import Sent, Store
@@ -155,9 +157,8 @@ class Planner:
         try:
             submission = cls.model_validate(made)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            pointer = "".join(f"/{part}" for part in first["loc"])
-            raise RowRefused("INVALID", pointer, f"The rule is: {first['type']}.") from None
+            verdict = verdict_of(cls, error)
+            raise RowRefused("INVALID", verdict.pointer, hint_of(verdict, cls)) from None
         if new:
             self.store.add(sent)
         said_at = moment or getattr(submission, "reported_at", None) or datetime.fromisoformat(sent.seen_at)

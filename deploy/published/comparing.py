@@ -48,8 +48,6 @@ class Change:
 TOLD = ("title", "description", "examples", "$comment", "deprecated", "default", "discriminator")
 """Keywords that refuse nothing. `default` and what begins with x- are looked at for what they mean."""
 PRIVACY = ("public", "internal", "personal", "special")
-UNKNOWN = "x-unknown"
-"""On a list of codes: the code as which a reader takes one it does not know. Such a list may grow under its readers."""
 TYPES = ("null", "boolean", "number", "string", "array", "object")
 JUDGED = {
     "null": (),
@@ -408,7 +406,7 @@ def _one_line(node: Schema) -> str:
 
 def _values(old: Schema, new: Schema, at: str, all_values: list[Any]) -> Iterator[Change]:
     was, now = old.get("enum", all_values), new.get("enum", all_values)
-    if (change := _codes(was, now, at, old)) is not None:
+    if (change := _codes(was, now, at)) is not None:
         yield change
 
 
@@ -417,21 +415,18 @@ def _codes_alone(old: Schema, new: Schema, others: tuple[str, ...]) -> bool:
     return "enum" in old and "enum" in new and all(old.get(name) == new.get(name) for name in others)
 
 
-def _codes(was: list[Any], now: list[Any], at: str, old: Schema) -> Change | None:
+def _codes(was: list[Any], now: list[Any], at: str) -> Change | None:
     come = [value for value in now if _shown(value) not in map(_shown, was)]
     gone = [value for value in was if _shown(value) not in map(_shown, now)]
     if not come and not gone:
         return None
-    taken = UNKNOWN in old
     what = "; ".join(
         f"{name} {', '.join(map(_plainly, values))}"
         for name, values in (("codes added:", come), ("codes gone:", gone))
         if values
     )
-    if come and taken:
-        what += f" (readers take them for {old[UNKNOWN]})"
-    breaks = tuple(role for role, hit in ((Role.WRITER, come and not taken), (Role.READER, gone)) if hit)
-    return Change(at, "CODES", what, breaks, _shown((gone or come)[0]) if breaks else "")
+    breaks = tuple(role for role, hit in ((Role.WRITER, come), (Role.READER, gone)) if hit)
+    return Change(at, "CODES", what, breaks, _shown((gone or come)[0]))
 
 
 def _plainly(value: Any) -> str:
@@ -539,7 +534,7 @@ def _texts(old: Schema, new: Schema, at: str) -> Iterator[Change]:
         except Unjudged:
             breaks_.append(role)
             continue
-        if found is not None and not (role is Role.WRITER and UNKNOWN in old):
+        if found is not None:
             breaks_.append(role)
             example = _shown(found)
     rule = next(rule for rule, names in (("CODES", ("enum",)), ("PATTERN", ("pattern",)), ("LENGTH", ("minLength", "maxLength")))

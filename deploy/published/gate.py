@@ -168,7 +168,7 @@ WAYS: dict[str, str | dict[Role, str]] = {
     "NULL": {Role.READER: "go on taking null", Role.WRITER: "leave the member out instead of writing null"},
     "CODES": {
         Role.READER: "leave the code in; its sentence may say since when nobody uses it",
-        Role.WRITER: "write a code readers know, or first release a list that says x-unknown, then the code",
+        Role.WRITER: "write a code readers know; a member of its own name may hold the new one",
     },
     "DEFAULT": "leave the default: absent means to all others what it meant; a member of its own name may have another",
     "UNIT": "a member of its own name for the other unit",
@@ -433,7 +433,3 @@ def orders(old: State, now: State, subscribers: list[Expectation]) -> Iterator[O
                 spoken(topic["writer"]),
                 f"{change.what}: ignored until its owner runs this release",
             )
-        elif change.rule == "CODES" and not change.breaks:
-            who = list(_named(ce_type, change.at, subscribers))
-            yield Order(f"{ce_type} {change.at}", ", ".join([readers, *who]), topic["writer"],
-                        f"{change.what}: who reads as of a release before x-unknown refuses it")  # fmt: skip

@@ -169,7 +169,7 @@ def _page(topic: Topic) -> str:
 | audience | {topic.audience} |
 | key | {KEYS[topic.kind]} |
 | order | {ORDER[topic.kind]} |
-| partitions | {topic.partitions}, for good (4 in a locally started stack) |
+| partitions | {topic.partitions}, for good{" (4 in a locally started stack)" if topic.partitions > 4 else ""} |
 {config}
 | may change | {CHANGES[topic.kind]} |
 """

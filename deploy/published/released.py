@@ -21,8 +21,6 @@ from deploy.published.schemas import Schema, attributes_schema, schema_of
 RELEASED, EXAMPLES = Path("contracts/released"), Path("contracts/examples")
 ATTRIBUTES = "attributes.v1"
 """The name under which the schema of the CloudEvents attributes stands among those of the types."""
-ENUMERATED = "contracts/codes.py"
-"""The source of lists that are enumerations: those stand in the schemas."""
 UNSAID = {
     "retention.bytes": "-1",
     "cleanup.policy": "delete",
@@ -43,7 +41,7 @@ class State:
     samples: dict[str, str]
     """Path of a sample below the root to the SHA-256 of the file."""
     lists: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Code list that is a data file to the prefixes under which it is complete ("" for all), and its codes with the days from
+    """Code list to the prefixes under which it is complete ("" for all), and its codes with the days from
     and until which they hold."""
 
     def topic_of(self, ce_type: str) -> dict[str, Any]:
@@ -77,10 +75,9 @@ def _lists() -> dict[str, dict[str, Any]]:
 
     found: dict[str, dict[str, Any]] = {}
     for of in lists.every():
-        if of.source != ENUMERATED:
-            complete: Any = of.complete
-            codes = {one.code: [day(one.valid_from_on), day(one.last_valid_on)] for one in of.entries}
-            found[of.name] = {"complete": [""] if complete is True else list(complete or ()), "codes": codes}
+        complete: Any = of.complete
+        codes = {one.code: [day(one.valid_from_on), day(one.last_valid_on)] for one in of.entries}
+        found[of.name] = {"complete": [""] if complete is True else list(complete or ()), "codes": codes}
     return found
 
 

@@ -8,18 +8,18 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from contracts.attributes import KEY_PATTERN
-from contracts.codes import LANGUAGE_PATTERN, MUNICIPALITY_PATTERN
+from contracts.codes import MUNICIPALITY_PATTERN
 from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from contracts.topics import OWNERS
 from deploy.published.schemas import Schema, carried, family_of, schema_of
 
 LIKELY: dict[str, Any] = {
-    "municipality": "05162024", "programme": "GK", "language": "prs", "organisation_id": "vhs-neuss",
+    "municipality": "05162024", "programme": "GK", "organisation_id": "vhs-neuss",
     "owner_organisation_id": "rkn-thm", "provider_organisation_id": "vhs-neuss", "content": f"r1:{'0c' * 16}", "month": "2026-03",
     "submission_id": "2026-04-02-0001", "recipients": "vhs-neuss", "block": "F4", "offer_type": "LANGUAGE_COURSE", "rule": "S2",
     "status_group": "DULDUNG", "sex": "FEMALE", "birth_year_band": "BORN_2000_TO_2004", "need_type": "LANGUAGE",
-    "purpose": "REFERRAL", "categories": "LANGUAGE", "units_planned": 5, "units_attended": 5, "presence": "PRESENT",
+    "purpose": "REFERRAL", "categories": "LANGUAGE", "units_planned": 5, "units_attended": 5, "presence": "PRESENT", "excuse_reason": "PERSONAL",
     "course_days": 36, "entries": 4, "exits": 1, "stock": 12, "ends_before_on": "2026-05-23", "run_ends_before_on": "2026-05-23",
     "ended_before_on": "2026-03-28", "last_valid_on": "2026-12-31", "planned_start_on": "2026-03-09",
 }  # fmt: skip
@@ -38,7 +38,9 @@ SAID: dict[str, dict[str, Any]] = {
     "dropout_risk_raised": {"days_on": ["2026-03-02", "2026-03-04"]},
     "dropout_risk_withdrawn": {"reason": "CORRECTED"},
     "dropped_out": {"reason": "CHILDCARE"},
+    "notification_attempted": {"kind": "RAISED"},
     "notification_failed": {"reason": "SMTP_550"},
+    "notification_withdrawn": {"kind": "WITHDRAWN"},
     "participation_end_reported": {"kind": "DROPPED_OUT", "reason": "CHILDCARE"},
     "participation_ended": {"kind": "DROPPED_OUT", "reason": "CHILDCARE"},
     "participation_report": {"vintage": 1},
@@ -47,7 +49,7 @@ SAID: dict[str, dict[str, Any]] = {
 }
 """What samples of a type say beside that."""
 
-EXCUSED = {"presence": "EXCUSED", "units_attended": 0, "excuse_reason": "SICKNESS"}
+EXCUSED = {"presence": "EXCUSED", "units_attended": 0, "excuse_reason": "PERSONAL"}
 INSTEAD: dict[str, tuple[str, dict[str, Any]]] = {
     "attendance_recorded": ("excused", EXCUSED),
     "attendance_reported": ("excused", EXCUSED),
@@ -151,8 +153,6 @@ def _likely(node: Schema, root: Schema, ce_type: str, name: str, full: bool) -> 
         return "2026-04-02T14:00:00Z"
     if node.get("pattern") == UUID_PATTERN or node.get("pattern") == KEY_PATTERN:
         return _uuid({"case_id": "case", "about": "participation_id"}.get(name, name))
-    if node.get("pattern") == CODE_PATTERN:
-        return "OTHER"
     raise LookupError(f"no sample value for {ce_type} {name}")
 
 
@@ -195,8 +195,6 @@ def _random(node: Schema, root: Schema, chance: Random) -> Any:
             return str(UUID(int=chance.getrandbits(128)))
         case p if p == MUNICIPALITY_PATTERN:
             return chance.choice(["UNKNOWN", f"05{chance.randrange(10**6):06}"])
-        case p if p == LANGUAGE_PATTERN:
-            return chance.choice(["UNKNOWN", "prs", "tir", "deu"])
         case p if p in (CODE_PATTERN, ORGANISATION_PATTERN):
             said = "".join(chance.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(chance.randint(1, 64)))
             return said if p == CODE_PATTERN else said.lower()

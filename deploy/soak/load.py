@@ -150,7 +150,7 @@ class Load:
                 "units_attended": 4 if there else 0, "presence": presence, "revision": revision,
                 "reported_at": f"2026-05-31T{10 + revision}:00:00Z"}  # fmt: skip
         if presence == "EXCUSED":
-            said["excuse_reason"] = "SICKNESS"
+            said["excuse_reason"] = "PERSONAL"
         return self.say(publisher, "attendance", "attendance_reported", case, PROVIDER, **{**said, **more})
 
     # --- what foreign systems do

@@ -58,7 +58,8 @@ WORK, BATCH, INPUTS = "services/runtime/work.py", "services/runtime/batch.py", "
 RELAY, HOST, DATABASE = "services/host/relay.py", "services/host/host.py", "services/runtime/database.py"
 
 _FENCE = Edit(BATCH, "fresh = [m for m in messages if m.offset >= position[m.part]]", "fresh = list(messages)")
-_CLAIMS = Edit(WORK, 'return set(ordered) - {str(row["key"]) for row in mine}', "return set()")
+_CLAIMS = Edit(WORK, "        if lost := await self._claim(first):\n",
+               "        lost: set[str] = set()\n        if await self._claim(first) and lost:\n")  # fmt: skip
 
 MUTANTS = (
     Mutant((1, 6, 9, 22, 101), "the fence (what lies below its row is dropped) and the claim of ids", (_FENCE, _CLAIMS)),

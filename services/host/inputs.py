@@ -235,9 +235,8 @@ class Inputs:
             if not still or next >= (end := ends.get(part, 0)):
                 continue
             if await self.node.reader.passed_without_records(part, next, end):
-                await self.node.pool.execute(
-                    "update position set next = $4 where topic = $1 and part = $2 and next = $3", *part, next, end
-                )
+                move = "update position set next = $4 where topic = $1 and part = $2 and next = $3"
+                await self.node.pool.execute(move, *part, next, end)
                 self.tick_waits = True
             elif consumer and part not in self._in_hand and self._contiguous.get(part) != next:
                 self._seek(consumer, {part: next})

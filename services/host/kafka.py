@@ -17,7 +17,7 @@ class Reader:
     """Asks Kafka; every call has its limit and raises KafkaError or TimeoutError."""
 
     def __init__(self, servers: str, security: Mapping[Any, Any], name: str) -> None:
-        self._options = {"bootstrap_servers": servers, "client_id": f"{name}-reader", **security}
+        self._options: dict[str, Any] = {"bootstrap_servers": servers, "client_id": f"{name}-reader", **security}
         self._alone = asyncio.Lock()
 
     async def start(self) -> None:
@@ -28,9 +28,8 @@ class Reader:
         await self._consumer.start()
 
     def _made(self, **more: Any) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            **self._options, group_id=None, enable_auto_commit=False, isolation_level="read_committed", **more
-        )
+        alone = {"group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
+        return AIOKafkaConsumer(**self._options, **alone, **more)
 
     async def stop(self) -> None:
         """Closes both clients."""

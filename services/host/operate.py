@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 Who = Annotated[str, Body(min_length=1, max_length=64)]
 Why = Annotated[str, Body(min_length=1, max_length=300)]
+Subject = Annotated[str, Body()]
+Seqs = Annotated[tuple[int, ...], Body()]
 
 
 async def _again(node: Running, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> int:
@@ -68,15 +70,10 @@ async def release(node: Running, subject: str, without: Sequence[int] = ()) -> i
     something still can't be applied, nothing. Gives back how many messages."""
 
     async def act(con: Connection, more: set[Name]) -> int:
+        held, its = [f"!{subject}"], "from kept where string_to_array(rests_on, ' ') && $1"
         await con.execute("delete from quarantine where subject = $1", subject)
-        await con.execute(
-            "delete from kept where string_to_array(rests_on, ' ') && $1 and seq = any($2::bigint[])",
-            [f"!{subject}"],
-            without,
-        )
-        rows = await con.fetch(
-            "select * from kept where string_to_array(rests_on, ' ') && $1 order by seq for update", [f"!{subject}"]
-        )
+        await con.execute(f"delete {its} and seq = any($2::bigint[])", held, without)
+        rows = await con.fetch(f"select * {its} order by seq for update", held)
         return await _again(node, con, more, rows)
 
     return await transact(node, act)
@@ -100,9 +97,8 @@ def routes(node: Running) -> APIRouter:
     router = APIRouter()
 
     async def audit(who: str, what: str, about: str, why: str) -> None:
-        await node.pool.execute(
-            "insert into audit (who, what, about, why) values ($1, $2, $3, $4)", who, what, about, why
-        )
+        note = "insert into audit (who, what, about, why) values ($1, $2, $3, $4)"
+        await node.pool.execute(note, who, what, about, why)
 
     @router.get("/kept")
     async def kept() -> list[dict[str, Any]]:
@@ -111,9 +107,7 @@ def routes(node: Running) -> APIRouter:
         return [dict(row) for row in rows]
 
     @router.post("/operate/release")
-    async def release_(
-        subject: Annotated[str, Body()], who: Who, why: Why, without: Annotated[tuple[int, ...], Body()] = ()
-    ) -> dict[str, int]:
+    async def release_(subject: Subject, who: Who, why: Why, without: Seqs = ()) -> dict[str, int]:
         await audit(who, "release", f"{subject} without {without}", why)
         try:
             return {"taken_up": await release(node, subject, without)}
@@ -134,9 +128,7 @@ def routes(node: Running) -> APIRouter:
         return {"partitions": len(gone_on)}
 
     @router.post("/operate/{what}")  # the last of these routes: it takes no other's name
-    async def settle(
-        what: Literal["replay", "give-up"], seqs: Annotated[list[int], Body()], who: Who, why: Why
-    ) -> dict[str, int]:
+    async def settle(what: Literal["replay", "give-up"], seqs: Seqs, who: Who, why: Why) -> dict[str, int]:
         await audit(who, what, " ".join(map(str, seqs)), why)
         return {"answered": await replay(node, seqs, give_up=what == "give-up")}
 

@@ -16,15 +16,15 @@ from typing import Any
 import asyncpg
 import structlog
 
-from contracts.envelope import Answer, Attributes, Tick, fact_id_of, read_attributes, read_id
+from contracts.envelope import Answer, Tick, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK
 from services.host.kafka import Reader
-from services.host.relay import Relay, letters_beyond
+from services.host.relay import Relay, letters_beyond, mark
 from services.host.running import Running, running
 from services.host.settings import Settings
-from services.runtime import clock
+from services.runtime import clock, positions
 from services.runtime.database import Connection, columns, connect, encode
-from services.runtime.messages import Message, Part, decode, inputs_of, moment_of
+from services.runtime.messages import UUID, Message, Part, decode, inputs_of, moment_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work, quarantined
 
@@ -58,11 +58,10 @@ class Rebuilt:
     """Facts a sweep recorded afterwards; the law says 0."""
 
 
-async def rebuild(
-    service: Service, settings: Settings, migrations: list[Path], progress: Progress = lambda _count: None
-) -> Rebuilt:
-    """Rebuilds one service; safe while it serves. Needs LOTSE_DATABASE_OWNER (PermissionError without: it makes a schema,
-    which the runtime role may not). Raises what Kafka and Postgres raise."""
+async def rebuild(service: Service, settings: Settings, sql: list[Path], told: Progress = lambda _: None) -> Rebuilt:
+    """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves. Needs
+    LOTSE_DATABASE_OWNER (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and
+    Postgres raise."""
     if settings.database_owner is None:
         raise PermissionError("LOTSE_DATABASE_OWNER is not set")
     started, owner_dsn = time.monotonic(), settings.database_owner.get_secret_value()
@@ -74,11 +73,11 @@ async def rebuild(
         reader = Reader(settings.kafka, settings.kafka_security, f"{service.name}-rebuild")
         await reader.start()
         stack.push_async_callback(reader.stop)
-        await _make_beside(owner, await live.fetchval("select current_user"), migrations)
+        await _make_beside(owner, await live.fetchval("select current_user"), sql)
         beside = await connect(owner_dsn, schema=BESIDE)
         stack.callback(beside.terminate)
         node = running(service, settings, live, reader)
-        learner = Learner(replace(node, pool=beside), progress)
+        learner = Learner(replace(node, pool=beside), told)
         done = learner.done
         if ahead := await letters_beyond(node):
             log.warning("nothing to compare with", facts=ahead)
@@ -116,10 +115,7 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
                 while await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):
                     node.sending.set()
                     await asyncio.sleep(0.05)
-            rows = (
-                await owner.fetch(f"select topic, part, next from {LIVE}.position") if learner.done.compared else None
-            )
-            stands = rows and {Part(row["topic"], row["part"]): row["next"] for row in rows}
+            stands = await positions.stand(node.pool) if learner.done.compared else None
             await learner.learn(stands)
             await learner.finish(owner, stands)
             if learner.done.compared:
@@ -190,8 +186,8 @@ class Learner:
                 continue
             work.learn_own(message)
             attributes = message.attributes
-            if attributes.cause and _is_decision(attributes):
-                claimed[attributes.cause] = None  # its answer may be lost: known by its fact alone
+            if UUID.fullmatch(cause := attributes.cause or "") and fact_id_of(cause) == attributes.id:
+                claimed[cause] = None  # a submission's reference: its answer may be lost, it is known by its fact alone
             self.newest = max(self.newest or attributes.time, attributes.recordedtime or attributes.time)
         await work.save()
         await _claim(con, claimed)
@@ -199,10 +195,8 @@ class Learner:
             made = [m for m in messages if isinstance(m.body, errand.fact)]
             await con.executemany("insert into claim values ($1, $2, $3, now(), false) on conflict do nothing",
                                   [(m.attributes.id, encode(m.attributes).decode(), m.value) for m in made])  # fmt: skip
-            results = [
-                (m.attributes.id.removesuffix(".result"),) for m in messages if m.attributes.id.endswith(".result")
-            ]
-            await con.executemany("update claim set done = true where id = $1", results)
+            results = [id.removesuffix(".result") for m in messages if (id := m.attributes.id).endswith(".result")]
+            await con.execute("update claim set done = true where id = any($1)", results)
 
     async def _answers(self, con: Connection, records: list[Any]) -> None:
         """The first content of an id has it; the answer ID_REUSED is claimed under its own id."""
@@ -221,10 +215,10 @@ class Learner:
                                 " on conflict (tenant) do update set ticked = excluded.ticked, tick_id = excluded.tick_id,"
                                 " acted = excluded.acted")  # fmt: skip
         else:
-            await _put(owner, "position", {p: n for p, n in self.read_to.items() if p.topic in self.node.inputs})
+            await positions.make(self.node.pool, {p: n for p, n in self.read_to.items() if p.topic in self.node.inputs})
             if tick := await self._tick():
                 await owner.execute(f"update {BESIDE}.alliance set ticked = $1, tick_id = $2, acted = $1", *tick)
-        await _put(owner, "acked", {p: n for p, n in self.read_to.items() if p.topic in self.node.own_topics})
+        await mark(self.node.pool, {p: n for p, n in self.read_to.items() if p.topic in self.node.own_topics})
 
     async def _tick(self) -> tuple[datetime, str] | None:
         """The newest tick not later than the newest recorded time of own facts; without own facts the newest of all."""
@@ -248,14 +242,6 @@ async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
     )
 
 
-async def _put(owner: Any, table: str, to: Mapping[Part, int]) -> None:
-    await owner.execute(
-        f"insert into {BESIDE}.{table} (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
-        " on conflict (topic, part) do update set next = excluded.next",
-        *columns((*part, next) for part, next in to.items()) or ([], [], []),
-    )
-
-
 async def differences(owner: Any, service: Service, most: int = 10) -> list[str]:
     """`table: key` of the first rows that differ between live and beside, compared as whole sets by named columns."""
     found: list[str] = []
@@ -275,11 +261,3 @@ async def differences(owner: Any, service: Service, most: int = 10) -> list[str]
     await owner.execute(f"insert into {BESIDE}.answered select * from {LIVE}.answered"
                         " on conflict (key) do update set content = excluded.content where answered.content is null")  # fmt: skip
     return found + [f"answered: {row['key']}" for row in rows]
-
-
-def _is_decision(attributes: Attributes) -> bool:
-    """Whether a fact's cause is a submission's reference: then its id derives from it."""
-    try:
-        return fact_id_of(attributes.cause or "") == attributes.id
-    except ValueError:
-        return False

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -41,8 +42,6 @@ async def letters_beyond(node: Running) -> int:
     beyond = {p: (max(marks.get(p, 0), starts[p]), ends[p]) for p in parts if ends[p] > marks.get(p, 0)}
     seen = [(Part(r.topic, r.partition), r.offset, _id(r.key, r.headers))
             async for records in node.reader.records(beyond) for r in records]  # fmt: skip
-    if not seen:
-        return 0
     async with node.pool.acquire() as con, con.transaction(isolation="repeatable_read"):  # rows and marks of one moment
         now = {Part(r["topic"], r["part"]): r["next"] for r in await con.fetch("select * from acked")}
         rows = await con.fetch("select records from outbox where sent_at is null")
@@ -135,13 +134,19 @@ class Relay:
             async with self.node.pool.acquire() as con, con.transaction():
                 # exact ids, never `id <= max`: ids are drawn before commit, a slower transaction's smaller id would go unsent
                 await con.execute("update outbox set sent_at = now() where id = any($1::bigint[])", ids)
-                await con.execute(
-                    "insert into acked (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
-                    " on conflict (topic, part) do update set next = greatest(acked.next, excluded.next)",
-                    *columns((*part, end) for part, end in sorted(marks.items())),
-                )
+                await mark(con, marks)
         self.node.metrics.relayed.inc(delivery.acknowledged)
         return bool(ids)
+
+
+async def mark(con: Any, ends: Mapping[Part, int]) -> None:
+    """Keeps where our own logs end, as far as we were told: a database older than they are is seen by it."""
+    if ends:
+        await con.execute(
+            "insert into acked (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
+            " on conflict (topic, part) do update set next = greatest(acked.next, excluded.next)",
+            *columns((*part, end) for part, end in sorted(ends.items())),
+        )
 
 
 class Delivery:

@@ -38,6 +38,5 @@ def _operations_key(settings: Settings) -> ECKey:
         return ECKey.import_key(json.loads(settings.operations_key.read_text("utf-8")))
     except Exception as error:
         wrong = f"LOTSE_OPERATIONS_KEY names no file with a public EC key as JWK ({type(error).__name__})"
-        raise BadSettings(
-            f"{wrong}. Way out: `lotse operations-key FOLDER` makes one; give the service its public half."
-        ) from None
+        way_out = "`lotse operations-key FOLDER` makes one; give the service its public half."
+        raise BadSettings(f"{wrong}. Way out: {way_out}") from None

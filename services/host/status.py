@@ -73,10 +73,8 @@ class Status:
         said = {"version": VERSION, "service": name, "ready": self.ready, "older_than_log": older}
         try:
             # one picture: a tick read by the second statement must not be missing from what the first counted
-            async with (
-                self.node.pool.acquire(timeout=3) as con,
-                con.transaction(isolation="repeatable_read", readonly=True),
-            ):
+            picture: dict[str, Any] = {"isolation": "repeatable_read", "readonly": True}
+            async with self.node.pool.acquire(timeout=3) as con, con.transaction(**picture):
                 return said | await self._of(con, held)
         except RETRY as error:  # the gauges must tell, too: nothing goes on while the database is away
             self.node.metrics.set(held=max(1, len(held)), progress_age_seconds=time.monotonic() - self.inputs.progress)

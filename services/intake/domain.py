@@ -27,7 +27,6 @@ class Opened(NamedTuple):
     programme: str
     sex: str
     birth_year_band: str
-    language: str
     status_group: str
     owner_organisation_id: str
     by_organisation_id: str
@@ -55,13 +54,13 @@ class Case:
     consents: dict[str, Consent] = field(default_factory=dict)
     last_day_on: date | None = None
     closed_because: str = ""
-    shape: ClassVar[int] = 1
+    shape: ClassVar[int] = 2
 
 
 def register(request: RegistrationSubmitted, case: Case, arrived: datetime) -> Decision:
     """A case is opened once (domain A-05). Somebody else's case is nobody's business."""
     opened = Opened(
-        request.municipality, request.programme, request.sex, request.birth_year_band, request.language, request.status_group,
+        request.municipality, request.programme, request.sex, request.birth_year_band, request.status_group,
         request.owner_organisation_id, request.by.organisation_id,
     )  # fmt: skip
     if case.opened is None:
@@ -132,7 +131,7 @@ def evolve(case: Case, fact: Fact, cause: str) -> None:
     match fact:
         case CaseOpened():
             case.opened = Opened(
-                fact.municipality, fact.programme, fact.sex, fact.birth_year_band, fact.language, fact.status_group,
+                fact.municipality, fact.programme, fact.sex, fact.birth_year_band, fact.status_group,
                 fact.owner_organisation_id, fact.by.organisation_id,
             )  # fmt: skip
         case NeedRecorded():

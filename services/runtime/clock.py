@@ -33,9 +33,8 @@ async def publish(producer: Any, tick: Tick) -> int:
     nothing else: no tenant, no subject."""
     headers = [("ce_specversion", "1.0"), ("ce_id", str(uuid4())), ("ce_source", "//lotse/clock"), ("ce_type", Tick.ce_type),
                ("ce_time", stamp(tick.at)), ("content-type", "application/json")]  # fmt: skip
-    sent = await producer.send_and_wait(
-        CLOCK, tick.to_json(), key=b"tick", headers=[(n, t.encode()) for n, t in headers]
-    )
+    packed = [(name, text.encode()) for name, text in headers]
+    sent = await producer.send_and_wait(CLOCK, tick.to_json(), key=b"tick", headers=packed)
     return int(sent.offset)
 
 

@@ -26,7 +26,7 @@ from services.runtime.service import Name, Service
 
 MAX_BODY = 128 * KIB
 AHEAD_SECONDS = 600  # ten minutes: what a badly set clock is forgiven
-_UUID = re.compile(UUID_PATTERN)
+UUID = re.compile(UUID_PATTERN)
 
 
 class Part(NamedTuple):
@@ -148,7 +148,7 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
         raise Verdict(*_place(message, "source"), "publisher")
     if (cls := service.types.get(attributes.type)) is None or cls.is_fact or cls.family != message.family:
         raise Verdict("type", _place(message, "type")[1], "unknown")
-    if not _UUID.fullmatch(attributes.subject):
+    if not UUID.fullmatch(attributes.subject):
         raise Verdict(*_place(message, "subject"), "uuid")
     if len(body) > MAX_BODY:
         raise Verdict("body", "", "too_large")

@@ -41,13 +41,14 @@ async def move(con: Connection, to: Mapping[Part, int]) -> None:
     )
 
 
-async def make(con: Connection, starts: Mapping[Part, int]) -> None:
+async def make(con: Any, starts: Mapping[Part, int]) -> None:
     """Rows for partitions met for the first time."""
-    await con.execute(
-        "insert into position (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
-        " on conflict do nothing",
-        *columns((*part, next) for part, next in starts.items()),
-    )
+    if starts:
+        await con.execute(
+            "insert into position (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
+            " on conflict do nothing",
+            *columns((*part, next) for part, next in starts.items()),
+        )
 
 
 async def hold(con: Connection, part: Part, why: str) -> None:

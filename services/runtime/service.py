@@ -127,11 +127,8 @@ class Service:
 
     def ids_made_known(self, body: Fact | Submission, subject: str) -> list[str]:
         """Ids a fact makes known, or a submission may: those it names without resting on them."""
-        return [
-            id
-            for name in self._gives_by_class[type(body)]
-            if (id := subject if name == "subject" else getattr(body, name))
-        ]
+        names = self._gives_by_class[type(body)]
+        return [id for name in names if (id := subject if name == "subject" else getattr(body, name))]
 
     @cached_property
     def read_state(self) -> dict[str, Callable[[str], State]]:

@@ -30,6 +30,7 @@ from contracts.envelope import (
     refused,
     unknown,
 )
+from contracts.hints import unread
 from contracts.topics import answers_topic, facts_topic
 from services.runtime import failures, positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
@@ -148,11 +149,11 @@ async def transact(node: Node, act: Callable[[Connection, set[Name]], Awaitable[
                         done = await act(con, more)
                         failures.failpoint("before_commit")
                 except Exception as error:
-                    if con.is_closed() and not isinstance(
-                        error, NOT_THE_DATA
-                    ):  # whatever it says: the data did nothing
-                        raise ConnectionResetError(failures.name_of(error)) from None
-                    raise
+                    if isinstance(error, NOT_THE_DATA) or not con.is_closed():
+                        raise
+                    raise ConnectionResetError(
+                        failures.name_of(error)
+                    ) from None  # whatever it says: the data did nothing
                 failures.failpoint("after_commit")
                 return done
         except Widen as widen:
@@ -256,9 +257,8 @@ class Work:
                     raise Widen(missing)
                 ids = ids | set(message.gives)
                 if row["why"] == "early":
-                    self._early[message.family, message.attributes.subject, message.attributes.streamversion or 0] = (
-                        message
-                    )
+                    a = message.attributes
+                    self._early[message.family, a.subject, a.streamversion or 0] = message
                 else:
                     for id in row["rests_on"].split():
                         self._resting[id].append(message)
@@ -293,13 +293,11 @@ class Work:
             for reference, content in ((str(row["key"]), row["content"]) for row in rows):
                 if content is not None:
                     first[reference] = f"r1:{content.hex}"
-                    continue
-                message = contents[reference][
-                    first[reference]
-                ]  # its fact is known from the log, its answer lost with a database
-                give = "update answered set content = $2 where key = $1"
-                await self.con.execute(give, reference, message.content[3:])
-                self._answer(message, Outcome.RECORDED, fact_id=fact_id_of(reference))
+                else:  # its fact is known from the log, its answer was lost with a database
+                    message = contents[reference][first[reference]]
+                    give = "update answered set content = $2 where key = $1"
+                    await self.con.execute(give, reference, message.content[3:])
+                    self._answer(message, Outcome.RECORDED, fact_id=fact_id_of(reference))
         again = {_reuse_key(m): m for m in (m for found in contents.values() for m in found.values())
                  if m.content != first[m.reference]}  # fmt: skip
         told = await self._claim({key: message.content for key, message in again.items()})
@@ -318,10 +316,8 @@ class Work:
         )  # fmt: skip
         if int(done.rpartition(" ")[2]) == len(ordered):
             return set()
-        mine = await self.con.fetch(
-            "select key from answered where key = any($1::uuid[]) and xmin = pg_current_xact_id()::xid", ordered
-        )
-        return set(ordered) - {str(row["key"]) for row in mine}
+        mine = "select key from answered where key = any($1::uuid[]) and xmin = pg_current_xact_id()::xid"
+        return set(ordered) - {str(row["key"]) for row in await self.con.fetch(mine, ordered)}
 
     # --- learn
 
@@ -421,10 +417,8 @@ class Work:
                 raise
             return self._keep_back(Kept(message, "aside", [], claimed=True, error=failures.name_of(error)))
         if isinstance(decision, Fact):
-            id = fact_id_of(message.reference)
-            self.record(
-                slots[0], decision, id, message.reference, attributes.time, attributes.traceparent, attributes.tenant
-            )
+            id, a = fact_id_of(message.reference), attributes
+            self.record(slots[0], decision, id, message.reference, a.time, a.traceparent, a.tenant)
             self._answer(message, Outcome.RECORDED, fact_id=id)
             self.react(slots[0])
             self._wake(self.service.ids_made_known(decision, attributes.subject))
@@ -476,8 +470,7 @@ class Work:
 
     def _unreadable(self, message: Message) -> None:
         """The answer to what can never be read."""
-        type, pointer, rule = message.verdict.type, message.verdict.pointer, message.verdict.rule  # type: ignore[union-attr]
-        self._answer(message, Outcome.UNREADABLE, no=Refused(type.upper(), pointer, f"The rule is: {rule}."))
+        self._answer(message, Outcome.UNREADABLE, no=unread(message.verdict, message.attributes, self.service.types))  # type: ignore[arg-type]
 
     def _answer(
         self, message: Message, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None

@@ -4,8 +4,10 @@ Each test releases in a folder of its own what is published now, changes what wo
 the gate must say.
 """
 
+import ast
 import copy
 import json
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -16,7 +18,7 @@ import pytest
 from pydantic import Field, StringConstraints
 
 from contracts.envelope import Fact, Id, Privacy
-from contracts.families import PUBLISHED
+from contracts.families import FACTS, PUBLISHED
 from deploy.cli import main
 from deploy.errors import Trouble
 from deploy.local.stack import ROOT
@@ -28,8 +30,10 @@ from deploy.published.released import NOTHING, RELEASED, State, added, current, 
 
 RECORDED, REPORTED = "lotse.attendance.attendance_recorded.v1", "lotse.attendance.attendance_reported.v1"
 ANSWER, REPORT, TICK = "lotse.attendance.answer.v1", "lotse.reporting.participation_report.v1", "lotse.clock.tick.v1"
-RAISED = "lotse.dropout.dropout_risk_raised.v1"
+RAISED, ENDED = "lotse.dropout.dropout_risk_raised.v1", "lotse.referral.participation_ended.v1"
+OFFICE = ("reporting-office",)
 NOW = current()
+FACTS_BY_NAME = {cls.__name__: ce_type for ce_type, cls in FACTS.items()}
 DAY = date(2026, 11, 26)
 
 
@@ -129,7 +133,7 @@ OLD = ", up to release 1"
         (lambda s: s.types[REPORTED]["required"].append("excuse_reason"), REPORTED,
          {("REQUIRED", "/excuse_reason", f"every publisher{OLD}", "referral", ".v2 beside it")}),
         (lambda s: s.types[ANSWER]["$defs"]["Outcome"]["enum"].append("postponed"), ANSWER,
-         {("CODES", "/outcome", "referral", "referral, every publisher, as of release 1", "x-unknown")}),
+         {("CODES", "/outcome", "referral", "referral, every publisher, as of release 1", "a member of its own name")}),
         (lambda s: members(s, ANSWER)["hint"].update(maxLength=400), ANSWER,
          {("LENGTH", "/hint", "referral", "referral, every publisher, as of release 1", "write nothing")}),
         (lambda s: members(s, TICK)["at"].update(format="date"), TICK,
@@ -180,23 +184,6 @@ def test_what_breaks_nobody_passes_and_it_is_said_who_goes_first(
     assert found.breaks == ()
     assert [(one.first, one.then) for one in found.order] == ([] if first is None else [(first, then)])
     assert all(one.why for one in found.order)
-
-
-def test_a_code_may_be_added_only_after_readers_were_told_to_take_unknown_ones(root: Path) -> None:
-    def grow(state: State) -> None:
-        state.types[ANSWER]["$defs"]["Outcome"]["enum"].append("postponed")
-
-    def tell(state: State) -> None:
-        state.types[ANSWER]["$defs"]["Outcome"]["x-unknown"] = "refused"
-
-    told = changed(tell)
-    assert check(root, told).breaks == () and only(check(root, changed(grow))).rule == "CODES"
-    write(root, 2, DAY, "", added(NOW, told))
-    both = copy.deepcopy(told)
-    grow(both)
-    found = check(root, both)
-    assert found.breaks == () and [one.first for one in found.order] == ["referral, every publisher"]
-    assert found.order[0].why.startswith("codes added: postponed (readers take them for refused)")
 
 
 def test_a_sentence_told_anew_breaks_nobody_and_is_shown(root: Path) -> None:
@@ -259,6 +246,8 @@ def test_a_topic_or_a_type_on_it_does_not_leave(root: Path) -> None:
         ("ags", lambda of: of["codes"].update({"05162024": [None, "2027-12-31"]}), None),
         ("ags", lambda of: of["codes"].update({"05162999": ["2027-01-01", None]}), None),
         ("ags", lambda of: of["codes"].update({"05313000": [None, None]}), None),
+        ("rule", lambda of: of["codes"].pop("S6"), "codes gone: S6"),  # of facts alone: no schema holds it
+        ("rule", lambda of: of["codes"].update({"S9": [None, None]}), None),
         ("isced", lambda of: of.update(complete=[]), None),
     ],
 )  # fmt: skip
@@ -310,19 +299,21 @@ def test_a_sample_is_never_edited_never_taken_away_and_reads_for_ever(root: Path
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda s: s.types[REPORT]["$defs"]["Cell"]["properties"].pop("stock"), True),
-        (lambda s: s.types[REPORT]["$defs"]["Cell"]["properties"]["stock"].update(maximum=10), True),
-        (lambda s: members(s, REPORT).pop("cells"), True),
-        (lambda s: s.types.pop(REPORT), True),
-        (lambda s: s.types[REPORT].update(additionalProperties=False), True),
-        (lambda s: members(s, "attributes.v1")["tenant"].update(pattern="^[a-z]{2}$"), True),
-        (lambda s: members(s, "attributes.v1")["subject"].update(pattern="^[a-z]{2}$"), False),
-        (lambda s: members(s, RAISED).pop("rule"), False),
+        (lambda s: s.types[REPORT]["$defs"]["Cell"]["properties"].pop("stock"), OFFICE),
+        (lambda s: s.types[REPORT]["$defs"]["Cell"]["properties"]["stock"].update(maximum=10), OFFICE),
+        (lambda s: members(s, REPORT).pop("cells"), OFFICE),
+        (lambda s: s.types.pop(REPORT), OFFICE),
+        (lambda s: s.types[REPORT].update(additionalProperties=False), OFFICE),
+        (lambda s: members(s, "attributes.v1")["tenant"].update(pattern="^[a-z]{2}$"), ("reporting", *OFFICE, "subscriber-ts")),
+        (lambda s: members(s, "attributes.v1")["subject"].update(pattern="^[a-z]{2}$"), ("reporting", "subscriber-ts")),
+        (lambda s: members(s, ENDED).pop("ended_before_on"), ("reporting", "subscriber-ts")),
+        (lambda s: members(s, ENDED).pop("reason"), ()),
+        (lambda s: members(s, RAISED).pop("rule"), ()),
     ],
-)
-def test_who_relies_on_what_breaks_is_named(root: Path, change: Callable[[State], Any], named: bool) -> None:
-    found = check(root, changed(change)).breaks
-    assert found and all((one.subscribers == ("reporting-office",)) is named for one in found)
+)  # fmt: skip
+def test_who_relies_on_what_breaks_is_named(root: Path, change: Callable[[State], Any], named: tuple[str, ...]) -> None:
+    found = [one for one in check(root, changed(change)).breaks if one.rule != "EXPECTED"]
+    assert found and {frozenset(one.subscribers) for one in found} == {frozenset(named)}
 
 
 def test_a_subscriber_relies_on_what_is_there(root: Path) -> None:
@@ -361,18 +352,53 @@ def test_an_expectation_of_another_form_is_a_finding_that_quotes_nothing(root: P
     )
 
 
-def test_each_field_the_registered_subscribers_rely_on_stands_in_a_sample() -> None:
-    """Real pointers: RFC 6901, followed in a message as any library would."""
-    files = sorted((ROOT / EXPECTATIONS).glob("*.json"))
-    assert files
-    for file in files:
-        for ce_type, pointers in json.loads(file.read_text())["relies_on"].items():
-            family, _, rest = (REPORT if ce_type == "attributes.v1" else ce_type).removeprefix("lotse.").partition(".")
-            sample = json.loads((ROOT / f"contracts/examples/{family}/{rest}.full.json").read_text())
-            for pointer in pointers:
-                node = sample if ce_type == "attributes.v1" else sample["data"]
-                for step in pointer.split("/")[1:]:
-                    node = node[int(step)] if isinstance(node, list) else node[step]
+def follows(pointer: str, document: Any) -> bool:
+    """RFC 6901, as any library would."""
+    for step in pointer.split("/")[1:]:
+        try:
+            document = document[int(step)] if isinstance(document, list) else document[step]
+        except (LookupError, ValueError):
+            return False
+    return True
+
+
+def relied_on(subscriber: str) -> dict[str, set[str]]:
+    said = json.loads((ROOT / EXPECTATIONS / f"{subscriber}.json").read_text())["relies_on"]
+    return {ce_type: set(pointers) for ce_type, pointers in said.items()}
+
+
+@pytest.mark.parametrize("subscriber", ["reporting", "reporting-office", "subscriber-ts"])
+def test_each_field_the_registered_subscribers_rely_on_stands_in_a_sample(subscriber: str) -> None:
+    samples = [json.loads(file.read_text()) for file in (ROOT / "contracts/examples").rglob("*.json")]
+    for ce_type, pointers in relied_on(subscriber).items():
+        found = samples if ce_type == "attributes.v1" else [one["data"] for one in samples if one["type"] == ce_type]
+        assert found and all(any(follows(pointer, one) for one in found) for pointer in pointers), ce_type
+
+
+def test_reporting_says_it_relies_on_what_its_rules_read() -> None:
+    """Which members of which fact `evolve` takes, read off its source."""
+    (evolve,) = (node for node in ast.parse((ROOT / "services/reporting/domain.py").read_text()).body
+                 if isinstance(node, ast.FunctionDef) and node.name == "evolve")  # fmt: skip
+    (match,) = (node for node in evolve.body if isinstance(node, ast.Match))
+    read = {
+        FACTS_BY_NAME[case.pattern.cls.id]: {
+            f"/{node.attr}" for node in ast.walk(case) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "fact"
+        }
+        for case in match.cases
+        if isinstance(case.pattern, ast.MatchClass) and isinstance(case.pattern.cls, ast.Name)
+    }  # fmt: skip
+    assert len(read) == 3 and {name: said for name, said in relied_on("reporting").items() if name in FACTS} == read
+
+
+def test_the_subscriber_in_typescript_says_it_relies_on_what_its_source_reads() -> None:
+    folder = ROOT / "deploy/examples/subscriber-ts/src"
+    source = "".join(file.read_text() for file in sorted(folder.glob("*.ts")))
+    relies = relied_on("subscriber-ts")
+    for ce_type, pointers in relies.items():
+        assert ce_type == "attributes.v1" or ce_type.removeprefix("lotse.").replace(".", "/", 1) in source, ce_type
+        assert all(re.search(rf"\b{pointer[1:]}\b", source) for pointer in pointers), ce_type
+    read = set(re.findall(r"\b(?:said|answer|start|end|other|CaseOpened\))\.([a-z_]{2,})", source))
+    assert read == {at[1:] for ce_type, said in relies.items() if ce_type != "attributes.v1" for at in said}
 
 
 # --- a version beside another -----------------------------------------------------------------------------------------------

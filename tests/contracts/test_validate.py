@@ -2,12 +2,15 @@
 
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from contracts.validate import main, validate
+from contracts.families import TYPES
+from contracts.validate import judge, main, validate
 from deploy.published.samples import samples_of
 
 TYPE = "lotse.attendance.attendance_reported.v1"
@@ -44,6 +47,10 @@ def as_kcat(message: dict[str, Any]) -> bytes:
         (changed(units_planned="5"), [("error", "body", "/units_planned", "int_type")]),
         (changed(note="Aïcha called"), [("warning", "body", "", "unknown_field")]),
         (changed(by={"organisation_id": "x", "name": "Aïcha"}), [("warning", "body", "/by", "unknown_field")]),
+        (
+            changed().replace(b'"data": {', b'"data": {"note": ' + b"9" * 5_000 + b", "),
+            [("error", "body", "", "json_invalid")],
+        ),
         (json.dumps({**GOOD, "type": "lotse.x.y.v1"}).encode(), [("error", "type", "/type", "unknown")]),
         (
             json.dumps({k: v for k, v in GOOD.items() if k != "tenant"}).encode(),
@@ -55,6 +62,97 @@ def test_each_fault_is_named_with_its_line_pointer_and_rule(line: bytes, expecte
     found = list(validate([changed(), b"\n", line]))
     assert [number for number, _ in found] == [1, 3] and found[0][1] == []
     assert [tuple(one)[1:5] for one in found[1][1]] == expected and all(one.line == 3 for one in found[1][1])
+
+
+@pytest.mark.parametrize(
+    ("sample", "field", "instead"),
+    [("attendance_reported", "excuse_reason", "PERSONAL, CARE,"), ("participation_end_reported", "reason", "PERSONAL")],
+)
+@pytest.mark.parametrize("word", ["SICKNESS", "HEALTH", "CHILD_SICK", "PREGNANCY", "ABWESEND"])
+def test_who_says_why_in_clear_is_told_of_personal_and_the_hint_does_not_tell_what_was_said(
+    sample: str, field: str, instead: str, word: str
+) -> None:
+    family = "attendance" if sample == "attendance_reported" else "referral"
+    message = list(samples_of(f"lotse.{family}.{sample}.v1").values())[-1]
+    ((_, (one,)),) = validate([json.dumps({**message, "data": {**message["data"], field: word}}).encode()])
+    ((_, (other,)),) = validate([json.dumps({**message, "data": {**message["data"], field: "X"}}).encode()])
+    assert (one.rule, one.pointer) == ("enum", f"/{field}") and instead in one.hint and one == other
+    assert len(one.hint) <= 300, "an answer takes no longer one"
+
+
+def twisted(chance: Random) -> bytes:
+    """A good message of some type with one or two things done to its text that a reader in a hurry might pass over."""
+    message = dict(chance.choice(MESSAGES))
+    for _ in range(chance.randint(1, 2)):
+        name = chance.choice([*message, "extension"])
+        match chance.randrange(8):
+            case 0:
+                message.pop(name, None)
+            case 1:
+                message[name] = chance.choice([None, 7, True, "", "data", '"', "ä", "\\", [], {}, 1e999, int("9" * 20)])
+            case 2:
+                message = dict(chance.sample(list(message.items()), len(message)))
+            case 3:
+                message["data"] = chance.choice([None, 0, "x", [], {}, [message.get("data")]])
+            case 4 if isinstance(message.get("data"), dict):
+                inner = {
+                    **message["data"],
+                    chance.choice(["by", "note", "presence"]): chance.choice([None, 7, "X", {"a": 1}]),
+                }
+                message["data"] = inner
+            case _:
+                pass
+    text = json.dumps(
+        message,
+        ensure_ascii=chance.random() < 0.5,
+        separators=chance.choice([(", ", ": "), (",", ":"), (" ,", " :\t")]),
+    )
+    again = json.dumps(message.get(name))
+    match chance.randrange(9):
+        case 0:
+            text = f'{text[:-1]}, "{name}": {again}}}'  # a member twice, the second one behind the data
+        case 1:
+            text = f'{{"{chance.choice([name, "data_base64"])}": {again}, {text[1:]}'
+        case 2:
+            text = text.replace('"data"', '"d\\u0061ta"', 1)
+        case 3:
+            at = chance.randrange(len(text))
+            text = (
+                text[:at] + chance.choice(["", '"', "}", "{", ",", ":", "\v", "\x00", " ", "\u00a0"]) + text[at + 1 :]
+            )
+        case 4:
+            text = text[:-1] + chance.choice([" , }", "]", "\v}", "} ", ', "data_base64": "e30="}'])
+        case 5:
+            text = text.replace(
+                '"data": ',
+                chance.choice(
+                    ['"data"  ', '"data":\v', '"data"\f: ', '"data":: ', '"data": [', '"data": "x", "data": ']
+                ),
+            )
+        case _:
+            pass
+    return text.encode("utf-8", "surrogatepass")
+
+
+MESSAGES = [message for ce_type in TYPES for message in samples_of(ce_type).values()]
+
+
+def test_what_is_read_at_once_is_judged_like_what_is_read_step_by_step() -> None:
+    """A member nobody reads that is no text makes a reader take every step; it must not change what is found."""
+    chance, seen = Random(2026), Counter[str]()
+    for _ in range(3_000):
+        line = twisted(chance)
+        found = judge(1, line)
+        if line[:1] == b"{" and line[1:2] not in (b"}", b""):
+            assert found == judge(1, b'{"nobodys": 7, ' + line[1:]), line
+            seen[found[0].rule.partition(":")[0] if found else "without fault"] += 1
+    assert (
+        min(
+            seen[rule]
+            for rule in ("without fault", "unknown_field", "twice", "json_invalid", "missing", "rfc3339", "pattern")
+        )
+        > 10
+    ), seen
 
 
 def test_documents_over_several_lines_are_read_too() -> None:

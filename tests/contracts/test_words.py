@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contracts import attendance, dropout, intake, lists, notification, referral
+from contracts.codes import MUNICIPALITY_PATTERN
 from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from deploy.local.stack import ROOT
@@ -18,8 +19,8 @@ BEGINS = {"starts_on", "started_on", "valid_from_on", "run_starts_on", "planned_
 DONE = {"requested_on", "answered_on", "withdrawn_on", "stopped_on", "meeting_on"}
 OF_A_KIND = ("A calendar day in", "RFC 3339 with")
 """What every day and moment says of itself; which day or moment it is, its field says."""
-WITHOUT_A_LIST = {"programme", "answer.reason", "notification_failed.reason"}
-"""Codes no list can hold: the alliance's own, what more than one list says, a mail server's."""
+WITHOUT_A_LIST = {"answer.reason", "notification_failed.reason"}
+"""Codes no list can hold: what more than one list says, a mail server's."""
 
 
 def fields(ce_type: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -74,20 +75,56 @@ def test_every_code_names_its_list_in_submissions_and_facts_alike(ce_type: str) 
         assert listed is None or listed in lists.names()
 
 
+def held(document: dict[str, Any], name: str) -> list[Any]:
+    """What stands in a member: several, one or nothing."""
+    value = document.get(name, [])
+    return value if isinstance(value, list) else [value]
+
+
 @pytest.mark.parametrize("ce_type", PUBLISHED)
 def test_every_code_of_a_sample_stands_in_its_list(ce_type: str) -> None:
-    listed = {name: field["x-code-list"] for name, field in fields(ce_type) if "x-code-list" in field}
+    models = [(name, plain(field).get("$ref"), field.get("x-code-list")) for name, field in fields(ce_type)]
+    listed = {name: of for name, _, of in models if of}
+    seen = set()
     for message in samples_of(ce_type).values():
-        for name, of in listed.items():
-            value = message["data"].get(name, [])
-            for code in value if isinstance(value, list) else [value]:
-                assert lists.load(of).find(code), f"{name} {code}"
+        for holder in (
+            message["data"],
+            *(one for name, ref, of in models if ref and not of for one in held(message["data"], name)),
+        ):
+            for name, of in listed.items():
+                for code in held(holder, name):
+                    if holder is not message["data"].get("by"):  # its `kind` is no code of a list
+                        assert lists.load(of).find(code), f"{name} {code}"
+                        seen.add(name)
+    assert seen == set(listed)
+
+
+@pytest.mark.parametrize("ce_type", SUBMISSIONS)
+def test_nothing_in_a_submission_takes_free_text(ce_type: str) -> None:
+    """Ids, days, moments, organisations, municipalities and codes of a list: there is no place for a name."""
+    for name, field in fields(ce_type):
+        inner = plain(field)
+        if "string" in str(inner.get("type", "")) and not inner.get("enum") and "format" not in inner:
+            assert inner.get("pattern") in (UUID_PATTERN, ORGANISATION_PATTERN, MUNICIPALITY_PATTERN), (
+                f"{ce_type} {name}"
+            )
 
 
 def test_every_code_has_words_of_its_own() -> None:
     for one in lists.every():
         for entry in one.entries:
             assert entry.name and (entry.name != entry.code), f"{one.name} {entry.code}"
+
+
+TELLING = r"health|sick|\bill\b|krank|disab|pregnan|\bbirth\b|relig|church|faith|psych|therap|trauma|ethnic"
+
+
+def test_no_code_tells_health_faith_or_origin_in_its_name_or_words() -> None:
+    """Special categories (Art. 9 GDPR) travel sealed only, and a code stands in clear."""
+    for one in lists.every():
+        if one.source == "contracts/codes.py":
+            for entry in one.entries:
+                assert not re.search(TELLING, f"{entry.code} {entry.name}", re.IGNORECASE), f"{one.name} {entry.code}"
 
 
 def test_every_exact_residence_status_belongs_to_a_group_that_facts_may_say() -> None:

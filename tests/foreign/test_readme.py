@@ -4,7 +4,6 @@ one beside the subscriber in TypeScript."""
 import json
 import os
 import re
-import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from deploy.local.stack import ROOT
 from deploy.services import Fleet
 from tests.foreign.log import records_on
-from tests.foreign.tools import node, said_by, skip_out_of_reach, was_out_of_reach
+from tests.foreign.tools import kcat, node, said_by, skip_out_of_reach, was_out_of_reach
 
 SOON = 60.0  # seconds; an answer comes in less than one
 
@@ -56,11 +55,11 @@ async def test_the_publisher_in_python_is_answered(fleet: Fleet, stranger: Path,
     assert outcome == "recorded" and await recorded(fleet, str(UUID(fact_id)))
 
 
-@pytest.mark.skipif(shutil.which("kcat") is None, reason="NOT RUN: kcat is not installed (Debian: apt install kcat)")
 async def test_the_publisher_with_kcat_is_answered(fleet: Fleet, tmp_path: Path) -> None:
     program = tmp_path / "publish.sh"
     program.write_text(printed("sh"))
-    done = said_by(["timeout", str(SOON), "sh", program], tmp_path, KAFKA=fleet.stack.kafka, PATH=os.environ["PATH"])
+    path = f"{kcat()}{os.pathsep}{os.environ['PATH']}"
+    done = said_by(["timeout", str(SOON), "sh", program], tmp_path, KAFKA=fleet.stack.kafka, PATH=path)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["outcome"] == "recorded" and await recorded(fleet, answer["fact_id"])

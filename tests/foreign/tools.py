@@ -1,4 +1,5 @@
-"""What foreign software stands on: Node from its wheel, npm packages from a lockfile; fetched once, kept below .lotse/cache.
+"""What foreign software stands on: Node from its wheel, npm packages from a lockfile, kcat from Debian's; fetched once, kept
+below .lotse/cache.
 
 Locks: `requirements.lock` beside this file (`uv pip compile --generate-hashes` of the one line it begins with), and the
 `package-lock.json` of each folder (`npm install --package-lock-only --omit-lockfile-registry-resolved`).
@@ -25,9 +26,10 @@ SUBSCRIBER = ROOT / "deploy" / "examples" / "subscriber-ts"
 UNREACHABLE = (
     "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH", "ERR_SOCKET_TIMEOUT",
     "Failed to establish a new connection", "Temporary failure in name resolution", "Read timed out", "Cannot connect to proxy",
+    "Could not resolve", "Could not connect", "Connection timed out", "No packages found", "Unable to locate package",
 )  # fmt: skip
-"""What pip and npm say where their index is out of reach. Anything else is a failure: a wrong hash above
-all, or a version that is not there."""
+"""What pip, npm and apt say where their index is out of reach, or was never fetched. Anything else is a failure: a wrong hash
+above all, or a version that is not there."""
 
 
 def said_by(argv: Sequence[str | Path], cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -79,6 +81,41 @@ def npm(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]
     program = node() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     path = f"{node() / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return said_by([node() / "bin" / "node", program, *words], cwd, PATH=path, **more)
+
+
+@cache
+def kcat() -> Path:
+    """The folder in which `kcat` lies: the one installed here, else Debian's package and what it needs beside libc, unpacked;
+    that takes no root. Skips, loudly, where there is no apt or its packages are out of reach."""
+    if installed := shutil.which("kcat"):
+        return Path(installed).parent
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        pytest.skip("NOT RUN: kcat is not installed (Debian: apt install kcat), and there is no apt to fetch it with")
+    return _kept("kcat", [], _unpacked) / "bin"
+
+
+def _unpacked(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Fetches kcat's packages, whose hashes apt holds against Debian's signed lists, and unpacks them."""
+    hard = [f"--no-{kind}" for kind in "recommends suggests conflicts breaks replaces enhances".split()]
+    said = said_by(["apt-cache", "depends", "--recurse", *hard, "kcat"], folder, LC_ALL="C")
+    needed = [name for name in said.stdout.split("\n") if name[:1].isalpha() and not name.startswith(OF_THE_SYSTEM)]
+    if said.returncode == 0:
+        said = said_by(["apt-get", "download", "--quiet", *needed], folder, LC_ALL="C")
+    for package in folder.glob("*.deb"):
+        if said.returncode == 0:
+            said = said_by(["dpkg-deb", "--extract", package, folder], folder)
+    (folder / "bin").mkdir(exist_ok=True)
+    started = folder / "bin" / "kcat"
+    started.write_text(
+        '#!/bin/sh\nat=$(dirname "$(dirname "$0")")\n'
+        'LD_LIBRARY_PATH=$(echo "$at"/usr/lib/*-linux-gnu) exec "$at/usr/bin/kcat" "$@"\n'
+    )
+    started.chmod(0o755)
+    return said if said.returncode else said_by([started, "-V"], folder)
+
+
+OF_THE_SYSTEM = ("libc6", "libgcc", "gcc-")
+"""Packages whose libraries go with the machine's own loader."""
 
 
 def script(name: str, *words: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -141,7 +141,7 @@ async def balanced(house: Fleet, sender: Publisher, ids: list[str]) -> None:
 async def test_early_facts_wait_and_old_ones_fall_out(house: Fleet) -> None:
     case = str(uuid4())
     opened = CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
-                        language="UNKNOWN", status_group="UNKNOWN", owner_organisation_id="rkn-thm")  # fmt: skip
+                        status_group="UNKNOWN", owner_organisation_id="rkn-thm")  # fmt: skip
     need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
     async with AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer:
         await fact(producer, need, case, 2)

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from joserfc import jwe
 from joserfc.jwk import ECKey
 
-from contracts.codes import Presence
+from contracts.codes import ExcuseReason, Presence
 from contracts.envelope import By
 from contracts.intake import RegistrationSubmitted
 from contracts.topics import CLOCK, OWNERS, REPORT, answers_topic, facts_topic
@@ -76,6 +76,16 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
         assert {id: len(sender.answers[id]) for id in sender.journal} == dict.fromkeys(sender.journal, 1)
         seen = await headers_are_as_documented(fleet)
         assert {"tick", "answer", "dropout_risk_raised", "notification_sent", "participation_report"} <= seen.keys()
+
+
+async def test_a_health_reason_in_clear_is_not_taken_and_the_answer_says_what_is(fleet: Fleet) -> None:
+    async with Publisher(fleet.stack.kafka) as sender:
+        course = Course(date(2026, 3, 2))
+        report = course.attendance(str(uuid4()), date(2026, 3, 4), Presence.EXCUSED)
+        body = report.model_copy(update={"excuse_reason": ExcuseReason.PERSONAL}).to_json()
+        answer = await sender.ask(report, course.case, body=body.replace(b'"PERSONAL"', b'"SICKNESS"'))
+        assert (answer["outcome"], answer["pointer"], answer["again"]) == ("unreadable", "/excuse_reason", "mended")
+        assert "One of PERSONAL, CARE," in answer["hint"] and "SICKNESS" not in json.dumps(answer)
 
 
 async def test_bad_input_is_answered_and_what_follows_goes_on(fleet: Fleet) -> None:

@@ -34,7 +34,7 @@ def running(course: Course, *, started: bool = True) -> Case:
     case = Case(course.case, "rkn")
     facts: list[Fact] = [
         CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN",
-                   language="UNKNOWN", status_group="UNKNOWN", owner_organisation_id="rkn-thm"),
+                   status_group="UNKNOWN", owner_organisation_id="rkn-thm"),
         ConsentGranted(by=OWNER, consent_id=course.consent, purpose="REFERRAL", categories=("LANGUAGE",),
                        recipients=("vhs-neuss",), valid_from_on=START, last_valid_on=START + timedelta(days=400)),
         ReferralSent(by=OWNER, referral_id=course.referral, run_id=course.run, consent_id=course.consent,
@@ -169,7 +169,7 @@ def test_what_does_not_go_together_is_refused_with_a_pointer() -> None:
     course = Course(START)
     case = running(course)
     report = course.attendance(str(uuid4()), START, Presence.PRESENT)
-    no = attend(report.model_copy(update={"excuse_reason": ExcuseReason.SICKNESS}), case, ARRIVED)
+    no = attend(report.model_copy(update={"excuse_reason": ExcuseReason.PERSONAL}), case, ARRIVED)
     assert isinstance(no, Refused) and (no.reason, no.at) == ("CONTRADICTION", "/excuse_reason")
     said = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, answered_on=START)
     declined: dict[str, Any] = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL}

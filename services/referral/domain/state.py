@@ -191,7 +191,7 @@ class Run:
     offer_type: str = ""
     starts_on: date | None = None
     ends_before_on: date | None = None
-    course_days: int = 0
+    course_days: int | None = None
     shape: ClassVar[int] = 1
 
 

@@ -1,0 +1,74 @@
+"""The way out of a verdict, in one sentence: in what `lotse validate` says, and in the answer to what can't be read."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from .attributes import Attributes, Verdict
+from .envelope import Refused
+
+HINTS = {
+    "json_invalid": "This is no JSON; look for a missing bracket, quote or comma.",
+    "pattern": "The text has characters, capitals or a length this place does not take.",
+    "rfc3339": "Write it as 2026-03-02T16:00:00+01:00: date, T, time with seconds, offset or Z.",
+    "media_type": "The content type is JSON, or application/cloudevents+json.",
+    "version": "Lotse speaks CloudEvents 1.0.",
+    "null": "This may not be null.",
+    "twice": "This member stands twice in the document.",
+    "unknown": "No type of this name is published; look for its version and spelling in docs/contracts.",
+    "integer": "A whole number from 1 to 2147483647.",
+    "kcat": "A record as `kcat -J` prints it has headers (a flat list) and payload (a text).",
+    "int_type": "A whole number without quotes and without a fraction.",
+    "string_type": "A text in quotes.",
+    "model_type": "An object in braces.",
+    "tuple_type": "A list in brackets.",
+    "too_short": "The list holds at least one.",
+    "too_long": "The list or text is too long.",
+    "greater_than_equal": "The number is too small.",
+    "less_than_equal": "The number is too large.",
+    "string_pattern_mismatch": "The text is not of the form the schema says (a UUID in lower case, a day, a moment, a code).",
+    "moment_out_of_range": "A moment lies between the years 1 and 9999.",
+    "publisher": "The source is not the one publishers.toml gives to the publisher of this topic.",
+    "uuid": "What this is about is a UUID in lower case.",
+    "too_large": "The body is larger than a submission may be.",
+}
+
+UNSAID = " Health, pregnancy, faith and whatever else is only the person's own are said as PERSONAL, and no more."
+"""The same whatever was sent: a hint for the old word alone would say in clear, for as long as answers are kept, what it was."""
+
+
+def hint_of(verdict: Verdict, cls: type[BaseModel] | None = None) -> str:
+    """One sentence that says the way out; names codes of our lists, never a value that was sent."""
+    if verdict.rule.startswith("missing:"):
+        return f"Add `{verdict.rule.removeprefix('missing:')}`."
+    if verdict.rule in ("enum", "literal_error") and cls is not None:
+        allowed = _codes_at(cls, verdict.pointer)
+        if allowed:
+            return f"One of {', '.join(allowed)}.{UNSAID if 'PERSONAL' in allowed else ''}"
+    if verdict.rule.startswith("date"):
+        return "There is no such day or moment in the calendar."
+    return HINTS.get(verdict.rule, f"It is against the rule {verdict.rule} of its schema.")
+
+
+def unread(verdict: Verdict, attributes: Attributes | None, types: Mapping[str, type[BaseModel]]) -> Refused:
+    """What the answer to an unreadable message says; `types` are those its reader knows."""
+    cls = types.get(attributes.type) if attributes else None
+    return Refused(verdict.type.upper(), verdict.pointer, hint_of(verdict, cls))
+
+
+@lru_cache(maxsize=2048)
+def _codes_at(cls: type[BaseModel], pointer: str) -> tuple[str, ...]:
+    root = cls.model_json_schema()
+    node: Any = root
+    for step in pointer.split("/")[1:]:
+        node = _target(node, root)
+        node = node.get("items", {}) if step.isdigit() else node.get("properties", {}).get(step, {})
+    return tuple(_target(node, root).get("enum", ()))
+
+
+def _target(node: Any, root: Any) -> Any:
+    while "$ref" in node or "anyOf" in node:
+        node = node["anyOf"][0] if "anyOf" in node else root["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
