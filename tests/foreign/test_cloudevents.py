@@ -38,7 +38,7 @@ def wrong_with(records: Sequence[Wire]) -> list[list[str]]:
 def as_sent(sample: Path, mode: str) -> Wire:
     """A sample as our software sends it."""
     message = json.loads(sample.read_text())
-    said = {name: message.get(name) for name in Attributes.__slots__}
+    said = {name: message.get(name) for name in Attributes._fields}
     said |= {name: moment(said[name]) for name in ("time", "recordedtime") if said[name] is not None}
     _, headers, value = to_message(Attributes(**said), json.dumps(message["data"]).encode(), mode)
     return headers, value
