@@ -313,6 +313,7 @@ class Tick(Model):
         return self.__pydantic_serializer__.to_json(self)
 
 
+@lru_cache
 def answer_type(family: str) -> str:
     """The wire type of a family's answers."""
     return type_name(family, "Answer")

@@ -392,7 +392,8 @@ class Work:
         something unknown is kept, or, its time over, refused. `claimed`: it has waited; what breaks on it must not hurt what
         woke it, so it is set aside here."""
         if message.verdict is not None:
-            return self._unreadable(message)
+            no = unread(message.verdict, message.attributes, self.service.types)
+            return self._answer(message, Outcome.UNREADABLE, no=no)
         if message.denied is not None:
             return self._answer(message, Outcome.REFUSED, no=message.denied)
         submission, attributes = message.body, message.attributes
@@ -467,10 +468,6 @@ class Work:
         add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
         await self.con.execute(add, subject, error)
         self._keep_back(Kept(message, "quarantined", _released({subject}), error=error))
-
-    def _unreadable(self, message: Message) -> None:
-        """The answer to what can never be read."""
-        self._answer(message, Outcome.UNREADABLE, no=unread(message.verdict, message.attributes, self.service.types))  # type: ignore[arg-type]
 
     def _answer(
         self, message: Message, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None
