@@ -14,7 +14,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
-TO_END = 60.0  # seconds an interrupted child has to take down what it started
+TO_END = 120.0  # seconds an interrupted child has to take down what it started
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,19 @@ def side_by_side(
 ) -> list[Done]:
     """Runs the steps, so many at once, begun in their order. Of those that run the first in order is shown while it runs
     (`says`); the others' words are kept until it is their turn. Whatever ends this ends the steps, too: each is interrupted
-    once (SIGINT), so that it takes down what it started. Call it from the main thread."""
+    once (SIGINT), so that it takes down what it started. Raises KeyboardInterrupt for SIGINT, SystemExit(143) for SIGTERM.
+    Call it from the main thread."""
     waiting, running, done = deque(steps), deque[_Running](), list[Done]()
+    told: list[
+        int
+    ] = []  # looked at where nothing is half done: raised within Popen, it leaves a lock or a child behind
+    before = {
+        sign: signal.signal(sign, lambda number, _: told.append(number)) for sign in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         while waiting or running:
+            if told:
+                raise KeyboardInterrupt if told[0] == signal.SIGINT else SystemExit(143)
             alive = [one for one in running if one.alive()]
             if waiting and len(alive) < lanes:
                 running.append(_Running(waiting.popleft(), folder, env))
@@ -70,6 +79,10 @@ def side_by_side(
             one.interrupt()
         for one in running:
             one.end()
+            for words in one.news():  # what failed until then
+                says(words)
+        for sign, usual in before.items():
+            signal.signal(sign, usual)
     return done
 
 
@@ -116,4 +129,3 @@ class _Running:
         if self.alive():
             self._child.kill()
             self._child.wait()
-        self._said.close()

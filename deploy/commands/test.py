@@ -1,6 +1,5 @@
 """`lotse test`: the checks and the tests, all or one level."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -50,7 +49,6 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
     terminal. `night` is the fault matrix, `foreign` others' software against what we publish. Exit: 0 all passed, 1 something failed,
     130 interrupted (each step takes down what it started).
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     tells = sys.stdout if shape == "table" else sys.stderr  # only data on stdout where a program reads it
     environment = child_environment(PYTHONPATH=str(ROOT), **SHORT_LIVED)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from deploy.lanes import Done, Step, side_by_side
 from deploy.local.processes import child_environment
@@ -56,6 +57,23 @@ def test_what_is_said_is_shown_while_it_runs(tmp_path: Path) -> None:
     told = tmp_path / "shown"
     step = python("one", f"print('now', flush=True)\n{WAITS.format(str(told))}")
     assert side_by_side([step], 2, tmp_path, os.environ, says=lambda _: told.touch())[0].code == 0
+
+
+def test_what_steps_said_until_they_were_interrupted_is_shown(tmp_path: Path) -> None:
+    said = "print('a failure', flush=True); open({!r}, 'w'); time.sleep(300)"
+    steps = [python(name, f"import time; {said.format(name)}") for name in ("first", "second")]
+    shown: list[bytes] = []
+
+    def says(words: bytes) -> None:
+        shown.append(words)
+        while not (tmp_path / "second").exists():
+            time.sleep(0.01)
+        if len(shown) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(steps, 2, tmp_path, os.environ, says=says)
+    assert b"".join(shown).count(b"a failure") == 2
 
 
 PARENT = """
