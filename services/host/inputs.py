@@ -62,7 +62,6 @@ class Inputs:
         """Where this consumer was sent, or has read to, with nothing unclear since."""
         self._in_hand: set[Part] = set()
         self._rests: dict[Part, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # --- the handler FastStream calls
 
@@ -117,9 +116,7 @@ class Inputs:
             if (tp := TopicPartition(*part)) in consumer.assignment():
                 rest = self._rests[part] = min(self._rests.get(part, FIRST_REST / 2) * 2, LONGEST_REST)
                 consumer.pause(tp)
-                task = asyncio.create_task(_resume(consumer, tp, rest))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                asyncio.get_running_loop().call_later(rest, _resume, consumer, tp)
 
     # --- one batch
 
@@ -242,7 +239,6 @@ class Inputs:
                 self._seek(consumer, {part: next})
 
 
-async def _resume(consumer: Any, tp: TopicPartition, rest: float) -> None:
-    await asyncio.sleep(rest)
+def _resume(consumer: Any, tp: TopicPartition) -> None:
     if tp in consumer.assignment():
         consumer.resume(tp)

@@ -24,8 +24,7 @@ class Reader:
         """Connects. Raises KafkaError where no broker answers."""
         self._admin = AIOKafkaAdminClient(**self._options)
         self._consumer = self._made(auto_offset_reset="none")
-        await self._admin.start()
-        await self._consumer.start()
+        await asyncio.gather(self._admin.start(), self._consumer.start())
 
     def _made(self, **more: Any) -> AIOKafkaConsumer:
         alone = {"group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
@@ -33,8 +32,7 @@ class Reader:
 
     async def stop(self) -> None:
         """Closes both clients."""
-        await self._consumer.stop()
-        await self._admin.close()
+        await asyncio.gather(self._consumer.stop(), self._admin.close())
 
     async def parts(self, topics: Iterable[str]) -> list[Part]:
         """Partitions of those of the topics that exist. (A consumer without subscription finds none; the admin does.)"""
@@ -54,21 +52,31 @@ class Reader:
         if not (wanted := [TopicPartition(*part) for part in parts]):
             return {}
         async with self._alone, asyncio.timeout(LIMIT):
+            self._meet(wanted)
             found = await getattr(self._consumer, what)(wanted)
         return {Part(*tp): offset for tp, offset in found.items()}
+
+    def _meet(self, wanted: list[TopicPartition]) -> None:
+        """Assigned, at rest: of a partition it was not assigned the consumer asks topic by topic, a tenth of a second each."""
+        if not self._consumer.assignment().issuperset(wanted):
+            self._consumer.assign(met := [*self._consumer.assignment().union(wanted)])
+            for tp in met:
+                self._consumer.seek(tp, 0)
+            self._consumer.pause(*met)
 
     async def passed_without_records(self, part: Part, position: int, end: int) -> bool:
         """Whether only transaction markers lie between a position and an end. A consumer's position passes markers
         without delivering anything; it is asked here, never of the serving consumer, whose position runs ahead."""
         tp = TopicPartition(*part)
         async with self._alone, asyncio.timeout(LIMIT):
-            self._consumer.assign([tp])
+            self._meet([tp])
+            self._consumer.seek(tp, position)
+            self._consumer.resume(tp)
             try:
-                self._consumer.seek(tp, position)
                 got = await self._consumer.getmany(tp, timeout_ms=PROOF_MS, max_records=1)
                 return not got.get(tp) and await self._consumer.position(tp) >= end
             finally:
-                self._consumer.assign([])
+                self._consumer.pause(tp)
 
     async def records(self, ranges: Mapping[Part, tuple[int, int]], *, chunk: int = 5000) -> AsyncIterator[list[Any]]:
         """Yields lists of records of [start, end) of each partition, in order within a partition."""

@@ -108,9 +108,9 @@ def routes(node: Running) -> APIRouter:
         return [told(row) for row in await node.pool.fetch(sql)]
 
     def told(row: Any) -> dict[str, Any]:
-        said, type = dict(row), claim_of(unpack(row["headers"]), row["value"])[1].decode("utf-8", "replace")
-        del said["headers"], said["value"]  # and a type that is the sender's own word may name a person
-        return {**said, "type": type if type in node.service.types else ""}
+        type = claim_of(unpack(row["headers"]), row["value"])[1].decode("utf-8", "replace")
+        known = {"type": type if type in node.service.types else ""}  # a sender's own word may name a person
+        return {name: value for name, value in row.items() if name not in ("headers", "value")} | known
 
     @router.post("/operate/reveal")
     async def reveal(place: Annotated[str, Body(max_length=300)], who: Who, why: Why) -> dict[str, str]:

@@ -88,7 +88,7 @@ class Relay:
             self.node.sending.clear()
             if lock.is_closed():
                 raise asyncpg.InterfaceError("the leader's lock is gone")
-            turn = asyncio.create_task(self._turn())
+            turn = asyncio.create_task(self._turn(self._producer))
             try:
                 sent = await asyncio.shield(turn)
             except asyncio.CancelledError:  # what Kafka has is marked before we go: no copies at the next start
@@ -99,7 +99,7 @@ class Relay:
                     async with asyncio.timeout(POLL):
                         await self.node.sending.wait()
 
-    async def _turn(self) -> bool:
+    async def _turn(self, producer: Producer) -> bool:
         """One look at the outbox: send what may go, mark what was acknowledged. False when nothing could be sent."""
         now = time.monotonic()
         resting = [topic for topic, (until, _) in self._rests.items() if until > now]
@@ -111,8 +111,7 @@ class Relay:
         )  # fmt: skip
         if not rows:
             return False
-        assert self._producer
-        delivery = Delivery(self._producer)
+        delivery = Delivery(producer)
         await asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]])
         late = {row["tx"] for row in rows if row["topic"] in delivery.failed}
         await asyncio.to_thread(delivery.of, [row for row in rows if row["after"] and row["tx"] not in late])
@@ -197,6 +196,7 @@ def _producer(node: Running, name: str) -> Producer:
         "bootstrap.servers": node.settings.kafka, "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 1,
         "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
         "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0, "log_level": 3,
+        "topic.metadata.propagation.max.ms": 1000,  # a topic that is gone must not keep the others waiting for 30 seconds
         "partitioner": "murmur2_random",  # as Java's and aiokafka's: a subject stays on its partition
     }  # fmt: skip
     return Producer(options, logger=logging.getLogger("librdkafka"))

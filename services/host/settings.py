@@ -50,8 +50,7 @@ def load_settings() -> Settings:
         names = ", ".join(sorted({f"LOTSE_{str(item['loc'][0]).upper()} ({item['type']})" for item in found}))
         raise BadSettings(f"missing or wrong: {names}. Way out: set it in the environment of this process.") from None
     except Exception as error:
-        said = f"unreadable setting ({type(error).__name__}); JSON is expected where a setting is an object"
-        raise BadSettings(said) from None
+        raise BadSettings(f"unreadable setting ({type(error).__name__}); objects are given as JSON") from None
     if settings.failpoint and not settings.testing:
         raise BadSettings("LOTSE_FAILPOINT is for tests. Way out: unset it, or set LOTSE_TESTING=1 far from real data.")
     return settings
