@@ -24,8 +24,6 @@ ROWS, BYTES = 50, 4 << 20  # a look at the outbox; each row is a transaction's r
 SEND_LIMIT = 30.0  # seconds; beyond, the topic rests and its late copies are duplicates by design
 LONGEST_REST = 30.0
 POLL = 0.2  # where another process writes to the outbox, nobody wakes us
-LAST_TURN = 3.0  # seconds a stop waits for what is on its way
-NOT_TOLD = -1
 LIBRDKAFKA = {"security_protocol": "security.protocol", "sasl_mechanism": "sasl.mechanisms",
               "sasl_plain_username": "sasl.username", "sasl_plain_password": "sasl.password"}  # fmt: skip
 """aiokafka's names of LOTSE_KAFKA_SECURITY's options to librdkafka's."""
@@ -92,7 +90,7 @@ class Relay:
             try:
                 sent = await asyncio.shield(turn)
             except asyncio.CancelledError:  # what Kafka has is marked before we go: no copies at the next start
-                await asyncio.wait([turn], timeout=LAST_TURN)
+                await asyncio.wait([turn], timeout=3)
                 raise
             if not sent:
                 with contextlib.suppress(TimeoutError):
@@ -125,7 +123,7 @@ class Relay:
         """Marks the rows acknowledged whole, and where the logs end now. False where there is none."""
         ids = sorted(row["id"] for row in delivery.rows if row["topic"] not in delivery.failed)
         marks = {part: end for part, end in delivery.ends.items() if part.topic not in delivery.failed}
-        marks |= await self.node.reader.ends([part for part, end in marks.items() if end == NOT_TOLD])
+        marks |= await self.node.reader.ends([part for part, end in marks.items() if end < 0])
         for part in marks:
             self._rests.pop(part.topic, None)
         if ids:
@@ -155,7 +153,7 @@ class Delivery:
         self.rows: list[Any] = []
         """Outbox rows handed over."""
         self.ends: dict[Part, int] = {}
-        """Of each partition the offset after its last acknowledged record; NOT_TOLD where the broker did not say it."""
+        """Of each partition the offset after its last acknowledged record; -1 where the broker did not say it."""
         self.failed: dict[str, str] = {}
         """Topics of which a record was not acknowledged, and why."""
         self.acknowledged = 0
@@ -181,7 +179,7 @@ class Delivery:
         if error is not None:
             return self._given_up(part.topic, error)
         self.acknowledged += 1
-        self.ends[part] = NOT_TOLD if offset is None or offset < 0 else offset + 1
+        self.ends[part] = -1 if offset is None or offset < 0 else offset + 1
 
     def _given_up(self, topic: str, error: KafkaError) -> None:
         if error.fatal():
