@@ -112,7 +112,7 @@ async def profile(house: House, run: Run) -> None:
     pid = house.workers["referral"][0].measured.pid
     arguments = (
         "record",
-        "--format",
+        "-f",
         "raw",
         "--function",
         "--rate",
