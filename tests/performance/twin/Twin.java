@@ -84,8 +84,7 @@ public final class Twin {
     static final Pattern ORGANISATION = Pattern.compile("[a-z0-9][a-z0-9-]{0,63}");
     static final Pattern MESSAGE_ID = Pattern.compile("[A-Za-z0-9._:-]{1,64}");
     static final Set<String> PRESENCE = Set.of("PRESENT", "LATE", "EXCUSED", "UNEXCUSED", "NOT_RECORDED");
-    static final Set<String> EXCUSES = Set.of("SICKNESS", "CHILD_SICK", "CHILDCARE", "INTERNSHIP", "SUMMONS",
-        "BEREAVEMENT", "FAMILY_EVENT", "OTHER");
+    static final Set<String> EXCUSES = Set.of("PERSONAL", "CARE", "INTERNSHIP", "SUMMONS", "OTHER");
     static final ZoneId ZONE = ZoneId.of("Europe/Berlin");
     static final UUID URLS = UUID.fromString("6ba7b811-9dad-11d1-80b4-00c04fd430c8");
     static final int BATCH = 2_000;
