@@ -47,7 +47,7 @@ class Publisher:
         await self.consumer.stop()
 
     async def send(self, submission: Submission, subject: str, **more: Any) -> str:
-        """Sends one; `id`, `time`, `part`, `body`, `key`, `tenant` may be given."""
+        """Sends one; `id`, `time`, `part`, `body`, `key`, `tenant`, `timestamp_ms` may be given."""
         id = more.get("id") or str(uuid4())
         attributes = Attributes(
             id=id,
@@ -64,6 +64,7 @@ class Publisher:
             more.get("body", submission.to_json()),
             key=more.get("key", subject.encode()),
             partition=more.get("part"),
+            timestamp_ms=more.get("timestamp_ms"),
             headers=headers_of(attributes),
         )
         return id

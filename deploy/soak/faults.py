@@ -27,11 +27,12 @@ from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import SERVICES
+from deploy.local.stack import ROOT, SERVICES
 from deploy.services import make_topics, migrate, publishers_from, settings_of
 from deploy.soak.night import Night
 from deploy.soak.proxy import Proxy
 
+WRONG_CLOCK = Path(__file__).parent / "wrong_clock"
 MAIN = [sys.executable, "-m", "deploy.cli"]
 
 
@@ -41,6 +42,11 @@ def process(night: Night, name: str) -> Process:
 
 
 # --- processes
+
+
+def clock_off(hours: float) -> dict[str, str]:
+    """Settings of a process whose clock is wrong by so much, everywhere Python tells the time."""
+    return {"PYTHONPATH": f"{WRONG_CLOCK}{os.pathsep}{ROOT}", "LOTSE_SOAK_CLOCK": str(hours * 3600)}
 
 
 def kill(night: Night, name: str) -> None:
@@ -131,6 +137,18 @@ async def dead(night: Night, one: Process, patience: float = 60.0) -> int:
     await night.until(lambda: one.pid is None, f"the end of {one.name}", patience)
     assert one.child is not None
     return int(one.child.returncode)
+
+
+def rss(one: Process) -> int:
+    """Resident bytes of a process."""
+    assert one.pid is not None
+    return int(psutil.Process(one.pid).memory_info().rss)
+
+
+def descriptors(one: Process) -> int:
+    """Open descriptors of a process."""
+    assert one.pid is not None
+    return int(psutil.Process(one.pid).num_fds())
 
 
 # --- the network
@@ -561,24 +579,3 @@ def longest_pause(night: Night) -> float:
     """Seconds between two answers of referral, at most, since the shift began."""
     at = [moment for moment, service in night.sender.times if service == "referral"]
     return max((after - before for before, after in pairwise(at)), default=0.0)
-
-
-# --- what this machine lacks
-
-
-def faketime() -> Path | None:
-    """libfaketime, where it is installed."""
-    places = (Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"), Path("/usr/lib/faketime/libfaketime.so.1"))
-    return next((place for place in places if place.exists()), None)
-
-
-def rss(one: Process) -> int:
-    """Resident bytes of a process."""
-    assert one.pid is not None
-    return int(psutil.Process(one.pid).memory_info().rss)
-
-
-def descriptors(one: Process) -> int:
-    """Open descriptors of a process."""
-    assert one.pid is not None
-    return int(psutil.Process(one.pid).num_fds())

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from deploy.local.kafka import Kafka
 from deploy.local.processes import free_port
 from deploy.local.stack import CACHE, ROOT, LocalStack
 from deploy.services import Fleet, Setup, make_topics
+from deploy.soak.faults import clock_off
 from services.runtime.clock import publish
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.publishing import Course, Publisher
@@ -56,14 +56,9 @@ class Asked:
 
 def ask(*arguments: str, **environment: str) -> Asked:
     """Runs `lotse` as a person would, with nothing set but what is given."""
-    return ask_under((), *arguments, **environment)
-
-
-def ask_under(before: tuple[str, ...], *arguments: str, **environment: str) -> Asked:
-    """The same, under another program."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
     done = subprocess.run(  # noqa: S603
-        [*before, sys.executable, "-m", "deploy.cli", *arguments], check=False, text=True, capture_output=True,
+        [sys.executable, "-m", "deploy.cli", *arguments], check=False, text=True, capture_output=True,
         env={**clean, "PYTHONPATH": str(ROOT), **environment}, timeout=120,
     )  # fmt: skip
     return Asked(done.returncode, done.stdout.splitlines(), done.stdout + done.stderr)
@@ -333,10 +328,9 @@ def test_a_role_that_may_make_tables_is_found(ward: Ward) -> None:
     assert mend == "export LOTSE_DATABASE=...   # with the role intake_runtime"
 
 
-@pytest.mark.skipif(shutil.which("faketime") is None, reason="NOT RUN: faketime is not on this machine")
 def test_a_clock_that_is_off_by_an_hour_is_found(ward: Ward) -> None:
-    for shift, which in (("+1h", "ahead of"), ("-1h", "behind")):
-        asked = ask_under(("faketime", "-f", shift), "doctor", "intake", **ward.environment("intake"))
+    for hours, which in ((1, "ahead of"), (-1, "behind")):
+        asked = ward.examined("intake", **clock_off(hours))
         assert asked.code == 1, asked.said
         line, mend = asked.first
         assert line == f"clock: this machine's clock is 60 minutes {which} that of the database of intake"

@@ -155,6 +155,16 @@ async def test_early_facts_wait_and_old_ones_fall_out(house: Fleet) -> None:
         assert house.status("referral")["held"] == []
 
 
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_a_record_is_taken_whatever_its_writers_clock_says(house: Fleet, hours: int) -> None:
+    """Kafka refuses a record of more than an hour ahead where the topic keeps its writer's time: ours keep the broker's."""
+    async with Publisher(house.stack.kafka) as sender:
+        run, subject = Course(DAY).steps()[0]
+        stamp = int(datetime.now(UTC).timestamp() + hours * 3600) * 1000
+        id = await sender.send(run, subject, timestamp_ms=stamp)
+        assert (await sender.answered(id))[0]["outcome"] == "recorded"
+
+
 async def test_an_aborted_transaction_last_on_an_idle_partition_stops_no_clock(house: Fleet) -> None:
     async with Publisher(house.stack.kafka) as sender:
         producer = AIOKafkaProducer(bootstrap_servers=house.stack.kafka, transactional_id=f"foreign-{uuid4().hex}")
