@@ -6,6 +6,7 @@ import gc
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -131,7 +132,9 @@ class Host:
 
         @subscriber  # type: ignore[untyped-decorator]
         async def take(records: list[Any]) -> None:
-            await self.inputs.handle(subscriber.consumer, records)
+            # Not in FastStream's context, which holds the batch: asyncpg's timers keep the context they were set in, up to
+            # five minutes, and kept some hundred batches (640 MB instead of 250).
+            await asyncio.create_task(self.inputs.handle(subscriber.consumer, records), context=Context())
 
         return broker, subscriber
 
@@ -153,6 +156,7 @@ class Host:
                 await self.inputs.act()
                 await errands.expire(self.node)
                 if time.monotonic() - committed > COMMIT_REST:
+                    gc.collect()  # a fetch read by half is a cycle in aiokafka: few objects, some 100 kB each
                     await self._commit()
                     committed = time.monotonic()
                 self.inputs.held.pop("minder", None)

@@ -9,7 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from services.runtime.messages import Part
 
-PROOF_MS = 300
+PROOF_MS, PROOF_BYTES = 300, 16 << 10  # some 200 markers at once; a whole fetch of each partition stood in memory
+ALONE: dict[str, Any] = {"group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
 LIMIT = 15  # seconds a question may take
 
 
@@ -23,12 +24,11 @@ class Reader:
     async def start(self) -> None:
         """Connects. Raises KafkaError where no broker answers."""
         self._admin = AIOKafkaAdminClient(**self._options)
-        self._consumer = self._made(auto_offset_reset="none")
+        self._consumer = self._made(auto_offset_reset="none", max_partition_fetch_bytes=PROOF_BYTES)
         await asyncio.gather(self._admin.start(), self._consumer.start())
 
     def _made(self, **more: Any) -> AIOKafkaConsumer:
-        alone = {"group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
-        return AIOKafkaConsumer(**self._options, **alone, **more)
+        return AIOKafkaConsumer(**self._options, **ALONE, **more)
 
     async def stop(self) -> None:
         """Closes both clients."""

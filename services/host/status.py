@@ -28,7 +28,7 @@ select (select count(*) from outbox where sent_at is null) as outbox,
 _IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_activity a using (pid) where l.granted and l.relation > 0"
                " and l.mode <> 'AccessShareLock' and a.usename <> current_user and a.datname = current_database() order by pid")  # fmt: skip
 """Sessions of others that hold locks in our database: their number and role, never what they typed."""
-WATCHED = 600  # moments remembered of a long lag; beyond, every second one is enough
+WATCHED = 100  # moments remembered of a long lag, each with all ends; beyond, every second one is enough
 EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebody looks for what is missing
 
 
@@ -86,8 +86,7 @@ class Status:
     async def _of(self, con: Connection, held: list[dict[str, str]]) -> dict[str, Any]:
         one = (await con.fetch(_ONE))[0]
         kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
-        sql = """select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100"""
-        aside = await con.fetch(sql)
+        aside = await con.fetch("""select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100""")  # fmt: skip
         quarantined = await con.fetch("select subject, why, since, (select count(*) from kept k where q.subject = k.subject) as kept"
                                       " from quarantine q order by since")  # fmt: skip
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters from dead_letter"
@@ -121,8 +120,7 @@ class Status:
         }  # fmt: skip
         self.node.metrics.set(**figures)
         return {
-            "ticked": {r["tenant"]: _moment(r["ticked"]) for r in ticks},
-            "acted": {r["tenant"]: _moment(r["acted"]) for r in ticks},
+            **{what: {r["tenant"]: _moment(r[what]) for r in ticks} for what in ("ticked", "acted")},
             "clock": {"read": stands.get(Part(CLOCK, 0), 0), "acting": one["acting"]},
             "lag": lag, "outbox": {"rows": one["outbox"], "seconds": round(one["outbox_age"], 1)},
             **{name: round(figures[name], 1) for name in ("lag_seconds", "oldest_unanswered_seconds")},
