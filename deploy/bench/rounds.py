@@ -142,13 +142,9 @@ async def learning(house: House, run: Run) -> None:
 
 
 async def rebuilds(house: House, run: Run) -> None:
-    """Services learn everything anew, from topics alone: intake and referral beside an empty database; reporting, which owns
-    nothing that stands there, runs first, since its rebuild compares with what it has learnt. (What notification rests on does
-    not stand there: `services` rebuilds it.)"""
+    """Services learn everything anew, from topics alone, beside an empty database. (What notification rests on does not stand
+    there: `services` rebuilds it.)"""
     for name in ("intake", "referral", "reporting"):
-        if name == "reporting":
-            await _learnt(house, name, "intake", "referral")
-            await house.employ(name, 0)
         await _rebuilt(house, run, name)
 
 

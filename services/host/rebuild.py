@@ -1,6 +1,6 @@
 """Learn a service beside, from the topics alone, while traffic goes on; compare; swap. The topics are the log.
 
-A difference at equal positions keeps the old and names the first differing keys. Where the old database is gone or older
+A difference at equal positions keeps the old and names the first differing keys. Where the old database is gone, new or older
 than the log there is nothing to compare with, and the new one takes its place.
 """
 
@@ -81,7 +81,7 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: P
         done = learner.done
         if ahead := await letters_beyond(node):
             log.warning("nothing to compare with", facts=ahead)
-        done.compared = not ahead
+        done.compared = not ahead and await live.fetchval("select exists (select from position)")  # none: it never ran
         await learner.learn(None)
         await _drained_and_swapped(owner, node, learner)
         done.seconds = time.monotonic() - started

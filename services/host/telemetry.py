@@ -55,7 +55,8 @@ def set_up_traces(service: str) -> None:
     """Spans leave where OTEL_EXPORTER_OTLP_ENDPOINT says so, from a bounded buffer: a collector that is gone blocks nothing."""
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         provider = TracerProvider(resource=Resource.create({"service.name": f"lotse-{service}"}))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        # seconds: SIGTERM waits for a last send, and with ten a silent collector made it 14
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=3)))
         trace.set_tracer_provider(provider)
 
 

@@ -466,6 +466,13 @@ async def test_a_database_set_back_is_found_and_rebuilt(ward: Ward) -> None:
         ward.fleet.processes["intake"].stop()
 
 
+async def test_a_service_that_never_ran_is_rebuilt_from_what_others_said(ward: Ward) -> None:
+    """reporting owns no fact: its empty database is not older than its log, and yet there is nothing to compare with."""
+    for said in ("nothing to compare with", "equal"):
+        rebuilt = await asyncio.to_thread(ward.mended, "rebuild", "reporting", name="reporting")
+        assert rebuilt.code == 0 and said in rebuilt.said, rebuilt.said
+
+
 async def test_a_clock_service_that_is_ahead_of_the_broker_is_found(ward: Ward) -> None:
     """Last of those that share the stack: a tick stays on its topic."""
     producer = AIOKafkaProducer(bootstrap_servers=ward.stack.kafka, enable_idempotence=True)
