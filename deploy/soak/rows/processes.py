@@ -3,7 +3,6 @@
 import asyncio
 import time
 from dataclasses import replace
-from typing import Any
 
 import httpx
 
@@ -162,19 +161,18 @@ async def rebalances(night: Night) -> str:
     return f"{done} answers of referral meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
-@row(12, "more members than partitions", "ten members of reporting on nine partitions", SOAK)
+@row(12, "more members than partitions", "ten members of reporting on nine partitions")
 async def idle_members(night: Night) -> str:
-    workers: list[Any] = []
+    workers = [another(night, "reporting", own_group=False) for _ in range(9)]
     async with asyncio.timeout(150), night.broken("ten members of reporting"):
+        ready = await asyncio.gather(*(worker.__aenter__() for worker in workers), return_exceptions=True)
         try:
-            for _ in range(9):
-                workers.append(another(night, "reporting", own_group=False))
-                await workers[-1].__aenter__()
+            see(not (late := [one for one in ready if isinstance(one, BaseException)]), f"not ready: {late}")
             see(len(await faults.members(night, "reporting")) == 10, "not ten members")
             night.wave(6, 12)
         finally:
-            for worker in reversed(workers):
-                await worker.__aexit__(None, None, None)
+            there = [worker for worker, one in zip(workers, ready, strict=True) if not isinstance(one, BaseException)]
+            await asyncio.gather(*(worker.__aexit__(None, None, None) for worker in there))
     return "each was ready; nothing lost"
 
 
