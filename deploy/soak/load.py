@@ -219,14 +219,16 @@ class Load:
                  ("ce_type", f"lotse.{meant.family}.{meant.type}.v1".encode()), ("ce_subject", meant.subject.encode()),
                  ("ce_time", meant.time.encode()), ("ce_tenant", meant.tenant.encode())]  # fmt: skip
         headers: dict[str, bytes | None] = dict(sound)
-        body, named = f'{{"name": "{CANARY} {id}"}}'.encode(), True
+        # sound but for what is broken below: whoever does not look at that takes it
+        name, named = f'{{"name": "{CANARY} {id}"'.encode(), True
+        body = name + b", " + meant.body[1:]
         match poison := chance.choice(POISONS):
             case "random bytes":
                 body = chance.randbytes(64) + CANARY.encode()
             case "truncated body":
                 body = meant.body[: len(meant.body) // 2] + CANARY.encode()
             case "missing fields":
-                pass
+                body = name + b"}"
             case "unknown type":
                 headers["ce_type"] = b"lotse.attendance.nobody_knows.v1"
             case "next major version":

@@ -56,6 +56,7 @@ class Seen:
 
 WORK, BATCH, INPUTS = "services/runtime/work.py", "services/runtime/batch.py", "services/host/inputs.py"
 RELAY, HOST, DATABASE = "services/host/relay.py", "services/host/host.py", "services/runtime/database.py"
+STATUS = "services/host/status.py"
 
 _FENCE = Edit(BATCH, "fresh = [m for m in messages if m.offset >= position[m.part]]", "fresh = list(messages)")
 _CLAIMS = Edit(WORK, "        if lost := await self._claim(first):\n",
@@ -84,8 +85,9 @@ MUTANTS = (
         Edit(RELAY, "        if error is not None:\n            return self._given_up(part.topic, error)\n", ""),
         Edit(RELAY, "SEND_LIMIT = 30.0", "SEND_LIMIT = 1.0"),
     )),
-    Mutant((18, 19), "a loop without progress is given a minute before /live says so: 2 s",
-           (Edit(HOST, "STUCK_AFTER = 60.0", "STUCK_AFTER = 2.0"),)),
+    Mutant((18, 19), "librdkafka's answers are waited for in a thread: in the loop",
+           (Edit(RELAY, "await asyncio.to_thread(delivery.of, [row for row in rows if not row[\"after\"]])",
+                 "delivery.of([row for row in rows if not row[\"after\"]])"),)),
     Mutant((23,), "a position is held against the log's start and end",
            (Edit(INPUTS, "if starts[part] <= stands <= ends[part] and not", "if starts[part] <= max(stands, starts[part]) and not"),)),
     Mutant((31,), "the source must be the publisher's",
@@ -124,10 +126,8 @@ MUTANTS = (
            (Edit(HOST, "while older := await letters_beyond(self.node):", "while older := 0:"),)),
     Mutant((55,), "a batch may take five minutes between two polls: three seconds",
            (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=20_000, max_poll_interval_ms=3_000"),)),
-    Mutant((58,), "a lock that can't be had, and too few connections, are the infrastructure's fault", (
-        Edit(DATABASE, "    asyncpg.LockNotAvailableError,\n", ""),
-        Edit(DATABASE, "    asyncpg.InsufficientResourcesError,\n", ""),
-    )),
+    Mutant((58,), "/status names who holds a lock that can't be had",
+           (Edit(STATUS, "if any(\":55P03\" in h[\"why\"] for h in held):", "if False:"),)),
     Mutant((59, 64), "the minder outlives Kafka's absence",
            (Edit(HOST, "except (*RETRY, KafkaError) as error:", "except asyncpg.PostgresError as error:"),)),
     Mutant((60, 68), "an error of the operating system is the infrastructure's fault",

@@ -1,6 +1,7 @@
 """What came of it, seen from outside: topics, the services' HTTP, the mail sink's folder, logs and metrics."""
 
 import asyncio
+import base64
 import email
 import email.policy
 import json
@@ -22,6 +23,16 @@ from deploy.soak.sending import FAMILIES, PARTITIONS
 FACTS = [f"{family}.events" for family in ("intake", "referral", "attendance", "dropout", "notification")]
 ANSWERS = [f"{family}.answers.{name}" for name in PUBLISHERS for family in FAMILIES[name]]
 LETTERS = [f"{name}.dead-letters" for name in SERVICES]
+
+
+def _forms(text: bytes) -> tuple[bytes, ...]:
+    """How a text may stand in bytes: as it is, and in base64 wherever it begins in a group of three."""
+    coded = [base64.b64encode(bytes(skip) + text) for skip in range(3)]
+    ends = [(skip + len(text)) * 8 // 6 for skip in range(3)]  # beyond: bits of what follows
+    return (text, *(code[-(-skip * 8 // 6) : end] for skip, code, end in zip(range(3), coded, ends, strict=True)))
+
+
+CANARIES = _forms(CANARY.encode())
 
 
 async def records_of(kafka: str, topics: Iterable[str]) -> list[Any]:
@@ -47,7 +58,6 @@ async def records_of(kafka: str, topics: Iterable[str]) -> list[Any]:
 async def observe(fleet: Fleet, cases: Iterable[str]) -> Observed:
     """Everything, at rest; `cases`: those whose participations are asked for. Raises what Kafka and HTTP raise."""
     seen = Observed()
-    canary = CANARY.encode()
     for record in await records_of(fleet.stack.kafka, FACTS):
         head, number = _headers(record), 0
         number = int(head.get("ce_streamversion", 0))
@@ -70,9 +80,9 @@ async def observe(fleet: Fleet, cases: Iterable[str]) -> Observed:
         raw = file.read_bytes()
         mail = email.message_from_bytes(raw, policy=email.policy.default)
         seen.mails[str(mail["Message-ID"]).strip("<>").removesuffix("@lotse")] += 1
-        if canary in raw:
+        if _named(raw):
             seen.leaks.append("a mail")
-    seen.leaks += [f"the log {log.name}" for log in _logs(fleet.stack.folder) if canary in log.read_bytes()]
+    seen.leaks += [f"the log {log.name}" for log in _logs(fleet.stack.folder) if _named(log.read_bytes())]
     seen.leaks = [f"{what} ({n} times)" for what, n in sorted(Counter(seen.leaks).items())]
     return seen
 
@@ -83,8 +93,12 @@ def _headers(record: Any) -> dict[str, str]:
 
 def _leak(seen: Observed, what: str, record: Any) -> None:
     texts = [record.key or b"", *(raw or b"" for _, raw in record.headers), record.value or b""]
-    if any(CANARY.encode() in text for text in texts):
+    if any(_named(text) for text in texts):
         seen.leaks.append(what)
+
+
+def _named(raw: bytes) -> bool:
+    return any(form in raw for form in CANARIES)
 
 
 def _logs(folder: Path) -> list[Path]:

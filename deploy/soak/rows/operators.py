@@ -107,4 +107,4 @@ async def canaries(night: Night) -> str:
     wave.then += [night.load.poisoned(night.chance.choice(sound)) for _ in range(60)]
     await night.play(wave)
     planted = sum(bool(entry.meant.poison) for entry in night.journal.entries)
-    return f"{planted} canaries planted; searched in logs, metrics, status, answers, facts, mails, keys and headers of dead letters"
+    return f"{planted} canaries planted; searched in logs, metrics, status, answers, facts, mails, keys, headers and values of dead letters, in base64, too"
