@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import psutil
 
@@ -55,7 +57,9 @@ async def wrong_clock(night: Night) -> str:
         for hours in (2, -2):
             async with night.broken(f"referral's clock {hours:+} h"):
                 await restart(night, "referral", **faults.clock_off(hours))
-                night.wave(8, 16, pace=0.002)
+                wave, now = night.load.wave(8, 16), datetime.now(UTC).isoformat()
+                wave.then = [meant if meant.poison else replace(meant, time=now) for meant in wave.then]
+                night.play(wave, pace=0.002)  # what is said now lies ahead of a clock two hours behind
                 await asyncio.sleep(2)
                 await night.until(lambda: not night.fleet.status("referral")["outbox"]["rows"], "facts to leave", 15)
     finally:
