@@ -81,7 +81,7 @@ MUTANTS = (
            (Edit(DATABASE, "    asyncpg.LockNotAvailableError,\n", ""),)),
     Mutant((15,), "a dead member's session ends after 20 s: after 300 s",
            (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=300_000"),)),
-    Mutant((16, 59), "what Kafka did not acknowledge is not marked as sent (given up after a second here)", (
+    Mutant((16,), "what Kafka did not acknowledge is not marked as sent (given up after a second here)", (
         Edit(RELAY, "        if error is not None:\n            return self._given_up(part.topic, error)\n", ""),
         Edit(RELAY, "SEND_LIMIT = 30.0", "SEND_LIMIT = 1.0"),
     )),
@@ -128,6 +128,8 @@ MUTANTS = (
            (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=20_000, max_poll_interval_ms=3_000"),)),
     Mutant((58,), "/status names who holds a lock that can't be had",
            (Edit(STATUS, "if any(\":55P03\" in h[\"why\"] for h in held):", "if False:"),)),
+    Mutant((59,), "the minder outlives Kafka's absence",
+           (Edit(HOST, "except (*RETRY, KafkaError) as error:", "except asyncpg.PostgresError as error:"),)),
     Mutant((60, 64, 68), "an error of the operating system is the infrastructure's fault",
            (Edit(DATABASE, "    OSError,\n    TimeoutError,\n)", "    TimeoutError,\n)"),)),
     Mutant((70,), "what is ahead is measured by the broker's clock: by our own",
