@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4, uuid5
 
 import asyncpg
@@ -274,6 +275,30 @@ async def terminate_backends(night: Night, service: str) -> int:
     """pg_terminate_backend of everybody on a service's database; how many."""
     async with session(night, service) as con:
         return await _end_others(con, service)
+
+
+@asynccontextmanager
+async def wrong_password(night: Night, service: str) -> AsyncIterator[None]:
+    """The service's role has another password than the service, and the connections it has are ended."""
+    right = urlsplit(night.fleet.stack.databases[service].runtime).password
+    async with session(night, service) as con:
+        await con.execute(f"alter role \"{service}_runtime\" password '{uuid4().hex}'")
+        try:
+            await _end_others(con, service)
+            yield
+        finally:
+            await con.execute(f"alter role \"{service}_runtime\" password '{right}'")
+
+
+@asynccontextmanager
+async def right_revoked(night: Night, service: str, table: str) -> AsyncIterator[None]:
+    """The service's role may no longer write a table."""
+    async with session(night, service) as con:
+        await con.execute(f'revoke insert, update on {table} from "{service}_runtime"')
+        try:
+            yield
+        finally:
+            await con.execute(f'grant insert, update on {table} to "{service}_runtime"')
 
 
 @asynccontextmanager

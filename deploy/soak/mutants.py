@@ -90,6 +90,8 @@ MUTANTS = (
                  "delivery.of([row for row in rows if not row[\"after\"]])"),)),
     Mutant((23,), "a position is held against the log's start and end",
            (Edit(INPUTS, "if starts[part] <= stands <= ends[part] and not", "if starts[part] <= max(stands, starts[part]) and not"),)),
+    Mutant((29,), "a right that is gone is the infrastructure's fault, not the message's",
+           (Edit(DATABASE, "asyncpg.SyntaxOrAccessError,  #", "asyncpg.UndefinedTableError,  #"),)),
     Mutant((31,), "the source must be the publisher's",
            (Edit("services/runtime/messages.py", "if attributes.source != publisher.source:", "if False:"),)),
     Mutant((32,), "dead letters are counted by the type of their verdict",

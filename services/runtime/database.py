@@ -21,7 +21,8 @@ RETRY: tuple[type[Exception], ...] = (
     asyncpg.InvalidTransactionStateError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.UndefinedTableError,  # a rebuild swaps the schema between two statements
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.SyntaxOrAccessError,  # a right is gone, or a rebuild swaps the schema between two statements
     asyncpg.InvalidCachedStatementError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what asyncpg says when the server is killed between two of its messages

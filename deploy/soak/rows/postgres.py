@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from functools import partial
 from typing import Any
 
 import httpx
@@ -37,6 +38,34 @@ async def exhausted(night: Night) -> str:
             one = night.fleet.processes["referral"]
             see(one.pid is not None, f"referral ended: {one.last_words()}")
     return f"held and said so; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(
+    29,
+    "right revoked, wrong password",
+    "referral's role has another password and its connections are ended, 8 s (soak: 60); then it may not write what people read, 8 s",
+)
+async def refused(night: Night) -> str:
+    one, seen = night.fleet.processes["referral"], []
+    ran = one.pid
+    for what, fault in (
+        ("InvalidPasswordError:28P01", faults.wrong_password(night, "referral")),
+        ("InsufficientPrivilegeError:42501", faults.right_revoked(night, "referral", "lotse.participation_list")),
+    ):
+        async with night.broken(f"referral has {what}", beside={"intake": 10}):
+            night.wave(12, 16, pace=0.01)
+            async with fault:
+                await night.until(partial(_says, night, what), f"/status with {what}")
+                await asyncio.sleep(night.lasts(8, 60))
+                see(one.pid == ran, f"referral ended: {one.last_words()}")
+        aside = night.fleet.status("referral")["set_aside"]["count"]
+        see(aside == 0, f"{aside} submissions set aside for {what}")
+        seen.append(f"{what} named, recovered in {night.recoveries[-1].seconds:.1f} s")
+    return f"{'; '.join(seen)}; nothing set aside, the process went on (Kafka's rights and certificates: not run, the broker has none)"
+
+
+def _says(night: Night, what: str) -> bool:
+    return what in json.dumps(night.fleet.status("referral"))
 
 
 @row(50, "deadlocks", "every table of referral locked again and again in the wrong order by another session")
