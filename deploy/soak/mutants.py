@@ -151,6 +151,7 @@ MUTANTS = (
 )  # fmt: skip
 NO_MUTANT = {
     12: "Kafka's own group protocol guards it, no line of ours",
+    47: "Postgres' own replication guards it, no line of ours",
     52: "dbmate's own lock and table of versions guard it, no line of ours",
 }
 """Rows for which nothing is taken out, and why."""

@@ -26,6 +26,22 @@ async def database_killed(night: Night) -> str:
     return f"recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
+@row(
+    47,
+    "failover to a synchronous standby",
+    "a standby by pg_basebackup, in sync; SIGKILL of the first under load, its data gone; the standby promoted in its place",
+)
+async def failover(night: Night) -> str:
+    async with faults.standby(night) as second, night.broken("failover to the standby", limit=60):
+        night.wave(20, 20, pace=0.006)
+        await asyncio.sleep(night.chance.uniform(1, 2))
+        kill(night, "postgres")
+        await faults.failed_over(night, second)
+    older = {name: night.fleet.status(name).get("older_than_log") for name in SERVICES}
+    see(not any(older.values()), f"older than the log: {older}")
+    return f"no database older than its log; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
 @row(49, "connections exhausted", "referral's role limited to one connection for 10 s, those it has ended")
 async def exhausted(night: Night) -> str:
     async with night.broken("one connection only", beside={"intake": 10}):
