@@ -355,8 +355,9 @@ async def lotse(night: Night, service: str, *arguments: str, **settings: str) ->
 
 
 @asynccontextmanager
-async def standby(night: Night) -> AsyncIterator[Postgres]:
-    """A second Postgres that has what is committed before the first says so. The body promotes it, or it is gone unused."""
+async def standby(night: Night, *, deaf: bool = False) -> AsyncIterator[Postgres]:
+    """A second Postgres that has what is committed before the first says so; or, `deaf`, one that hears no more of it. The body
+    promotes it, or it is gone unused."""
     first = night.fleet.stack.postgres
     second = Postgres(night.fleet.stack.folder / "standby")
     second.folder.mkdir()
@@ -372,19 +373,30 @@ async def standby(night: Night) -> AsyncIterator[Postgres]:
             raise Trouble(f"no standby: {done.stderr.decode(errors='replace')[-400:]}", f"see {second.folder}")
         second.start()
         await asyncio.to_thread(second.wait)
-        async with session(night, "postgres") as con, asyncio.timeout(30):
-            await con.execute("alter system set synchronous_standby_names = '*'")
-            await con.execute("select pg_reload_conf()")
-            while not await con.fetchval("select exists (select from pg_stat_replication where sync_state = 'sync')"):
-                await asyncio.sleep(0.1)
+        if deaf:
+            await _told(second.dsn("postgres", "postgres"), "alter system set primary_conninfo = ''")
+        else:
+            await _told(night.fleet.stack.admin_dsn, "alter system set synchronous_standby_names = '*'")
+            async with session(night, "postgres") as con, asyncio.timeout(30):
+                while not await con.fetchval(
+                    "select exists (select from pg_stat_replication where sync_state = 'sync')"
+                ):
+                    await asyncio.sleep(0.1)
         yield second
     finally:
         with contextlib.suppress(OSError, asyncpg.PostgresError):  # a first that lives must not wait for it
-            async with session(night, "postgres") as con:
-                await con.execute("alter system reset synchronous_standby_names")
-                await con.execute("select pg_reload_conf()")
+            await _told(night.fleet.stack.admin_dsn, "alter system reset synchronous_standby_names")
         await asyncio.to_thread(second.process.stop)
         shutil.rmtree(second.folder, ignore_errors=True)
+
+
+async def _told(dsn: str, setting: str) -> None:
+    con = await asyncpg.connect(dsn, timeout=10)
+    try:
+        await con.execute(setting)
+        await con.execute("select pg_reload_conf()")
+    finally:
+        await con.close()
 
 
 async def failed_over(night: Night, second: Postgres) -> None:

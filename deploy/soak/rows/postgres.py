@@ -42,6 +42,38 @@ async def failover(night: Night) -> str:
     return f"no database older than its log; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
+@row(
+    48,
+    "failover to a standby that lagged",
+    "a standby that hears nothing of a wave; SIGKILL of the first, its data gone; the standby in its place, under running services",
+    SOAK,
+    rough=True,
+)
+async def set_back_while_it_runs(night: Night) -> str:
+    await night.rest()
+    async with faults.standby(night, deaf=True) as second:
+        await night.wave(10, 16)
+        await night.rest()
+        kill(night, "postgres")
+        await faults.failed_over(night, second)
+    night.wave(6, 12)
+    seen = []
+    for name in ("intake", "referral"):
+        one = night.fleet.processes[name]
+        code = await faults.dead(night, one)
+        see(
+            code == 1 and "was set back while it was served" in one.last_words(),
+            f"{name} ended with {code}: {one.last_words()}",
+        )
+        seen.append(await refuses(night, name))
+        done = await faults.lotse(night, name, "rebuild", name)
+        see(done.returncode == 0, f"rebuild {name} ended with {done.returncode}: {done.stderr[-300:]}")
+        await asyncio.to_thread(night.fleet.wait_ready, name)
+    ledger = await night.balance()
+    see(ledger.balanced, f"the ledger says:\n{ledger}")
+    return f"both ended by themselves and said why; {'; '.join(seen)}; rebuilt, the ledger says nothing"
+
+
 @row(49, "connections exhausted", "referral's role limited to one connection for 10 s, those it has ended")
 async def exhausted(night: Night) -> str:
     async with night.broken("one connection only", beside={"intake": 10}):
