@@ -360,7 +360,7 @@ async def standby(night: Night, *, deaf: bool = False) -> AsyncIterator[Postgres
     promotes it, or it is gone unused."""
     first = night.fleet.stack.postgres
     second = Postgres(night.fleet.stack.folder / "standby")
-    second.folder.mkdir()
+    second.folder.mkdir(exist_ok=True)
     for secret in first.folder.glob("password.*"):
         shutil.copy(secret, second.folder)
     second.make_room()
