@@ -120,5 +120,5 @@ class ContainerStack(LocalStack):
     def __init__(self, folder: Path, *, remove: bool = False, doors: int = 0) -> None:
         assert not doors, "a proxy before Kafka is only there for a stack from packages"
         super().__init__(folder, remove=remove)
-        self._kafka, self._postgres = KafkaBox(self.folder / "kafka"), PostgresBox(self.folder / "postgres")
+        self._kafka, self.postgres = KafkaBox(self.folder / "kafka"), PostgresBox(self.folder / "postgres")
         self._brokers = [self._kafka]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
+from deploy.errors import FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.local.stack import SERVICES
 
 QUARTER = 900  # seconds between ticks
@@ -20,6 +20,7 @@ def app(name: str) -> int:
     """One service in the foreground; settings come from the environment (LOTSE_*)."""
     from contracts.topics import BadPublishers  # noqa: PLC0415
     from services.host.host import serve  # noqa: PLC0415
+    from services.host.relay import OlderThanLog  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
 
     if name == "clock":
@@ -32,6 +33,9 @@ def app(name: str) -> int:
             raise Trouble(f"the database of {name} is older than this code: {', '.join(missing)} did not run",
                           f"`lotse migrate {name}`, as its owner; then start again", REFUSED)  # fmt: skip
         return serve(declared(name), settings)
+    except OlderThanLog as older:
+        raise Trouble(f"the database of {name} was set back while it was served: its log holds {older} it does not know",
+                      f"start again; it waits and does not serve until `lotse rebuild {name}` has run", FINDINGS) from None  # fmt: skip
     except BadSettings as bad:
         raise Trouble(
             str(bad), "`lotse serve --help`, and services/host/settings.py for what each one means", USAGE

@@ -63,19 +63,11 @@ class Postgres:
             ensure_folder_permissions(BIN, 0o755)
             ensure_prefix_permissions(BIN)
         if not (self.data / "PG_VERSION").exists():
-            shutil.rmtree(self.data, ignore_errors=True)
-            self.data.mkdir(mode=0o700)
-            secret = self.folder / "password.postgres"
             self.password("postgres")
-            if self.user:
-                owner = pwd.getpwnam(self.user)
-                os.chown(self.data, owner.pw_uid, owner.pw_gid)
-                os.chown(secret, owner.pw_uid, owner.pw_gid)
-            made = subprocess.run(  # noqa: S603
-                [str(BIN / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={secret}",
-                 "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"],
-                capture_output=True, check=False, user=self.user, group=self.user, extra_groups=[] if self.user else None,
-                cwd="/",
+            self.make_room()
+            made = self.run(
+                "initdb", "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256",
+                f"--pwfile={self.folder / 'password.postgres'}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions",
             )  # fmt: skip
             if made.returncode:
                 raise Trouble(f"Postgres could not be made:\n{made.stderr.decode(errors='replace')[-600:]}",
@@ -90,6 +82,22 @@ class Postgres:
             [str(BIN / "postgres"), "-D", str(self.data), *(f"--{key}={value}" for key, value in settings.items())],
             user=self.user,
         )
+
+    def make_room(self) -> None:
+        """An empty place for its data, which its user may write."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.data.mkdir(mode=0o700)
+        if self.user:
+            owner = pwd.getpwnam(self.user)
+            for place in (self.data, self.folder / "password.postgres"):
+                os.chown(place, owner.pw_uid, owner.pw_gid)
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """One of Postgres' own programs, as the user whom the server runs as."""
+        return subprocess.run(  # noqa: S603
+            [str(BIN / program), *arguments], capture_output=True, check=False, user=self.user, group=self.user,
+            extra_groups=[] if self.user else None, cwd="/",
+        )  # fmt: skip
 
     def _end_backends(self) -> None:
         """Ends backends that outlived a killed postmaster: while one is busy, no new one may start on the same data

@@ -28,7 +28,7 @@ class LocalStack:
         self.folder, self._remove = folder.resolve(), remove
         self._brokers = cluster(self.folder, CACHE, brokers, doors)
         self._kafka = self._brokers[0]
-        self._postgres = Postgres(self.folder / "postgres")
+        self.postgres = Postgres(self.folder / "postgres")
         self._mail = Process(self.folder / "mail", "mail")
         self._ports = self.folder / "ports.json"
         self.databases: dict[str, Database] = {}
@@ -60,19 +60,19 @@ class LocalStack:
     @property
     def postgres_port(self) -> int:
         """Where Postgres listens on loopback."""
-        return self._postgres.port
+        return self.postgres.port
 
     def start_again(self, name: str) -> Callable[[], None]:
         """Starts a broker or Postgres after a crash, with its data and on its port; gives back what waits until it answers.
         Call this from the main thread, and the wait from where you like."""
         brokers: dict[str, Kafka] = {one.process.name: one for one in self._brokers}
-        one: Kafka | Postgres = brokers.get(name, self._postgres)
+        one: Kafka | Postgres = brokers.get(name, self.postgres)
         one.start(one.port)
         return one.wait
 
     def provision(self) -> None:
         """Databases and roles that are missing, made again. Not from within a running event loop."""
-        self.databases = self._postgres.provision(SERVICES)
+        self.databases = self.postgres.provision(SERVICES)
 
     @property
     def operations_key(self) -> Path:
@@ -82,13 +82,13 @@ class LocalStack:
     @property
     def admin_dsn(self) -> str:
         """The superuser's DSN, for tests and operations."""
-        return self._postgres.dsn("postgres", "postgres")
+        return self.postgres.dsn("postgres", "postgres")
 
     @property
     def processes(self) -> dict[str, Process]:
         """Its processes by name."""
         kafka = {one.process.name: one.process for one in self._brokers}
-        return {**kafka, "postgres": self._postgres.process, "mail": self._mail}
+        return {**kafka, "postgres": self.postgres.process, "mail": self._mail}
 
     def start(self, progress: Progress | None = None) -> None:
         """Starts all three; ready when it returns. Raises Trouble. Call it from the main thread: children die with it."""
@@ -97,7 +97,7 @@ class LocalStack:
         make_operations_key(self.folder)
         try:
             say("Postgres")
-            self._postgres.start(ports.get("postgres"))
+            self.postgres.start(ports.get("postgres"))
             say("Kafka")
             for one in self._brokers:
                 one.start(ports.get(one.process.name))
@@ -107,7 +107,7 @@ class LocalStack:
                 [sys.executable, "-m", "deploy.local.mail", "--port", str(self.mail_port), "--folder", str(self.mail_folder),
                  "--hold-after-accept", str(self.mail_hold)], child_environment(PYTHONPATH=str(ROOT)),
             )  # fmt: skip
-            self._postgres.wait()
+            self.postgres.wait()
             self.provision()
             for one in self._brokers:
                 one.wait()
@@ -117,7 +117,7 @@ class LocalStack:
             raise
         self._ports.write_text(
             json.dumps(
-                {"postgres": self._postgres.port, "mail": self.mail_port}
+                {"postgres": self.postgres.port, "mail": self.mail_port}
                 | {one.process.name: one.port for one in self._brokers}
             )
         )
@@ -125,14 +125,14 @@ class LocalStack:
     def find(self) -> None:
         """Finds a stack another process runs in this folder: addresses and DSNs, no processes."""
         ports = json.loads(self._ports.read_text())
-        self._postgres.port, self.mail_port = ports["postgres"], ports["mail"]
+        self.postgres.port, self.mail_port = ports["postgres"], ports["mail"]
         for one in self._brokers:
             one.port = ports[one.process.name]
-        self.databases = self._postgres.databases(SERVICES)
+        self.databases = self.postgres.databases(SERVICES)
 
     def stop(self) -> None:
         """Stops all three in order; an ephemeral one leaves nothing behind."""
-        for process in (self._mail, *(one.process for one in self._brokers), self._postgres.process):
+        for process in (self._mail, *(one.process for one in self._brokers), self.postgres.process):
             process.stop()
         if self._remove:
             shutil.rmtree(self.folder, ignore_errors=True)

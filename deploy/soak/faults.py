@@ -27,6 +27,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
+from deploy.local.postgres import Postgres
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import ROOT, SERVICES
 from deploy.services import make_topics, migrate, publishers_from, settings_of
@@ -351,6 +352,63 @@ async def lotse(night: Night, service: str, *arguments: str, **settings: str) ->
             [*MAIN, *arguments], capture_output=True, text=True, check=False, env=environment, timeout=180
         )
     )
+
+
+@asynccontextmanager
+async def standby(night: Night, *, deaf: bool = False) -> AsyncIterator[Postgres]:
+    """A second Postgres that has what is committed before the first says so; or, `deaf`, one that hears no more of it. The body
+    promotes it, or it is gone unused."""
+    first = night.fleet.stack.postgres
+    second = Postgres(night.fleet.stack.folder / "standby")
+    second.folder.mkdir(exist_ok=True)
+    for secret in first.folder.glob("password.*"):
+        shutil.copy(secret, second.folder)
+    second.make_room()
+    try:
+        source = first.dsn("postgres", "postgres")
+        done = await asyncio.to_thread(
+            second.run, "pg_basebackup", "-d", source, "-D", str(second.data), "-R", "-X", "stream", "-c", "fast"
+        )
+        if done.returncode:
+            raise Trouble(f"no standby: {done.stderr.decode(errors='replace')[-400:]}", f"see {second.folder}")
+        second.start()
+        await asyncio.to_thread(second.wait)
+        if deaf:
+            await _told(second.dsn("postgres", "postgres"), "alter system set primary_conninfo = ''")
+        else:
+            await _told(night.fleet.stack.admin_dsn, "alter system set synchronous_standby_names = '*'")
+            async with session(night, "postgres") as con, asyncio.timeout(30):
+                while not await con.fetchval(
+                    "select exists (select from pg_stat_replication where sync_state = 'sync')"
+                ):
+                    await asyncio.sleep(0.1)
+        yield second
+    finally:
+        with contextlib.suppress(OSError, asyncpg.PostgresError):  # a first that lives must not wait for it
+            await _told(night.fleet.stack.admin_dsn, "alter system reset synchronous_standby_names")
+        await asyncio.to_thread(second.process.stop)
+        shutil.rmtree(second.folder, ignore_errors=True)
+
+
+async def _told(dsn: str, setting: str) -> None:
+    con = await asyncpg.connect(dsn, timeout=10)
+    try:
+        await con.execute(setting)
+        await con.execute("select pg_reload_conf()")
+    finally:
+        await con.close()
+
+
+async def failed_over(night: Night, second: Postgres) -> None:
+    """The standby is promoted, and what it has stands where everybody looks for the first, which is gone for good."""
+    con = await asyncpg.connect(second.dsn("postgres", "postgres"), timeout=10)
+    await con.execute("select pg_promote()")
+    await con.close()
+    await asyncio.to_thread(second.process.stop)
+    first = night.fleet.stack.postgres
+    await asyncio.to_thread(shutil.rmtree, first.data)
+    second.data.rename(first.data)
+    await start(night, "postgres")
 
 
 # --- disks

@@ -118,6 +118,8 @@ MUTANTS = (
            (Edit("services/runtime/messages.py", "AHEAD_SECONDS = 600", "AHEAD_SECONDS = 10**10"),)),
     Mutant((46,), "the relay outlives its database",
            (Edit(RELAY, "except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:", "except (ReaderError, KafkaException) as error:"),)),
+    Mutant((48,), "who begins to lead the relay holds the database against the log",
+           (Edit(RELAY, "if older := await letters_beyond(self.node):", "if older := 0:"),)),
     Mutant((49,), "too few connections are the infrastructure's fault",
            (Edit(DATABASE, "    asyncpg.InsufficientResourcesError,\n", ""),)),
     Mutant((50,), "a deadlock is the infrastructure's fault, and what breaks is tried again in halves", (
@@ -151,6 +153,7 @@ MUTANTS = (
 )  # fmt: skip
 NO_MUTANT = {
     12: "Kafka's own group protocol guards it, no line of ours",
+    47: "Postgres' own replication guards it, no line of ours",
     52: "dbmate's own lock and table of versions guard it, no line of ours",
 }
 """Rows for which nothing is taken out, and why."""

@@ -40,8 +40,7 @@ from services.runtime.service import Service
 log = structlog.get_logger()
 
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
-MINDER_REST, COMMIT_REST, REFRESH_REST = 1.0, 5.0, 30.0
-OLDER_REST = 5.0
+MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
 
 class Host:
@@ -52,7 +51,7 @@ class Host:
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT. While its database is older than the log it is up, not ready, and does not serve.
-        Raises BadPublishers, and what Kafka and Postgres raise before it serves."""
+        Raises BadPublishers, OlderThanLog where it is set back meanwhile, and what Kafka and Postgres raise before it serves."""
         stop = asyncio.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, stop.set)
@@ -202,8 +201,8 @@ class Host:
             return Response(generate_latest(self.node.metrics.registry), media_type="text/plain; version=0.0.4")
 
         async def away(_: Request, error: Exception) -> JSONResponse:
-            why = {"why": f"the database is away ({name_of(error)})", "way_out": "ask again"}
-            return JSONResponse(why, 503, {"Retry-After": "5"})
+            said = f"the database is away ({name_of(error)})"
+            return JSONResponse({"why": said, "way_out": "ask again"}, 503, {"Retry-After": "5"})
 
         async def wrong(_: Request, error: Exception) -> JSONResponse:
             # FastAPI's own answer quotes the values

@@ -85,8 +85,7 @@ class Inputs:
             self.node.metrics.batch_seconds.observe(self.progress - started)
             for part, rs in fetched.items():
                 if (stop := stopped.get(part)) is not None:
-                    rest = [record for record in rs if record.offset >= stop.at]
-                    self._hold(consumer, {part: rest}, stop.why, self._held_name(part, stop.why))
+                    self._hold(consumer, {part: [r for r in rs if r.offset >= stop.at]}, stop.why, self._held_name(part, stop.why))  # fmt: skip
                 else:
                     self._contiguous[part] = rs[-1].offset + 1
                     self._rests.pop(part, None)

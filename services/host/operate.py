@@ -98,8 +98,9 @@ def routes(node: Running) -> APIRouter:
     router = APIRouter()
 
     async def audit(who: str, what: str, about: str, why: str) -> None:
-        note = "insert into audit (who, what, about, why) values ($1, $2, $3, $4)"
-        await node.pool.execute(note, who, what, about, why)
+        await node.pool.execute(
+            "insert into audit (who, what, about, why) values ($1, $2, $3, $4)", who, what, about, why
+        )
 
     @router.get("/kept")
     async def kept() -> list[dict[str, Any]]:

@@ -39,10 +39,6 @@ COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("fami
 
 KEPT = ("kept", "quarantine", "dead_letter", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
-ALWAYS_KEPT = ("audit", "rebuilt")
-"""What operators did is never forgotten."""
-
-Progress = Callable[[int], None]
 
 
 @dataclass
@@ -58,7 +54,9 @@ class Rebuilt:
     """Facts a sweep recorded afterwards; the law says 0."""
 
 
-async def rebuild(service: Service, settings: Settings, sql: list[Path], told: Progress = lambda _: None) -> Rebuilt:
+async def rebuild(
+    service: Service, settings: Settings, sql: list[Path], told: Callable[[int], None] = lambda _: None
+) -> Rebuilt:
     """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves. Needs
     LOTSE_DATABASE_OWNER (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and
     Postgres raise."""
@@ -87,8 +85,8 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: P
         done.seconds = time.monotonic() - started
         if not done.differences:
             done.swept = await clock.sweep(node)
-            note = "equal" if done.compared else "nothing to compare with"
-            await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds, note)
+            await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds,
+                               "equal" if done.compared else "nothing to compare with")  # fmt: skip
     return done
 
 
@@ -112,7 +110,8 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
             # exclusive: whoever locks a row waits here and, when it goes on, finds the new tables; readers go on reading
             await owner.execute(f"lock table {LIVE}.position, {LIVE}.alliance in exclusive mode")
             async with asyncio.timeout(DRAIN_LIMIT):
-                while await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):
+                # what an older database would still send contradicts the log; it is said again once its inputs are read again
+                while learner.done.compared and await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):  # fmt: skip
                     node.sending.set()
                     await asyncio.sleep(0.05)
             stands = await positions.stand(node.pool) if learner.done.compared else None
@@ -122,7 +121,8 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
                 learner.done.differences = await differences(owner, node.service)
             if learner.done.differences:
                 return
-            for table in (*ALWAYS_KEPT, *KEPT) if learner.done.compared else ALWAYS_KEPT:
+            # what operators did is never forgotten
+            for table in ("audit", "rebuilt", *(KEPT if learner.done.compared else ())):
                 await owner.execute(f"drop table {BESIDE}.{table}; alter table {LIVE}.{table} set schema {BESIDE}")
             await owner.execute(f"alter schema {LIVE} rename to {OLD}; alter schema {BESIDE} rename to {LIVE}")
         await owner.execute(f"drop schema {OLD} cascade")
@@ -134,7 +134,7 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
 class Learner:
     """Learns a service's tables from its own facts, others' facts, its answers and its releases: evolve only."""
 
-    def __init__(self, node: Running, progress: Progress) -> None:
+    def __init__(self, node: Running, progress: Callable[[int], None]) -> None:
         self.node, self.done, self.progress = node, Rebuilt(), progress
         self.facts = inputs_of(node.service, node.publishers, learning=True)
         self.read_to: dict[Part, int] = {}
@@ -226,11 +226,8 @@ class Learner:
         starts, ends = await self.node.reader.starts(parts), await self.node.reader.ends(parts)
         found: list[tuple[datetime, str]] = []
         async for records in self.node.reader.records({part: (starts[part], ends[part]) for part in parts}):
-            found += [
-                (Tick.__pydantic_validator__.validate_json(record.value).at, read_id(record.headers) or "")
-                for record in records
-                if self.newest is None or moment_of(record.timestamp) <= self.newest
-            ]
+            found += [(Tick.__pydantic_validator__.validate_json(r.value).at, read_id(r.headers) or "") for r in records
+                      if self.newest is None or moment_of(r.timestamp) <= self.newest]  # fmt: skip
         return max(found, default=None)
 
 
@@ -244,9 +241,7 @@ async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
 async def differences(owner: Any, service: Service, most: int = 10) -> list[str]:
     """`table: key` of the first rows that differ between live and beside, compared as whole sets by named columns."""
     found: list[str] = []
-    own = {
-        t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in service.tables
-    }
+    own = {t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in service.tables}  # fmt: skip
     for name, (key, compared) in sorted((COMPARED | own).items()):
         where = "where body is not null" if name == "state" else ""
         one, other = (f"select {key}, {compared} from {schema}.{name} {where}" for schema in (LIVE, BESIDE))

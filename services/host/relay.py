@@ -22,8 +22,7 @@ log = structlog.get_logger()
 
 ROWS, BYTES = 50, 4 << 20  # a look at the outbox; each row is a transaction's records, up to some thousand: some MB
 SEND_LIMIT = 30.0  # seconds; beyond, the topic rests and its late copies are duplicates by design
-LONGEST_REST = 30.0
-POLL = 0.2  # where another process writes to the outbox, nobody wakes us
+LONGEST_REST, POLL = 30.0, 0.2  # where another process writes to the outbox, nobody wakes us
 LIBRDKAFKA = {"security_protocol": "security.protocol", "sasl_mechanism": "sasl.mechanisms",
               "sasl_plain_username": "sasl.username", "sasl_plain_password": "sasl.password"}  # fmt: skip
 """aiokafka's names of LOTSE_KAFKA_SECURITY's options to librdkafka's."""
@@ -31,25 +30,38 @@ LIBRDKAFKA = {"security_protocol": "security.protocol", "sasl_mechanism": "sasl.
 _letters = msgspec.msgpack.Decoder(list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]).decode
 
 
+class OlderThanLog(Exception):
+    """The database was set back under a running service, as a standby that lagged does when it takes over."""
+
+
 async def letters_beyond(node: Running) -> int:
-    """How many records of ours the log holds, beyond the acknowledged ends, that neither were nor are in the outbox: more
-    than 0 says that this database is older than the log."""
+    """How many records of ours the log holds, beyond the acknowledged ends, that this database does not know of: more than 0
+    says that it is older than the log. What a relay sent late and twice is known: by timeline, claims, positions, outbox."""
     parts = await node.reader.parts(node.own_topics)
     starts, ends = await node.reader.starts(parts), await node.reader.ends(parts)
     marks = {Part(r["topic"], r["part"]): r["next"] for r in await node.pool.fetch("select * from acked")}
     beyond = {p: (max(marks.get(p, 0), starts[p]), ends[p]) for p in parts if ends[p] > marks.get(p, 0)}
-    seen = [(Part(r.topic, r.partition), r.offset, _id(r.key, r.headers))
-            async for records in node.reader.records(beyond) for r in records]  # fmt: skip
-    async with node.pool.acquire() as con, con.transaction(isolation="repeatable_read"):  # rows and marks of one moment
-        now = {Part(r["topic"], r["part"]): r["next"] for r in await con.fetch("select * from acked")}
-        rows = await con.fetch("select records from outbox where sent_at is null")
-        ours = {_id(key, headers) for row in rows for key, _, headers in unpack(row["records"])}
-    return sum(offset >= now.get(part, 0) and id not in ours for part, offset, id in seen)
+    seen = {_id(r.key, r.headers): r.topic async for records in node.reader.records(beyond) for r in records}
+    known = {row["id"] for row in await node.pool.fetch(_KNOWN, [*seen])} if seen else set()
+    rows = await node.pool.fetch(_RELEASES, sorted({seen[id] for id in seen.keys() - known}))
+    return len(seen.keys() - known - {_id(key, headers) for row in rows for key, _, headers in unpack(row["records"])})
 
 
-def _id(key: bytes | None, headers: Any) -> bytes:
-    """What identifies a letter: ce_id; a dead letter's key is its origin."""
-    return dict(headers).get("ce_id") or key or b""
+def _id(key: bytes | None, headers: Any) -> str:
+    """What identifies a letter: a fact's id and number, an answer's reference, a dead letter's origin."""
+    said = {name: text.decode() for name, text in headers if name.startswith("ce_") and text is not None}
+    names = ("ce_cause",) if said.get("ce_type", "").endswith(".answer.v1") else ("ce_id", "ce_streamversion")
+    return " ".join(said[name] for name in names if name in said) or (key or b"").decode()
+
+
+_KNOWN = """select fact_id || ' ' || number as id from timeline join unnest($1::text[]) i on fact_id = split_part(i, ' ', 1)
+ union all select i from unnest($1::text[]) i join answered on key = case when i ~ '^[0-9a-f-]{36}$' then i::uuid end
+ union all select i from (select i, regexp_match(i, '^(.+)/([0-9]+)/([0-9]+)$') at from unnest($1::text[]) i) a
+ join position on topic = at[1] and part = at[2]::int and next > at[3]::bigint"""
+_RELEASES = (
+    "select records from outbox where topic = any($1) and (sent_at is null or sent_at > now() - interval '1 hour')"
+)
+"""What is known only by the rows that sent it."""
 
 
 class Relay:
@@ -69,6 +81,8 @@ class Relay:
                 lock = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": application})
                 while not await lock.fetchval("select pg_try_advisory_lock(hashtext('lotse relay'))"):
                     await asyncio.sleep(0.5)
+                if older := await letters_beyond(self.node):
+                    raise OlderThanLog(f"{older} records")
                 await self._lead(lock)
             except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:
                 log.warning("held", held="relay", error=name_of(error))
@@ -94,8 +108,7 @@ class Relay:
                 raise
             if not sent:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL):
-                        await self.node.sending.wait()
+                    await asyncio.wait_for(self.node.sending.wait(), POLL)
 
     async def _turn(self, producer: Producer) -> bool:
         """One look at the outbox: send what may go, mark what was acknowledged. False when nothing could be sent."""

@@ -26,6 +26,57 @@ async def database_killed(night: Night) -> str:
     return f"recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
+@row(
+    47,
+    "failover to a synchronous standby",
+    "a standby by pg_basebackup, in sync; SIGKILL of the first under load, its data gone; the standby promoted in its place",
+)
+async def failover(night: Night) -> str:
+    async with faults.standby(night) as second, night.broken("failover to the standby", limit=60):
+        night.wave(20, 20, pace=0.006)
+        await asyncio.sleep(night.chance.uniform(1, 2))
+        kill(night, "postgres")
+        await faults.failed_over(night, second)
+    older = {name: night.fleet.status(name).get("older_than_log") for name in SERVICES}
+    see(not any(older.values()), f"older than the log: {older}")
+    return f"no database older than its log; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+@row(
+    48,
+    "failover to a standby that lagged",
+    "a standby that hears nothing of a wave; SIGKILL of the first, its data gone; the standby in its place, under running services",
+    SOAK,
+    rough=True,
+)
+async def set_back_while_it_runs(night: Night) -> str:
+    await night.rest()
+    async with faults.standby(night, deaf=True) as second:
+        await night.wave(10, 16)
+        await night.rest()
+        kill(night, "postgres")
+        await faults.failed_over(night, second)
+    night.wave(6, 12)
+    seen, processes = [], night.fleet.processes
+    for name in ("intake", "referral"):
+        await faults.dead(night, processes[name])
+    await asyncio.sleep(2)  # reporting and notification, where they had said anything
+    for name in [name for name in SERVICES if processes[name].pid is None]:
+        one = processes[name]
+        code = await faults.dead(night, one)
+        see(
+            code == 1 and "was set back while it was served" in one.last_words(),
+            f"{name} ended with {code}: {one.last_words()}",
+        )
+        seen.append(await refuses(night, name))
+        done = await faults.lotse(night, name, "rebuild", name)
+        see(done.returncode == 0, f"rebuild {name} ended with {done.returncode}: {done.stderr[-300:]}")
+        await asyncio.to_thread(night.fleet.wait_ready, name)
+    ledger = await night.balance()
+    see(ledger.balanced, f"the ledger says:\n{ledger}")
+    return f"they ended by themselves and said why; {'; '.join(seen)}; rebuilt, the ledger says nothing"
+
+
 @row(49, "connections exhausted", "referral's role limited to one connection for 10 s, those it has ended")
 async def exhausted(night: Night) -> str:
     async with night.broken("one connection only", beside={"intake": 10}):
