@@ -90,11 +90,12 @@ async def sizes(house: House) -> dict[str, int]:
                    for log in house.data(topic).parent.glob(f"{topic}-*/*.log"))  # fmt: skip
 
     row = await house.database.fetchrow(
-        "select pg_database_size(current_database()) as database, pg_current_wal_lsn() - '0/0' as journal"
+        "select pg_database_size(current_database()) as database, pg_current_wal_lsn() - '0/0' as journal,"
+        " pg_total_relation_size('lotse.outbox') as outbox"
     )
     assert row
     return {"submissions": on_disk(".submissions."), "answers": on_disk(".answers."), "facts": on_disk(".events"),
-            "database": int(row["database"]), "journal": int(row["journal"])}  # fmt: skip
+            "database": int(row["database"]), "sent rows, kept seven days": int(row["outbox"]), "journal": int(row["journal"])}  # fmt: skip
 
 
 def rate(steps: list[tuple[float, int]], start: int) -> float:
