@@ -174,7 +174,8 @@ async def replayed_twice(night: Night) -> str:
     typed = ("dead-letters", "replay", "referral", "--why", why, "--at")
     async with armed(night, "referral", "decide:raise:8"):
         night.wave(6, 6, noise=False)
-        await night.until(lambda: night.fleet.status("referral")["set_aside"]["count"] > 3, "submissions set aside")
+        # how many depends on the order in which they come: what rests on one that is set aside waits
+        await night.until(lambda: night.fleet.status("referral")["set_aside"]["count"], "submissions set aside")
         broken = await asyncio.gather(
             *(faults.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
         )
