@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from contracts import lists
 from contracts.families import PUBLISHED, SUBMISSIONS, TYPES, from_message
@@ -12,7 +13,7 @@ from contracts.messages import STRUCTURED
 from contracts.topics import READS
 from deploy.local.stack import ROOT
 from deploy.published.asyncapi import document
-from deploy.published.files import differing, generate, generated
+from deploy.published.files import SCHEMAS, differing, generate, generated
 from deploy.published.released import EXAMPLES
 from deploy.published.samples import samples_of
 from deploy.services import declared
@@ -46,6 +47,15 @@ def test_every_sample_ever_published_reads(file: Path) -> None:
         said = PUBLISHED[message["type"]].model_validate_json(json.dumps(message["data"]))
     assert said is not None
     assert json.loads(said.model_dump_json(exclude_none=True)).keys() >= message["data"].keys()
+
+
+def test_every_schema_shows_examples_that_it_takes() -> None:
+    """Who has a schema alone sees what a message looks like: the bodies of the samples."""
+    files = sorted((ROOT / SCHEMAS).rglob("*.json"))
+    assert len(files) == len(PUBLISHED) + 1
+    for file in files:
+        schema = json.loads(file.read_text())
+        assert schema["examples"] and all(map(Draft202012Validator(schema).is_valid, schema["examples"])), file.name
 
 
 def test_there_are_samples_of_every_type() -> None:
