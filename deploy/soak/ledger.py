@@ -288,7 +288,8 @@ def _facts(ledger: Ledger, expected: Expected, observed: Observed) -> list[SeenF
 
 def _says_the_same(ledger: Ledger, one: Said, fact: SeenFact) -> None:
     """A fact carries what its submission said: subject, tenant, cause and every field the two share."""
-    assert one.body is not None
+    if one.body is None:
+        return ledger.add(3, "invented", f"{fact.type} {fact.id} of {one.id}, which nobody can read")
     type_ = FACT_OF.get(one.type) or {
         ("referral_answered", "ACCEPTED"): "referral_accepted", ("referral_answered", "DECLINED"): "referral_declined",
     }[one.type, one.body["answer"]]  # fmt: skip

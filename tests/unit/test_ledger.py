@@ -304,6 +304,13 @@ def answer_wrongly(world: World) -> None:
     world.seen.answers[n] = world.seen.answers[n]._replace(reason="FUTURE_DAY")
 
 
+def record_what_nobody_can_read(world: World) -> None:
+    n = next(n for n, answer in enumerate(world.seen.answers) if answer.outcome == "unreadable")
+    said = next(s for s in world.expected.all if s.reference == world.seen.answers[n].reference)
+    world.seen.answers[n] = world.seen.answers[n]._replace(outcome="recorded", fact_id=said.fact_id)
+    world.fact("attendance_recorded", said.family, said.subject, said.fact_id, said.reference)
+
+
 def resurrect_what_was_refused(world: World) -> None:
     refused = next(a.reference for a in world.seen.answers if a.reason == "NO_CONSENT")
     said = next(s for s in world.expected.all if s.reference == refused)
@@ -376,7 +383,8 @@ DAMAGES: dict[Callable[[World], None], str] = {
     record_both_rivals: "doubled", stop_twice: "doubled", raise_twice: "doubled", mail_twice: "doubled", result_twice: "doubled",
     swap_two_bodies: "swapped", swap_two_subjects: "swapped", swap_two_fact_ids: "swapped", swap_an_owner: "swapped",
     invent_a_fact: "invented", invent_an_answer: "invented", invent_a_row: "invented", invent_a_risk: "invented",
-    invent_a_mail: "invented", answer_wrongly: "wrong", resurrect_what_was_refused: "resurrected", resurrect_a_risk: "resurrected",
+    invent_a_mail: "invented", record_what_nobody_can_read: "invented", answer_wrongly: "wrong",
+    resurrect_what_was_refused: "resurrected", resurrect_a_risk: "resurrected",
     resurrect_a_drop_out: "resurrected", disorder_a_stream: "disordered", fork_a_stream: "forked", drift_a_figure: "drifted",
     drift_a_start: "drifted", swallow_a_poison: "swallowed", put_a_sound_one_among_the_dead_letters: "unexplained",
     leave_the_outbox_full: "stuck", hold_something: "stuck", forget_what_waits: "unbalanced", leak_a_canary: "leaked",
