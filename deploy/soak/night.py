@@ -101,6 +101,11 @@ class Night:
         self.ticked = max(at, self.ticked or at)
         return int(place.offset)
 
+    async def tick_through(self, at: datetime | None = None) -> None:
+        """A tick, and every service has acted on it: of several that wait only the latest would be acted on."""
+        tick = await self.tick(at)
+        await self._until(partial(self._acted, tick), "a tick acted on by every service")
+
     def lasts(self, pr: float, soak: float) -> float:
         """Seconds a fault lasts: shorter where each change waits for it."""
         return soak if self.soaking else pr
@@ -181,8 +186,7 @@ class Night:
         await self.sender.acknowledged()
         await self.nothing_lags()
         for second in (0, 1):
-            tick = await self.tick(at + timedelta(minutes=second) if at else None)
-            await self._until(partial(self._acted, tick), "a tick acted on by every service")
+            await self.tick_through(at + timedelta(minutes=second) if at else None)
         await self._until(self._mailed, "a result for each attempt")
         await self.nothing_lags()
 
