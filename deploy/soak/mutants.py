@@ -1,6 +1,7 @@
 """Rows seen to fail: what guards a row is taken out of a copy of the tree, and the row must then find something.
 
-A row that holds although its guard is gone tests nothing. Where two lines guard the same, each alone is enough (that is meant),
+A row that holds although its guard is gone tests nothing; one that fails with it, too, is not seen to fail for want of it, so it
+runs with it first. Where two lines guard the same, each alone is enough (that is meant),
 and both are taken out.
 """
 
@@ -48,7 +49,7 @@ class Seen:
     row: int
     gone: str
     outcome: str
-    """`fails` (as it must), `holds` (it tests nothing), `not seen` (it never came to the row)."""
+    """`fails` (as it must), `holds` (it tests nothing), `not seen` (it never came to the row, or fails with its guard, too)."""
     what: str
     on: str
     seconds: float
@@ -168,25 +169,35 @@ def mutated(rows: Iterable[int]) -> Iterator[tuple[int, Mutant]]:
 
 
 def seen_to_fail(numbers: Iterable[int], seed: int, say: Callable[[str], None]) -> Iterator[Seen]:
-    """Runs these rows one after the other, each in a copy of the tree in which its guard is gone. Nothing is left behind."""
+    """Runs these rows one after the other, each in a copy of the tree, then in one in which its guard is gone. Nothing is left
+    behind."""
     for number, mutant in mutated(numbers):
         say(f"row {number} without: {mutant.gone}")
         with tempfile.TemporaryDirectory(prefix="lotse-mutant-") as folder:
             tree, began = Path(folder), time.monotonic()
-            copied(tree, mutant.edits)
+            copied(tree)
             outcome, what = _run(tree, number, seed)
+            if outcome == HOLDS:
+                taken_out(tree, mutant.edits)
+                outcome, what = _run(tree, number, seed)
+            elif outcome == FAILED:
+                outcome, what = NOT_SEEN, f"fails with it, too: {what}"
         say(f"row {number} {outcome}: {what}")
         yield Seen(
             number, mutant.gone, outcome, what, f"{datetime.now(UTC):%Y-%m-%d}", round(time.monotonic() - began, 1)
         )
 
 
-def copied(tree: Path, edits: Iterable[Edit]) -> None:
-    """The tree with these edits. Raises ValueError naming the file where a piece does not stand there exactly once."""
+def copied(tree: Path) -> None:
+    """The tree, as it is."""
     for name in COPIED:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tree / ".lotse").mkdir()
     (tree / ".lotse" / "cache").symlink_to(CACHE.resolve())
+
+
+def taken_out(tree: Path, edits: Iterable[Edit]) -> None:
+    """Edits a tree. Raises ValueError naming the file where a piece does not stand there exactly once."""
     for edit in edits:
         (tree / edit.file).write_text(edited((tree / edit.file).read_text(), edit))
 
