@@ -239,7 +239,9 @@ def test_any_mutated_message_is_read_as_it_is_written_or_answered_with_a_pointer
         ("wrong", wrong),
         ("torn", None),
     ]
-    schemas = {ce_type: schema_of(ce_type) for ce_type in TYPES}  # facts, answers and reports are read by strangers, too
+    schemas = {
+        ce_type: schema_of(ce_type) for ce_type in TYPES
+    }  # facts, answers and reports are read by strangers, too
     for number in range(MUTATIONS):
         ce_type = chance.choice(list(schemas))
         document, attributes = instance(schemas[ce_type], chance), attributes_for(ce_type, chance)
