@@ -14,6 +14,7 @@ import pytest
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import ROOT, LocalStack
 from deploy.services import EXAMPLES, Fleet, Setup, make_topics, migrate, publishers_from
+from tests.foreign.tools import said_by, skip_out_of_reach, was_out_of_reach
 
 PUBLISHERS = EXAMPLES / "publishers.toml"
 ORGANISATIONS = EXAMPLES / "organisations.toml"
@@ -78,21 +79,21 @@ def second_worker(fleet: Fleet, name: str, **more: str) -> Process:
 
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built and installed into an empty environment. Skips where the package index is out of reach."""
+    """The wheel, built and installed into an empty environment. Skips, loudly, where pip's index is out of reach and for no other
+    reason: a dependency no index has is a fault of ours."""
     folder = tmp_path_factory.mktemp("stranger")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    built = subprocess.run(
-        [*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT / "contracts")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # noqa: S603
-    if "Connection" in built.stderr or "No matching distribution" in built.stderr:
-        pytest.skip("PyPI is out of reach: the wheel is NOT tested")
-    assert built.returncode == 0, built.stderr
     venv = folder / "venv" / "bin"
+
+    def run(*words: str | Path) -> None:
+        done = said_by([*pip, *words], folder)
+        if was_out_of_reach(done):
+            skip_out_of_reach("what the wheel stands on")
+        assert done.returncode == 0, done.stderr
+
+    run("wheel", "--no-deps", "-w", folder, ROOT / "contracts")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv.parent)], check=True)  # noqa: S603
     wheel = next(folder.glob("*.whl"))
     assert wheel.stat().st_size < 300_000
-    subprocess.run([*pip, "--python", str(venv / "python"), "install", str(wheel)], check=True, capture_output=True)  # noqa: S603
+    run("--python", venv / "python", "install", wheel)
     return venv

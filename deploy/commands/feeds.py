@@ -119,7 +119,8 @@ def sources(names: Sequence[str], shape: str) -> int:
     """What each publisher sent, what it was told, and how late it speaks; all publishers, or those named.
 
     Counts are of what the topics still keep: 30 days of submissions, 37 of answers. Late is from the time a submission speaks
-    of to its arrival; waiting is without an answer.
+    of to its arrival; waiting is without an answer. Sent are different ids. One used again for other content has one answer more
+    (refused ID_REUSED): what was answered and what waits, together, are what was sent and ID_REUSED.
     """
     house = installation()
     publishers = [house.publisher(name) for name in names] or sorted(

@@ -108,6 +108,7 @@ def test_other_content_under_a_used_id_is_a_refusal_and_no_submission_more() -> 
     account.hear([answered("a", "recorded"), answered("a", "refused", 2, reason="ID_REUSED")])
     account.close()
     assert (account.sent, account.waiting, account.reasons) == (1, 0, {"ID_REUSED": 1})
+    assert account.outcomes.total() + account.waiting == account.sent + account.reasons["ID_REUSED"]
 
 
 def test_lateness_is_from_the_said_time_to_the_first_arrival() -> None:
