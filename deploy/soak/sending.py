@@ -5,6 +5,7 @@ import json
 import logging
 import time
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from random import Random
@@ -14,6 +15,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from deploy.errors import UNREACHABLE, Trouble
 from deploy.soak.expected import identity
 from deploy.soak.journal import Journal, Meant, Place
 from deploy.soak.load import PUBLISHERS, Wave
@@ -43,11 +45,18 @@ class Sender:
         """When which service answered: (monotonic seconds, service)."""
         self._chance = Random(seed)
         self._flight: set[asyncio.Future[Any]] = set()
+        self.refused: Counter[str] = Counter()
+        """What Kafka, or its client, refused submissions with."""
+        self._holed = False
+        self._renewing = asyncio.Lock()
 
-    async def __aenter__(self) -> Self:
-        self._producer = AIOKafkaProducer(
+    def _made(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
             bootstrap_servers=self.kafka, enable_idempotence=True, linger_ms=3, request_timeout_ms=15_000
         )
+
+    async def __aenter__(self) -> Self:
+        self._producer = self._made()
         self._consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed", enable_auto_commit=False,
                                           auto_offset_reset="earliest", fetch_max_wait_ms=50)  # fmt: skip
         for number, entry in enumerate(self.journal.entries):
@@ -113,27 +122,49 @@ class Sender:
             crc32 = zlib.crc32(key) % PARTITIONS
             partition = None if (copy or self._chance.random() < 0.5) else crc32
             self.journal.sends(number, time.time())
-            future = await self._handed_over(meant, key, partition)
-            self._flight.add(future)
-            future.add_done_callback(partial(self._acknowledge, number))
+            await self._hand_over(number, meant, key, partition)
 
-    async def _handed_over(self, meant: Meant, key: bytes, partition: int | None) -> "asyncio.Future[Any]":
+    async def _hand_over(self, number: int, meant: Meant, key: bytes, partition: int | None) -> None:
         """A broker that just came back knows no topic for a moment. Raises KafkaError after a minute of that."""
         until = time.monotonic() + 60
         while True:
             try:
-                handed: asyncio.Future[Any] = await self._producer.send(
+                await self._renew()
+                producer = self._producer
+                handed: asyncio.Future[Any] = await producer.send(
                     meant.topic, meant.body, key=key, partition=partition, headers=headers_of(meant)
                 )
-                return handed
+                self._flight.add(handed)
+                handed.add_done_callback(partial(self._acknowledge, number, producer))
+                return
             except KafkaError:
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(0.2)
 
-    def _acknowledge(self, number: int, done: "asyncio.Future[Any]") -> None:
+    async def _renew(self) -> None:
+        """A new producer after a refusal: it left a hole in the numbers of a partition, and aiokafka never closes one, so
+        that all that follows is refused, too. Raises KafkaError while no broker is there."""
+        async with self._renewing:
+            if not self._holed:
+                return
+            new, old = self._made(), self._producer
+            try:
+                await new.start()
+            except BaseException:
+                await new.stop()
+                raise
+            self._producer, self._holed = new, False
+            await asyncio.wait([asyncio.create_task(old.stop())], timeout=10)
+
+    def _acknowledge(self, number: int, by: AIOKafkaProducer, done: "asyncio.Future[Any]") -> None:
         self._flight.discard(done)
-        if not done.cancelled() and done.exception() is None:
+        if done.cancelled():
+            return
+        if error := done.exception():
+            self.refused[type(error).__name__] += 1
+            self._holed = self._holed or by is self._producer
+        else:
             place = done.result()
             self.journal.acknowledged(number, Place(place.topic, place.partition, place.offset))
             self._await(number)
@@ -146,13 +177,19 @@ class Sender:
                 self.awaited.add(key)
 
     async def acknowledged(self, patience: float = 120.0) -> None:
-        """Waits until Kafka has all; sends again what it refused. Raises TimeoutError."""
-        async with asyncio.timeout(patience):
-            while self._flight or any(True for _ in self.journal.unacknowledged()):
-                if self._flight:
-                    await asyncio.wait(self._flight)
-                else:
-                    await self.send_again()
+        """Waits until Kafka has all; sends again what it refused. Raises Trouble with what it was refused with."""
+        try:
+            async with asyncio.timeout(patience):
+                while self._flight or any(True for _ in self.journal.unacknowledged()):
+                    if self._flight:
+                        await asyncio.wait(self._flight)
+                    else:
+                        await asyncio.sleep(0.2)
+                        await self.send_again()
+        except TimeoutError:
+            left = sum(1 for _ in self.journal.unacknowledged())
+            raise Trouble(f"after {patience:.0f} s {left} submissions are not acknowledged; refused with {dict(self.refused)}",
+                          "see the broker's log", UNREACHABLE) from None  # fmt: skip
 
     async def play(self, wave: Wave, pace: float = 0.0, patience: float = 180.0) -> None:
         """A whole wave: what may come in any order, then, once the acceptances are answered, the rest."""

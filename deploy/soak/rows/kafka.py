@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 
 import httpx
 
@@ -160,7 +161,8 @@ async def broker_disk_full(night: Night) -> str:
                 await start(night, "kafka")
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     return (
-        f"the broker ended, {asked} reads and /live answered, {waits} rows waited; no file was touched;"
+        f"the broker ended, {asked} reads and /live answered, {waits} rows waited; publishers were refused"
+        f" {told(night.sender.refused)} and sent again; no file was touched;"
         f" recovered in {night.recoveries[-1].seconds:.1f} s"
     )
 
@@ -218,6 +220,11 @@ async def too_few_copies(night: Night) -> str:
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     see(waits, f"no row waits in an outbox ({rows} at first)")
     return f"nothing acknowledged meanwhile, {waits} rows waited; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+def told(refused: Counter[str]) -> str:
+    """How often, and with what."""
+    return ", ".join(f"{n} times ({error})" for error, n in refused.most_common()) or "nothing"
 
 
 def acknowledged(night: Night) -> int:
