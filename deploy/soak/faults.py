@@ -314,6 +314,19 @@ async def few_connections(night: Night, service: str, most: int) -> AsyncIterato
             await con.execute(f'alter role "{service}_runtime" connection limit -1')
 
 
+@asynccontextmanager
+async def relay_kept(night: Night, service: str) -> AsyncIterator[None]:
+    """The service's relay leads no more: its lock is ours. What is recorded meanwhile waits in the outbox."""
+    mine = "select pg_try_advisory_lock(hashtext('lotse relay'))"
+    theirs = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
+    async with session(night, service) as con:
+        async with asyncio.timeout(30):
+            while not await con.fetchval(mine):  # the relay asks for it again twice a second
+                await con.execute(theirs, f"lotse-relay-{service}")
+                await asyncio.sleep(0.05)
+        yield
+
+
 async def _end_others(con: asyncpg.Connection, service: str) -> int:
     sql = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()"
     return len(await con.fetch(sql, service))

@@ -149,19 +149,23 @@ async def broker_disk_full(night: Night) -> str:
     kafka = night.fleet.stack.processes["kafka"]
     with faults.disk(night, faults.megabytes_of_log(night) + 200) as disk:
         async with faults.log_on(night, disk), night.broken("the broker's disk is full", limit=60):
-            night.wave(30, 24, pace=0.01)
-            await asyncio.sleep(1)
-            disk.fill()
+            night.wave(30, 24, pace=0.03)
             try:
-                await night.until(lambda: kafka.pid is None, "the end of a broker without space", 60)
+                async with faults.relay_kept(night, "referral"):  # so that rows wait for certain
+                    await night.until(lambda: outbox_rows(night), "rows that wait")
+                    disk.fill()
+                    await night.until(lambda: kafka.pid is None, "the end of a broker without space", 60)
+                night.fleet.stack.start_again("kafka")
+                await night.until(lambda: kafka.pid is None, "its end when started without space", 60)
                 asked, refused = await alive_meanwhile(night, night.lasts(8, 30))
                 waits = outbox_rows(night)
             finally:
                 disk.clear()
                 await start(night, "kafka")
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
+    see(waits, "no row waits in an outbox, so nothing was tested")
     return (
-        f"the broker ended, {asked} reads and /live answered, {waits} rows waited; publishers were refused"
+        f"the broker ended twice, {asked} reads and /live answered, {waits} rows waited; publishers were refused"
         f" {told(night.sender.refused)} and sent again; no file was touched;"
         f" recovered in {night.recoveries[-1].seconds:.1f} s"
     )
