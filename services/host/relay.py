@@ -58,9 +58,8 @@ _KNOWN = """select fact_id || ' ' || number as id from timeline join unnest($1::
  union all select i from unnest($1::text[]) i join answered on key = case when i ~ '^[0-9a-f-]{36}$' then i::uuid end
  union all select i from (select i, regexp_match(i, '^(.+)/([0-9]+)/([0-9]+)$') at from unnest($1::text[]) i) a
  join position on topic = at[1] and part = at[2]::int and next > at[3]::bigint"""
-_RELEASES = (
-    "select records from outbox where topic = any($1) and (sent_at is null or sent_at > now() - interval '1 hour')"
-)
+_RELEASES = """select records from outbox where topic = any($1)
+ and (sent_at is null or sent_at > now() - interval '1 hour')"""
 """What is known only by the rows that sent it."""
 
 
@@ -77,8 +76,9 @@ class Relay:
         while True:
             lock: asyncpg.Connection | None = None
             try:
-                dsn, application = self.node.settings.database.get_secret_value(), f"lotse-relay-{self.name}"
-                lock = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": application})
+                said = {"search_path": "lotse", "application_name": f"lotse-relay-{self.name}"}
+                dsn = self.node.settings.database.get_secret_value()
+                lock = await asyncpg.connect(dsn, timeout=10, command_timeout=60, server_settings=said)
                 while not await lock.fetchval("select pg_try_advisory_lock(hashtext('lotse relay'))"):
                     await asyncio.sleep(0.5)
                 if older := await letters_beyond(self.node):
@@ -100,7 +100,7 @@ class Relay:
             self.node.sending.clear()
             if lock.is_closed():
                 raise asyncpg.InterfaceError("the leader's lock is gone")
-            turn = asyncio.create_task(self._turn(self._producer))
+            turn = asyncio.create_task(self._turn(lock, self._producer))
             try:
                 sent = await asyncio.shield(turn)
             except asyncio.CancelledError:  # what Kafka has is marked before we go: no copies at the next start
@@ -110,11 +110,12 @@ class Relay:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.node.sending.wait(), POLL)
 
-    async def _turn(self, producer: Producer) -> bool:
-        """One look at the outbox: send what may go, mark what was acknowledged. False when nothing could be sent."""
+    async def _turn(self, con: asyncpg.Connection, producer: Producer) -> bool:
+        """One look at the outbox: send what may go, mark what was acknowledged. False when nothing could be sent. All of it over
+        the lock's own connection: once that is gone another database may answer, which knows these rows' ids by other rows."""
         now = time.monotonic()
         resting = [topic for topic, (until, _) in self._rests.items() if until > now]
-        rows = await self.node.pool.fetch(
+        rows = await con.fetch(
             "select id, tx, after, topic, records from (select *, sum(octet_length(records)) over (order by id) as upto"
             " from (select * from outbox o where sent_at is null and topic <> all($1::text[]) and not (after and exists"
             " (select from outbox f where f.sent_at is null and f.tx = o.tx and not f.after and f.topic = any($1::text[])))"
@@ -130,9 +131,9 @@ class Relay:
             length = min(self._rests.get(topic, (0.0, 0.25))[1] * 2, LONGEST_REST)
             self._rests[topic] = (time.monotonic() + length, length)
             log.warning("a topic rests", topic=topic, error=why, seconds=length)
-        return await self._mark(delivery)
+        return await self._mark(con, delivery)
 
-    async def _mark(self, delivery: "Delivery") -> bool:
+    async def _mark(self, con: asyncpg.Connection, delivery: "Delivery") -> bool:
         """Marks the rows acknowledged whole, and where the logs end now. False where there is none."""
         ids = sorted(row["id"] for row in delivery.rows if row["topic"] not in delivery.failed)
         marks = {part: end for part, end in delivery.ends.items() if part.topic not in delivery.failed}
@@ -141,7 +142,7 @@ class Relay:
             self._rests.pop(part.topic, None)
         if ids:
             failpoint("after_ack")
-            async with self.node.pool.acquire() as con, con.transaction():
+            async with con.transaction():
                 # exact ids, never `id <= max`: ids are drawn before commit, a slower transaction's smaller id would go unsent
                 await con.execute("update outbox set sent_at = now() where id = any($1::bigint[])", ids)
                 await mark(con, marks)
