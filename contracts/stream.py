@@ -73,6 +73,10 @@ class Stream(Generic[T]):
     early: dict[int, _Early[T]] = field(default_factory=dict)
     fork: tuple[int, str, str] | None = None
 
+    def keep(self, number: int, id: str, fact: T, came: datetime) -> None:
+        """Hands in again an early fact kept before, with what was heard then."""
+        self.early.setdefault(number, _Early(id, came, fact))
+
     def take(self, number: int, id: str, fact: T, came: datetime) -> list[T]:
         """What may be applied now, in order: nothing for an old or early fact or behind a fork, several where the
         missing one closes a gap. Types a reader does not read count too: pass them in and ignore what comes out."""
@@ -84,7 +88,7 @@ class Stream(Generic[T]):
             self.fork = self.fork or (number, other.id if other else self.heard.id, id)
             return []
         if order is Order.EARLY or self.fork is not None:
-            self.early.setdefault(number, _Early(id, came, fact))
+            self.keep(number, id, fact, came)
             return []
         self.heard = Heard(number, id)
         ready = [fact]

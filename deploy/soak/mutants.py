@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant((40,), "what rests on something unknown waits: it is refused",
            (Edit(WORK, "no=unknown(name)) if expired else self._wait(message, id)", "no=unknown(name))"),)),
     Mutant((41,), "a number that comes again with another id is a fork: it is called old",
-           (Edit(WORK, "            case Order.FORK:\n                raise Fork(f\"{family} number {number}\")\n", "            case Order.FORK:\n                self._settle(message)\n"),)),
+           (Edit(WORK, "        if stream.fork is not None:\n            raise Fork(f\"{family} number {number}\")\n", ""),)),
     Mutant((42,), "aborted transactions are not read",
            (Edit(HOST, "isolation_level=\"read_committed\"", "isolation_level=\"read_uncommitted\""),)),
     Mutant((44,), "what was said more than ten minutes after it arrived is refused",

@@ -31,6 +31,7 @@ from contracts.envelope import (
     unknown,
 )
 from contracts.hints import unread
+from contracts.stream import Stream
 from contracts.topics import answers_topic, facts_topic
 from services.runtime import failures, positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
@@ -171,13 +172,13 @@ class Work:
         self.slots: dict[Name, Slot] = {}
         self.alliances: dict[str, Alliance] = {}
         self.quarantined: set[str] = set()
-        self.heard: dict[tuple[str, str], Heard] = {}
+        self.streams: dict[tuple[str, str], Stream[Message]] = defaultdict(Stream)
+        """What was learned of each family and subject, with early facts: read as any subscriber reads (contracts/stream.py)."""
         self.out = Outgoing()
         self.claims: list[Recorded] = []
         """Attempts claimed in this transaction, to be made once it is committed."""
         self.counts = dict.fromkeys(("facts", "answers", "old", "learned"), 0)
         self._heard_before: dict[tuple[str, str], tuple[Heard, bool]] = {}
-        self._early: dict[tuple[str, str, int], Message] = {}
         self._resting: dict[str, list[Message]] = defaultdict(list)  # id nobody knows -> what rests on it, in order
         self._keep: dict[tuple[Part, int], Kept] = {}
         self._settled: list[int] = []  # what was kept and is not any more
@@ -241,7 +242,7 @@ class Work:
             *columns(keys),
         )
         self._heard_before = {(r["family"], r["subject"]): (Heard(r["number"], r["id"]), r["early"]) for r in rows}
-        self.heard = {key: heard for key, (heard, _) in self._heard_before.items()}
+        self.streams |= {key: Stream(heard) for key, (heard, _) in self._heard_before.items()}
         return {_stream(*key) for key, (_, early) in self._heard_before.items() if early}
 
     async def _load_kept(self, ids: set[str]) -> None:
@@ -258,7 +259,7 @@ class Work:
                 ids = ids | set(message.gives)
                 if row["why"] == "early":
                     a = message.attributes
-                    self._early[message.family, a.subject, a.streamversion or 0] = message
+                    self.streams[message.family, a.subject].keep(a.streamversion or 0, a.id, message, message.arrived)
                 else:
                     for id in row["rests_on"].split():
                         self._resting[id].append(message)
@@ -329,21 +330,17 @@ class Work:
         subject, number = attributes.subject, attributes.streamversion or 0
         if subject in self.quarantined:
             return self._keep_back(Kept(message, "quarantined", _released({subject})))
-        match order_of(number, attributes.id, self.heard.get((family, subject), Heard())):
-            case Order.FORK:
-                raise Fork(f"{family} number {number}")
-            case Order.EARLY:
-                self._early.setdefault((family, subject, number), message)
-                self._keep_back(Kept(message, "early", [_stream(family, subject)]))
-            case Order.OLD:
-                self._settle(message)
-                self.counts["old"] += 1
-            case Order.NEXT:
-                following: Message | None = message
-                while following is not None:
-                    self._apply(following)
-                    number += 1
-                    following = self._early.pop((family, subject, number), None)
+        stream = self.streams[family, subject]
+        ready = stream.take(number, attributes.id, message, message.arrived)
+        if stream.fork is not None:
+            raise Fork(f"{family} number {number}")
+        if (early := stream.early.get(number)) is not None and early.fact is message:
+            self._keep_back(Kept(message, "early", [_stream(family, subject)]))
+        elif not ready:
+            self._settle(message)
+            self.counts["old"] += 1
+        for following in ready:
+            self._apply(following)
 
     def learn_own(self, message: Message) -> None:
         """A rebuild's way: an own fact is folded, evolve only; nothing is reacted to and nothing sent."""
@@ -363,7 +360,6 @@ class Work:
 
     def _apply(self, message: Message) -> None:
         attributes = message.attributes
-        self.heard[message.family, attributes.subject] = Heard(attributes.streamversion or 0, attributes.id)
         self._settle(message)
         self.counts["learned"] += 1
         if message.body is None:
@@ -576,8 +572,7 @@ class Work:
             await table.write(self.con, rows[table.name], owners[table.name])
 
     async def _save_heard(self) -> None:
-        early = {(family, subject) for family, subject, _ in self._early}
-        now = {key: (self.heard.get(key, Heard()), key in early) for key in self.heard.keys() | early}
+        now = {key: (stream.heard, bool(stream.early)) for key, stream in self.streams.items()}
         moved = {key: value for key, value in now.items() if self._heard_before.get(key) != value}
         await HEARD.write(self.con, [(*key, *heard, waits) for key, (heard, waits) in moved.items()])
 
