@@ -76,7 +76,7 @@ def attributes_schema() -> Schema:
         return {"description": description, "type": "string", "pattern": pattern, **more}
 
     at = {"type": "string", "format": "date-time"}
-    return {
+    found: Schema = {
         "$schema": DIALECT,
         "$id": "urn:lotse:schema:attributes.v1",
         "title": "Attributes",
@@ -107,6 +107,11 @@ def attributes_schema() -> Schema:
         },
         "required": ["specversion", "id", "source", "type", "subject", "time", "tenant"],
     }  # fmt: skip
+    for name, field in found[
+        "properties"
+    ].items():  # ids, pseudonyms and moments; who reads a topic is told by its audience
+        field["x-privacy"] = (Privacy.PUBLIC if name in ("specversion", "type") else Privacy.INTERNAL).value
+    return found
 
 
 def _walk(node: Any, *, written_by_us: bool) -> Any:
