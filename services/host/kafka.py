@@ -84,8 +84,8 @@ class Reader:
         if not open_:
             return
         consumer = self._made(auto_offset_reset="earliest", max_partition_fetch_bytes=4 << 20)
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign(list(open_))
             for tp in open_:
                 consumer.seek(tp, ranges[Part(*tp)][0])
@@ -95,4 +95,5 @@ class Reader:
                         yield wanted
                 open_ = {tp: end for tp, end in open_.items() if await consumer.position(tp) < end}
         finally:
-            await consumer.stop()
+            # shielded: aiokafka's way of ending forgets that whoever waits for it was told to end (a rebuild hung on it)
+            await asyncio.shield(consumer.stop())

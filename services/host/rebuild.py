@@ -104,14 +104,14 @@ async def _make_beside(owner: Any, role: str, migrations: list[Path]) -> None:
 
 async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") -> None:
     """Everybody held, the outbox drained, the tail learnt, the digests compared, the schemas swapped; all or nothing."""
-    draining = asyncio.create_task(Relay(node, f"{node.service.name}-rebuild").run())
+    # what an older database would still send contradicts the log; it is said again once its inputs are read again
+    draining = [asyncio.create_task(Relay(node, f"{node.service.name}-rebuild").run())] if learner.done.compared else []
     try:
         async with owner.transaction():
             # exclusive: whoever locks a row waits here and, when it goes on, finds the new tables; readers go on reading
             await owner.execute(f"lock table {LIVE}.position, {LIVE}.alliance in exclusive mode")
             async with asyncio.timeout(DRAIN_LIMIT):
-                # what an older database would still send contradicts the log; it is said again once its inputs are read again
-                while learner.done.compared and await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):  # fmt: skip
+                while draining and await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):  # fmt: skip
                     node.sending.set()
                     await asyncio.sleep(0.05)
             stands = await positions.stand(node.pool) if learner.done.compared else None
@@ -127,8 +127,9 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
             await owner.execute(f"alter schema {LIVE} rename to {OLD}; alter schema {BESIDE} rename to {LIVE}")
         await owner.execute(f"drop schema {OLD} cascade")
     finally:
-        draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
+        for task in draining:
+            task.cancel()
+        await asyncio.gather(*draining, return_exceptions=True)
 
 
 class Learner:

@@ -98,8 +98,6 @@ class Relay:
         self._producer = _producer(self.node, self.name)
         while True:
             self.node.sending.clear()
-            if lock.is_closed():
-                raise asyncpg.InterfaceError("the leader's lock is gone")
             turn = asyncio.create_task(self._turn(lock, self._producer))
             try:
                 sent = await asyncio.shield(turn)
@@ -108,7 +106,8 @@ class Relay:
                 raise
             if not sent:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.node.sending.wait(), POLL)
+                    async with asyncio.timeout(POLL):  # wait_for, before Python 3.12, forgets to end where it is woken, too
+                        await self.node.sending.wait()
 
     async def _turn(self, con: asyncpg.Connection, producer: Producer) -> bool:
         """One look at the outbox: send what may go, mark what was acknowledged. False when nothing could be sent. All of it over

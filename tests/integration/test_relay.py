@@ -1,21 +1,27 @@
-"""What the relay may write about rows it read, once its lock is gone."""
+"""The relay, one process of it: what it may write once its lock is gone, and that it ends when it is told to."""
 
 import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
 from threading import Thread
 from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError
 from pydantic import SecretStr
 
 from deploy.local.stack import LocalStack
 from deploy.services import declared
 from services.host import relay
 from services.host.kafka import Reader
-from services.host.running import running
+from services.host.running import Running, running
 from services.host.settings import Settings
 from services.runtime.database import connect, pack
+from services.runtime.messages import Part
 from tests.conftest import PUBLISHERS
 
 TOPIC = "a-topic-of-this-test"
@@ -24,19 +30,27 @@ LED = ("select exists (select from pg_locks where locktype = 'advisory' and gran
        " and database = (select oid from pg_database where datname = current_database()))")  # fmt: skip
 
 
-async def test_a_relay_that_lost_its_lock_marks_nothing(prepared: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka has acknowledged, and the lock's connection dies: what answers now may be another database (a standby that took
-    over), in which these ids are other rows. The row stays unsent until a leader has sent it over one connection."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=prepared.kafka)
-    await admin.start()
-    await admin.create_topics([NewTopic(TOPIC, 1, 1)])
-    await admin.close()
+@pytest.fixture
+async def node(prepared: LocalStack) -> AsyncIterator[Running]:
+    """Intake's, without the service around it."""
     dsn = prepared.databases["intake"].runtime
     settings = Settings(kafka=prepared.kafka, database=SecretStr(dsn), publishers=PUBLISHERS,
                         operations_key=prepared.operations_key, http_port=0)  # fmt: skip
-    other = await asyncpg.connect(dsn, server_settings={"search_path": "lotse"})
-    reader, pool = Reader(prepared.kafka, {}, "fence"), await connect(dsn)
+    reader, pool = Reader(prepared.kafka, {}, "alone"), await connect(dsn)
     await reader.start()
+    yield running(declared("intake"), settings, pool, reader)
+    await reader.stop()
+    pool.terminate()
+
+
+async def test_a_relay_that_lost_its_lock_marks_nothing(
+    prepared: LocalStack, node: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka has acknowledged, and the lock's connection dies: what answers now may be another database (a standby that took
+    over), in which these ids are other rows. The row stays unsent until a leader has sent it over one connection."""
+    await made(prepared)
+    dsn = prepared.databases["intake"].runtime
+    other = await asyncpg.connect(dsn, server_settings={"search_path": "lotse"})
     seen: list[str] = []
     acknowledged = asyncio.Event()
 
@@ -57,15 +71,14 @@ async def test_a_relay_that_lost_its_lock_marks_nothing(prepared: LocalStack, mo
             acknowledged.set()
 
     monkeypatch.setattr(relay, "failpoint", at_the_seam)
-    node = running(declared("intake"), settings, pool, reader)
     records = pack([(b"key", b"{}", [("ce_id", b"one")])])
     add = "insert into outbox (tx, after, topic, records) values (1, false, $1, $2) returning id"
     leading = asyncio.create_task(relay.Relay(node, "fence").run())
     try:
-        while not await pool.fetchval(LED):
+        while not await node.pool.fetchval(LED):
             await asyncio.sleep(0.1)
         taking = asyncio.create_task(other.fetchval(LOCK))  # in the queue for it before the row is there
-        row = await pool.fetchval(add, TOPIC, records)
+        row = await node.pool.fetchval(add, TOPIC, records)
         await acknowledged.wait()
         await taking
         assert seen == ["after_ack"]
@@ -78,10 +91,60 @@ async def test_a_relay_that_lost_its_lock_marks_nothing(prepared: LocalStack, mo
         leading.cancel()
         await asyncio.gather(leading, return_exceptions=True)
         other.terminate()
-        await pool.execute("delete from outbox where topic = $1", TOPIC)
-        await pool.execute("delete from acked where topic = $1", TOPIC)
-        await reader.stop()
-        pool.terminate()
+        await node.pool.execute("delete from outbox where topic = $1", TOPIC)
+        await node.pool.execute("delete from acked where topic = $1", TOPIC)
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_relay_ends_where_it_is_told_so_while_it_is_woken(node: Running, steps: int) -> None:
+    """Before Python 3.12 asyncio.wait_for gives back a result that is there and forgets that its task is to end."""
+    leading = asyncio.create_task(relay.Relay(node, "woken").run())
+    while not await node.pool.fetchval(LED):
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)  # it has looked, found nothing, and waits
+    node.sending.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    leading.cancel()
+    ended, _ = await asyncio.wait([leading], timeout=30)
+    assert ended and leading.cancelled()
+
+
+async def test_a_reader_ends_whenever_it_is_told_so(prepared: LocalStack, node: Running) -> None:
+    """aiokafka's consumer, as it stops, passes over its caller's being told to end: `lotse rebuild` waited for ever for its
+    relay, which read on."""
+    await made(prepared)
+    producer = AIOKafkaProducer(bootstrap_servers=prepared.kafka)
+    await producer.start()
+    told = [await producer.send_and_wait(TOPIC, b"{}", partition=0) for _ in range(3)]
+    await producer.stop()
+    ranges = {Part(TOPIC, 0): (0, told[-1].offset + 1)}
+
+    async def all_of_it() -> list[int]:
+        return [len(records) async for records in node.reader.records(ranges)]
+
+    assert sum(await all_of_it()) >= 3
+    began = time.monotonic()
+    await all_of_it()
+    takes = time.monotonic() - began
+    stopped = 0
+    for n in range(40):
+        reading = asyncio.create_task(all_of_it())
+        await asyncio.sleep(takes * n / 40)
+        if reading.cancel():
+            stopped += 1
+            await asyncio.wait([reading])
+            assert reading.cancelled(), f"told to end after {takes * n / 40:.3f} of {takes:.3f} s"
+    assert stopped > 3
+
+
+async def made(stack: LocalStack) -> None:
+    """The topic, once."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
+    await admin.start()
+    with contextlib.suppress(TopicAlreadyExistsError):
+        await admin.create_topics([NewTopic(TOPIC, 1, 1)])
+    await admin.close()
 
 
 async def state(con: Any, row: int) -> tuple[bool, int | None]:
