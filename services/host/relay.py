@@ -106,7 +106,7 @@ class Relay:
                 raise
             if not sent:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL):  # wait_for, before Python 3.12, forgets to end where it is woken, too
+                    async with asyncio.timeout(POLL):  # wait_for forgets to end where it is woken, too, before 3.12
                         await self.node.sending.wait()
 
     async def _turn(self, con: asyncpg.Connection, producer: Producer) -> bool:
