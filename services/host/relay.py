@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -141,21 +141,20 @@ class Relay:
             self._rests.pop(part.topic, None)
         if ids:
             failpoint("after_ack")
-            async with con.transaction():
-                # exact ids, never `id <= max`: ids are drawn before commit, a slower transaction's smaller id would go unsent
-                await con.execute("update outbox set sent_at = now() where id = any($1::bigint[])", ids)
-                await mark(con, marks)
+            await mark(con, marks, ids)
         self.node.metrics.relayed.inc(delivery.acknowledged)
         return bool(ids)
 
 
-async def mark(con: Any, ends: Mapping[Part, int]) -> None:
-    """Keeps where our own logs end, as far as we were told: a database older than they are is seen by it."""
-    if ends:
-        await con.execute(
-            "insert into acked (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
-            " on conflict (topic, part) do update set next = greatest(acked.next, excluded.next)",
-            *columns((*part, end) for part, end in sorted(ends.items())))  # fmt: skip
+async def mark(con: Any, ends: Mapping[Part, int], ids: Sequence[int] = ()) -> None:
+    """Keeps where our own logs end, as far as we were told: a database older than they are is seen by it. With it, in one
+    statement, the outbox rows that were sent: exact ids, never `id <= max`: ids are drawn before commit, a slower
+    transaction's smaller id would go unsent."""
+    await con.execute(
+        "with sent as (update outbox set sent_at = now() where id = any($4::bigint[]))"
+        " insert into acked (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
+        " on conflict (topic, part) do update set next = greatest(acked.next, excluded.next)",
+        *(columns((*part, end) for part, end in sorted(ends.items())) or ([], [], [])), ids)  # fmt: skip
 
 
 class Delivery:
@@ -204,7 +203,7 @@ def _producer(node: Running, name: str) -> Producer:
     """librdkafka's, idempotent: in order and once a partition. aiokafka's costs four times as much a record."""
     options = {LIBRDKAFKA[option]: value for option, value in node.settings.kafka_security.items()}
     options |= {
-        "bootstrap.servers": node.settings.kafka, "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 1,
+        "bootstrap.servers": node.settings.kafka, "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 0, "socket.nagle.disable": True,
         "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
         "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0, "log_level": 3,
         "topic.metadata.propagation.max.ms": 1000,  # a topic that is gone must not keep the others waiting for 30 seconds
