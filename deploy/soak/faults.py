@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -279,39 +279,35 @@ async def terminate_backends(night: Night, service: str) -> int:
 
 
 @asynccontextmanager
-async def wrong_password(night: Night, service: str) -> AsyncIterator[None]:
+async def _role_told(night: Night, service: str, what: str, back: str, *, anew: bool = True) -> AsyncIterator[None]:
+    """Something is changed about the service's role, and changed back. `anew`: the connections it has are ended."""
+    async with session(night, service) as con:
+        await con.execute(what)
+        try:
+            if anew:
+                await _end_others(con, service)
+            yield
+        finally:
+            await con.execute(back)
+
+
+def wrong_password(night: Night, service: str) -> AbstractAsyncContextManager[None]:
     """The service's role has another password than the service, and the connections it has are ended."""
+    set_to = f"alter role \"{service}_runtime\" password '{{}}'"
     right = urlsplit(night.fleet.stack.databases[service].runtime).password
-    async with session(night, service) as con:
-        await con.execute(f"alter role \"{service}_runtime\" password '{uuid4().hex}'")
-        try:
-            await _end_others(con, service)
-            yield
-        finally:
-            await con.execute(f"alter role \"{service}_runtime\" password '{right}'")
+    return _role_told(night, service, set_to.format(uuid4().hex), set_to.format(right))
 
 
-@asynccontextmanager
-async def right_revoked(night: Night, service: str, table: str) -> AsyncIterator[None]:
+def right_revoked(night: Night, service: str, table: str) -> AbstractAsyncContextManager[None]:
     """The service's role may no longer write a table."""
-    async with session(night, service) as con:
-        await con.execute(f'revoke insert, update on {table} from "{service}_runtime"')
-        try:
-            yield
-        finally:
-            await con.execute(f'grant insert, update on {table} to "{service}_runtime"')
+    writes, role = f"insert, update on {table}", f'"{service}_runtime"'
+    return _role_told(night, service, f"revoke {writes} from {role}", f"grant {writes} to {role}", anew=False)
 
 
-@asynccontextmanager
-async def few_connections(night: Night, service: str, most: int) -> AsyncIterator[None]:
+def few_connections(night: Night, service: str, most: int) -> AbstractAsyncContextManager[None]:
     """The service's role may have only so many connections, and those it has are ended."""
-    async with session(night, service) as con:
-        await con.execute(f'alter role "{service}_runtime" connection limit {most}')
-        try:
-            await _end_others(con, service)
-            yield
-        finally:
-            await con.execute(f'alter role "{service}_runtime" connection limit -1')
+    limit = f'alter role "{service}_runtime" connection limit {{}}'
+    return _role_told(night, service, limit.format(most), limit.format(-1))
 
 
 @asynccontextmanager

@@ -276,6 +276,8 @@ async def test_a_topic_of_nobody_is_found(ward: Ward) -> None:
     async with admin(ward.stack.kafka) as kafka:
         await kafka.create_topics([NewTopic(topic, 1, 1)])
         try:
+            while topic not in await kafka.list_topics():  # the controller has it before the broker says so
+                await asyncio.sleep(0.1)
             asked = await asyncio.to_thread(ward.examined, "intake")
         finally:
             await kafka.delete_topics([topic])
