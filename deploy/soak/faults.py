@@ -553,14 +553,28 @@ async def topic_set(night: Night, topic: str, settings: dict[str, str]) -> Async
     admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
     await admin.start()
     try:
-        (has,) = await settings_of(admin, [topic])
-        own = {name: said for name, (said, inherited) in has.items() if not inherited}
-        for wanted in ({**own, **settings}, own):  # the request replaces all that is set on the topic
-            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
-            if wanted is not own:
-                yield
+        own = await _own(admin, topic)
+        try:
+            await _topic_is(admin, topic, {**own, **settings})
+            yield
+        finally:
+            await _topic_is(admin, topic, own)
     finally:
         await admin.close()
+
+
+async def _topic_is(admin: AIOKafkaAdminClient, topic: str, settings: dict[str, str]) -> None:
+    """These settings and no others are the topic's own; the controller takes them, and the broker follows a moment later."""
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+    async with asyncio.timeout(30):
+        while await _own(admin, topic) != settings:
+            await asyncio.sleep(0.1)
+
+
+async def _own(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    """What is set on the topic itself, as the broker says it."""
+    (has,) = await settings_of(admin, [topic])
+    return {name: said for name, (said, inherited) in has.items() if not inherited}
 
 
 @asynccontextmanager

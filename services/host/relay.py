@@ -203,7 +203,7 @@ def _producer(node: Running, name: str) -> Producer:
     """librdkafka's, idempotent: in order and once a partition. aiokafka's costs four times as much a record."""
     options = {LIBRDKAFKA[option]: value for option, value in node.settings.kafka_security.items()}
     options |= {
-        "bootstrap.servers": node.settings.kafka, "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 0, "socket.nagle.disable": True,
+        "bootstrap.servers": node.settings.kafka, "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 1, "socket.nagle.disable": True,
         "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
         "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0, "log_level": 3,
         "topic.metadata.propagation.max.ms": 1000,  # a topic that is gone must not keep the others waiting for 30 seconds
