@@ -92,7 +92,8 @@ def interrupted(folder: Path, how: int, *, deaf: bool = False) -> int:
     """The exit code of `lotse test` ended by a signal while two steps run; each of which takes down what it made."""
     tied = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if deaf else None
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(folder)], cwd=ROOT, preexec_fn=tied, start_new_session=True,
-                              env=child_environment(PYTHONPATH=str(ROOT)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+                              env=child_environment(PYTHONPATH=str(ROOT), TMPDIR=str(folder.parent)),  # a killed one leaves a folder
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
         deadline = time.monotonic() + 60
         while len(list(folder.iterdir())) < 2:

@@ -1,10 +1,11 @@
 """What `lotse test` runs: everything there is, once."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from deploy.commands.test import BY_FILE, LEVELS, LONGEST, steps
+from deploy.commands.test import BY_FILE, LEVELS, LONGEST, apart, steps
 from deploy.local.stack import ROOT
 
 ON_DEMAND = "performance"
@@ -37,3 +38,11 @@ def test_the_checks_are_no_level_and_run_before_all() -> None:
 
 def test_what_is_said_to_last_longest_exists() -> None:
     assert set(LONGEST) <= {file.rpartition("/")[2].removesuffix(".py") for file in FILES}
+
+
+def test_steps_side_by_side_share_no_temporary_files(tmp_path: Path) -> None:
+    """A pytest that begins closes the place they would share: initdb of the lane beside it found no permission."""
+    told = [[word for word in apart(step, tmp_path).argv if word.startswith("--basetemp=")] for step in steps(None)]
+    tests = [words for step, words in zip(steps(None), told, strict=True) if step.argv[-1].startswith("tests/")]
+    assert all(len(words) == 1 for words in tests)
+    assert len({words[0] for words in tests}) == len(tests) == sum(map(len, told))
