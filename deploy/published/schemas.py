@@ -107,9 +107,8 @@ def attributes_schema() -> Schema:
         },
         "required": ["specversion", "id", "source", "type", "subject", "time", "tenant"],
     }  # fmt: skip
-    for name, field in found[
-        "properties"
-    ].items():  # ids, pseudonyms and moments; who reads a topic is told by its audience
+    # ids, pseudonyms and moments are for who works with the case; who reads a topic at all is told by its audience
+    for name, field in found["properties"].items():
         field["x-privacy"] = (Privacy.PUBLIC if name in ("specversion", "type") else Privacy.INTERNAL).value
     return found
 

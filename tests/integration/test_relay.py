@@ -24,6 +24,10 @@ from services.runtime.database import connect, pack
 from services.runtime.messages import Part
 from tests.conftest import PUBLISHERS
 
+LOOKED = (
+    "select exists (select from pg_stat_activity where application_name = 'lotse-relay-woken' and state = 'idle'"
+    " and datname = current_database() and query like '%from outbox o%')"
+)
 TOPIC = "a-topic-of-this-test"
 LOCK = "select pg_advisory_lock(hashtext('lotse relay'))"
 LED = ("select exists (select from pg_locks where locktype = 'advisory' and granted"
@@ -99,9 +103,8 @@ async def test_a_relay_that_lost_its_lock_marks_nothing(
 async def test_a_relay_ends_where_it_is_told_so_while_it_is_woken(node: Running, steps: int) -> None:
     """Before Python 3.12 asyncio.wait_for gives back a result that is there and forgets that its task is to end."""
     leading = asyncio.create_task(relay.Relay(node, "woken").run())
-    while not await node.pool.fetchval(LED):
+    while not await node.pool.fetchval(LOOKED):  # it leads, has looked into the outbox, found nothing, and waits
         await asyncio.sleep(0.1)
-    await asyncio.sleep(0.3)  # it has looked, found nothing, and waits
     node.sending.set()
     for _ in range(steps):
         await asyncio.sleep(0)
