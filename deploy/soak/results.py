@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 
 from deploy.errors import Trouble
 from deploy.local.stack import ROOT
-from deploy.soak.faults import mended
+from deploy.soak.faults.processes import mended
 from deploy.soak.mutants import FAILED, NO_MUTANT, Seen
 from deploy.soak.night import Night
 from deploy.soak.rows import NOT_WRITTEN, PR, ROWS, NotRun, Row
@@ -61,6 +62,7 @@ async def run(night: Night, row: Row) -> Result:
         result.outcome, result.seen = NOT_RUN, str(why)
     except Exception as error:
         result.findings.append(f"{type(error).__name__}: {error}")
+        logs_kept(night, f"row-{row.number}")
         if not row.rough:
             try:
                 await mended(night)
@@ -72,6 +74,16 @@ async def run(night: Night, row: Row) -> Result:
         result.seen = row.pending or result.findings[0][:200]
     keep(LAST, result)
     return result
+
+
+def logs_kept(night: Night, of: str) -> None:
+    """Copies what every process said beside the results: the house is gone when somebody asks why."""
+    to = LAST.with_name(f"{of}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    to.mkdir(parents=True, exist_ok=True)
+    for name, one in (night.fleet.stack.processes | night.fleet.processes).items():
+        if one.log.exists():
+            shutil.copy(one.log, to / f"{name}.log")
+    night.note(f"what every process said: {to}")
 
 
 def keep(file: Path, *results: Result, soak: Mapping[str, Any] | None = None, mutants: Sequence[Seen] = ()) -> None:

@@ -10,9 +10,9 @@ from aiokafka.errors import KafkaError
 
 from deploy.errors import Trouble
 from deploy.local.stack import SERVICES
-from deploy.soak.faults import kill, mended, start
+from deploy.soak.faults.processes import kill, mended, start
 from deploy.soak.night import Night
-from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, Result
+from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, Result, logs_kept
 from deploy.soak.rows import NOT_WRITTEN, ROWS, NotRun, Row
 
 ROLES = (*SERVICES, "kafka", "postgres")
@@ -103,6 +103,7 @@ async def soak(night: Night, minutes: float, rate: float) -> Soak:
             done.findings += [f"{f.check} {f.kind}: {f.what}" for f in ledger.findings]
         except (Trouble, TimeoutError, KafkaError) as error:  # what was seen until then is kept
             done.findings.append(f"{type(error).__name__}: {error}")
+            logs_kept(night, "soak")
         finally:
             await traffic.end()
     done.findings += [f"row {one.row} {one.title}: {one.findings[0]}" for one in done.rows if one.outcome == BROKE]
@@ -145,6 +146,7 @@ async def _one(night: Night, traffic: Traffic, row: Row) -> Result:
     except Exception as error:
         result.outcome, result.seen = BROKE, f"{type(error).__name__}: {error}"[:300]
         result.findings.append(result.seen)
+        logs_kept(night, f"soak-row-{row.number}")
         await mended(night)
     finally:
         traffic.go_on()

@@ -32,7 +32,7 @@ from deploy.local.kafka import Kafka
 from deploy.local.processes import free_port
 from deploy.local.stack import CACHE, ROOT, LocalStack
 from deploy.services import Fleet, Setup, make_topics
-from deploy.soak.faults import clock_off
+from deploy.soak.faults.processes import clock_off
 from services.runtime.clock import publish
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.publishing import Course, Publisher

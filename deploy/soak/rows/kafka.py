@@ -7,8 +7,8 @@ from collections import Counter
 import httpx
 
 from deploy.local.stack import SERVICES
-from deploy.soak import faults
-from deploy.soak.faults import kill, start
+from deploy.soak.faults import database, disks, processes, the_log
+from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night
 from deploy.soak.rows.matrix import SOAK, NotRun, held_by, progressed, row, see
 
@@ -46,7 +46,7 @@ async def broker_frozen(night: Night) -> str:
     async with night.broken("the broker frozen"):
         night.wave(12, 16, pace=0.005)
         await asyncio.sleep(0.5)
-        async with faults.frozen(night.fleet.stack.processes["kafka"], night.lasts(10, 60)):
+        async with processes.frozen(night.fleet.stack.processes["kafka"], night.lasts(10, 60)):
             asked, refused = await alive_meanwhile(night, 8.0)
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     return f"{asked} reads and /live answered meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
@@ -54,7 +54,7 @@ async def broker_frozen(night: Night) -> str:
 
 @row(19, "whole Kafka down", "SIGKILL, 12 s (soak: 60) without, under load")
 async def broker_down(night: Night) -> str:
-    before = {name: faults.rss(night.fleet.processes[name]) for name in SERVICES}
+    before = {name: processes.rss(night.fleet.processes[name]) for name in SERVICES}
     async with night.broken("Kafka down"):
         night.wave(12, 16, pace=0.005)
         await asyncio.sleep(0.5)
@@ -63,7 +63,7 @@ async def broker_down(night: Night) -> str:
             asked, refused = await alive_meanwhile(night, night.lasts(12, 60))
         finally:
             await start(night, "kafka")
-    grown = max(faults.rss(night.fleet.processes[name]) - before[name] for name in SERVICES)
+    grown = max(processes.rss(night.fleet.processes[name]) - before[name] for name in SERVICES)
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     see(grown < 64 << 20, f"a service grew by {grown >> 20} MiB")
     return f"{asked} reads and /live answered, at most {grown >> 20} MiB more; recovered in {night.recoveries[-1].seconds:.1f} s"
@@ -75,14 +75,14 @@ async def offsets_lost(night: Night) -> str:
     await night.wave(4, 8)
     await night.nothing_lags()  # what was under way when the traffic rested is done
     async with asyncio.timeout(30):  # there must be some to lose
-        while not all([await faults.committed(night, name) for name in names]):
+        while not all([await the_log.committed(night, name) for name in names]):
             await asyncio.sleep(0.5)
     before = {name: night.fleet.status(name) for name in names}
     async with night.broken("committed offsets set back"):
         parts = 0
         for name in names:
             await asyncio.to_thread(night.fleet.processes[name].stop)
-            parts += await faults.offsets_set_back(night, name)
+            parts += await the_log.offsets_set_back(night, name)
         see(parts > 8, f"only {parts} partitions had a committed offset")
         for name in names:
             await start(night, name)
@@ -104,7 +104,7 @@ async def gap(night: Night) -> str:
     await asyncio.to_thread(night.fleet.processes["reporting"].stop)
     await night.wave(6, 8)
     await night.until(lambda: night.fleet.status("referral")["outbox"]["rows"] == 0, "an empty outbox")
-    await faults.delete_records(night, "referral.events")
+    await the_log.delete_records(night, "referral.events")
     await start(night, "reporting")
     await night.until(lambda: stands_still(night, "reporting", "referral.events"), "a gap that is named")
     held = stands_still(night, "reporting", "referral.events")
@@ -129,7 +129,7 @@ async def made_again(night: Night) -> str:
     await night.wave(6, 8)
     await night.nothing_lags()
     await asyncio.to_thread(night.fleet.processes["referral"].stop)
-    async with faults.topic_missing(night, "intake.events"):
+    async with the_log.topic_missing(night, "intake.events"):
         pass
     await start(night, "referral")
     await night.until(lambda: stands_still(night, "referral", "intake.events"), "positions past the end", 90)
@@ -144,14 +144,14 @@ async def made_again(night: Night) -> str:
     SOAK,
 )
 async def broker_disk_full(night: Night) -> str:
-    if why := faults.no_disk():
+    if why := disks.no_disk():
         raise NotRun(why)
     kafka = night.fleet.stack.processes["kafka"]
-    with faults.disk(night, faults.megabytes_of_log(night) + 200) as disk:
-        async with faults.log_on(night, disk), night.broken("the broker's disk is full", limit=60):
+    with disks.disk(night, the_log.megabytes_of_log(night) + 200) as disk:
+        async with disks.log_on(night, disk), night.broken("the broker's disk is full", limit=60):
             night.wave(30, 24, pace=0.03)
             try:
-                async with faults.relay_kept(night, "referral"):  # so that rows wait for certain
+                async with database.relay_kept(night, "referral"):  # so that rows wait for certain
                     await night.until(lambda: outbox_rows(night), "rows that wait")
                     disk.fill()
                     await night.until(lambda: kafka.pid is None, "the end of a broker without space", 60)
@@ -183,17 +183,17 @@ async def broker_disk_full(night: Night) -> str:
 )
 async def brokers_in_turn(night: Night) -> str:
     kafka, ran = night.fleet.stack, {name: night.fleet.processes[name].pid for name in SERVICES}
-    before = await faults.members(night, "referral")
+    before = await the_log.members(night, "referral")
     async with night.broken("brokers restarted in turn", beside={"intake": 40, "referral": 200}):
         for name in kafka.brokers:
             night.wave(16, 24, pace=0.03)
             await asyncio.to_thread(kafka.processes[name].stop, 60.0)
             await start(night, name)
-            await faults.in_sync(night)
+            await the_log.in_sync(night)
     see({name: night.fleet.processes[name].pid for name in SERVICES} == ran, "a service was started again")
-    after = await faults.members(night, "referral")
+    after = await the_log.members(night, "referral")
     see(before == after and before, f"members changed: {len(before)} before, {len(before & after)} of them after")
-    longest = faults.longest_pause(night)
+    longest = the_log.longest_pause(night)
     return f"no service started again, no member left; longest pause between two answers {longest:.1f} s"
 
 
@@ -207,19 +207,19 @@ async def brokers_in_turn(night: Night) -> str:
 async def too_few_copies(night: Night) -> str:
     last = night.fleet.stack.brokers[-1]
     async with night.broken("below min.insync.replicas", limit=60):
-        await faults.copies_needed(night, 3)
+        await the_log.copies_needed(night, 3)
         night.wave(30, 24, pace=0.03)
         try:
             await asyncio.sleep(3)
             kill(night, last)
-            await faults.in_sync(night, 2)  # until Kafka knows, nobody answers; then it says NotEnoughReplicas
+            await the_log.in_sync(night, 2)  # until Kafka knows, nobody answers; then it says NotEnoughReplicas
             began, rows = acknowledged(night), outbox_rows(night)
             asked, refused = await alive_meanwhile(night, 15)
             told, waits = acknowledged(night) - began, outbox_rows(night)
         finally:
             await start(night, last)
-            await faults.in_sync(night, 3)
-            await faults.copies_needed(night, 2)
+            await the_log.in_sync(night, 3)
+            await the_log.copies_needed(night, 2)
     see(told == 0, f"{told} acknowledged with too few copies")
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     see(waits, f"no row waits in an outbox ({rows} at first)")
@@ -249,7 +249,7 @@ def outbox_rows(night: Night) -> int:
     brokers=3,
 )
 async def coordinator_killed(night: Night) -> str:
-    node = await faults.coordinator(night, "referral")
+    node = await the_log.coordinator(night, "referral")
     name = night.fleet.stack.brokers[node - 1]
     async with night.broken("the coordinator is gone", beside={"intake": 10, "referral": 30}):
         night.wave(30, 24, pace=0.05)
@@ -261,9 +261,9 @@ async def coordinator_killed(night: Night) -> str:
                 lambda: progressed(night, "referral", killed + 1, 30), "answers of referral without that broker", 60
             )
             took = time.monotonic() - killed
-            there = await faults.coordinator(night, "referral")
+            there = await the_log.coordinator(night, "referral")
         finally:
             await start(night, name)
-            await faults.in_sync(night)
+            await the_log.in_sync(night)
     see(there != node, "the group has the same coordinator, so nothing was tested")
     return f"node {node} died, node {there} coordinates; 30 answers of referral within {took:.1f} s"

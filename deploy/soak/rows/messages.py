@@ -10,8 +10,8 @@ from uuid import uuid4
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from deploy.soak import faults
-from deploy.soak.faults import another, armed
+from deploy.soak.faults import database, processes, the_log
+from deploy.soak.faults.processes import another, armed
 from deploy.soak.load import CANARY, POISONS, PROVIDER, Wave
 from deploy.soak.night import Night
 from deploy.soak.observed import FACTS, LETTERS, records_of
@@ -115,7 +115,7 @@ async def letters_refused(night: Night) -> str:
     seen = []
     for what, settings in (("too large", {"max.message.bytes": "64"}), ("too old", early)):
         before = len(await records_of(night.fleet.stack.kafka, [LETTERS_OF_REFERRAL]))
-        fault = faults.topic_set(night, LETTERS_OF_REFERRAL, settings)
+        fault = the_log.topic_set(night, LETTERS_OF_REFERRAL, settings)
         async with night.broken(f"letters are {what}", limit=45), fault:
             kept = await letters_kept(night)
             written = len(await records_of(night.fleet.stack.kafka, [LETTERS_OF_REFERRAL])) - before
@@ -132,12 +132,12 @@ async def letters_refused(night: Night) -> str:
 )
 async def letters_homeless(night: Night) -> str:
     began = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M:%S%z}"
-    fault = faults.topic_missing(night, LETTERS_OF_REFERRAL)
+    fault = the_log.topic_missing(night, LETTERS_OF_REFERRAL)
     try:
         async with night.broken("letters have no topic", limit=45), fault:
             kept = await letters_kept(night)
     finally:  # what the topic had held is gone with it, whatever was seen
-        done = await faults.lotse(night, "referral", "republish", "referral", "--since", began, "--why", "row 137",
+        done = await processes.lotse(night, "referral", "republish", "referral", "--since", began, "--why", "row 137",
                                   "--at", night.fleet.url("referral"))  # fmt: skip
     see(done.returncode == 0, done.stderr)
     await night.nothing_lags()
@@ -177,17 +177,17 @@ async def replayed_twice(night: Night) -> str:
         # how many depends on the order in which they come: what rests on one that is set aside waits
         await night.until(lambda: night.fleet.status("referral")["set_aside"]["count"], "submissions set aside")
         broken = await asyncio.gather(
-            *(faults.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
+            *(processes.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
         )
         see(all(done.returncode == 1 for done in broken), f"a rule that is still broken: {broken[0].stdout}")
-    await faults.restart(night, "referral")  # the rule is mended; a service that starts anew judges them itself
+    await processes.restart(night, "referral")  # the rule is mended; a service that starts anew judges them itself
     done = await asyncio.gather(
-        *(faults.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
+        *(processes.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
     )
     see(all(one.returncode == 0 for one in done), f"{done[0].stdout} {done[0].stderr}")
     await night.nothing_lags()
     see(not night.fleet.status("referral")["set_aside"]["count"], "something is still set aside")
-    async with faults.session(night, "referral") as con:
+    async with database.session(night, "referral") as con:
         written = await con.fetchval("select count(*) from lotse.audit where why = $1", why)
     see(written == 6, f"{written} audit entries")
     return "replayed six times, three while the rule was broken: one answer each, six audit entries"
@@ -233,9 +233,9 @@ async def transactions(night: Night) -> str:
     meant = night.load.say("north", "attendance", "attendance_reported", str(uuid4()), PROVIDER, name=CANARY)
     headers = [(name, raw or b"") for name, raw in headers_of(meant)]
     topics = ["intake.submissions.north", "attendance.submissions.south", "attendance.submissions.loud"]
-    await faults.aborted(night, topics, meant.body, headers)
+    await the_log.aborted(night, topics, meant.body, headers)
     night.wave(6, 12)
-    await faults.aborted(night, topics, meant.body, headers)
+    await the_log.aborted(night, topics, meant.body, headers)
     return "never acted on; no gap called, no clock stopped"
 
 
@@ -295,16 +295,16 @@ async def forked(night: Night) -> str:
     body = {"by": {"organisation_id": "rkn-thm", "kind": "person"}, "need_id": str(uuid4()), "need_type": "WORK"}
     async with AIOKafkaProducer(bootstrap_servers=night.fleet.stack.kafka) as producer:
         for number in (2, 3):
-            await faults.write_fact(producer, "need_recorded", case, number, body)
+            await the_log.write_fact(producer, "need_recorded", case, number, body)
         await night.until(lambda: night.fleet.status("referral")["early"] == 2, "two early facts")
-        await faults.write_fact(producer, "need_recorded", case, 1, body)
+        await the_log.write_fact(producer, "need_recorded", case, 1, body)
         await night.until(lambda: night.fleet.status("referral")["early"] == 0, "no early fact")
-        await faults.write_fact(producer, "need_recorded", case, 2, body)
-        await faults.write_fact(producer, "need_recorded", case, 3, body, id=str(uuid4()))
+        await the_log.write_fact(producer, "need_recorded", case, 2, body)
+        await the_log.write_fact(producer, "need_recorded", case, 3, body, id=str(uuid4()))
         await night.until(
             lambda: case in str(night.fleet.status("referral").get("quarantined")), "the case in quarantine", 15
         )
-        await faults.write_fact(producer, "need_recorded", other, 1, body)
+        await the_log.write_fact(producer, "need_recorded", other, 1, body)
     said = night.fleet.status("referral")
     see(len(said["quarantined"]) == 1 and not said["held"], f"held: {said['held']}")
     night.wave(4, 8)

@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from deploy.soak import faults
+from deploy.soak.faults import database, network, processes, the_log
 from deploy.soak.night import Night
 from deploy.soak.rows.kafka import alive_meanwhile
 from deploy.soak.rows.matrix import SOAK, row, see
@@ -14,7 +14,7 @@ from deploy.soak.rows.matrix import SOAK, row, see
 @row(59, "a service cut from Kafka", "referral behind a proxy, connections reset and refused for 20 s (soak: 60)")
 async def cut_from_kafka(night: Night) -> str:
     async with (
-        faults.through(night, "referral", kafka=True) as proxy,
+        network.through(night, "referral", kafka=True) as proxy,
         night.broken("referral cut from Kafka", beside={"intake": 20}),
     ):
         night.wave(16, 16, pace=0.015)
@@ -30,9 +30,9 @@ async def cut_from_kafka(night: Night) -> str:
     60, "a service cut from its database", "referral behind a proxy, connections reset and refused for 12 s (soak: 60)"
 )
 async def cut_from_database(night: Night) -> str:
-    before = await faults.members(night, "referral")
-    async with faults.through(night, "referral", database=True) as proxy:
-        before = await faults.members(night, "referral")
+    before = await the_log.members(night, "referral")
+    async with network.through(night, "referral", database=True) as proxy:
+        before = await the_log.members(night, "referral")
         async with night.broken("referral cut from its database", beside={"intake": 20}):
             night.wave(16, 16, pace=0.015)
             proxy.cut()
@@ -42,13 +42,13 @@ async def cut_from_database(night: Night) -> str:
             see(code != 200 and took < 15, f"/counts gave {code} after {took:.1f} s")
             await asyncio.sleep(max(0.0, night.lasts(12, 60) - took))
             proxy.heal()
-        see(await faults.members(night, "referral") == before, "a member left")
+        see(await the_log.members(night, "referral") == before, "a member left")
     return f"/counts gave {code} after {took:.1f} s; no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
 @row(160, "a read while the database is away", "referral behind a proxy, its database refused; GET /counts", quiet=True)
 async def unavailable(night: Night) -> str:
-    async with faults.through(night, "referral", database=True) as proxy:
+    async with network.through(night, "referral", database=True) as proxy:
         proxy.cut()
         answer = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
         proxy.heal()
@@ -73,7 +73,7 @@ async def answered(night: Night, name: str, path: str) -> object:
 async def one_way(night: Night) -> str:
     for what in ("database", "kafka"):
         async with (
-            faults.through(night, "referral", kafka=what == "kafka", database=what == "database") as proxy,
+            network.through(night, "referral", kafka=what == "kafka", database=what == "database") as proxy,
             night.broken(f"answers of the {what} are lost", limit=75, beside={"intake": 10}),
         ):
             night.wave(10, 16, pace=0.01)
@@ -86,30 +86,30 @@ async def one_way(night: Night) -> str:
 
 @row(62, "a thin line", "referral and Kafka: 50 ms each way and 3 Mbit/s for 60 s", SOAK)
 async def thin_line(night: Night) -> str:
-    async with faults.through(night, "referral", kafka=True) as proxy:
-        before = await faults.members(night, "referral")
+    async with network.through(night, "referral", kafka=True) as proxy:
+        before = await the_log.members(night, "referral")
         async with night.broken("a thin line", beside={"referral": 50}):
             night.wave(20, 24, pace=0.05)
             proxy.delay, proxy.rate = 0.05, 375_000.0
             await asyncio.sleep(60)
             proxy.heal()
-        see(await faults.members(night, "referral") == before, "a member left")
+        see(await the_log.members(night, "referral") == before, "a member left")
     return f"{night.progress[-1].answers} answers meanwhile; no member left"
 
 
 @row(64, "connections reset every second", "referral's connections to Kafka and Postgres, 10 times (soak: 60)")
 async def resets(night: Night) -> str:
-    async with faults.through(night, "referral", kafka=True) as proxy:
+    async with network.through(night, "referral", kafka=True) as proxy:
         one = night.fleet.processes["referral"]
-        before = faults.descriptors(one)
+        before = processes.descriptors(one)
         async with night.broken("connections reset each second", beside={"referral": 20}):
             night.wave(20, 20, pace=0.015)
             for _ in range(round(night.lasts(10, 60))):
                 await asyncio.sleep(1)
                 proxy.reset()
                 if night.chance.random() < 0.5:
-                    await faults.terminate_backends(night, "referral")
-        after = faults.descriptors(one)
+                    await database.terminate_backends(night, "referral")
+        after = processes.descriptors(one)
         see(after <= before + 20, f"{before} descriptors before, {after} after")
     return f"{night.progress[-1].answers} answers meanwhile, {proxy.accepted} connections, descriptors {before} and {after}"
 
@@ -117,7 +117,7 @@ async def resets(night: Night) -> str:
 @row(65, "half-open connection", "referral's connections to Kafka fall silent for 45 s, then are gone", SOAK)
 async def black_hole(night: Night) -> str:
     async with (
-        faults.through(night, "referral", kafka=True) as proxy,
+        network.through(night, "referral", kafka=True) as proxy,
         night.broken("a black hole to Kafka", limit=75, beside={"intake": 20}),
     ):
         night.wave(12, 16, pace=0.02)

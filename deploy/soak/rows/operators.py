@@ -5,9 +5,9 @@ import time
 from functools import partial
 from uuid import uuid4
 
-from deploy.soak import faults
 from deploy.soak.collector import GONE, SILENT, TAKES, collecting
-from deploy.soak.faults import kill, restart, start
+from deploy.soak.faults import processes
+from deploy.soak.faults.processes import kill, restart, start
 from deploy.soak.night import Night
 from deploy.soak.rows.matrix import SOAK, progressed, row, see
 
@@ -24,7 +24,7 @@ async def settings(night: Night) -> str:
                        ({"LOTSE_DATABASE": wrong}, "")):  # fmt: skip
         began = time.monotonic()
         settings = {"LOTSE_HTTP_PORT": "0", "LOTSE_GROUP": f"wrong-{uuid4().hex[:6]}", **names}
-        done = await faults.lotse(night, "referral", "serve", "referral", **settings)
+        done = await processes.lotse(night, "referral", "serve", "referral", **settings)
         said = done.stdout + done.stderr
         see(
             done.returncode not in (0, None) and time.monotonic() - began < 60,
@@ -76,7 +76,7 @@ async def collector_gone(night: Night) -> str:
         often = {"OTEL_BSP_SCHEDULE_DELAY": "500"}  # ms between two exports
         await restart(night, "referral", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **often)
         one = night.fleet.processes["referral"]
-        before = faults.rss(one)
+        before = processes.rss(one)
         for mode in (TAKES, SILENT, GONE):
             await collector.become(mode)
             async with night.broken(f"the collector {mode}"):
@@ -86,7 +86,7 @@ async def collector_gone(night: Night) -> str:
                     partial(progressed, night, "referral", began, 40), f"answers while the collector {mode}"
                 )
             see(collector.taken, "no span was sent, so nothing was tested")
-        grown = faults.rss(one) - before
+        grown = processes.rss(one) - before
         await collector.become(SILENT)
         night.wave(2, 6)
         await asyncio.sleep(1)

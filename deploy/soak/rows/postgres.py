@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from deploy.local.stack import SERVICES
-from deploy.soak import faults
-from deploy.soak.faults import kill, start
+from deploy.soak.faults import database, disks, network, processes, the_log
+from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night
 from deploy.soak.rows.matrix import SOAK, NotRun, row, see
 
@@ -32,11 +32,11 @@ async def database_killed(night: Night) -> str:
     "a standby by pg_basebackup, in sync; SIGKILL of the first under load, its data gone; the standby promoted in its place",
 )
 async def failover(night: Night) -> str:
-    async with faults.standby(night) as second, night.broken("failover to the standby", limit=60):
+    async with database.standby(night) as second, night.broken("failover to the standby", limit=60):
         night.wave(20, 20, pace=0.006)
         await asyncio.sleep(night.chance.uniform(1, 2))
         kill(night, "postgres")
-        await faults.failed_over(night, second)
+        await database.failed_over(night, second)
     older = {name: night.fleet.status(name).get("older_than_log") for name in SERVICES}
     see(not any(older.values()), f"older than the log: {older}")
     return f"no database older than its log; recovered in {night.recoveries[-1].seconds:.1f} s"
@@ -51,25 +51,25 @@ async def failover(night: Night) -> str:
 )
 async def set_back_while_it_runs(night: Night) -> str:
     await night.rest()
-    async with faults.standby(night, deaf=True) as second:
+    async with database.standby(night, deaf=True) as second:
         await night.wave(10, 16)
         await night.rest()
         kill(night, "postgres")
-        await faults.failed_over(night, second)
+        await database.failed_over(night, second)
     night.wave(6, 12)
-    seen, processes = [], night.fleet.processes
+    seen, ours = [], night.fleet.processes
     for name in ("intake", "referral"):
-        await faults.dead(night, processes[name])
+        await processes.dead(night, ours[name])
     await asyncio.sleep(2)  # reporting and notification, where they had said anything
-    for name in [name for name in SERVICES if processes[name].pid is None]:
-        one = processes[name]
-        code = await faults.dead(night, one)
+    for name in [name for name in SERVICES if ours[name].pid is None]:
+        one = ours[name]
+        code = await processes.dead(night, one)
         see(
             code == 1 and "was set back while it was served" in one.last_words(),
             f"{name} ended with {code}: {one.last_words()}",
         )
         seen.append(await refuses(night, name))
-        done = await faults.lotse(night, name, "rebuild", name)
+        done = await processes.lotse(night, name, "rebuild", name)
         see(done.returncode == 0, f"rebuild {name} ended with {done.returncode}: {done.stderr[-300:]}")
         await asyncio.to_thread(night.fleet.wait_ready, name)
     ledger = await night.balance()
@@ -81,7 +81,7 @@ async def set_back_while_it_runs(night: Night) -> str:
 async def exhausted(night: Night) -> str:
     async with night.broken("one connection only", beside={"intake": 10}):
         night.wave(12, 16, pace=0.01)
-        async with faults.few_connections(night, "referral", 1):
+        async with database.few_connections(night, "referral", 1):
             await asyncio.sleep(12)
             began = time.monotonic()
             said = await asyncio.to_thread(night.fleet.status, "referral")
@@ -100,8 +100,8 @@ async def refused(night: Night) -> str:
     one, seen = night.fleet.processes["referral"], []
     ran = one.pid
     for what, fault in (
-        ("InvalidPasswordError:28P01", faults.wrong_password(night, "referral")),
-        ("InsufficientPrivilegeError:42501", faults.right_revoked(night, "referral", "lotse.participation_list")),
+        ("InvalidPasswordError:28P01", database.wrong_password(night, "referral")),
+        ("InsufficientPrivilegeError:42501", database.right_revoked(night, "referral", "lotse.participation_list")),
     ):
         async with night.broken(f"referral has {what}", beside={"intake": 10}):
             night.wave(12, 16, pace=0.01)
@@ -124,7 +124,7 @@ async def deadlocks(night: Night) -> str:
     async with night.broken("locks in the wrong order", limit=45, beside={"intake": 10}):
         night.wave(20, 20, pace=0.006)
         await asyncio.sleep(0.5)
-        victim = await faults.cross(night, "referral", 8)
+        victim = await database.cross(night, "referral", 8)
     return (
         f"8 rounds, in {victim} of them the other session gave way; recovered in {night.recoveries[-1].seconds:.1f} s"
     )
@@ -135,8 +135,8 @@ async def deadlocks(night: Night) -> str:
 )
 async def migrations(night: Night) -> str:
     for name in SERVICES:
-        done = await asyncio.gather(*(faults.lotse(night, name, "migrate", name) for _ in range(2)))
-        done += [await faults.lotse(night, name, "migrate", name)]
+        done = await asyncio.gather(*(processes.lotse(night, name, "migrate", name) for _ in range(2)))
+        done += [await processes.lotse(night, name, "migrate", name)]
         see(all(one.returncode == 0 for one in done), f"{name}: {[one.stderr[-200:] for one in done]}")
         see("nothing to do" in done[-1].stderr + done[-1].stdout, done[-1].stderr)
     night.wave(2, 6)
@@ -145,9 +145,9 @@ async def migrations(night: Night) -> str:
 
 @row(55, "slow database", "a proxy delays referral's database by 500 ms each way, 8 s (soak: 30), then 1 MB/s, 4 s")
 async def slow_database(night: Night) -> str:
-    async with faults.through(night, "referral", database=True) as proxy:
-        before = faults.rss(night.fleet.processes["referral"])
-        members = await faults.members(night, "referral")
+    async with network.through(night, "referral", database=True) as proxy:
+        before = processes.rss(night.fleet.processes["referral"])
+        members = await the_log.members(night, "referral")
         async with night.broken("a slow database", beside={"intake": 10}):
             night.wave(12, 16, pace=0.01)
             proxy.delay = 0.5
@@ -155,8 +155,8 @@ async def slow_database(night: Night) -> str:
             proxy.delay, proxy.rate = 0.0, 1e6
             await asyncio.sleep(4)
             proxy.heal()
-        grown = faults.rss(night.fleet.processes["referral"]) - before
-        see(await faults.members(night, "referral") == members, "a member left")
+        grown = processes.rss(night.fleet.processes["referral"]) - before
+        see(await the_log.members(night, "referral") == members, "a member left")
         see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
     return f"no member left, {max(0, grown >> 20)} MiB more; recovered in {night.recoveries[-1].seconds:.1f} s"
 
@@ -170,18 +170,18 @@ async def slow_database(night: Night) -> str:
 async def set_back(night: Night) -> str:
     await night.rest()
     await asyncio.to_thread(night.fleet.processes["referral"].stop)
-    await faults.copied(night, "referral")
+    await database.copied(night, "referral")
     await start(night, "referral")
     await night.wave(10, 16)
     await night.rest()
     for name in ("referral", "intake"):
         await asyncio.to_thread(night.fleet.processes[name].stop)
-    await faults.restored(night, "referral")
-    await faults.gone(night, "intake")
+    await database.restored(night, "referral")
+    await database.gone(night, "intake")
     seen = []
     for name in ("referral", "intake"):
         seen.append(await refuses(night, name))
-        done = await faults.lotse(night, name, "rebuild", name)
+        done = await processes.lotse(night, name, "rebuild", name)
         see(done.returncode == 0, f"rebuild {name} ended with {done.returncode}: {done.stderr[-300:]}")
         see("a sweep recorded 0 facts" in done.stdout, done.stdout)
         if night.fleet.processes[name].pid is None:
@@ -224,12 +224,12 @@ async def refuses(night: Night, name: str) -> str:
     SOAK,
 )
 async def database_disk_full(night: Night) -> str:
-    if why := faults.no_disk():
+    if why := disks.no_disk():
         raise NotRun(why)
     before = night.fleet.status("referral")
-    with faults.disk(night, await faults.megabytes(night, "referral") * 2 + 64) as disk:
-        async with faults.database_on(night, "referral", disk):
-            members = await faults.members(night, "referral")
+    with disks.disk(night, await database.megabytes(night, "referral") * 2 + 64) as disk:
+        async with disks.database_on(night, "referral", disk):
+            members = await the_log.members(night, "referral")
             async with night.broken("referral's disk is full", beside={"intake": 20}):
                 night.wave(30, 24, pace=0.015)
                 await asyncio.sleep(0.5)
@@ -243,7 +243,7 @@ async def database_disk_full(night: Night) -> str:
                     disk.clear()
             see(asked.status_code == 200, f"a read gave {asked.status_code}")
             see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
-            see(await faults.members(night, "referral") == members, "a member left")
+            see(await the_log.members(night, "referral") == members, "a member left")
     see(said["ready"] and before["ready"], "referral called itself not ready")
     return f"held (DiskFullError), reads went on, no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
 
@@ -263,15 +263,15 @@ def full(night: Night) -> bool:
     " red where a lock that can't be had counts as the message's fault",
 )
 async def idle_operator(night: Night) -> str:
-    before = await faults.members(night, "referral")
+    before = await the_log.members(night, "referral")
     async with night.broken("an operator idle in transaction", beside={"intake": 10}):
         night.wave(16, 16, pace=0.01)
-        async with faults.idle_operator(night, "referral") as pid:
+        async with database.idle_operator(night, "referral") as pid:
             await night.until(lambda: blocked_by(night, pid), "a blocker that is named", 30)
             await asyncio.sleep(12)
             said = night.fleet.status("referral")
     see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
-    see(await faults.members(night, "referral") == before, "a member left")
+    see(await the_log.members(night, "referral") == before, "a member left")
     return f"held, the blocker named (session {pid}); recovered in {night.recoveries[-1].seconds:.1f} s"
 
 

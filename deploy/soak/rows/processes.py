@@ -7,8 +7,8 @@ from dataclasses import replace
 import httpx
 
 from deploy.local.stack import SERVICES
-from deploy.soak import faults
-from deploy.soak.faults import another, armed, dead, kill, restart, start
+from deploy.soak.faults import database, processes, the_log
+from deploy.soak.faults.processes import another, armed, dead, kill, restart, start
 from deploy.soak.night import PATIENCE, Night
 from deploy.soak.observed import ANSWERS, FACTS, records_of
 from deploy.soak.rows.matrix import SOAK, row, see
@@ -98,7 +98,7 @@ async def zombie(night: Night) -> str:
     async with another(night, "referral", own_group=False), night.broken("a member frozen", beside={"intake": 10}):
         night.wave(16, 24, pace=0.02)
         await asyncio.sleep(2)
-        async with faults.frozen(night.fleet.processes["referral"], night.lasts(22, 40)):
+        async with processes.frozen(night.fleet.processes["referral"], night.lasts(22, 40)):
             night.wave(6, 12)
     return f"the other went on, the zombie came back; recovered in {night.recoveries[-1].seconds:.1f} s"
 
@@ -111,20 +111,20 @@ async def zombie(night: Night) -> str:
 async def zombie_relay(night: Night) -> str:
     async with another(night, "referral"), night.broken("the leading relay frozen", limit=45):
         night.wave(12, 24, pace=0.01)
-        async with faults.frozen(night.fleet.processes["referral"], 14.0):
+        async with processes.frozen(night.fleet.processes["referral"], 14.0):
             pass
     return f"recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
 @row(8, "a batch takes longer than the session timeout", "every table of referral locked for 22 s by an idle session")
 async def slow_handler(night: Night) -> str:
-    before = await faults.members(night, "referral")
+    before = await the_log.members(night, "referral")
     async with night.broken("referral's tables locked", beside={"intake": 10}):
         night.wave(16, 16, pace=0.01)
-        async with faults.locked(night, "referral"):
+        async with database.locked(night, "referral"):
             await asyncio.sleep(22)
             see(night.fleet.status("referral").get("held"), "nothing is called held")
-    after = await faults.members(night, "referral")
+    after = await the_log.members(night, "referral")
     see(before == after and before, f"members changed: {len(before)} before, {len(before & after)} of them after")
     return f"held, no member left, recovered in {night.recoveries[-1].seconds:.1f} s"
 
@@ -168,7 +168,7 @@ async def idle_members(night: Night) -> str:
         ready = await asyncio.gather(*(worker.__aenter__() for worker in workers), return_exceptions=True)
         try:
             see(not (late := [one for one in ready if isinstance(one, BaseException)]), f"not ready: {late}")
-            see(len(await faults.members(night, "reporting")) == 10, "not ten members")
+            see(len(await the_log.members(night, "reporting")) == 10, "not ten members")
             night.wave(6, 12)
         finally:
             there = [worker for worker, one in zip(workers, ready, strict=True) if not isinstance(one, BaseException)]
@@ -193,7 +193,7 @@ async def backlog(night: Night) -> str:
 async def hangs(night: Night) -> str:
     async with night.broken("referral hangs", beside={"intake": 5}):
         night.wave(8, 16, pace=0.005)
-        async with faults.frozen(night.fleet.processes["referral"], 1.0):
+        async with processes.frozen(night.fleet.processes["referral"], 1.0):
             began = time.monotonic()
             try:
                 code: object = (

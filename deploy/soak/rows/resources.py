@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import psutil
 
-from deploy.soak import faults
-from deploy.soak.faults import restart
+from deploy.soak.faults import database, processes, the_log
+from deploy.soak.faults.processes import restart
 from deploy.soak.night import Night
 from deploy.soak.rows.matrix import SOAK, row, see
 
@@ -23,12 +23,12 @@ async def few_descriptors(night: Night) -> str:
     assert one.pid is not None
     process = psutil.Process(one.pid)
     usual = process.rlimit(psutil.RLIMIT_NOFILE)
-    most = faults.descriptors(one)
+    most = processes.descriptors(one)
     async with night.broken("no descriptor left", limit=45, beside={"intake": 10}):
         night.wave(10, 16, pace=0.01)
         process.rlimit(psutil.RLIMIT_NOFILE, (most - 4, usual[1]))
         try:
-            await faults.terminate_backends(night, "referral")
+            await database.terminate_backends(night, "referral")
             await asyncio.sleep(10)
         finally:
             if one.pid is not None:
@@ -39,15 +39,15 @@ async def few_descriptors(night: Night) -> str:
 
 @row(69, "a tenth of a processor", "referral stopped for 0.45 of every 0.5 s, 40 s long", SOAK)
 async def starved(night: Night) -> str:
-    before = await faults.members(night, "referral")
+    before = await the_log.members(night, "referral")
     async with night.broken("a tenth of a processor", limit=60, beside={"intake": 10}):
         night.wave(10, 16, pace=0.05)
         until = time.monotonic() + 40
         while time.monotonic() < until:
-            async with faults.frozen(night.fleet.processes["referral"], 0.45):
+            async with processes.frozen(night.fleet.processes["referral"], 0.45):
                 pass
             await asyncio.sleep(0.05)
-    see(await faults.members(night, "referral") == before, "a member left")
+    see(await the_log.members(night, "referral") == before, "a member left")
     return f"no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
@@ -56,7 +56,7 @@ async def wrong_clock(night: Night) -> str:
     try:
         for hours in (2, -2):
             async with night.broken(f"referral's clock {hours:+} h"):
-                await restart(night, "referral", **faults.clock_off(hours))
+                await restart(night, "referral", **processes.clock_off(hours))
                 wave, now = night.load.wave(8, 16), datetime.now(UTC).isoformat()
                 wave.then = [meant if meant.poison else replace(meant, time=now) for meant in wave.then]
                 night.play(wave, pace=0.002)  # what is said now lies ahead of a clock two hours behind

@@ -4,8 +4,8 @@ import asyncio
 import time
 from random import Random
 
-from deploy.soak import faults
-from deploy.soak.faults import another, armed
+from deploy.soak.faults import processes
+from deploy.soak.faults.processes import another, armed
 from deploy.soak.night import Night
 from deploy.soak.rows.matrix import SOAK, row, see
 
@@ -54,7 +54,7 @@ async def _mind(night: Night, name: str, chance: Random, seams: list[str]) -> in
         while time.monotonic() < until and one.pid is not None:
             await asyncio.sleep(0.1)
         if one.pid is not None and chance.random() < 0.4:
-            async with faults.frozen(one, chance.uniform(0.5, 3)):
+            async with processes.frozen(one, chance.uniform(0.5, 3)):
                 pass
         if one.pid is not None:
             one.kill()

@@ -1,0 +1,1 @@
+"""What breaks things and heals them in `finally`, by what is broken."""

@@ -1,0 +1,105 @@
+"""Disks that are full."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from deploy.errors import UNREACHABLE, Trouble
+from deploy.soak.faults.database import end_others, session
+from deploy.soak.faults.processes import start
+from deploy.soak.night import Night
+
+
+class Disk:
+    """A small disk of its own, in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fill(self) -> None:
+        """Takes all that is free."""
+        with (self.folder / f"ballast-{uuid4().hex}").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(1 << 16))
+
+    def clear(self) -> None:
+        """Gives it back."""
+        for ballast in self.folder.glob("ballast-*"):
+            ballast.unlink()
+
+
+def no_disk() -> str:
+    """Why no disk can be mounted here; empty where one can."""
+    if os.geteuid():
+        return "mounting a disk of its own needs root"
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=False, capture_output=True)  # noqa: S607
+        if done.returncode == 0:
+            subprocess.run(["umount", folder], check=True)  # noqa: S607
+    return "" if done.returncode == 0 else "mounting is refused here"
+
+
+@contextlib.contextmanager
+def disk(night: Night, mib: int) -> Iterator[Disk]:
+    """A disk of so many MiB below the stack's folder; gone afterwards."""
+    folder = night.fleet.stack.folder / f"disk-{uuid4().hex[:6]}"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0755", "lotse", str(folder)], check=True)  # noqa: S603, S607
+    try:
+        yield Disk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607
+        folder.rmdir()
+
+
+@asynccontextmanager
+async def database_on(night: Night, service: str, disk: Disk) -> AsyncIterator[None]:
+    """A service's database on a disk of its own; back among the others afterwards."""
+    place = disk.folder / service
+    place.mkdir(mode=0o700)
+    data = (night.fleet.stack.folder / "postgres" / "data").stat()
+    os.chown(place, data.st_uid, data.st_gid)
+    try:
+        for space, before in (
+            (f"small_{service}", f"create tablespace small_{service} location '{place}'"),
+            ("pg_default", ""),
+        ):
+            await asyncio.to_thread(night.fleet.processes[service].stop)
+            async with session(night, "postgres") as con:
+                if before:
+                    await con.execute(before)
+                await end_others(con, service)
+                await con.execute(f'alter database "{service}" set tablespace {space}')
+            await start(night, service)
+            if before:
+                yield
+    finally:
+        async with session(night, "postgres") as con:
+            await con.execute(f"drop tablespace if exists small_{service}")
+
+
+@asynccontextmanager
+async def log_on(night: Night, disk: Disk) -> AsyncIterator[None]:
+    """The broker's data on a disk of its own; back in its folder afterwards."""
+    data, one = night.fleet.stack.folder / "kafka" / "data", night.fleet.stack.processes["kafka"]
+    for away in (True, False):
+        await asyncio.to_thread(one.stop, 60.0)
+        old, new = (data, disk.folder / "data") if away else (disk.folder / "data", data)
+        if not away:
+            data.unlink()
+        done = await asyncio.to_thread(subprocess.run, ["cp", "-a", "--sparse=always", str(old), str(new)], check=False)
+        if done.returncode:
+            raise Trouble("the broker's data do not fit where they shall go", "a larger disk", UNREACHABLE)
+        if away:
+            shutil.rmtree(data)
+            data.symlink_to(new)
+        await start(night, "kafka")
+        if away:
+            yield

@@ -1,0 +1,198 @@
+"""Kafka: records, topics, offsets, members, copies. Everything heals in `finally`."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+
+from deploy.services import make_topics, publishers_from, settings_of
+from deploy.soak.night import Night
+
+
+async def committed(night: Night, service: str) -> list[TopicPartition]:
+    """Partitions of which Kafka keeps a committed offset of a service."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        return list(await admin.list_consumer_group_offsets(f"lotse-{service}"))
+    finally:
+        await admin.close()
+
+
+async def offsets_set_back(night: Night, service: str) -> int:
+    """A stopped service's committed offsets, all set to 0: worse than lost. Gives back how many partitions."""
+    parts = await committed(night, service)
+    async with AIOKafkaConsumer(
+        bootstrap_servers=night.fleet.stack.kafka, group_id=f"lotse-{service}", enable_auto_commit=False
+    ) as consumer:
+        consumer.assign(parts)
+        await consumer.commit(dict.fromkeys(parts, 0))
+    return len(parts)
+
+
+async def delete_records(night: Night, topic: str) -> None:
+    """Everything that stands on a topic is gone, as if its retention were over."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        await admin.delete_records(
+            {TopicPartition(topic, part): RecordsToDelete(before_offset=-1) for part in range(4)}
+        )
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def topic_set(night: Night, topic: str, settings: dict[str, str]) -> AsyncIterator[None]:
+    """Some settings of a topic are others; what stood there comes back."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        own = await _own(admin, topic)
+        try:
+            await _topic_is(admin, topic, {**own, **settings})
+            yield
+        finally:
+            await _topic_is(admin, topic, own)
+    finally:
+        await admin.close()
+
+
+async def _topic_is(admin: AIOKafkaAdminClient, topic: str, settings: dict[str, str]) -> None:
+    """These settings and no others are the topic's own; the controller takes them, and the broker follows a moment later."""
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+    async with asyncio.timeout(30):
+        while await _own(admin, topic) != settings:
+            await asyncio.sleep(0.1)
+
+
+async def _own(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    """What is set on the topic itself, as the broker says it."""
+    (has,) = await settings_of(admin, [topic])
+    return {name: said for name, (said, inherited) in has.items() if not inherited}
+
+
+@asynccontextmanager
+async def topic_missing(night: Night, topic: str) -> AsyncIterator[None]:
+    """A topic is deleted; what `lotse topics` does makes it again, empty."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        async with asyncio.timeout(30):
+            while topic in await admin.list_topics():
+                await asyncio.sleep(0.2)
+        await asyncio.sleep(1)  # Kafka forgets the name a moment later
+        try:
+            yield
+        finally:
+            fleet = night.fleet
+            await make_topics(fleet.stack.kafka, publishers_from(fleet.setup.publishers), local=True)
+    finally:
+        await admin.close()
+
+
+async def write_fact(
+    producer: AIOKafkaProducer, type: str, case: str, number: int, body: dict[str, Any], id: str = ""
+) -> None:
+    """A fact of intake, written by somebody else; its id is that of its number unless another is given."""
+    now = datetime.now(UTC).isoformat()
+    headers = {"ce_specversion": "1.0", "ce_id": id or str(uuid5(UUID(case), str(number))), "ce_source": "//lotse/local/intake",
+               "ce_type": f"lotse.intake.{type}.v1", "ce_subject": case, "ce_time": now, "ce_tenant": "rkn",
+               "ce_streamversion": str(number), "ce_cause": case, "ce_recordedtime": now}  # fmt: skip
+    await producer.send_and_wait("intake.events", json.dumps(body).encode(), key=case.encode(),
+                                 headers=[(name, text.encode()) for name, text in headers.items()])  # fmt: skip
+
+
+async def members(night: Night, service: str) -> set[str]:
+    """Members of a service's group as the broker knows them; one that was just killed knows none until they are back."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        for _ in range(60):
+            found = await admin.describe_consumer_groups([f"lotse-{service}"])
+            if there := {member[0] for answer in found for group in answer.groups for member in group[5]}:
+                return there
+            await asyncio.sleep(0.5)
+        return set()
+    finally:
+        await admin.close()
+
+
+async def aborted(night: Night, topics: list[str], body: bytes, headers: list[tuple[str, bytes]]) -> None:
+    """A foreign transaction on every partition, aborted: nobody may ever act on it."""
+    producer = AIOKafkaProducer(bootstrap_servers=night.fleet.stack.kafka, transactional_id=f"foreign-{uuid4().hex}")
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for topic in topics:
+            for part in range(4):
+                await producer.send_and_wait(topic, body, partition=part, headers=headers)
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+
+
+async def in_sync(night: Night, copies: int = 3) -> None:
+    """Waits until so many copies of every partition are in sync, and no more. Raises TimeoutError after a minute."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(KafkaError):
+                    topics = await admin.describe_topics()
+                    parts = [part for topic in topics for part in topic["partitions"]]
+                    if parts and all(len(part["isr"]) == copies and part["leader"] >= 0 for part in parts):
+                        return
+                await asyncio.sleep(0.3)
+    finally:
+        await admin.close()
+
+
+async def copies_needed(night: Night, copies: int) -> None:
+    """What is acknowledged stands on so many brokers, from now on."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        names = sorted(name for name in await admin.list_topics() if not name.startswith("__"))
+        changes = []
+        for name, has in zip(names, await settings_of(admin, names), strict=True):
+            own = {setting: said for setting, (said, inherited) in has.items() if not inherited}
+            wanted = {**own, "min.insync.replicas": str(copies)}
+            changes.append(ConfigResource(ConfigResourceType.TOPIC, name, wanted))
+        await admin.alter_configs(changes)
+    finally:
+        await admin.close()
+
+
+async def coordinator(night: Night, service: str) -> int:
+    """The node that coordinates a service's group."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        return int(await admin.find_coordinator(f"lotse-{service}"))
+    finally:
+        await admin.close()
+
+
+def longest_pause(night: Night) -> float:
+    """Seconds between two answers of referral, at most, since the shift began."""
+    at = [moment for moment, service in night.sender.times if service == "referral"]
+    return max((after - before for before, after in pairwise(at)), default=0.0)
+
+
+def megabytes_of_log(night: Night) -> int:
+    """Size of the broker's data on its disk; files with holes take what they hold."""
+    files = (night.fleet.stack.folder / "kafka" / "data").rglob("*")
+    return sum(file.stat().st_blocks * 512 for file in files if file.is_file()) // 2**20 + 1
