@@ -248,14 +248,14 @@ class Work:
     async def _load_kept(self, ids: set[str]) -> None:
         """What rests on ids this transaction may make known, in the order in which it came; and what rests on that."""
         asked: set[str] = set()
+        missing: set[Name] = set()
         while new := ids - asked:
             asked |= new
             sql = "select * from kept where string_to_array(rests_on, ' ') && $1::text[] order by seq for update"
             for row in await self.con.fetch(sql, sorted(new)):
                 if (message := self.taken_up(row)) is None:
                     continue
-                if missing := set(message.names) - set(self.slots):
-                    raise Widen(missing)
+                missing.update(name for name in message.names if name not in self.slots)
                 ids = ids | set(message.gives)
                 if row["why"] == "early":
                     a = message.attributes
@@ -263,6 +263,8 @@ class Work:
                 else:
                     for id in row["rests_on"].split():
                         self._resting[id].append(message)
+        if missing:  # all at once: one by one, twenty cases that waited for one run stopped everything for ever
+            raise Widen(missing)
 
     def taken_up(self, row: Any) -> Message | None:
         """A kept message, read anew; None where its publisher is gone from the file."""

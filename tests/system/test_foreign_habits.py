@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -153,6 +154,30 @@ async def test_early_facts_wait_and_old_ones_fall_out(house: Fleet) -> None:
             tick = await sender.tick(datetime(2026, 3, 3, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
         assert house.status("referral")["held"] == []
+
+
+async def test_many_cases_that_waited_for_one_thing_go_on_when_it_comes(house: Fleet) -> None:
+    """What is woken names states that are not locked, each its own. Met one by one, more than twenty stopped everything."""
+    courses = [Course(DAY) for _ in range(30)]
+    for course in courses:
+        course.run = courses[0].run
+    run, *_ = courses[0].steps()
+    waits = "select count(*) from kept where rests_on = $1"
+    con = await asyncpg.connect(house.stack.databases["referral"].runtime, server_settings={"search_path": "lotse"})
+    try:
+        async with Publisher(house.stack.kafka) as sender:
+            for course in courses:
+                ids = [await sender.send(submission, subject) for submission, subject in course.steps()[1:4]]
+                assert len(ids) == 3
+            async with asyncio.timeout(120):
+                while await con.fetchval(waits, courses[0].run) < len(courses):
+                    await asyncio.sleep(0.05)
+            await sender.send(*run)
+            answers = await sender.answered(*sender.journal)
+            assert {answer["outcome"] for answer in answers} == {"recorded"}
+            assert len(answers) == 3 * len(courses) + 1
+    finally:
+        await con.close()
 
 
 @pytest.mark.parametrize("hours", [2, -2])
