@@ -128,9 +128,9 @@ async def _expired(node: Node, count: Count) -> bool:
                           " and k.since is null and a.ticked is not null")  # fmt: skip
         rows = await con.fetch(
             "select k.* from kept k join alliance a on a.tenant = k.tenant where k.why = 'waiting'"
-            " and k.since <= a.ticked - make_interval(days => $1)"
+            " and k.since <= a.ticked - make_interval(days => $1) and k.topic = any($3::text[])"  # others' publisher is gone
             " and not exists (select from quarantine q where '!' || q.subject = any(string_to_array(k.rests_on, ' ')))"
-            " order by k.seq limit $2 for update of k", WAIT_DAYS, CHUNK,
+            " order by k.seq limit $2 for update of k", WAIT_DAYS, CHUNK, sorted(node.inputs),
         )  # fmt: skip
         work = Work(node, con)
         messages = [message for row in rows if (message := work.taken_up(row)) is not None]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -208,6 +208,53 @@ async def test_an_aborted_transaction_last_on_an_idle_partition_stops_no_clock(h
         assert said["held"] == said["gaps"] == said["dead_letters"] == []  # never acted on, no false gap
 
 
+async def test_what_waits_is_refused_after_seven_days_of_ticks_and_not_before(house: Fleet) -> None:
+    """Days are ticks', not clocks'. What a publisher left waiting who is gone from the file takes nobody else's turn."""
+    first, behind = Course(DAY), Course(DAY)
+    ticked = datetime(2026, 3, 4, 7, tzinfo=UTC)
+    con = await asyncpg.connect(house.stack.databases["referral"].runtime, server_settings={"search_path": "lotse"})
+    try:
+        async with Publisher(house.stack.kafka) as sender:
+            assert (await sender.ask(*Course(DAY).steps()[0]))["outcome"] == "recorded"
+            await acted(house, sender, ticked)  # the alliance is known: its time begins
+            waits = [await waiting(house, sender, first)]
+            await con.execute(
+                "insert into kept (why, publisher, tenant, subject, rests_on, topic, part, \"offset\", since, arrived, headers,"
+                " value, claimed) select why, 'gone', tenant, subject, rests_on, 'referral.submissions.gone', 0, n, since,"
+                " arrived, headers, value, claimed from kept, generate_series(1, 600) n where rests_on = $1", first.run,
+            )  # fmt: skip
+            waits.append(await waiting(house, sender, behind))
+            await acted(house, sender, ticked + timedelta(days=7, seconds=-1))
+            await sender.read()
+            assert not sender.answers.keys() & set(waits)
+            await acted(house, sender, ticked + timedelta(days=7))
+            told = await sender.answered(*waits)
+            assert [(answer["outcome"], answer["reason"]) for answer in told] == [("refused", "UNKNOWN_RUN")] * 2
+            for submission, subject in behind.steps():  # nothing of it stays: said anew, it goes its way
+                assert (await sender.ask(submission, subject))["outcome"] in ("recorded", "unchanged")
+            assert [len(sender.answers[id]) for id in waits] == [1, 1]
+    finally:
+        await con.execute("delete from kept where publisher = 'gone'")
+        await con.close()
+
+
+async def waiting(house: Fleet, sender: Publisher, course: Course) -> str:
+    """A request to a run that nobody has submitted; its id, once it waits."""
+    before = house.status("referral")["waiting"]
+    _, *steps, request = course.steps()[:4]
+    for submission, subject in steps:
+        assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+    id = await sender.send(*request)
+    await until(lambda: house.status("referral")["waiting"] == before + 1)
+    return id
+
+
+async def acted(house: Fleet, sender: Publisher, at: datetime) -> None:
+    """A tick, and what it asks of referral is done."""
+    tick = await sender.tick(at)
+    await until(lambda: house.has_acted("referral", tick))
+
+
 async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: Fleet) -> None:
     course, other = Course(DAY), Course(DAY)
     need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
@@ -225,7 +272,7 @@ async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: F
         await until(lambda: house.status("referral")["quarantined"][0]["kept"] == 2)
         for submission, subject in other.steps():  # another case goes its way, time too
             assert (await sender.ask(submission, subject))["outcome"] == "recorded"
-        tick = await sender.tick(datetime(2026, 3, 5, 6, tzinfo=UTC))
+        tick = await sender.tick(datetime(2026, 4, 5, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
         assert house.status("referral")["held"] == [] and kept not in sender.answers
         code, _ = await typed(
