@@ -64,13 +64,14 @@ class Load:
             publisher, family, type, self.id(), subject, TENANT, "2026-05-31T18:00:00Z", json.dumps(said).encode()
         )
 
-    def wave(self, cases: int, meetings: int, *, noise: bool = True) -> Wave:
-        """Some cases with about so many meetings each; `noise`: repeats, rivals, reused ids, poison, flaws among them."""
+    def wave(self, cases: int, meetings: int, *, noise: bool = True, a_run: int = 5) -> Wave:
+        """Some cases with about so many meetings each, `a_run` of them to a run; `noise`: repeats, rivals, reused ids, poison,
+        flaws among them."""
         wave, chance = Wave(), self.chance
         runs: list[tuple[str, str]] = []
         for n in range(cases):
             publisher = chance.choice(("north", "south"))
-            if n % 5 == 0:
+            if n % a_run == 0:
                 runs.append((self.id(), chance.choice(("F1", "F4"))))
                 wave.first.append(self.say(publisher, "referral", "offer_run_submitted", runs[-1][0], PROVIDER,
                     provider_organisation_id=PROVIDER, block=runs[-1][1], offer_type="LANGUAGE_COURSE", starts_on="2026-02-02",

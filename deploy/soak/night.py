@@ -89,7 +89,9 @@ class Night:
         headers = [("ce_specversion", b"1.0"), ("ce_id", str(uuid4()).encode()), ("ce_source", b"//lotse/clock"),
                    ("ce_type", b"lotse.clock.tick.v1"), ("ce_time", at.isoformat().encode()), ("content-type", b"application/json")]  # fmt: skip
         body = json.dumps({"at": at.isoformat()}).encode()
-        async with AIOKafkaProducer(bootstrap_servers=self.fleet.stack.kafka) as producer:
+        producer = AIOKafkaProducer(bootstrap_servers=self.fleet.stack.kafka)
+        try:  # not `async with`: where the broker is away it leaves what it opened, and says so on our screen
+            await producer.start()
             for again in range(50):
                 try:
                     place = await producer.send_and_wait("clock.ticks", body, key=b"tick", headers=headers)
@@ -98,6 +100,8 @@ class Night:
                     if again == 49:
                         raise
                     await asyncio.sleep(0.2)
+        finally:
+            await producer.stop()
         self.ticked = max(at, self.ticked or at)
         return int(place.offset)
 

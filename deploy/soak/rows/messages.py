@@ -224,6 +224,20 @@ async def out_of_order(night: Night) -> str:
     return f"{waited} waited, all were answered, no dead letter"
 
 
+@row(105, "one run for which many cases waited", "referrals of 60 cases to one run, and the run when all of them wait",
+     quiet=True)  # fmt: skip
+async def many_waited(night: Night) -> str:
+    wave = night.load.wave(60, 4, a_run=60)
+    run = [meant for meant in wave.first if meant.type == "offer_run_submitted"]
+    before = night.fleet.status("referral")["waiting"]
+    await night.sender.send([meant for meant in wave.first if meant.type != "offer_run_submitted"])
+    await night.until(lambda: night.fleet.status("referral")["waiting"] >= before + 60, "what waits")
+    await night.play(replace(wave, first=run))
+    await night.sender.acknowledged()
+    await night.nothing_lags()
+    return "60 cases went on at once, all were answered"
+
+
 @row(
     42,
     "foreign transactions",
@@ -242,7 +256,7 @@ async def transactions(night: Night) -> str:
 @row(43, "a hot case", "every second report about one case, 600 of them", SOAK)
 async def hot(night: Night) -> str:
     wave = night.load.wave(1, 600, noise=False)
-    while not wave.gates:  # one that attends
+    while len(wave.then) < 600:  # one that attends
         wave = night.load.wave(1, 600, noise=False)
     night.play(wave, pace=0.002)
     began = time.monotonic()
