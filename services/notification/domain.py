@@ -3,7 +3,7 @@ holds becomes a line in the next mail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
@@ -20,7 +20,7 @@ from contracts.notification import (
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 OLDEST_EVIDENCE = timedelta(days=14)  # history imported today mails nobody
-MOST_FAILURES = 4  # in a row: a mailbox that refuses is a person's job, not a flood of attempts
+MOST_REFUSALS = 4  # in a row: then once a day, since a mailbox that refuses is a person's job, not a flood of attempts
 
 
 class Item(NamedTuple):
@@ -53,11 +53,18 @@ class DropoutPart:
 class NotificationPart:
     told: dict[str, Line] = field(default_factory=dict)
     taken_back: dict[str, Line] = field(default_factory=dict)
-    """Told, no longer true, and not yet said."""
+    """Told, withdrawn since, and not yet said: the office still believes that it holds."""
     in_flight: dict[str, list[str]] = field(default_factory=dict)
     """Attempts without a result: the keys they told newly."""
+    in_flight_back: dict[str, list[Line]] = field(default_factory=dict)
+    """Attempts without a result: what they said no longer holds."""
     last_as_of: datetime | None = None
     failures: int = 0
+    """Refusals in a row. A network that is down is none: it must not silence anybody."""
+
+    def believed(self, key: str) -> bool:
+        """Whether the office believes that this risk holds."""
+        return key in self.told or key in self.taken_back
 
 
 @dataclass(slots=True)
@@ -68,7 +75,7 @@ class Office:
     tenant: str
     dropout: DropoutPart = field(default_factory=DropoutPart)
     notification: NotificationPart = field(default_factory=NotificationPart)
-    shape: ClassVar[int] = 1
+    shape: ClassVar[int] = 2
 
     @staticmethod
     def of(fact: Fact, tenant: str) -> list[str]:
@@ -97,21 +104,24 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
         case NotificationAttempted():
             part.last_as_of = fact.as_of
             raised = {_key(line): _line(line) for line in fact.lines if line.kind == "RAISED"}
+            back = {_key(line): _line(line) for line in fact.lines if line.kind == "WITHDRAWN"}
             part.told.update(raised)
-            part.in_flight[fact.attempt_id] = sorted(raised)
-            for line in fact.lines:
-                if line.kind == "WITHDRAWN":
-                    part.taken_back.pop(_key(line), None)
+            for key in back:
+                part.taken_back.pop(key, None)
+            part.in_flight[fact.attempt_id], part.in_flight_back[fact.attempt_id] = sorted(raised), [*back.values()]
         case NotificationWithdrawn():
             part.told.pop(_key(fact.line), None)
             part.taken_back[_key(fact.line)] = _line(fact.line)
         case NotificationSent() | NotificationUncertain():
             part.in_flight.pop(fact.attempt_id, None)
+            part.in_flight_back.pop(fact.attempt_id, None)
             part.failures = 0
-        case NotificationFailed():
+        case NotificationFailed():  # as if it had never been: the office believes what it believed before
             for key in part.in_flight.pop(fact.attempt_id, []):
                 part.told.pop(key, None)
-            part.failures += 1
+                part.taken_back.pop(key, None)
+            part.taken_back |= {_key(line): line for line in part.in_flight_back.pop(fact.attempt_id, [])}
+            part.failures += fact.reason.startswith(("SMTP_5", "NO_MAILBOX"))
 
 
 def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
@@ -125,36 +135,45 @@ def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> lis
 
 
 def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
-    part = office.notification
-    if office.organisation_id not in mailboxes or part.failures >= MOST_FAILURES:
+    part, today = office.notification, _day(ticked)
+    if office.organisation_id not in mailboxes:
         return []  # the items stay on the list, and status says so
-    if part.last_as_of is not None and part.last_as_of >= ticked:
+    if part.last_as_of is not None and (
+        part.last_as_of >= ticked or (part.failures >= MOST_REFUSALS and _day(part.last_as_of) >= today)
+    ):
         return []
-    oldest = ticked.astimezone(ALLIANCE_ZONE).date() - OLDEST_EVIDENCE
+    oldest = today - OLDEST_EVIDENCE
     # raised by an earlier tick: the barrier of this one says that all of them have been heard
     new = [
         item
         for key, item in sorted(office.dropout.open.items())
-        if key not in part.told and item.as_of < ticked and item.evidence_on >= oldest
+        if not part.believed(key) and item.as_of < ticked and item.evidence_on >= oldest
     ]
     lines = [NoticeLine(kind="RAISED", case_id=i.case_id, about=i.about, rule=i.rule, first_on=i.first_on) for i in new]
-    lines += [NoticeLine(kind="WITHDRAWN", **line._asdict()) for _, line in sorted(part.taken_back.items())]
+    lines += [NoticeLine(kind="WITHDRAWN", **line._asdict()) for _, line in _untrue(office)]
     if not lines:
         return []
     attempt_id = str(uuid5(NAMESPACE_URL, f"{office.id} {ticked.isoformat()}"))
     return [NotificationAttempted(by=LOTSE, attempt_id=attempt_id, lines=tuple(lines), as_of=ticked)]
 
 
-def due(office: Office) -> datetime | None:
-    """The moment after the newest thing that is not told yet: the next tick says it, if it is to be said at all."""
+def _untrue(office: Office) -> list[tuple[str, Line]]:
+    """What the office believes and what no longer holds. Raised again it holds, and nothing is to be said; what an attempt
+    says whose end nobody knows is not taken back before it is known that it was said."""
     part = office.notification
-    untold = [item.as_of for key, item in office.dropout.open.items() if key not in part.told]
-    if not untold and not part.taken_back:
+    flying = {key for keys in part.in_flight.values() for key in keys}
+    return [(key, line) for key, line in sorted(part.taken_back.items()) if key not in {*office.dropout.open, *flying}]
+
+
+def due(office: Office, ticked: datetime) -> datetime | None:
+    """The moment after the newest thing that is not told yet: the next tick says it, if it is to be said at all. What was not
+    said then is looked at again each day: a mailbox may have been named, or have stopped refusing."""
+    part = office.notification
+    untold = [item.as_of for key, item in office.dropout.open.items() if not part.believed(key)]
+    if not untold and not _untrue(office):
         return None
-    newest = max(
-        [*untold, *([part.last_as_of] if part.last_as_of else [])], default=datetime.min.replace(tzinfo=ALLIANCE_ZONE)
-    )
-    return newest + timedelta(microseconds=1)
+    newest = max([*untold, *([part.last_as_of] if part.last_as_of else [])], default=ticked) + timedelta(microseconds=1)
+    return newest if newest > ticked else datetime.combine(_day(ticked) + timedelta(days=1), time.min, ALLIANCE_ZONE)
 
 
 def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
@@ -168,7 +187,7 @@ def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
                 item.rule,
                 item.first_on,
                 office.tenant,
-                key in office.notification.told,
+                office.notification.believed(key),
                 item.as_of,
             )
             for key, item in sorted(office.dropout.open.items())
@@ -193,6 +212,10 @@ def uncertain(attempt: NotificationAttempted) -> Fact:
 
 def _key(line: Any) -> str:
     return f"{line.case_id}|{line.about}|{line.rule}|{line.first_on.isoformat()}"
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(ALLIANCE_ZONE).date()
 
 
 def _line(line: NoticeLine) -> Line:

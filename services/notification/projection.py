@@ -17,6 +17,13 @@ NOTICE_LIST = Table(
 
 TABLES = (NOTICE_LIST,)
 
+FAILING = """
+select subject as office_id, count(*) as n from timeline f where split_part(type, '.', 3) = 'notification_failed'
+and not exists (select from timeline s where (s.family, s.subject) = (f.family, f.subject) and s.number > f.number
+and split_part(s.type, '.', 3) = 'notification_sent') group by 1 order by 1
+"""
+"""Offices whose last attempts failed, and how many in a row: nothing was sent after them."""
+
 
 async def notices(con: Connection, office_id: str | None) -> list[dict[str, Any]]:
     """Open items, of one office or of all."""
@@ -36,14 +43,17 @@ async def attempts(con: Connection) -> list[dict[str, Any]]:
 
 
 async def findings(con: Connection, mailboxes: Collection[str]) -> list[str]:
-    """What a person should look at: offices without a mailbox, attempts that failed or are uncertain."""
+    """What a person should look at: offices without a mailbox, those whose last attempts failed,
+    attempts that are uncertain."""
     rows = await con.fetch("select office_id, count(*) as n from notice_list where not told group by 1 order by 1")
     found = [
         f"{row['n']} notices wait at {row['office_id']}: no mailbox in organisations.toml"
         for row in rows
         if row["office_id"].partition(":")[2] not in mailboxes
     ]
-    bad = [row for row in await attempts(con) if row["what"] in ("notification_failed", "notification_uncertain")]
+    found += [f"{row['office_id']}: the last {row['n']} attempts failed" for row in await con.fetch(FAILING)]
     return found + [
-        f"{row['office_id']}: {row['n']} attempts {row['what'].removeprefix('notification_')}" for row in bad
+        f"{row['office_id']}: {row['n']} attempts uncertain"
+        for row in await attempts(con)
+        if row["what"] == "notification_uncertain"
     ]

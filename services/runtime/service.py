@@ -53,7 +53,7 @@ class Service:
     view: Callable[[State], Rows]
     decide: Sequence[Callable[..., Decision]] = ()
     react: Callable[[State, datetime], list[Fact]] = lambda _state, _ticked: []
-    due: Callable[[State], datetime | None] = lambda _state: None
+    due: Callable[[State, datetime], datetime | None] = lambda _state, _ticked: None
     tables: tuple[Table, ...] = ()
     routes: Callable[[asyncpg.Pool], fastapi.APIRouter] | None = None
     errand: Errand | None = None

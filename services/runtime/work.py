@@ -534,7 +534,7 @@ class Work:
                     self.record(slot, fact, str(uuid4()), cause, None, slot.last.trace, slot.tenant)
             else:
                 raise Restless(slot.kind)
-            due = self.service.due(slot.state)
+            due = self.service.due(slot.state, ticked)
             if due is not None and due <= ticked:
                 due = None  # react was asked at this very tick: what has passed has been considered
         slot.changed = slot.changed or due != slot.due_at

@@ -1,0 +1,164 @@
+"""Rules of notice as functions of values: who is told what, once, at a tick; and nobody is silenced."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contracts.codes import RiskEnd, Rule
+from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.envelope import Fact
+from contracts.notification import NotificationAttempted, NotificationWithdrawn
+from services.notification.domain import LOTSE, Office, due, evolve, failed, react, sent, uncertain, view
+
+OFFICE, MAILBOXES = "rkn-thm", {"rkn-thm": object()}
+FIRST = date(2026, 1, 5)
+TICK = datetime(2026, 3, 10, 6, tzinfo=UTC)
+QUARTER, DAY = timedelta(minutes=15), timedelta(days=1)
+RISK: dict[str, Any] = {
+    "by": LOTSE, "about": "8f6f4b6a-64f5-4c3f-9d43-0d0b3a1c9a01", "rule": Rule.S2, "owner_organisation_id": OFFICE,
+}  # fmt: skip
+
+
+def of(letter: str) -> str:
+    """A case's id, of which one sees whose it is."""
+    return "-".join(letter * length for length in (8, 4, 4, 4, 12))
+
+
+def raised(case: str, *, evidence: date = date(2026, 3, 9), as_of: datetime = TICK) -> DropoutRiskRaised:
+    return DropoutRiskRaised(**RISK, case_id=of(case), rule_version=1, first_on=FIRST,
+                             days_on=(FIRST, evidence), as_of=as_of)  # fmt: skip
+
+
+def withdrawn(case: str) -> DropoutRiskWithdrawn:
+    return DropoutRiskWithdrawn(**RISK, case_id=of(case), first_on=FIRST, reason=RiskEnd.CORRECTED, as_of=TICK)
+
+
+def heard(office: Office, *facts: Fact) -> Office:
+    for fact in facts:
+        evolve(office, fact, "")
+    return office
+
+
+def asked(office: Office, at: datetime) -> list[Fact]:
+    """What it says at a tick, until it is silent; and, as the runtime does, only where it asked for this tick."""
+    said: list[Fact] = []
+    while facts := react(office, at, MAILBOXES):
+        heard(office, *facts)
+        said += facts
+    moment = due(office, at)
+    assert moment is None or moment > at
+    return said
+
+
+def lines(office: Office, at: datetime) -> list[tuple[str, str]]:
+    """(kind, case) of each line of the attempt at a tick; the attempt stays without a result."""
+    attempts = [fact for fact in asked(office, at) if isinstance(fact, NotificationAttempted)]
+    assert len(attempts) <= 1
+    return [(line.kind, line.case_id[0]) for attempt in attempts for line in attempt.lines]
+
+
+def last(office: Office) -> NotificationAttempted:
+    """The attempt without a result."""
+    (id,) = office.notification.in_flight
+    return NotificationAttempted(by=LOTSE, attempt_id=id, as_of=TICK, lines=(
+        {"kind": "RAISED", "case_id": of("a"), "about": RISK["about"], "rule": "S2", "first_on": FIRST},))  # type: ignore[arg-type]  # fmt: skip
+
+
+def test_a_risk_is_told_at_the_tick_after_it_was_raised_and_once() -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    assert lines(office, TICK) == []
+    assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
+    heard(office, sent(last(office)))
+    assert lines(office, TICK + 2 * QUARTER) == []
+    assert due(office, TICK + 2 * QUARTER) is None
+
+
+@pytest.mark.parametrize("reason", ["UNREACHABLE", "SMTP_421"])
+def test_a_mail_server_that_is_away_silences_nobody(reason: str) -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    for n in range(1, 97):
+        assert lines(office, TICK + n * QUARTER) == [("RAISED", "a")]
+        heard(office, failed(last(office), reason))
+    assert lines(office, TICK + 97 * QUARTER) == [("RAISED", "a")]
+
+
+@pytest.mark.parametrize("reason", ["SMTP_550", "SMTP_535", "NO_MAILBOX"])
+def test_a_mailbox_that_refuses_is_tried_once_a_day_after_four_times_and_again_as_ever_once_it_takes(
+    reason: str,
+) -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    tried = []
+    for n in range(1, 4 * 96):
+        at = TICK + n * QUARTER
+        if due(office, at - timedelta(microseconds=1)) is not None and lines(office, at):
+            tried.append(at)
+            heard(office, failed(last(office), reason))
+    assert len(tried) == 4 + 4 and tried[3] == TICK + 4 * QUARTER  # 11, 12, 13 and 14 March, from midnight in Berlin
+    assert [at.astimezone(UTC).time().hour for at in tried[4:]] == [23] * 4
+    next_day = tried[-1] + DAY
+    assert lines(office, next_day) == [("RAISED", "a")]
+    heard(office, sent(last(office)), raised("b", evidence=next_day.date(), as_of=next_day))
+    assert lines(office, next_day + QUARTER) == [("RAISED", "b")]
+
+
+def test_where_no_mailbox_was_named_it_is_told_on_the_day_after_one_is() -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    assert react(office, TICK + QUARTER, {}) == []
+    tomorrow = due(office, TICK + QUARTER)
+    assert tomorrow == datetime(2026, 3, 10, 23, tzinfo=UTC)  # midnight in Berlin
+    assert lines(office, tomorrow) == [("RAISED", "a")]
+
+
+def test_what_a_failed_mail_said_no_longer_holds_is_said_again() -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    lines(office, TICK + QUARTER)
+    heard(office, sent(last(office)), withdrawn("a"))
+    assert isinstance(asked(office, TICK + QUARTER)[0], NotificationWithdrawn)
+    assert lines(office, TICK + 2 * QUARTER) == [("WITHDRAWN", "a")]
+    heard(office, failed(last(office), "UNREACHABLE"))
+    assert lines(office, TICK + 3 * QUARTER) == [("WITHDRAWN", "a")]
+    heard(office, sent(last(office)))
+    assert lines(office, TICK + 4 * QUARTER) == []
+
+
+def test_what_was_never_told_is_not_taken_back() -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    lines(office, TICK + QUARTER)
+    heard(office, withdrawn("a"))
+    assert lines(office, TICK + 2 * QUARTER) == []  # nobody knows yet whether it was told
+    heard(office, failed(last(office), "UNREACHABLE"))
+    assert lines(office, TICK + 3 * QUARTER) == []
+    assert due(office, TICK + 3 * QUARTER) is None
+
+
+@pytest.mark.parametrize("result", [sent, uncertain])
+def test_what_was_told_while_it_was_withdrawn_is_taken_back_once_the_end_is_known(result: Any) -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    lines(office, TICK + QUARTER)
+    heard(office, withdrawn("a"))
+    assert lines(office, TICK + 2 * QUARTER) == []
+    heard(office, result(last(office)))
+    assert lines(office, TICK + 3 * QUARTER) == [("WITHDRAWN", "a")]
+
+
+@pytest.mark.parametrize("evidence", [date(2026, 3, 9), date(2026, 2, 1)])
+def test_what_holds_again_before_anybody_was_told_otherwise_is_not_told_at_all(evidence: date) -> None:
+    """Corrected there and back between two ticks: one mail said both, or, the evidence grown old, the false half alone."""
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    lines(office, TICK + QUARTER)
+    heard(office, sent(last(office)), withdrawn("a"))
+    asked(office, TICK + QUARTER)
+    heard(office, raised("a", evidence=evidence, as_of=TICK + QUARTER), raised("b", as_of=TICK + QUARTER))
+    assert lines(office, TICK + 2 * QUARTER) == [("RAISED", "b")]
+    assert [(row[1][0], row[6]) for row in view(office)["notice_list"]] == [("a", True), ("b", True)]
+    heard(office, sent(last(office)), withdrawn("a"))
+    assert lines(office, TICK + 3 * QUARTER) == [("WITHDRAWN", "a")]
+
+
+def test_history_mails_nobody() -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a", evidence=date(2026, 2, 23)))
+    assert lines(office, TICK + QUARTER) == []
+    assert lines(office, TICK + DAY) == []
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a", evidence=date(2026, 2, 24)))
+    assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
