@@ -24,9 +24,12 @@ GRID = """
 with period as (
     select municipality, block, date_trunc('month', started_on)::date as starts, date_trunc('month', ended_before_on)::date as ends
     from participation_period where tenant = $1
+), released as (
+    select min(to_date(month, 'YYYY-MM')) as first, max(to_date(month, 'YYYY-MM')) as last from release where tenant = $1
 ), span as (
-    select min(starts) as first,
-           least(case when bool_or(ends is null) then $2::date else max(greatest(ends, starts)) end, $2::date) as last
+    select least(min(starts), (select first from released)) as first,
+           least(greatest(case when bool_or(ends is null) then $2::date else max(greatest(ends, starts)) end,
+                          (select last from released)), $2::date) as last
     from period
 ), month as (
     select generate_series(first, last, interval '1 month')::date as month from span
@@ -45,7 +48,8 @@ select month, municipality, block, entries, exits,
        sum(entries - exits) over (partition by municipality, block order by month) as stock
 from cell order by month, municipality, block
 """
-"""Every closed month's whole grid, zeros included; $2 is the last closed month. An end day is exclusive, so whoever ends on
+"""Every closed month's whole grid, zeros included; $2 is the last closed month. Months once released stay in it: a start or an
+end that was corrected may have left them outside, and what they said of it is not true any more. An end day is exclusive, so whoever ends on
 the first of a month was there on the last day of the month before: stock = stock before + entries - exits, exactly."""
 
 

@@ -16,7 +16,7 @@ LAST_CLOSED = date(2026, 5, 1)
 
 def counted(periods: list[Period]) -> dict[tuple[str, str, str], tuple[int, int, int]]:
     """(month, municipality, block) to entries, exits and stock at the month's end: who has started and not ended."""
-    found = {}
+    found: dict[tuple[str, str, str], tuple[int, int, int]] = {}
     ends = [end for *_, end in periods]
     first = min(start for *_, start, _ in periods).replace(day=1)
     last = (
@@ -26,15 +26,22 @@ def counted(periods: list[Period]) -> dict[tuple[str, str, str], tuple[int, int,
     )
     month = first
     while month <= last:
-        after = (month + timedelta(days=32)).replace(day=1)
-        for place, block in {(place, block) for place, block, *_ in periods}:
-            mine = [(start, end) for p, b, start, end in periods if (p, b) == (place, block)]
-            found[month.strftime("%Y-%m"), place, block] = (
-                sum(month <= start < after for start, _ in mine),
-                sum(end is not None and month <= end < after for _, end in mine),
-                sum(start < after and (end is None or end >= after) for start, end in mine),
-            )
-        month = after
+        found |= counted_in(month, periods)
+        month = (month + timedelta(days=32)).replace(day=1)
+    return found
+
+
+def counted_in(month: date, periods: list[Period]) -> dict[tuple[str, str, str], tuple[int, int, int]]:
+    """One month of it; `month` is its first day."""
+    after = (month + timedelta(days=32)).replace(day=1)
+    found = {}
+    for place, block in {(place, block) for place, block, *_ in periods}:
+        mine = [(start, end) for p, b, start, end in periods if (p, b) == (place, block)]
+        found[month.strftime("%Y-%m"), place, block] = (
+            sum(month <= start < after for start, _ in mine),
+            sum(end is not None and month <= end < after for _, end in mine),
+            sum(start < after and (end is None or end >= after) for start, end in mine),
+        )
     return found
 
 
@@ -59,6 +66,37 @@ async def test_the_grid_is_what_counting_says(prepared: LocalStack, seed: int) -
                 for release in await take(con, tenant, TICKED) for cell in release.cells}  # fmt: skip
         assert said == counted(periods)
         assert list(await take(con, tenant, TICKED + timedelta(days=1))) == []  # nothing changed: no new vintage
+    finally:
+        await transaction.rollback()
+        await con.close()
+
+
+async def test_months_that_a_correction_leaves_outside_are_released_anew(prepared: LocalStack) -> None:
+    """A year mistyped at the start, an end reported months late: what was released of the months between is not true."""
+    tenant, place, block = "corrected", "05162024", "F4"
+    typed: list[Period] = [(place, block, date(2025, 1, 10), date(2026, 2, 20)), (place, block, date(2026, 1, 7), None)]
+    right: list[Period] = [
+        (place, block, date(2026, 1, 10), date(2026, 2, 20)),
+        (place, block, date(2026, 1, 7), date(2026, 3, 15)),
+    ]
+    con = await asyncpg.connect(prepared.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
+    transaction = con.transaction()
+    await transaction.start()
+    keep = ("insert into participation_period (participation_id, tenant, municipality, block, started_on, ended_before_on)"
+            " values ($1, $2, $3, $4, $5, $6) on conflict (participation_id) do update"
+            " set started_on = excluded.started_on, ended_before_on = excluded.ended_before_on")  # fmt: skip
+    newest: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    vintages: dict[str, list[int]] = {}
+    try:
+        for day, periods in enumerate((typed, right, right)):
+            await con.executemany(keep, [(f"{tenant}-{n}", tenant, *period) for n, period in enumerate(periods)])
+            for release in await take(con, tenant, TICKED + timedelta(days=day)):
+                vintages.setdefault(release.month, []).append(release.vintage)
+                newest |= {(release.month, cell.municipality, cell.block): (cell.entries, cell.exits, cell.stock)
+                           for cell in release.cells}  # fmt: skip
+        months = [date(2025 + n // 12, n % 12 + 1, 1) for n in range(17)]  # January 2025 to May 2026
+        assert newest == {key: cell for month in months for key, cell in counted_in(month, right).items()}
+        assert vintages["2025-12"] == vintages["2026-05"] == [1, 2] and vintages["2026-02"] == [1]
     finally:
         await transaction.rollback()
         await con.close()
