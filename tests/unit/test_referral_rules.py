@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,17 +12,20 @@ from contracts.attendance import AttendanceRecorded
 from contracts.codes import DeclineReason, EndKind, ExcuseReason, Presence, ReferralAnswer
 from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import By, Fact, Refused, Unchanged
-from contracts.intake import CaseOpened, ConsentGranted, ConsentRevoked
+from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
 from contracts.referral import (
     ParticipationEnded,
     ParticipationEndReported,
     ParticipationStarted,
+    ParticipationStartReported,
     ReferralAccepted,
     ReferralAnswered,
     ReferralDeclined,
+    ReferralRequested,
     ReferralSent,
+    ReferralStopped,
 )
-from services.referral.domain import Case, answer, attend, due, end, evolve, react
+from services.referral.domain import Case, Run, answer, attend, due, end, evolve, react, refer, start, view
 from services.referral.domain.state import day_of
 from tests.publishing import OWNER, PROVIDER, Course
 
@@ -119,10 +123,10 @@ def test_the_risk_closes_with_its_participation_and_a_drop_out_follows_only_a_re
 def test_somebody_who_does_not_start_is_seen_after_seven_days_and_not_before() -> None:
     course = Course(START)
     case = running(course, started=False)
-    moment = due(case)
+    moment = due(case, TICK)
     assert moment is not None and moment.date() == START + timedelta(days=7)
     assert settle(case, moment - timedelta(seconds=1)) == []
-    assert [type(fact).__name__ for fact in settle(case, moment)] == ["DropoutRiskRaised"] and due(case) is None
+    assert [type(fact).__name__ for fact in settle(case, moment)] == ["DropoutRiskRaised"] and due(case, TICK) is None
 
 
 def test_nobody_worries_about_the_start_of_what_is_stopped_in_the_same_breath() -> None:
@@ -148,6 +152,96 @@ def test_a_withdrawn_consent_stops_what_is_open_and_refuses_days_from_then_on() 
     reported(case, course, 2, Presence.PRESENT)
     no = attend(course.attendance(str(uuid4()), START + timedelta(days=3), Presence.PRESENT), case, ARRIVED)
     assert isinstance(no, Refused) and no.reason == "NO_CONSENT"
+
+
+CLOSED = CaseClosed(by=OWNER, last_day_on=START + timedelta(days=18), reason="OTHER")
+REVOKED_ON = START + timedelta(days=19)  # the day after the last of CLOSED
+
+
+def ending(course: Course, how: str) -> Fact:
+    """What ends a case, or a consent, after the eighteenth day."""
+    return CLOSED if how == "closed" else ConsentRevoked(by=OWNER, consent_id=course.consent, withdrawn_on=REVOKED_ON)
+
+
+def started(course: Course, on: date, **more: Any) -> ParticipationStartReported:
+    report, _ = course.steps()[5]
+    assert isinstance(report, ParticipationStartReported)
+    return report.model_copy(update={"started_on": on, **more})
+
+
+@pytest.mark.parametrize(("how", "why"), [("closed", "CASE_CLOSED"), ("revoked", "NO_CONSENT")])
+def test_a_start_before_the_end_is_taken_although_it_is_heard_after_it_and_both_orders_end_the_same(
+    how: str, why: str
+) -> None:
+    course = Course(START)
+    states = []
+    for first in (True, False):
+        case = running(course, started=False)
+        if not first:
+            evolve(case, ending(course, how), "")
+            assert [type(fact) for fact in settle(case, ARRIVED)] == [ReferralStopped]
+        fact = start(started(course, START + timedelta(days=18)), case, ARRIVED)
+        assert isinstance(fact, ParticipationStarted)
+        evolve(case, fact, "")
+        settle(case, ARRIVED)
+        if first:
+            evolve(case, ending(course, how), "")
+            assert settle(case, ARRIVED) == []
+        reported(case, course, 18, Presence.PRESENT, meeting=course.run)
+        again = started(course, REVOKED_ON, participation_id=str(uuid4()))  # who comes back needs a consent, and a case
+        no = start(again, case, ARRIVED)
+        assert isinstance(no, Refused) and no.reason == why
+        states.append(view(case))
+    assert states[0] == states[1]
+    case = running(course, started=False)
+    evolve(case, ending(course, how), "")
+    settle(case, ARRIVED)
+    no = start(started(course, REVOKED_ON), case, ARRIVED)
+    assert isinstance(no, Refused) and no.reason == why
+
+
+def test_what_was_never_accepted_or_taken_back_by_its_owner_is_not_started() -> None:
+    course = Course(START)
+    stopped = ReferralStopped(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", stopped_on=START)
+    sent = running(course, started=False)
+    sent.referral.referrals = {
+        id: referral._replace(state="SENT", planned_start_on=None) for id, referral in sent.referral.referrals.items()
+    }
+    evolve(sent, CLOSED, "")
+    settle(sent, ARRIVED)
+    withdrawn = running(course, started=False)
+    evolve(withdrawn, stopped, "")
+    for case in (sent, withdrawn):
+        no = start(started(course, START), case, ARRIVED)
+        assert isinstance(no, Refused) and no.reason == "NOT_ACCEPTED"
+
+
+@pytest.mark.parametrize("how", ["closed", "revoked"])
+def test_absences_after_the_end_raise_no_risk_in_either_order(how: str) -> None:
+    course = Course(START)
+    known, late = running(course), running(course)
+    evolve(known, ending(course, how), "")
+    for n in (18, 19, 20):
+        refusal = attend(course.attendance(str(uuid4()), START + timedelta(days=n), Presence.UNEXCUSED), known, ARRIVED)
+        assert isinstance(refusal, Refused) == (n > 18)
+        reported(late, course, n, Presence.UNEXCUSED)
+    assert [type(fact) for fact in settle(late, ARRIVED)] == [DropoutRiskRaised]
+    evolve(late, ending(course, how), "")
+    (taken_back,) = settle(late, ARRIVED)  # nobody could correct those days any more
+    assert isinstance(taken_back, DropoutRiskWithdrawn) and taken_back.reason == "CORRECTED"
+    assert late.dropout.open == known.dropout.open == []
+
+
+def test_nobody_refers_today_under_a_consent_that_begins_tomorrow() -> None:
+    course, tomorrow = Course(START), day_of(ARRIVED) + timedelta(days=1)
+    case = running(course, started=False)
+    run = Run(course.run, "rkn", "vhs-neuss", "F4", "LANGUAGE_COURSE", START, START + timedelta(days=90), 24)
+    request, _ = course.steps()[3]
+    assert isinstance(request, ReferralRequested)
+    request = request.model_copy(update={"referral_id": str(uuid4()), "requested_on": tomorrow})
+    no = refer(request, case, run, ARRIVED)
+    assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/requested_on")
+    assert isinstance(refer(request, case, run, ARRIVED + timedelta(days=1)), ReferralSent)
 
 
 def test_who_may_report_is_asked_first_and_the_same_report_again_is_unchanged() -> None:

@@ -26,10 +26,9 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
         return refused("FUTURE_DAY", at="/meeting_on")
     if not participation.running_on(report.meeting_on):
         return refused("NOT_RUNNING", at="/meeting_on")
-    consent = case.intake.consents.get(referral.consent_id)
-    if consent is not None and consent.withdrawn_on is not None and report.meeting_on >= consent.withdrawn_on:
+    if case.no_consent_on(referral, report.meeting_on):
         return refused("NO_CONSENT", at="/meeting_on")
-    if case.intake.last_day_on is not None and report.meeting_on > case.intake.last_day_on:
+    if case.closed_on(report.meeting_on):
         return refused("CASE_CLOSED", at="/meeting_on")
     if report.units_attended > report.units_planned:
         return refused("MORE_THAN_PLANNED", at="/units_attended")

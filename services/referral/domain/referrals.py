@@ -66,7 +66,9 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
         asked = (request.run_id, request.consent_id, request.requested_on, categories)
         same = asked == (known.run_id, known.consent_id, known.requested_on, known.categories)
         return Unchanged() if same else refused("REFERRAL_EXISTS", at="/referral_id")
-    if case.intake.last_day_on is not None and request.requested_on > case.intake.last_day_on:
+    if request.requested_on > day_of(arrived):  # a consent that begins tomorrow allows nothing today
+        return refused("FUTURE_DAY", at="/requested_on")
+    if case.closed_on(request.requested_on):
         return refused("CASE_CLOSED", at="/requested_on")
     consent = case.intake.consents[request.consent_id]
     if not consent.covers(ConsentPurpose.REFERRAL, run.provider_organisation_id, categories, request.requested_on):
@@ -124,7 +126,8 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
 
 
 def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> Decision:
-    """The provider reports a start, late and corrected ones too: the highest (reported_at, revision) stands."""
+    """The provider reports a start, late and corrected ones too: the highest (reported_at, revision) stands. What stopped an
+    accepted referral since (a consent withdrawn, the case closed) does not undo a start on a day before it, heard later."""
     referral = case.referral.referrals[report.referral_id]
     if report.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
@@ -134,11 +137,13 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
     said, stands = Start(report.started_on, report.reported_at, report.revision), participation.start
     if stands is not None and said[1:] == stands[1:]:
         return Unchanged() if said == stands else refused("REVISION_REUSED", at="/revision")
-    if referral.state != ACCEPTED:
+    if not referral.was_accepted:
         return refused("NOT_ACCEPTED", at="/referral_id")
     if said.on > day_of(arrived):
         return refused("FUTURE_DAY", at="/started_on")
-    if case.intake.last_day_on is not None and said.on > case.intake.last_day_on:
+    if case.no_consent_on(referral, said.on):
+        return refused("NO_CONSENT", at="/started_on")
+    if case.closed_on(said.on):
         return refused("CASE_CLOSED", at="/started_on")
     wins = stands is None or said[1:] > stands[1:]
     if wins and participation.ended_before_on is not None and said.on > participation.ended_before_on:

@@ -12,7 +12,7 @@ from contracts.codes import EndKind, Presence, RiskEnd, Rule, StopReason
 from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact
 from contracts.referral import ReferralStopped
-from services.referral.domain.state import ACCEPTED, SENT, Case, Meeting, Participation, Risk, Run, day_of
+from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Risk, Run, day_of
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
@@ -47,10 +47,14 @@ def threshold_on(day: date, offer_type: str) -> tuple[int, int]:
     return version.by_offer_type.get(offer_type, version.otherwise), version.version
 
 
-def absences(participation: Participation, meetings: dict[str, Meeting]) -> list[Absences]:
+def absences(case: Case, id: str, participation: Participation, referral: Referral) -> list[Absences]:
     """Runs of absences within the interval as known now, oldest first. Several meetings on one day are one course day:
-    attended if any was, else unexcused if any was."""
+    attended if any was, else unexcused if any was. No absence counts from the day on from which there was no consent or no
+    case any more: what was recorded before that was known can no longer be corrected."""
+    meetings = case.attendance.meetings.get(id, {})
     missed = {meeting.on for meeting in meetings.values() if meeting.presence == Presence.UNEXCUSED}
+    if case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None:
+        missed = {day for day in missed if not case.no_consent_on(referral, day) and not case.closed_on(day)}
     if not missed:
         return []
     attended = sorted({m.on for m in meetings.values() if m.presence in ATTENDED and participation.running_on(m.on)})
@@ -88,7 +92,7 @@ def react(case: Case | Run, ticked: datetime) -> list[Fact]:
     return [*_stops(case)] or [*_s2(case, ticked), *_s6(case, ticked), *_dropped_out(case)]
 
 
-def due(case: Case | Run) -> datetime | None:
+def due(case: Case | Run, _ticked: datetime) -> datetime | None:
     """The next moment at which time alone changes what react says: the day on which a no-show becomes one."""
     if isinstance(case, Run):
         return None
@@ -115,7 +119,7 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
     """S2: the present run of absences is long enough, and the participation has not ended."""
     for id, participation, referral in case.courses():
         open_ = [risk for risk in case.dropout.open if risk.about == id and risk.rule == Rule.S2]
-        runs = absences(participation, case.attendance.meetings.get(id, {}))
+        runs = absences(case, id, participation, referral)
         if not runs and not open_:
             continue
         present = runs[-1] if runs and not runs[-1].broken and participation.ended_before_on is None else None

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from contracts.attendance import AttendanceRecorded
-from contracts.codes import EndKind
+from contracts.codes import EndKind, StopReason
 from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn
 from contracts.envelope import ALLIANCE_ZONE, Fact
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
@@ -61,6 +61,12 @@ class Referral(NamedTuple):
     state: str = SENT
     planned_start_on: date | None = None
     reason: str = ""
+
+    @property
+    def was_accepted(self) -> bool:
+        """Accepted, now or until a withdrawn consent or the closed case stopped it: a start before that may be heard later."""
+        stopped = self.state == STOPPED and self.reason in (StopReason.CONSENT_WITHDRAWN, StopReason.CASE_CLOSED)
+        return self.state == ACCEPTED or (stopped and self.planned_start_on is not None)
 
 
 class Start(NamedTuple):
@@ -175,6 +181,20 @@ class Case:
         """Whether anybody started under this referral."""
         return referral_id in [p.referral_id for p in self.referral.participations.values()]
 
+    def withdrawn_from_on(self, referral: Referral) -> date | None:
+        """The day from which nothing rests on the consent any more under which somebody was referred."""
+        consent = self.intake.consents.get(referral.consent_id)
+        return consent.withdrawn_on if consent else None
+
+    def no_consent_on(self, referral: Referral, day: date) -> bool:
+        """Whether the consent had been withdrawn on that day, as far as known now."""
+        withdrawn_on = self.withdrawn_from_on(referral)
+        return withdrawn_on is not None and day >= withdrawn_on
+
+    def closed_on(self, day: date) -> bool:
+        """Whether the case had been closed on that day, as far as known now."""
+        return self.intake.last_day_on is not None and day > self.intake.last_day_on
+
     def owner_of(self, referral: Referral) -> str:
         """Who owns the next step: the case's owner; until intake's facts are here, who sent the referral."""
         return self.intake.owner_organisation_id or referral.owner_organisation_id
@@ -267,6 +287,9 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
             start = Start(fact.started_on, fact.reported_at, fact.revision)
             if participation.start is None or start[1:] > participation.start[1:]:
                 participation.start = start
+            referral = part.referrals.get(fact.referral_id)
+            if referral is not None and referral.state == STOPPED:  # it was before it was stopped, and heard after
+                _change(part, fact.referral_id, state=ACCEPTED, reason="")
         case ParticipationEnded() if fact.participation_id in part.participations:
             participation = part.participations[fact.participation_id]
             end = End(fact.ended_before_on, fact.kind, fact.reason, fact.reported_at, fact.revision)

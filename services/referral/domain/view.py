@@ -33,7 +33,7 @@ def _s2_rows(case: Case) -> list[tuple[Any, ...]]:
     risk is open in the facts."""
     return [
         (id, S2, case.id, case.tenant, id, participation.referral_id, referral.run_id,
-         s2_holds_from_on(absences(participation, case.attendance.meetings[id]), referral.offer_type),
+         s2_holds_from_on(absences(case, id, participation, referral), referral.offer_type),
          case.dropout.raised.get(f"{S2}:{id}", 0),
          any(risk.about == id and risk.rule == S2 for risk in case.dropout.open), case.owner_of(referral))
         for id, participation, referral in case.courses()
