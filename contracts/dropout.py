@@ -39,6 +39,28 @@ class DropoutRiskRaised(DropoutFact):
     """The tick by which the rule looked."""
 
 
+class DropoutRiskContinued(DropoutFact):
+    """A risk that was raised goes on: newer days cause it than were said. It stays the same risk, and is raised no further time.
+
+    Said where what was said is more than a week old at the tick and the newest day is within a fortnight of it, so that nobody
+    takes for history what goes on: who hands in a month at once says the oldest days first.
+    """
+
+    case_id: Id
+    """The subject again, for who folds it into an office."""
+    about: Id
+    """As in the risk that was raised."""
+    rule: Annotated[Code, Listed("rule")]
+    first_on: Day
+    """As in the risk that was raised."""
+    last_missed_on: Day
+    """The newest of the days that cause it, as known now."""
+    owner_organisation_id: OrganisationId
+    """Whose next step it is: the case's owner."""
+    as_of: Moment
+    """The tick by which the rule looked."""
+
+
 class DropoutRiskWithdrawn(DropoutFact):
     """A risk that was raised no longer holds."""
 
@@ -75,5 +97,11 @@ class DroppedOutWithdrawn(DropoutFact):
     """Whose next step it was: the case's owner."""
 
 
-FACTS: tuple[type[Fact], ...] = (DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn)
+FACTS: tuple[type[Fact], ...] = (
+    DropoutRiskRaised,
+    DropoutRiskContinued,
+    DropoutRiskWithdrawn,
+    DroppedOut,
+    DroppedOutWithdrawn,
+)
 SUBMISSIONS: tuple[type[Submission], ...] = ()

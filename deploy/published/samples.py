@@ -36,6 +36,7 @@ SAID: dict[str, dict[str, Any]] = {
     "case_closure_requested": {"reason": "MOVED"},
     "case_closed": {"reason": "MOVED"},
     "dropout_risk_raised": {"days_on": ["2026-03-02", "2026-03-04"]},
+    "dropout_risk_continued": {"last_missed_on": "2026-03-25"},
     "dropout_risk_withdrawn": {"reason": "CORRECTED"},
     "dropped_out": {"reason": "CHILDCARE"},
     "notification_attempted": {"kind": "RAISED"},

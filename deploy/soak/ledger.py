@@ -24,7 +24,8 @@ FACT_OF = {
     "attendance_reported": "attendance_recorded", "participation_start_reported": "participation_started",
     "participation_end_reported": "participation_ended",
 }  # fmt: skip
-REACTIONS = {"referral_stopped", "dropout_risk_raised", "dropout_risk_withdrawn", "dropped_out", "dropped_out_withdrawn",
+REACTIONS = {"referral_stopped", "dropout_risk_raised", "dropout_risk_continued", "dropout_risk_withdrawn", "dropped_out",
+             "dropped_out_withdrawn",
              "notification_attempted", "notification_sent", "notification_failed", "notification_uncertain",
              "notification_withdrawn"}  # fmt: skip
 MOST_SHOWN = 40
@@ -397,6 +398,10 @@ def _reactions(ledger: Ledger, expected: Expected, facts: Sequence[SeenFact], ti
             risks[key] = raised
             if raised:
                 _raised(ledger, expected, fact)
+        elif what == "dropout_risk_continued":
+            open_ = risks.get((body["about"], body["rule"], body["first_on"]), False)
+            if not open_ or date.fromisoformat(body["last_missed_on"]) not in expected.absent.get(body["about"], set()):
+                ledger.add(3, "invented", f"{what} about {body['about']}: not open, or on a day nobody reported")
         elif what in ("dropped_out", "dropped_out_withdrawn"):
             id, is_ = body["participation_id"], what == "dropped_out"
             if dropped.get(id, False) == is_ or id not in expected.ended:

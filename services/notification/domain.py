@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact
 from contracts.notification import (
     NoticeLine,
@@ -32,7 +32,7 @@ class Item(NamedTuple):
     first_on: date
     evidence_on: date
     as_of: datetime
-    """The tick by which it was raised."""
+    """The tick by which it was raised, or said anew."""
 
 
 class Line(NamedTuple):
@@ -80,7 +80,7 @@ class Office:
     @staticmethod
     def of(fact: Fact, tenant: str) -> list[str]:
         """A risk of a case reaches the office that owns the case."""
-        if isinstance(fact, (DropoutRiskRaised, DropoutRiskWithdrawn)):
+        if isinstance(fact, (DropoutRiskRaised, DropoutRiskContinued, DropoutRiskWithdrawn)):
             return [f"{tenant}:{fact.owner_organisation_id}"]
         return []
 
@@ -99,6 +99,9 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
                 fact.case_id, fact.about, fact.rule, fact.first_on, max(fact.days_on, default=fact.first_on), fact.as_of
             )
             office.dropout.open[_key(item)] = item
+        case DropoutRiskContinued():
+            if (known := office.dropout.open.get(_key(fact))) is not None:
+                office.dropout.open[_key(fact)] = known._replace(evidence_on=fact.last_missed_on, as_of=fact.as_of)
         case DropoutRiskWithdrawn():
             office.dropout.open.pop(_key(fact), None)
         case NotificationAttempted():

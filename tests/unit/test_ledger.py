@@ -295,6 +295,12 @@ def invent_a_risk(world: World) -> None:
     world.seen.facts[n] = fact._replace(body={**fact.body, "days_on": ["2026-01-01", "2026-01-02"]})
 
 
+def invent_that_a_risk_goes_on(world: World) -> None:
+    fact = world.seen.facts[pick(world, "dropout_risk_raised")]
+    body = {**{key: value for key, value in fact.body.items() if key != "days_on"}, "last_missed_on": "2026-01-01"}
+    world.fact("dropout_risk_continued", fact.family, fact.subject, str(uuid4()), "x", **body)
+
+
 def invent_a_mail(world: World) -> None:
     world.seen.mails[str(uuid4())] = 1
 
@@ -383,6 +389,7 @@ DAMAGES: dict[Callable[[World], None], str] = {
     record_both_rivals: "doubled", stop_twice: "doubled", raise_twice: "doubled", mail_twice: "doubled", result_twice: "doubled",
     swap_two_bodies: "swapped", swap_two_subjects: "swapped", swap_two_fact_ids: "swapped", swap_an_owner: "swapped",
     invent_a_fact: "invented", invent_an_answer: "invented", invent_a_row: "invented", invent_a_risk: "invented",
+    invent_that_a_risk_goes_on: "invented",
     invent_a_mail: "invented", record_what_nobody_can_read: "invented", answer_wrongly: "wrong",
     resurrect_what_was_refused: "resurrected", resurrect_a_risk: "resurrected",
     resurrect_a_drop_out: "resurrected", disorder_a_stream: "disordered", fork_a_stream: "forked", drift_a_figure: "drifted",

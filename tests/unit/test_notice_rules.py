@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contracts.codes import RiskEnd, Rule
-from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import Fact
 from contracts.notification import NotificationAttempted, NotificationWithdrawn
 from services.notification.domain import LOTSE, Office, due, evolve, failed, react, sent, uncertain, view
@@ -62,7 +62,7 @@ def last(office: Office) -> NotificationAttempted:
     """The attempt without a result."""
     (id,) = office.notification.in_flight
     return NotificationAttempted(by=LOTSE, attempt_id=id, as_of=TICK, lines=(
-        {"kind": "RAISED", "case_id": of("a"), "about": RISK["about"], "rule": "S2", "first_on": FIRST},))  # type: ignore[arg-type]  # fmt: skip
+        {"kind": "RAISED", "case_id": of("a"), "about": RISK["about"], "rule": "S2", "first_on": FIRST},))  # fmt: skip
 
 
 def test_a_risk_is_told_at_the_tick_after_it_was_raised_and_once() -> None:
@@ -154,6 +154,20 @@ def test_what_holds_again_before_anybody_was_told_otherwise_is_not_told_at_all(e
     assert [(row[1][0], row[6]) for row in view(office)["notice_list"]] == [("a", True), ("b", True)]
     heard(office, sent(last(office)), withdrawn("a"))
     assert lines(office, TICK + 3 * QUARTER) == [("WITHDRAWN", "a")]
+
+
+def test_a_risk_that_goes_on_is_told_although_it_began_long_ago_and_once() -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a", evidence=date(2026, 2, 10)))
+    goes_on = DropoutRiskContinued(
+        **RISK, case_id=of("a"), first_on=FIRST, last_missed_on=date(2026, 3, 9), as_of=TICK + QUARTER
+    )
+    assert lines(office, TICK + QUARTER) == []
+    heard(office, goes_on)
+    assert lines(office, TICK + 2 * QUARTER) == [("RAISED", "a")]
+    heard(office, sent(last(office)), goes_on.model_copy(update={"last_missed_on": date(2026, 3, 10)}))
+    assert lines(office, TICK + 3 * QUARTER) == []
+    heard(office, withdrawn("a"), goes_on)  # of a risk that is not open nothing goes on
+    assert office.dropout.open == {}
 
 
 def test_history_mails_nobody() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contracts.attendance import AttendanceRecorded
 from contracts.codes import DeclineReason, EndKind, ExcuseReason, Presence, ReferralAnswer
-from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import By, Fact, Refused, Unchanged
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
 from contracts.referral import (
@@ -87,6 +87,32 @@ def test_two_unexcused_days_in_a_row_raise_the_risk_once() -> None:
     assert isinstance(risk, DropoutRiskRaised) and risk.first_on == START and len(risk.days_on) == 2
     reported(case, course, 3, Presence.UNEXCUSED)
     assert settle(case) == []  # more days, the same risk
+
+
+@pytest.mark.parametrize("oldest_first", [True, False])
+def test_who_is_absent_all_month_is_no_history_although_the_month_comes_at_once(oldest_first: bool) -> None:
+    """What an office hears of is the newest day that was said: it must be news where the newest absence is."""
+    course, today = Course(START), START + timedelta(days=30)
+    case, tick = running(course), datetime(2026, 4, 1, 6, tzinfo=UTC)
+    said: list[date] = []
+    for n in range(30) if oldest_first else reversed(range(30)):
+        reported(case, course, n, Presence.UNEXCUSED)
+        for fact in settle(case, tick):
+            said += [max(fact.days_on)] if isinstance(fact, DropoutRiskRaised) else []
+            said += [fact.last_missed_on] if isinstance(fact, DropoutRiskContinued) else []
+    assert [risk.first_on for risk in case.dropout.open] == [START]
+    assert today - said[-1] <= timedelta(days=7)
+    assert len(said) <= 10 if oldest_first else len(said) == 29  # another first day is another risk
+    assert settle(case, tick + timedelta(days=20)) == []  # by then it is history
+
+
+def test_what_ended_long_ago_is_not_said_to_go_on() -> None:
+    course = Course(START)
+    case = running(course)
+    for n in range(9):
+        reported(case, course, n, Presence.UNEXCUSED)
+        facts = settle(case, datetime(2026, 5, 1, 6, tzinfo=UTC))
+        assert [type(fact) for fact in facts] == ([DropoutRiskRaised] if n == 1 else [])
 
 
 def test_attendance_withdraws_the_risk_as_attended_and_a_correction_as_corrected() -> None:

@@ -9,7 +9,13 @@ from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
 from contracts.codes import EndKind, Presence, RiskEnd, Rule, StopReason
-from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn
+from contracts.dropout import (
+    DropoutRiskContinued,
+    DropoutRiskRaised,
+    DropoutRiskWithdrawn,
+    DroppedOut,
+    DroppedOutWithdrawn,
+)
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact
 from contracts.referral import ReferralStopped
 from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Risk, Run, day_of
@@ -17,6 +23,9 @@ from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
 S6_VERSION = 1
+FRESH, SAID_AGAIN = timedelta(days=14), timedelta(days=7)
+"""A risk's newest day is news for a fortnight; what was said of it is said anew a week before it would grow too old, since the
+next tick, at which somebody is told, may be a day away."""
 ATTENDED = (Presence.PRESENT, Presence.LATE)
 
 
@@ -130,11 +139,23 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
         for risk in open_:
             if risk.first_on != held:
                 yield _withdrawn(case.id, risk, _why_s2(risk, participation, runs, referral.offer_type), owner, ticked)
+            elif present is not None and _goes_on(risk, present.days[-1], day_of(ticked)):
+                yield DropoutRiskContinued(
+                    by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, first_on=risk.first_on, last_missed_on=present.days[-1],
+                    owner_organisation_id=owner, as_of=ticked,
+                )  # fmt: skip
         if present is not None and held not in {risk.first_on for risk in open_}:
             yield DropoutRiskRaised(
                 by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, rule_version=threshold_on(present.days[-1], referral.offer_type)[1],
                 first_on=present.days[0], days_on=tuple(present.days), owner_organisation_id=owner, as_of=ticked,
             )  # fmt: skip
+
+
+def _goes_on(risk: Risk, last_on: date, today: date) -> bool:
+    """Whether what was said of a risk has grown old while it goes on. The rule of notice (nobody is told of evidence older than
+    a fortnight at the tick) sees only what is said: of a month handed in at once, the oldest days."""
+    said_on = risk.last_on or risk.first_on
+    return said_on < today - SAID_AGAIN and said_on < last_on and last_on >= today - FRESH
 
 
 def _why_s2(risk: Risk, participation: Participation, runs: list[Absences], offer_type: str) -> RiskEnd:
@@ -163,7 +184,7 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
             why = RiskEnd.ENDED if ended else RiskEnd.ATTENDED if case.started(risk.about) else RiskEnd.CORRECTED
             yield _withdrawn(case.id, risk, why, case.owner_of(referral), ticked)
     for id, day in holds.items():
-        if Risk(id, Rule.S6, day) not in open_:
+        if (id, day) not in {(risk.about, risk.first_on) for risk in open_}:
             yield DropoutRiskRaised(
                 by=LOTSE, case_id=case.id, about=id, rule=Rule.S6, rule_version=S6_VERSION, first_on=day, days_on=(day,),
                 owner_organisation_id=case.owner_of(case.referral.referrals[id]), as_of=ticked,

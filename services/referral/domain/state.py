@@ -8,7 +8,13 @@ from typing import ClassVar, NamedTuple
 
 from contracts.attendance import AttendanceRecorded
 from contracts.codes import EndKind, StopReason
-from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn, DroppedOut, DroppedOutWithdrawn
+from contracts.dropout import (
+    DropoutRiskContinued,
+    DropoutRiskRaised,
+    DropoutRiskWithdrawn,
+    DroppedOut,
+    DroppedOutWithdrawn,
+)
 from contracts.envelope import ALLIANCE_ZONE, Fact
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
 from contracts.referral import (
@@ -127,6 +133,8 @@ class Risk(NamedTuple):
     about: str
     rule: str
     first_on: date
+    last_on: date | None = None
+    """The newest of the days that were said of it."""
 
 
 @dataclass(slots=True)
@@ -168,7 +176,7 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 2
+    shape: ClassVar[int] = 3
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -235,7 +243,9 @@ def evolve(state: Case | Run, fact: Fact, cause: str) -> None:
             _record(state.attendance.meetings.setdefault(fact.participation_id, {}), fact)
         case CaseOpened() | ConsentGranted() | ConsentRevoked() | CaseClosed():
             _evolve_intake(state.intake, fact)
-        case DropoutRiskRaised() | DropoutRiskWithdrawn() | DroppedOut() | DroppedOutWithdrawn():
+        case (
+            DropoutRiskRaised() | DropoutRiskContinued() | DropoutRiskWithdrawn() | DroppedOut() | DroppedOutWithdrawn()
+        ):
             _evolve_dropout(state.dropout, fact)
         case _:
             _evolve_referral(state.referral, fact)
@@ -305,11 +315,18 @@ def _change(part: ReferralPart, referral_id: str, **changes: object) -> None:
 def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
     match fact:
         case DropoutRiskRaised():
-            part.open.append(Risk(fact.about, fact.rule, fact.first_on))
+            part.open.append(Risk(fact.about, fact.rule, fact.first_on, max(fact.days_on)))
             key = f"{fact.rule}:{fact.about}"
             part.raised[key] = part.raised.get(key, 0) + 1
         case DropoutRiskWithdrawn():
-            part.open = [risk for risk in part.open if risk != Risk(fact.about, fact.rule, fact.first_on)]
+            part.open = [risk for risk in part.open if risk[:3] != (fact.about, fact.rule, fact.first_on)]
+        case DropoutRiskContinued():
+            part.open = [
+                risk._replace(last_on=fact.last_missed_on)
+                if risk[:3] == (fact.about, fact.rule, fact.first_on)
+                else risk
+                for risk in part.open
+            ]
         case DroppedOut():
             part.dropped_out[fact.participation_id] = (fact.ended_before_on, fact.reason)
         case DroppedOutWithdrawn():
