@@ -36,7 +36,7 @@ class Attributes(NamedTuple):
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: contextlib sets the traceback of what passes through it
 class Verdict(Exception):
     """Why a message can never be read: kind of error, where, and which rule; never a text, because texts quote people.
 

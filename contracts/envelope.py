@@ -343,6 +343,7 @@ RUNTIME_REASONS: dict[str, str] = {
     "NOT_YOURS": "This source may not speak for that tenant, organisation or thing, nor as a rule.",
     "CODE_NOT_VALID": "This code was not valid on the day of ce_time; the hint names its successor, where there is one.",
     "CODE_UNKNOWN": "The list has no such code.",
+    "DAY_IMPLAUSIBLE": "The day lies before 1900 or after 2199.",
     "ID_REUSED": "This id was used before with other content; send the mended message under a new id.",
     "CLOCK_AHEAD": "ce_time lies more than ten minutes after arrival; set the sending clock.",
     "GIVEN_UP": "This could not be processed; the operator knows why. Ask, and send it again under a new id.",

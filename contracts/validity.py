@@ -1,4 +1,4 @@
-"""Which codes are valid on a day: lists with a data file, and whether a message keeps to them.
+"""Which codes are valid on a day: lists with a data file; whether a message keeps to them, and to days that can be.
 
 A code means what its list says on the day of the message (its `ce_time`, in the alliance's zone). What a list does not hold is
 refused only where the list is complete. `to_verify` marks what was taken from general knowledge: fit for software, not for
@@ -14,7 +14,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from .envelope import ALLIANCE_ZONE, Listed, Model, Refused
+from .envelope import ALLIANCE_ZONE, Listed, Model, Refused, refused
+
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+"""Of a day that somebody can have meant; what is reckoned with one stays within what a date can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,20 @@ def _marks(annotation: Any) -> Iterator[Any]:
         yield from _marks(part)
 
 
+@cache
+def _days(cls: type[Model]) -> tuple[str, ...]:
+    """A model's own fields that are a day."""
+    hints = typing.get_type_hints(cls)
+    return tuple(name for name, hint in hints.items() if hint is date or date in typing.get_args(hint))
+
+
 def judge(said: Model, time: datetime) -> Refused | None:
-    """Whether each code of a message was valid on the day of its `ce_time`; else why, where, and which code stands in its
+    """Whether each day of a message is one that somebody can have meant (DAY_IMPLAUSIBLE: the year 0026 would be the first of
+    a report's months), and each code was valid on the day of its `ce_time`; else why, where, and which code stands in its
     place: CODE_NOT_VALID or CODE_UNKNOWN, never a value that was sent."""
+    for name in _days(type(said)):
+        if (day := getattr(said, name)) is not None and not FIRST_YEAR <= day.year <= LAST_YEAR:
+            return refused("DAY_IMPLAUSIBLE", at=f"/{name}")
     fields = _listed(type(said))
     on = time.astimezone(ALLIANCE_ZONE).date() if fields else date.min
     for name, listed in fields:

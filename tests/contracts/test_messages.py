@@ -5,7 +5,8 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
@@ -323,3 +324,13 @@ def test_a_missing_attribute_is_named_beside_its_parent() -> None:
     with pytest.raises(Verdict) as said:
         read_attributes([("ce_specversion", b"1.0"), ("ce_id", b"a")])
     assert said.value == Verdict("header", "", "missing:ce_source")
+
+
+def test_a_verdict_passes_through_a_context_manager_as_it_is() -> None:
+    @contextmanager
+    def around() -> Iterator[None]:
+        yield
+
+    with pytest.raises(Verdict) as raised, around():
+        read_message([], b"{}")
+    assert raised.value == Verdict("header", "", "missing:ce_specversion") and hash(raised.value)

@@ -1,6 +1,7 @@
 """What is refused or unreadable before any rule is asked: for whom a publisher speaks, what it claims to be, its codes."""
 
 import json
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
@@ -10,8 +11,10 @@ from aiokafka import ConsumerRecord
 from contracts.envelope import Attributes, Refused, Verdict, moment
 from contracts.messages import to_message
 from contracts.topics import BadPublishers, Publisher, load_publishers
+from contracts.validity import judge
 from deploy.services import declared
 from services.runtime.messages import Input, Message, decode
+from tests.publishing import Course
 
 KREIS = Publisher(name="kreis", source="urn:kreis", tenants=("rkn",), organisations=("rkn-thm",), families=("intake",))
 TOPIC = Input("intake.submissions.kreis", "submission", "intake", KREIS)
@@ -52,6 +55,18 @@ def test_who_speaks_is_asked_first_then_whether_its_codes_are_valid(
 ) -> None:
     message = read({**BODY, **changed})
     assert message.verdict is None and said(message.denied) == expected
+
+
+def test_a_day_that_nobody_can_have_meant_is_refused() -> None:
+    """The year 0026 would be the first month of a report; seven days after the last day there is, no rule can look."""
+    *_, (answered, _), (started, _) = Course(date(2026, 3, 2)).steps()
+    for submission, name in ((started, "started_on"), (answered, "planned_start_on")):
+        assert judge(submission, moment("2026-03-02T15:00:00Z")) is None
+        for day in (date(26, 3, 2), date(1899, 12, 31), date(2200, 1, 1), date.max):
+            no = judge(submission.model_copy(update={name: day}), moment("2026-03-02T15:00:00Z"))
+            assert said(no) == ("DAY_IMPLAUSIBLE", f"/{name}") and no is not None and no.hint
+        for day in (date(1900, 1, 1), date(2199, 12, 31)):
+            assert judge(submission.model_copy(update={name: day}), moment("2026-03-02T15:00:00Z")) is None
 
 
 def test_a_code_is_judged_by_the_day_of_the_message_and_not_by_the_day_of_its_arrival() -> None:
