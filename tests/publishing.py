@@ -47,7 +47,7 @@ class Publisher:
         await self.consumer.stop()
 
     async def send(self, submission: Submission, subject: str, **more: Any) -> str:
-        """Sends one; `id`, `time`, `part`, `body`, `key`, `tenant`, `timestamp_ms` may be given."""
+        """Sends one; `id`, `time`, `part`, `body`, `key`, `tenant`, `timestamp_ms` and more `headers` may be given."""
         id = more.get("id") or str(uuid4())
         attributes = Attributes(
             id=id,
@@ -65,7 +65,10 @@ class Publisher:
             key=more.get("key", subject.encode()),
             partition=more.get("part"),
             timestamp_ms=more.get("timestamp_ms"),
-            headers=headers_of(attributes),
+            headers=[
+                *(h for h in headers_of(attributes) if h[0] not in dict(more.get("headers", ()))),
+                *more.get("headers", ()),
+            ],
         )
         return id
 

@@ -8,13 +8,14 @@ import time
 from collections.abc import AsyncIterator
 from contextvars import Context
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, cast
 
 import asyncpg
 import structlog
 import uvicorn
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -25,20 +26,21 @@ from prometheus_client import generate_latest
 
 from services.host import operate
 from services.host.inputs import Inputs
-from services.host.kafka import Reader
+from services.host.kafka import Reader, read_otherwise
 from services.host.relay import Relay, letters_beyond
 from services.host.running import running
 from services.host.settings import Settings
 from services.host.status import Status
-from services.host.telemetry import set_up_logs, set_up_traces
 from services.runtime import errands, positions
 from services.runtime.database import RETRY, connect
 from services.runtime.failures import Held, arm, name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
+from services.telemetry import set_up_logs, set_up_traces
 
 log = structlog.get_logger()
 
+BATCH, BATCH_MS = 2000, 20  # records of a fetch at most; a wait for the first of them
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
@@ -124,10 +126,28 @@ class Host:
         names = "|".join(sorted(name.replace(".", r"\.") for name in self.node.inputs))
         subscriber = broker.subscriber(
             pattern=f"^({names})$", group_id=self.settings.group or f"lotse-{self.service.name}", batch=True,
-            max_records=2000, batch_timeout_ms=20, ack_policy=AckPolicy.MANUAL, auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL, auto_offset_reset="earliest",
             isolation_level="read_committed", session_timeout_ms=20_000, rebalance_timeout_ms=60_000,
             max_partition_fetch_bytes=1024 * 1024, fetch_max_bytes=8 * 1024 * 1024, parser=parse, decoder=undecoded,
         )  # fmt: skip
+
+        async def fetch(consumer: Any) -> tuple[Any, ...]:
+            try:
+                found = await consumer.getmany(timeout_ms=BATCH_MS, max_records=BATCH)
+                self.inputs.held.pop("fetch", None)
+            except ConsumerStoppedError:
+                raise
+            except Exception as error:  # FastStream would say nothing of it, and come again
+                self.inputs.say_held("fetch", error)
+                stands = await self.inputs.back(consumer)
+                if not isinstance(error, UnicodeDecodeError):
+                    raise
+                found = await asyncio.to_thread(read_otherwise, self.settings.kafka, security, stands)
+                for tp, records in found.items():
+                    consumer.seek(tp, records[-1].offset + 1)
+            return tuple(chain(*found.values()))
+
+        subscriber.get_msg = fetch
 
         @subscriber  # type: ignore[untyped-decorator]
         async def take(records: list[Any]) -> None:

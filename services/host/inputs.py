@@ -13,13 +13,13 @@ from aiokafka import TopicPartition
 
 from contracts.envelope import Recorded
 from services.host.running import Running
-from services.host.telemetry import spanning
 from services.runtime import batch, clock, positions
 from services.runtime.database import encode
 from services.runtime.failures import UNREADABLE_LIMIT, Held, failpoint, name_of, unreadable_this_hour
 from services.runtime.messages import Message, Part, decode
 from services.runtime.positions import Astray
 from services.runtime.work import BadFact, Fork, Work
+from services.telemetry import spanning
 
 log = structlog.get_logger()
 
@@ -93,6 +93,23 @@ class Inputs:
                         self.held.pop(self._held_name(part, why), None)
         self._in_hand = set()
 
+    def say_held(self, what: str, error: BaseException) -> str:
+        """Names what stands still, and why, once."""
+        why = name_of(error)
+        if what not in self.held or self.held[what].why != why:
+            self.held[what] = Held(what, why, datetime.now(UTC))
+            log.warning("held", held=what, error=why)
+        return why
+
+    async def back(self, consumer: Any) -> dict[Part, int]:
+        """Sends the consumer back to the rows: where it raises, it forgets what it had fetched of other partitions, too, and
+        would pass over it. Gives back where each partition stands that does not rest."""
+        self._contiguous.clear()
+        rows = await positions.stand(self.node.pool)
+        stands = {part: rows[part] for tp in consumer.assignment() if (part := Part(*tp)) in rows}
+        self._seek(consumer, stands)
+        return {part: next for part, next in stands.items() if TopicPartition(*part) not in consumer.paused()}
+
     def _held_name(self, part: Part, why: Exception) -> str:
         publisher = self.node.inputs[part.topic].publisher
         return f"publisher:{publisher.name}" if publisher and isinstance(why, Flood) else f"{part.topic}/{part.part}"
@@ -105,10 +122,7 @@ class Inputs:
 
     def _hold(self, consumer: Any, fetched: Fetched, error: BaseException, what: str) -> None:
         """Back to the first record, a rest, again. Polls and heartbeats go on, so no member leaves."""
-        why = name_of(error)
-        if what not in self.held or self.held[what].why != why:
-            self.held[what] = Held(what, why, datetime.now(UTC))
-            log.warning("held", held=what, error=why)
+        why = self.say_held(what, error)
         self.node.metrics.retries.labels(why.partition(":")[0]).inc()
         self._seek(consumer, {part: rs[0].offset for part, rs in fetched.items()})
         for part in fetched:
@@ -172,6 +186,7 @@ class Inputs:
         self.count(work)
         for claim in work.claims:
             failpoint("after_claim")
+            self.node.making.add(claim.attributes.id)
             self.claimed.put_nowait(claim)
         if self.tick_waits:
             await self.act()

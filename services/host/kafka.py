@@ -1,17 +1,63 @@
 """A reader beside the consumer: ends, starts, and what lies between a position and an end. It belongs to no group."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
+from operator import methodcaller
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as Place
 
 from services.runtime.messages import Part
 
 PROOF_MS, PROOF_BYTES = 300, 16 << 10  # some 200 markers at once; a whole fetch of each partition stood in memory
 ALONE: dict[str, Any] = {"group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
 LIMIT = 15  # seconds a question may take
+OTHERWISE, OTHERWISE_SECONDS = 500, 2.0  # records of a fetch by librdkafka at most; a wait for so many
+LIBRDKAFKA = {"security_protocol": "security.protocol", "sasl_mechanism": "sasl.mechanisms",
+              "sasl_plain_username": "sasl.username", "sasl_plain_password": "sasl.password"}  # fmt: skip
+"""aiokafka's names of LOTSE_KAFKA_SECURITY's options to librdkafka's."""
+
+
+def librdkafka(servers: str, security: Mapping[Any, Any]) -> dict[str, Any]:
+    """Where Kafka is and who we are, as librdkafka names it."""
+    return {"bootstrap.servers": servers, **{LIBRDKAFKA[option]: value for option, value in security.items()}}
+
+
+_headers_of: Any = methodcaller("headers")
+"""Where a name is no UTF-8 confluent-kafka 2.16 gives back a list and leaves the error set. Called so, Python notices at once;
+called by its name, whatever is done next fails."""
+
+
+def read_otherwise(
+    servers: str, security: Mapping[Any, Any], stands: Mapping[Part, int]
+) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
+    """Records from these places on, read by librdkafka: aiokafka gives up on a whole fetch in which the name of one header is
+    no UTF-8, and any client but Java's may send such. That record comes without headers, which makes it a dead letter. Blocks
+    for some seconds; raises KafkaException."""
+    options = {"group.id": "lotse", "enable.auto.commit": False, "auto.offset.reset": "error", "log_level": 3}
+    consumer = Consumer(librdkafka(servers, security) | options)
+    found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
+    try:
+        consumer.assign([Place(*part, offset) for part, offset in stands.items()])
+        for got in consumer.consume(OTHERWISE, OTHERWISE_SECONDS):
+            topic, part, offset = got.topic(), got.partition(), got.offset()
+            if got.error() is not None or topic is None or part is None or offset is None:
+                continue
+            try:
+                headers = _headers_of(got) or []
+            except (UnicodeDecodeError, SystemError):
+                headers = []
+            kind, at = got.timestamp()
+            found[TopicPartition(topic, part)].append(
+                ConsumerRecord(topic, part, offset, at, kind, got.key(), got.value(), None, -1, -1, headers)
+            )
+    finally:
+        consumer.close()
+    return found
 
 
 class Reader:
@@ -75,6 +121,8 @@ class Reader:
             try:
                 got = await self._consumer.getmany(tp, timeout_ms=PROOF_MS, max_records=1)
                 return not got.get(tp) and await self._consumer.position(tp) >= end
+            except UnicodeDecodeError:  # a record, of the kind that is read otherwise
+                return False
             finally:
                 self._consumer.pause(tp)
 

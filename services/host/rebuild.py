@@ -37,6 +37,9 @@ COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("fami
             "timeline": ("family, subject, number", "fact_id, type, time, recorded_at, cause, body")}  # fmt: skip
 """Table to key and compared columns; projections are compared in all their columns."""
 
+LOWER = f"select l.kind, l.id from {LIVE}.state l join {BESIDE}.state b using (kind, id) where l.shape < b.shape"
+"""States of a shape before ours: a rebuild is how they get it."""
+
 KEPT = ("kept", "quarantine", "dead_letter", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
 
@@ -227,8 +230,8 @@ class Learner:
         starts, ends = await self.node.reader.starts(parts), await self.node.reader.ends(parts)
         found: list[tuple[datetime, str]] = []
         async for records in self.node.reader.records({part: (starts[part], ends[part]) for part in parts}):
-            found += [(Tick.__pydantic_validator__.validate_json(r.value).at, read_id(r.headers) or "") for r in records
-                      if self.newest is None or moment_of(r.timestamp) <= self.newest]  # fmt: skip
+            found += [(at, read_id(r.headers) or "") for r in records if self.newest is None or moment_of(r.timestamp) <= self.newest
+                      if (at := Tick.__pydantic_validator__.validate_json(r.value).at) <= moment_of(r.timestamp) + clock.AHEAD]  # fmt: skip
         return max(found, default=None)
 
 
@@ -244,7 +247,7 @@ async def differences(owner: Any, service: Service, most: int = 10) -> list[str]
     found: list[str] = []
     own = {t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in service.tables}  # fmt: skip
     for name, (key, compared) in sorted((COMPARED | own).items()):
-        where = "where body is not null" if name == "state" else ""
+        where = f"where body is not null and (kind, id) not in ({LOWER})" if name == "state" else ""
         one, other = (f"select {key}, {compared} from {schema}.{name} {where}" for schema in (LIVE, BESIDE))
         rows = await owner.fetch(f"(select {key} from ({one} except {other}) a) union (select {key} from ({other} except {one}) b)"
                                  f" order by {key} limit {most}")  # fmt: skip

@@ -13,6 +13,7 @@ import structlog
 from aiokafka.errors import KafkaError as ReaderError
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from services.host.kafka import librdkafka
 from services.host.running import Running
 from services.runtime.database import RETRY, columns, unpack
 from services.runtime.failures import failpoint, name_of
@@ -23,9 +24,6 @@ log = structlog.get_logger()
 ROWS, BYTES = 50, 4 << 20  # a look at the outbox; each row is a transaction's records, up to some thousand: some MB
 SEND_LIMIT = 30.0  # seconds; beyond, the topic rests and its late copies are duplicates by design
 LONGEST_REST, POLL = 30.0, 0.2  # where another process writes to the outbox, nobody wakes us
-LIBRDKAFKA = {"security_protocol": "security.protocol", "sasl_mechanism": "sasl.mechanisms",
-              "sasl_plain_username": "sasl.username", "sasl_plain_password": "sasl.password"}  # fmt: skip
-"""aiokafka's names of LOTSE_KAFKA_SECURITY's options to librdkafka's."""
 
 _letters = msgspec.msgpack.Decoder(list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]).decode
 
@@ -201,9 +199,8 @@ class Delivery:
 
 def _producer(node: Running, name: str) -> Producer:
     """librdkafka's, idempotent: in order and once a partition. aiokafka's costs four times as much a record."""
-    options = {LIBRDKAFKA[option]: value for option, value in node.settings.kafka_security.items()}
-    options |= {
-        "bootstrap.servers": node.settings.kafka, "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 1, "socket.nagle.disable": True,
+    options = librdkafka(node.settings.kafka, node.settings.kafka_security) | {
+        "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 1, "socket.nagle.disable": True,
         "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
         "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0, "log_level": 3,
         "topic.metadata.propagation.max.ms": 1000,  # a topic that is gone must not keep the others waiting for 30 seconds

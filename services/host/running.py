@@ -9,9 +9,9 @@ from joserfc.jwk import ECKey
 from contracts.topics import load_publishers
 from services.host.kafka import Reader
 from services.host.settings import BadSettings, Settings
-from services.host.telemetry import Metrics
 from services.runtime.node import Node
 from services.runtime.service import Service
+from services.telemetry import Metrics
 
 
 @dataclass

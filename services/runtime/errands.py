@@ -31,9 +31,7 @@ async def claim(con: Connection, node: Node, back: list[Message]) -> list[Record
         "insert into claim (id, attributes, body, lease_until, done)"
         " select i, a, b, now() + make_interval(secs => $4), false from unnest($1::text[], $2::text[], $3::bytea[]) x(i, a, b)"
         " on conflict do nothing returning id",
-        *columns((id, encode(m.attributes).decode(), m.value) for id, m in sorted(attempts.items())),
-        node.lease_seconds,
-    )
+        *columns((id, encode(m.attributes).decode(), m.value) for id, m in sorted(attempts.items())), node.lease_seconds)  # fmt: skip
     return [Recorded(attempts[row["id"]].attributes, attempts[row["id"]].body) for row in rows]
 
 
@@ -50,9 +48,10 @@ async def run(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
             log.error("an attempt is uncertain", id=attempt.attributes.id, error=name_of(error))
             result = errand.uncertain(attempt)
         failpoint("after_errand")
-        while True:  # the result must be recorded; while the database is away the lease runs, and ends in uncertain
+        while True:  # the result must be recorded; while the database is away nobody's lease ends
             try:
                 await record(node, attempt, result)
+                node.making.discard(attempt.attributes.id)
                 break
             except Exception as error:
                 log.warning("held", held="result", error=name_of(error))
@@ -60,8 +59,13 @@ async def run(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
 
 
 async def expire(node: Node) -> None:
-    """Records as uncertain what was claimed and never heard of again."""
+    """Records as uncertain what was claimed and never heard of again. What waits here for its turn, behind a mail server that
+    takes its time, is neither: its lease is renewed."""
     if errand := node.service.errand:
+        renew = (
+            "update claim set lease_until = now() + make_interval(secs => $2) where id = any($1::text[]) and not done"
+        )
+        await node.pool.execute(renew, sorted(node.making), node.lease_seconds)
         sql = "select id, attributes, body from claim where not done and lease_until < now() order by id limit 100"
         for row in await node.pool.fetch(sql):
             attempt = Recorded(_read(row["attributes"]), errand.fact.from_json(row["body"]))

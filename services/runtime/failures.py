@@ -104,5 +104,4 @@ async def bury(con: Connection, node: "Node", bad: list[Message], out: "Outgoing
         "insert into dead_letter (topic, publisher, type, rule, letters, hour) select *, date_trunc('hour', now())"
         " from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])"
         " on conflict (topic, type, rule, hour) do update set letters = dead_letter.letters + excluded.letters",
-        *columns(sorted((*key, n) for key, n in counts.items())),
-    )
+        *columns(sorted((*key, n) for key, n in counts.items())))  # fmt: skip

@@ -94,12 +94,8 @@ def inputs_of(service: Service, publishers: Mapping[str, Publisher], *, learning
         found += [Input(facts_topic(family), "own", family) for family in service.owned]
     if not learning:
         found.append(Input(CLOCK, "time"))
-        found += [
-            Input(submissions_topic(family, publisher.name), "submission", family, publisher)
-            for publisher in publishers.values()
-            for family in publisher.families
-            if family in service.owned
-        ]
+        found += [Input(submissions_topic(family, publisher.name), "submission", family, publisher)
+                  for publisher in publishers.values() for family in publisher.families if family in service.owned]  # fmt: skip
     return {input.topic: input for input in found}
 
 

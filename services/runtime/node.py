@@ -29,6 +29,8 @@ class Node:
     simulated_time: bool = False
     sending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set where there is something to send."""
+    making: set[str] = field(default_factory=set)
+    """Attempts this process has claimed and not recorded yet; while it lives their lease does not end."""
 
     @cached_property
     def inputs(self) -> dict[str, Input]:

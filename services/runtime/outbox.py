@@ -30,9 +30,7 @@ class Outgoing:
         if rows:
             await con.execute(
                 "insert into outbox (tx, after, topic, records) select pg_current_xact_id()::text::bigint, a, t, r"
-                " from unnest($1::boolean[], $2::text[], $3::bytea[]) with ordinality x(a, t, r, n) order by n",
-                *columns(rows),
-            )
+                " from unnest($1::boolean[], $2::text[], $3::bytea[]) with ordinality x(a, t, r, n) order by n", *columns(rows))  # fmt: skip
 
 
 async def forget_sent(con: Connection) -> None:

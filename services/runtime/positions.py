@@ -25,9 +25,7 @@ async def lock(con: Connection, parts: Iterable[Part]) -> dict[Part, int]:
     """Locks the rows, sorted, and says where each stands. A partition without a row is missing from the answer."""
     rows = await con.fetch(
         "select topic, part, next from position where (topic, part) in (select * from unnest($1::text[], $2::int[]))"
-        " order by topic, part for update",
-        *columns(sorted(parts)),
-    )
+        " order by topic, part for update", *columns(sorted(parts)))  # fmt: skip
     return {Part(row["topic"], row["part"]): row["next"] for row in rows}
 
 
@@ -36,9 +34,7 @@ async def move(con: Connection, to: Mapping[Part, int]) -> None:
     await con.execute(
         "update position p set next = n.next, held = null, held_since = null"
         " from unnest($1::text[], $2::int[], $3::bigint[]) n(topic, part, next)"
-        " where (p.topic, p.part) = (n.topic, n.part)",
-        *columns((*part, next) for part, next in to.items()),
-    )
+        " where (p.topic, p.part) = (n.topic, n.part)", *columns((*part, next) for part, next in to.items()))  # fmt: skip
 
 
 async def make(con: Any, starts: Mapping[Part, int]) -> None:
@@ -46,16 +42,11 @@ async def make(con: Any, starts: Mapping[Part, int]) -> None:
     if starts:
         await con.execute(
             "insert into position (topic, part, next) select * from unnest($1::text[], $2::int[], $3::bigint[])"
-            " on conflict do nothing",
-            *columns((*part, next) for part, next in starts.items()),
-        )
+            " on conflict do nothing", *columns((*part, next) for part, next in starts.items()))  # fmt: skip
 
 
 async def hold(con: Connection, part: Part, why: str) -> None:
     """Marks a partition as held; it is said in status, and no tick waits for it, until it moves."""
     await con.execute(
         "update position set held = $3, held_since = coalesce(held_since, now()) where (topic, part) = ($1, $2)"
-        " and held is distinct from $3",
-        *part,
-        why,
-    )
+        " and held is distinct from $3", *part, why)  # fmt: skip

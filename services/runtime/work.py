@@ -182,6 +182,8 @@ class Work:
         self._resting: dict[str, list[Message]] = defaultdict(list)  # id nobody knows -> what rests on it, in order
         self._keep: dict[tuple[Part, int], Kept] = {}
         self._settled: list[int] = []  # what was kept and is not any more
+        self._stranded: list[int] = []  # what was kept and can't be read: its publisher is gone from the file
+        self._claimed: set[str] = set()
         self._timeline: list[tuple[Any, ...]] = []
         self._dead: list[Message] = []
 
@@ -239,8 +241,7 @@ class Work:
             return set()
         rows = await self.con.fetch(
             "select h.* from heard h join unnest($1::text[], $2::text[]) k(f, s) on (h.family, h.subject) = (k.f, k.s)",
-            *columns(keys),
-        )
+            *columns(keys))  # fmt: skip
         self._heard_before = {(r["family"], r["subject"]): (Heard(r["number"], r["id"]), r["early"]) for r in rows}
         self.streams |= {key: Stream(heard) for key, (heard, _) in self._heard_before.items()}
         return {_stream(*key) for key, (_, early) in self._heard_before.items() if early}
@@ -267,9 +268,11 @@ class Work:
             raise Widen(missing)
 
     def taken_up(self, row: Any) -> Message | None:
-        """A kept message, read anew; None where its publisher is gone from the file."""
+        """A kept message, read anew. None where its publisher is gone from the file: nothing takes it up again but a replay,
+        which each start makes, and its return to the file needs one."""
         input = self.node.inputs.get(row["topic"])
         if input is None:
+            self._stranded.append(row["seq"])
             return None
         place, headers = Part(row["topic"], row["part"]), [(name, text) for name, text in unpack(row["headers"])]
         message = Message(input, place, row["offset"], row["arrived"], headers, row["value"])
@@ -309,7 +312,8 @@ class Work:
         return [contents[reference][content] for reference, content in first.items() if reference not in lost]
 
     async def _claim(self, keys: dict[str, str]) -> set[str]:
-        """Claims keys, sorted; gives back those that were claimed before (perhaps earlier in this very transaction)."""
+        """Claims keys, sorted; gives back those that were claimed before, perhaps earlier in this very transaction: a release
+        takes up both copies of what came twice meanwhile."""
         if not keys:
             return set()
         ordered = sorted(keys)
@@ -317,10 +321,12 @@ class Work:
             "insert into answered (key, content) select * from unnest($1::uuid[], $2::uuid[]) on conflict do nothing",
             ordered, [keys[key][3:] for key in ordered],
         )  # fmt: skip
-        if int(done.rpartition(" ")[2]) == len(ordered):
-            return set()
-        mine = "select key from answered where key = any($1::uuid[]) and xmin = pg_current_xact_id()::xid"
-        return set(ordered) - {str(row["key"]) for row in await self.con.fetch(mine, ordered)}
+        new = set(ordered)
+        if int(done.rpartition(" ")[2]) < len(ordered):
+            mine = "select key from answered where key = any($1::uuid[]) and xmin = pg_current_xact_id()::xid"
+            new = {str(row["key"]) for row in await self.con.fetch(mine, ordered)} - self._claimed
+        self._claimed |= new
+        return set(ordered) - new
 
     # --- learn
 
@@ -451,6 +457,10 @@ class Work:
         """Whether this message is still not settled."""
         return (message.part, message.offset) in self._keep
 
+    def has_settled(self, message: Message) -> bool:
+        """Whether this message, or the same one read a second time, was settled by what came before it."""
+        return message.seq in self._settled
+
     def _settle(self, message: Message) -> None:
         self._keep.pop((message.part, message.offset), None)
         if message.seq is not None:
@@ -580,6 +590,13 @@ class Work:
 
     async def _save_kept(self) -> None:
         """What is settled goes, what is not stays; a publisher with too much that waits is refused."""
+        if settled := sorted(set(self._settled) - {kept.message.seq for kept in self._keep.values()}):
+            await self.con.execute("delete from kept where seq = any($1::bigint[])", settled)
+        if self._stranded:
+            aside = (
+                "update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher' where seq = any($1::bigint[])"
+            )
+            await self.con.execute(aside, self._stranded)
         new = [kept.message for kept in self._keep.values() if kept.message.seq is None and kept.why == "waiting"]
         if new:
             sql = "select publisher, count(*) as n from kept where why = 'waiting' group by publisher"
@@ -588,14 +605,13 @@ class Work:
                 waiting[_publisher(message)] += 1
                 if waiting[_publisher(message)] > MAX_WAITING:
                     self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
-        if settled := sorted(set(self._settled) - {kept.message.seq for kept in self._keep.values()}):
-            await self.con.execute("delete from kept where seq = any($1::bigint[])", settled)
         await KEPT.write(self.con, [self._kept_row(*kept) for kept in self._keep.values()])
 
     def _kept_row(self, m: Message, why: str, rests_on: list[str], claimed: bool, error: str) -> tuple[Any, ...]:
         a = m.attributes
         since = m.since or self.alliances.get(a.tenant, Alliance(None, None)).ticked
-        headers = [(n, bytes(text)) for n, text in m.headers if n in KEPT_HEADERS or n.startswith("ce_")]
+        headers = [(n, bytes(text)) for n, text in m.headers
+                   if text is not None and (n in KEPT_HEADERS or n.startswith("ce_"))]  # fmt: skip
         return (*m.part, m.offset, m.arrived, why, _publisher(m), a.tenant, a.subject, " ".join(rests_on), claimed, error, since,
                 pack(headers), m.value)  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.cli import COMMANDS, cli
 from deploy.local.stack import ROOT
-from services.host.telemetry import Metrics
+from services.telemetry import Metrics
 
 ALERTS = sorted((ROOT / "deploy" / "alerts").glob("*.yaml"))
 TESTS = Path(__file__).parent / "alerts"

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -208,6 +211,78 @@ async def test_an_aborted_transaction_last_on_an_idle_partition_stops_no_clock(h
         assert said["held"] == said["gaps"] == said["dead_letters"] == []  # never acted on, no false gap
 
 
+async def test_a_header_whose_name_nobody_can_read_is_a_dead_letter_and_nothing_around_it_is_passed_over(
+    house: Fleet,
+) -> None:
+    """Kafka takes any bytes as a name; aiokafka gives up on all it has fetched, of other partitions, too. Sent by several
+    publishers, among sound ones of others, while the service is away, so that one fetch holds them all."""
+    before = letters(house)
+    house.processes["referral"].stop()
+    async with Publisher(house.stack.kafka) as sender:
+        runs = [Course(DAY).steps()[0] for _ in range(120)]
+        ids = []
+        for n, (run, subject) in enumerate(runs):
+            ids.append(await sender.send(run, subject, part=n % 4))
+            if n in (30, 31, 77):
+                await asyncio.to_thread(send_latin_1, house.stack.kafka, "referral.submissions.oulad", n % 4)
+                await asyncio.to_thread(send_latin_1, house.stack.kafka, "referral.submissions.kreis", n % 4)
+        house.start_one("referral")
+        await asyncio.to_thread(house.wait_ready, "referral")
+        told = await sender.answered(*ids)
+        assert {answer["outcome"] for answer in told} == {"recorded"} and len(told) == 120
+        assert all(len(sender.answers[id]) == 1 for id in ids)
+        await until(lambda: letters(house) == before + 12)  # each twice: alone, and first of a batch with a sound one
+        last = [await sender.send(*Course(DAY).steps()[0], part=part) for part in range(4)]
+        assert {answer["outcome"] for answer in await sender.answered(*last)} == {"recorded"}
+        tick = await sender.tick(datetime(2026, 3, 4, 6, 30, tzinfo=UTC))
+        await until(lambda: house.has_acted("referral", tick))
+        await until(lambda: house.status("referral")["lag"] == {} and not house.status("referral")["held"])
+        assert house.status("referral")["gaps"] == []
+
+
+def letters(house: Fleet) -> int:
+    """Dead letters of referral."""
+    return sum(one["letters"] for one in house.status("referral")["dead_letters"])
+
+
+LATIN_1 = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+
+class Latin1(str):
+    def encode(self, *_):
+        return super().encode("latin-1")
+
+async def main(kafka, topic, part):
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, linger_ms=50)
+    await producer.start()
+    sent = [await producer.send(topic, b"{}", partition=part, headers=[(Latin1("größe"), b"1")]) for _ in range(2)]
+    await asyncio.gather(*sent)
+    await producer.stop()
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+def send_latin_1(kafka: str, topic: str, part: int) -> None:
+    """Two records with a header whose name is Latin-1, in one batch, as a program in another language may write them."""
+    subprocess.run([sys.executable, "-c", LATIN_1, kafka, topic, str(part)],  # noqa: S603
+                   check=True, env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"})  # fmt: skip
+
+
+async def test_a_header_without_a_value_hinders_nobody_from_waiting(house: Fleet) -> None:
+    async with Publisher(house.stack.kafka) as sender:
+        course = Course(DAY)
+        run, *steps = course.steps()[:4]
+        for submission, subject in steps[:2]:
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        before, (request, subject) = house.status("referral")["waiting"], steps[2]
+        id = await sender.send(request, subject, headers=[("traceparent", None), ("ce_more", None), ("other", None)])
+        await until(lambda: house.status("referral")["waiting"] == before + 1)
+        await sender.send(*run)
+        assert (await sender.answered(id))[0]["outcome"] == "recorded"
+
+
 async def test_what_waits_is_refused_after_seven_days_of_ticks_and_not_before(house: Fleet) -> None:
     """Days are ticks', not clocks'. What a publisher left waiting who is gone from the file takes nobody else's turn."""
     first, behind = Course(DAY), Course(DAY)
@@ -269,7 +344,10 @@ async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: F
         (subject,) = await until(lambda: house.status("referral")["quarantined"])
         assert (subject["subject"], subject["why"], subject["kept"]) == (course.case, "Fork", 1)
         kept = await sender.send(*course.steps()[3])  # what concerns the subject is kept, in order, and claims nothing
-        await until(lambda: house.status("referral")["quarantined"][0]["kept"] == 2)
+        await sender.send(*course.steps()[3], id=kept)  # unanswered, it is sent again
+        (request, subject_), day = course.steps()[3], DAY - timedelta(days=9)
+        await sender.send(request.model_copy(update={"requested_on": day}), subject_, id=kept)
+        await until(lambda: house.status("referral")["quarantined"][0]["kept"] == 4)
         for submission, subject in other.steps():  # another case goes its way, time too
             assert (await sender.ask(submission, subject))["outcome"] == "recorded"
         tick = await sender.tick(datetime(2026, 4, 5, 6, tzinfo=UTC))
@@ -286,8 +364,10 @@ async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: F
         code, said = await typed(
             house, "referral", "release", "referral", course.case, "--without", fork, "--why", "intake's stands"
         )
-        assert (code, said) == (0, "1 messages taken up\n")
-        assert (await sender.answered(kept))[0]["outcome"] == "recorded"
+        assert (code, said) == (0, "3 messages taken up\n")
+        await until_answered(sender, kept, 2)
+        told = [(answer["outcome"], answer.get("reason")) for answer in sender.answers[kept]]
+        assert told == [("recorded", None), ("refused", "ID_REUSED")]
         assert house.status("referral")["quarantined"] == []
 
 

@@ -1,5 +1,6 @@
 """Two workers of notification on all partitions, one killed around the mail server's acceptance: one mail an attempt."""
 
+import asyncio
 import email
 import itertools
 from collections import Counter
@@ -12,9 +13,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from contracts.codes import Presence
+from contracts.envelope import By, Submission
 from deploy.services import Fleet
 from tests.conftest import second_worker
-from tests.publishing import Course, Publisher, until
+from tests.publishing import OWNER, Course, Publisher, until
 
 FIRST_TICK = {
     "after_claim:kill:2": datetime(2026, 4, 4, 6, tzinfo=UTC),
@@ -63,6 +65,59 @@ async def test_one_mail_an_attempt_whoever_dies(fleet: Fleet, seam: str) -> None
         assert len([a for a in uncertain if mails[a] == (1 if seam.startswith("after_errand") else 0)]) >= 1
     finally:
         worker.stop()
+
+
+async def test_what_waits_behind_a_slow_mail_server_is_sent_and_not_called_uncertain(fleet: Fleet) -> None:
+    """Two offices at one tick; the server keeps the first mail until both claims would be long over."""
+    fleet.processes["notification"].stop()
+    fleet.start_one("notification", LOTSE_LEASE_SECONDS="2")
+    await asyncio.to_thread(fleet.wait_ready, "notification")
+    before = set(await results_of(fleet))
+    con = await asyncpg.connect(fleet.stack.databases["notification"].runtime, server_settings={"search_path": "lotse"})
+    try:
+        async with Publisher(fleet.stack.kafka) as sender:
+            for owner in ("rkn-thm", "jmd-neuss"):
+                course, day = Course(date(2026, 4, 20)), date(2026, 4, 20)
+                steps = [(owned(submission, owner), subject) for submission, subject in course.steps()]
+                for n in range(2):
+                    report = course.attendance(str(uuid4()), day + timedelta(days=n), Presence.UNEXCUSED)
+                    steps.append((report, course.case))
+                ids = [await sender.send(submission, subject) for submission, subject in steps]
+                assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
+            fleet.stack.mail_hold.touch()
+            await sender.tick(datetime(2026, 4, 22, 6, tzinfo=UTC))
+            claimed = "select count(*), min(lease_until) as until from claim where not done"
+            first = None
+            async with asyncio.timeout(120):
+                while True:  # renewed for longer than a lease lasts, or given up
+                    now = await con.fetchrow(claimed)
+                    assert now is not None
+                    if now["count"] == 2:
+                        first = first or now["until"]
+                    if first is not None and (now["count"] < 2 or now["until"] > first + timedelta(seconds=4)):
+                        break
+                    await asyncio.sleep(0.1)
+            assert now["count"] == 2
+            fleet.stack.mail_hold.unlink()
+            await until(lambda: settled(fleet))
+        news = {attempt: found for attempt, found in (await results_of(fleet)).items() if attempt not in before}
+        assert sorted(news.values()) == [["notification_sent"]] * 2
+    finally:
+        fleet.stack.mail_hold.unlink(missing_ok=True)
+        await con.close()
+        fleet.processes["notification"].stop()
+        fleet.start_one("notification")
+        await asyncio.to_thread(fleet.wait_ready, "notification")
+
+
+def owned(submission: Submission, owner: str) -> Submission:
+    """The same, of another owner's case."""
+    changes: dict[str, object] = {}
+    if submission.by == OWNER:
+        changes["by"] = By(organisation_id=owner)
+    if "owner_organisation_id" in type(submission).model_fields:
+        changes["owner_organisation_id"] = owner
+    return submission.model_copy(update=changes)
 
 
 async def told_again(fleet: Fleet) -> int:

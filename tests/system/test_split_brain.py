@@ -88,6 +88,10 @@ async def test_a_rebuild_is_equal_and_a_row_edited_by_hand_is_named(fleet: Fleet
     )  # fmt: skip
     os.environ.update({key: value for key, value in environment.items() if key.startswith("LOTSE_")})
     files = [file for _, folder in migrations(name) for file in sorted(folder.glob("*.sql"))]
+    con = await asyncpg.connect(fleet.stack.databases[name].runtime, server_settings={"search_path": "lotse"})
+    older = "update state set shape = 0 where (kind, id) in (select kind, id from state where body is not null limit 1)"
+    await con.execute(older)  # a version before ours wrote it: a rebuild is its way to the present shape
+    await con.close()
     traffic = asyncio.create_task(_traffic(fleet))
     try:
         done = await rebuild(declared(name), settings, files)
