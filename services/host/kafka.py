@@ -64,6 +64,7 @@ class Reader:
     """Asks Kafka; every call has its limit and raises KafkaError or TimeoutError."""
 
     def __init__(self, servers: str, security: Mapping[Any, Any], name: str) -> None:
+        self._servers, self._security = servers, security
         self._options: dict[str, Any] = {"bootstrap_servers": servers, "client_id": f"{name}-reader", **security}
         self._alone = asyncio.Lock()
 
@@ -135,10 +136,19 @@ class Reader:
         try:
             await consumer.start()
             consumer.assign(list(open_))
+            at = {tp: ranges[Part(*tp)][0] for tp in open_}
             for tp in open_:
-                consumer.seek(tp, ranges[Part(*tp)][0])
+                consumer.seek(tp, at[tp])
             while open_:
-                for tp, records in (await consumer.getmany(*open_, timeout_ms=PROOF_MS, max_records=chunk)).items():
+                try:
+                    found = await consumer.getmany(*open_, timeout_ms=PROOF_MS, max_records=chunk)
+                except UnicodeDecodeError:
+                    stands = {Part(*tp): at[tp] for tp in open_}
+                    found = await asyncio.to_thread(read_otherwise, self._servers, self._security, stands)
+                    for tp in open_:
+                        consumer.seek(tp, found[tp][-1].offset + 1 if tp in found else at[tp])
+                for tp, records in found.items():
+                    at[tp] = records[-1].offset + 1
                     if wanted := [record for record in records if record.offset < open_[tp]]:
                         yield wanted
                 open_ = {tp: end for tp, end in open_.items() if await consumer.position(tp) < end}

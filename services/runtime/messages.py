@@ -6,19 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from contracts.envelope import (
-    RUNTIME_REASONS,
-    UUID_PATTERN,
-    Attributes,
-    Refused,
-    Tick,
-    Verdict,
-    content_of,
-    first_header,
-    read_id,
-    reference_of,
-    refused,
-)
+from contracts.attributes import Attributes, Verdict, first_header, read_id
+from contracts.envelope import RUNTIME_REASONS, UUID_PATTERN, Refused, Tick, content_of, reference_of, refused
 from contracts.messages import claim_of, read_body, read_message
 from contracts.topics import CLOCK, KIB, Publisher, facts_topic, submissions_topic
 from contracts.validity import judge

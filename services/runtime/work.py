@@ -22,6 +22,7 @@ from contracts.envelope import (
     Outcome,
     Recorded,
     Refused,
+    Submission,
     answer_id_of,
     answer_type,
     fact_id_of,
@@ -418,6 +419,10 @@ class Work:
             failures.failpoint("decide")
             decision = rule(submission, **states, arrived=message.arrived)
         except Exception as error:
+            if isinstance(error, KeyError) and (named := _named(submission, error.args[0])) is not None:
+                return self._answer(
+                    message, Outcome.REFUSED, no=unknown(named)
+                )  # the id is known, as another kind of thing
             if not claimed:
                 raise
             return self._keep_back(Kept(message, "aside", [], claimed=True, error=failures.name_of(error)))
@@ -639,6 +644,11 @@ async def quarantined(node: Node, message: Message, error: Exception, *, learnin
 
 def _publisher(message: Message) -> str:
     return message.input.publisher.name if message.input.publisher else ""
+
+
+def _named(submission: Submission, id: object) -> str | None:
+    """The member of a submission that rests on this id."""
+    return next((name for name in submission.rests_on() if getattr(submission, name, None) == id), None)
 
 
 def _released(subjects: set[str]) -> list[str]:

@@ -16,10 +16,12 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from contracts.codes import Presence
 from contracts.envelope import Attributes, headers_of
-from contracts.intake import CaseOpened, NeedRecorded
+from contracts.intake import CaseOpened, ConsentWithdrawn, NeedRecorded
 from deploy.local.stack import LocalStack
 from deploy.services import Fleet
+from services.host.kafka import Reader
 from tests.conftest import four_services
 from tests.publishing import OWNER, Course, Publisher, until
 from tests.typing_commands import typed
@@ -238,6 +240,13 @@ async def test_a_header_whose_name_nobody_can_read_is_a_dead_letter_and_nothing_
         await until(lambda: house.has_acted("referral", tick))
         await until(lambda: house.status("referral")["lag"] == {} and not house.status("referral")["held"])
         assert house.status("referral")["gaps"] == []
+        reader = Reader(house.stack.kafka, {}, "test")  # as `lotse sources` reads
+        await reader.start()
+        parts = await reader.parts(["referral.submissions.kreis"])
+        starts, ends = await reader.starts(parts), await reader.ends(parts)
+        read = [r async for rs in reader.records({part: (starts[part], ends[part]) for part in parts}) for r in rs]
+        await reader.stop()
+        assert len(read) == len({(r.partition, r.offset) for r in read}) == sum(ends.values()) - sum(starts.values())
 
 
 def letters(house: Fleet) -> int:
@@ -281,6 +290,33 @@ async def test_a_header_without_a_value_hinders_nobody_from_waiting(house: Fleet
         await until(lambda: house.status("referral")["waiting"] == before + 1)
         await sender.send(*run)
         assert (await sender.answered(id))[0]["outcome"] == "recorded"
+
+
+async def test_an_id_of_another_kind_of_thing_is_refused_and_never_breaks_a_rule(house: Fleet) -> None:
+    """It is known, so nobody waits for it; a rule that looks it up would find nothing, for ever."""
+    course = Course(DAY)
+    run, register, consent, request, answer, start = course.steps()
+    lost = [
+        (request, {"consent_id": course.case}, "UNKNOWN_CONSENT"),
+        (request, {"run_id": course.case}, "UNKNOWN_RUN"),
+        (answer, {"referral_id": course.case}, "UNKNOWN_REFERRAL"),
+        (start, {"referral_id": course.case}, "UNKNOWN_REFERRAL"),
+    ]
+    async with Publisher(house.stack.kafka) as sender:
+        for submission, subject in (run, register, consent):
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        await sender.ask(*request)
+        for (submission, subject), changes, reason in lost:
+            if "consent_id" in changes or "run_id" in changes:
+                changes["referral_id"] = str(uuid4())
+            told = await sender.ask(submission.model_copy(update=changes), subject)
+            assert (told["outcome"], told["reason"], told["again"]) == ("refused", reason, "later")
+        report = course.attendance(str(uuid4()), DAY, Presence.PRESENT)
+        told = await sender.ask(report.model_copy(update={"participation_id": course.referral}), course.case)
+        assert told["reason"] == "UNKNOWN_PARTICIPATION"
+        withdrawn = ConsentWithdrawn(by=OWNER, consent_id=course.case, withdrawn_on=DAY)
+        assert (await sender.ask(withdrawn, course.case))["reason"] == "UNKNOWN_CONSENT"
+        assert house.status("referral")["set_aside"]["count"] == house.status("intake")["set_aside"]["count"] == 0
 
 
 async def test_what_waits_is_refused_after_seven_days_of_ticks_and_not_before(house: Fleet) -> None:

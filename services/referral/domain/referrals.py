@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from contracts.codes import ConsentPurpose, ReferralAnswer
-from contracts.envelope import Decision, Unchanged, refused
+from contracts.envelope import Decision, Unchanged, refused, unknown
 from contracts.referral import (
     OfferRunPublished,
     OfferRunSubmitted,
@@ -59,7 +59,8 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
     """Consent is a gate: purpose, recipient and every category, on the day of the request (domain 4.2, D-02)."""
     if request.by.organisation_id != case.intake.owner_organisation_id:
         return refused("NOT_YOURS")
-    assert run.provider_organisation_id and run.starts_on and run.ends_before_on  # known: the request rests on the run
+    if run.provider_organisation_id is None or run.starts_on is None or run.ends_before_on is None:
+        return unknown("run_id")  # known, as another kind of thing
     categories = sorted(request.categories)
     known = case.referral.referrals.get(request.referral_id)
     if known is not None:
