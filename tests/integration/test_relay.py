@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
 from threading import Thread
 from typing import Any
 
@@ -12,17 +11,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
-from pydantic import SecretStr
 
 from deploy.local.stack import LocalStack
-from deploy.services import declared
 from services.host import relay
-from services.host.kafka import Reader
-from services.host.running import Running, running
-from services.host.settings import Settings
-from services.runtime.database import connect, pack
+from services.host.running import Running
+from services.runtime.database import pack
 from services.runtime.messages import Part
-from tests.conftest import PUBLISHERS
 
 LOOKED = (
     "select exists (select from pg_stat_activity where application_name = 'lotse-relay-woken' and state = 'idle'"
@@ -32,19 +26,6 @@ TOPIC = "a-topic-of-this-test"
 LOCK = "select pg_advisory_lock(hashtext('lotse relay'))"
 LED = ("select exists (select from pg_locks where locktype = 'advisory' and granted"
        " and database = (select oid from pg_database where datname = current_database()))")  # fmt: skip
-
-
-@pytest.fixture
-async def node(prepared: LocalStack) -> AsyncIterator[Running]:
-    """Intake's, without the service around it."""
-    dsn = prepared.databases["intake"].runtime
-    settings = Settings(kafka=prepared.kafka, database=SecretStr(dsn), publishers=PUBLISHERS,
-                        operations_key=prepared.operations_key, http_port=0)  # fmt: skip
-    reader, pool = Reader(prepared.kafka, {}, "alone"), await connect(dsn)
-    await reader.start()
-    yield running(declared("intake"), settings, pool, reader)
-    await reader.stop()
-    pool.terminate()
 
 
 async def test_a_relay_that_lost_its_lock_marks_nothing(
