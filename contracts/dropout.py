@@ -1,5 +1,6 @@
 """Drop-out: risks that rules see, with the days that caused them, and drop-outs that were reported. None acts by itself."""
 
+from datetime import timedelta
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -7,6 +8,9 @@ from pydantic import Field
 from .envelope import Code, Day, Fact, Id, JsonNumber, Listed, Moment, OrganisationId, Privacy, Submission
 
 FAMILY = "dropout"
+
+FRESH = timedelta(days=14)
+"""How old the newest day of a risk may be at a tick for somebody to be told of it: history imported today mails nobody."""
 
 REASONS: dict[str, str] = {}
 

@@ -71,9 +71,8 @@ async def release(node: Running, subject: str, without: Sequence[int] = ()) -> i
     something still can't be applied, nothing. Gives back how many messages."""
 
     async def act(con: Connection, more: set[Name]) -> int:
-        await con.execute(
-            "select from position order by topic, part for update"
-        )  # no batch is keeping back more of it now
+        # no batch is keeping back more of it now
+        await con.execute("select from position order by topic, part for update")
         held, its = [f"!{subject}"], "from kept where string_to_array(rests_on, ' ') && $1"
         await con.execute("delete from quarantine where subject = $1", subject)
         await con.execute(f"delete {its} and seq = any($2::bigint[])", held, without)

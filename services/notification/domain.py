@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import FRESH, DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact
 from contracts.notification import (
     NoticeLine,
@@ -19,7 +19,6 @@ from contracts.notification import (
 )
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
-OLDEST_EVIDENCE = timedelta(days=14)  # history imported today mails nobody
 MOST_REFUSALS = 4  # in a row: then once a day, since a mailbox that refuses is a person's job, not a flood of attempts
 
 
@@ -145,7 +144,7 @@ def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
         part.last_as_of >= ticked or (part.failures >= MOST_REFUSALS and _day(part.last_as_of) >= today)
     ):
         return []
-    oldest = today - OLDEST_EVIDENCE
+    oldest = today - FRESH
     # raised by an earlier tick: the barrier of this one says that all of them have been heard
     new = [
         item

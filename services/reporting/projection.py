@@ -49,8 +49,9 @@ select month, municipality, block, entries, exits,
 from cell order by month, municipality, block
 """
 """Every closed month's whole grid, zeros included; $2 is the last closed month. Months once released stay in it: a start or an
-end that was corrected may have left them outside, and what they said of it is not true any more. An end day is exclusive, so whoever ends on
-the first of a month was there on the last day of the month before: stock = stock before + entries - exits, exactly."""
+end that was corrected may have left them outside, and what they said of it is not true any more. An end day is exclusive, so
+whoever ends on the first of a month was there on the last day of the month before: stock = stock before + entries - exits,
+exactly."""
 
 
 def last_closed_month(ticked: datetime) -> date:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from contracts.codes import EndKind, Presence, RiskEnd, Rule, StopReason
 from contracts.dropout import (
+    FRESH,
     DropoutRiskContinued,
     DropoutRiskRaised,
     DropoutRiskWithdrawn,
@@ -23,9 +24,9 @@ from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
 S6_VERSION = 1
-FRESH, SAID_AGAIN = timedelta(days=14), timedelta(days=7)
-"""A risk's newest day is news for a fortnight; what was said of it is said anew a week before it would grow too old, since the
-next tick, at which somebody is told, may be a day away."""
+SAID_AGAIN = timedelta(days=7)
+"""What was said of a risk is said anew well before nobody would be told of it any more: the next tick, at which somebody is, may
+be a day away."""
 ATTENDED = (Presence.PRESENT, Presence.LATE)
 
 
@@ -116,9 +117,8 @@ def _stops(case: Case) -> Iterator[Fact]:
     """What was sent or accepted under a consent now withdrawn is stopped, and so is all that is open in a closed case.
     What has started is not ended by it."""
     for id, referral in case.referral.referrals.items():
-        consent = case.intake.consents.get(referral.consent_id)
-        withdrawn_on, last_day_on = consent.withdrawn_on if consent else None, case.intake.last_day_on
-        on = withdrawn_on or last_day_on
+        withdrawn_on = case.withdrawn_from_on(referral)
+        on = withdrawn_on or case.intake.last_day_on
         if on is not None and referral.state in (SENT, ACCEPTED) and not case.started(id):
             why = StopReason.CONSENT_WITHDRAWN if withdrawn_on else StopReason.CASE_CLOSED
             yield ReferralStopped(by=LOTSE, referral_id=id, reason=why, stopped_on=on)
