@@ -26,16 +26,17 @@ CHECKS = {
 LEVELS = ("unit", "contracts", "architecture", "night", "system", "foreign", "integration")
 """In the order in which they begin: what says most in the shortest time, then the longest."""
 BY_FILE = ("night", "system", "integration")
-"""Levels that mostly wait (for starts, sessions, faults): each of their files runs by itself, on a stack of its own."""
+"""Levels that mostly wait (for starts, sessions, faults): each of their files runs by itself, on a stack of its own, and each of
+their folders on one stack for its files (a stack and four services take some 20 s of CPU to start)."""
 LONGEST = (
     "test_surroundings",
     "test_processes",
     "test_oulad",
-    "test_split_brain",
+    "in_one_house",
     "test_what_an_operator_mends",
     "test_sandbox",
 )
-"""Files that begin before the others of their level, so that no lane is left alone with one of them at the end."""
+"""Files and folders that begin before the others of their level, so that no lane is left alone with one of them at the end."""
 LANES = 2  # more do not pay on two cores: what stands in one lane is four services, Kafka, Postgres and who loads them
 
 
@@ -87,11 +88,16 @@ def steps(level: str | None) -> list[Step]:
     for name in LEVELS if level is None else [level] if level != "checks" else []:
         folder = ROOT / "tests" / name
         color = ["--color=yes"] if sys.stdout.isatty() else []
-        files = sorted(folder.glob("test_*.py"), key=lambda file: (file.stem not in LONGEST, file.stem))
-        for tested in files if name in BY_FILE else [folder]:
+        for tested in _parts(folder) if name in BY_FILE else [folder]:
             path = str(tested.relative_to(ROOT / "tests"))
             found.append(Step(path.removesuffix(".py"), [sys.executable, "-m", "pytest", *color, f"tests/{path}"]))
     return found
+
+
+def _parts(folder: Path) -> list[Path]:
+    """A level's files, and its folders of files that share a stack; those that last longest first."""
+    found = {file if file.parent == folder else file.parent for file in folder.rglob("test_*.py")}
+    return sorted(found, key=lambda one: (one.stem not in LONGEST, one.stem))
 
 
 def apart(step: Step, folder: Path) -> Step:

@@ -143,7 +143,7 @@ async def test_an_import_killed_on_its_way_is_finished_by_the_next(
     house: Fleet, lotse: Callable[..., str], data: Path, tmp_path: Path
 ) -> None:
     """What was sent and whose answer nobody read is neither sent under another id nor waited for in vain."""
-    folder = prepared(data, tmp_path)
+    folder = prepared(data, tmp_path, "--until", "100")
     lotse("import", "participations", folder / "participations.csv", "--mapping", OULAD / "participations.toml")
     before = facts_now = await facts(house)
     file = folder / "attendance.csv"
