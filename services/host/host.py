@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextvars import Context
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, cast
 
@@ -33,7 +32,7 @@ from services.host.settings import Settings
 from services.host.status import Status
 from services.runtime import errands, positions
 from services.runtime.database import RETRY, connect
-from services.runtime.failures import Held, arm, name_of
+from services.runtime.failures import arm, name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
 from services.telemetry import set_up_logs, set_up_traces
@@ -181,7 +180,7 @@ class Host:
                     committed = time.monotonic()
                 self.inputs.held.pop("minder", None)
             except (*RETRY, KafkaError) as error:
-                self.inputs.held["minder"] = Held("minder", name_of(error), datetime.now(UTC))
+                self.inputs.say_held("minder", error)
 
     async def _commit(self) -> None:
         """Kafka's committed offsets follow the rows; nobody here reads them."""
