@@ -164,7 +164,8 @@ def _permitted(entry: Entry, publisher: Publisher, body: Body) -> Verdict:
     meant = entry.meant
     if meant.tenant not in publisher.tenants or body["by"]["organisation_id"] not in publisher.organisations:
         return Verdict("refused", "NOT_YOURS")
-    if datetime.fromisoformat(meant.time).timestamp() - entry.sent_at > CLOCK_AHEAD_SECONDS:
+    said = [meant.time, body.get("reported_at", meant.time)]
+    if any(datetime.fromisoformat(moment).timestamp() - entry.sent_at > CLOCK_AHEAD_SECONDS for moment in said):
         return Verdict("refused", "CLOCK_AHEAD")
     return RECORDED
 

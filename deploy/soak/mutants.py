@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant((42,), "aborted transactions are not read",
            (Edit(HOST, "isolation_level=\"read_committed\"", "isolation_level=\"read_uncommitted\""),)),
     Mutant((44,), "what was said more than ten minutes after it arrived is refused",
-           (Edit("services/runtime/messages.py", "AHEAD_SECONDS = 600", "AHEAD_SECONDS = 10**10"),)),
+           (Edit("contracts/validity.py", "AHEAD_SECONDS = 600", "AHEAD_SECONDS = 10**10"),)),
     Mutant((46,), "the relay outlives its database",
            (Edit(RELAY, "except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:", "except (ReaderError, KafkaException) as error:"),)),
     Mutant((48,), "who begins to lead the relay holds the database against the log",
