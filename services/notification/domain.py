@@ -123,7 +123,7 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
                 part.told.pop(key, None)
                 part.taken_back.pop(key, None)
             part.taken_back |= {_key(line): line for line in part.in_flight_back.pop(fact.attempt_id, [])}
-            part.failures += fact.reason.startswith(("SMTP_5", "NO_MAILBOX"))
+            part.failures += fact.reason.startswith(("SMTP_5", "NO_MAILBOX", "BAD_ADDRESS"))
 
 
 def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
