@@ -78,6 +78,7 @@ def load_mailboxes(path: Path) -> Mapping[str, Mailbox]:
             found[name.lower()] = Mailbox.model_validate(entry)
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
-            where, why = ".".join(str(step) for step in first["loc"]), first["msg"]
-            raise BadOrganisations(f"{path}: organisation.{name}: wrong or missing {where} ({why})") from None
+            where = ".".join(str(step) for step in first["loc"])
+            why = f" ({first['msg']})" if first["type"] == "mailbox" else ""
+            raise BadOrganisations(f"{path}: organisation.{name}: wrong or missing {where}{why}") from None
     return found
