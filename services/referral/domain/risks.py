@@ -94,6 +94,19 @@ def s6_holds_from_on(planned_start_on: date) -> date:
     return planned_start_on + timedelta(days=NO_SHOW_DAYS)
 
 
+def s6_held_from_on(case: Case, id: str, referral: Referral) -> date | None:
+    """The first day on which S6 holds in the days as known now, whether or not it was raised on the way. None where somebody
+    had started on a day before it, or nobody was expected any more: declined, taken back, without a consent or a case."""
+    if referral.planned_start_on is None:
+        return None
+    on = s6_holds_from_on(referral.planned_start_on)
+    started = [p.start.on for p in case.referral.participations.values() if p.referral_id == id and p.start is not None]
+    left = referral.left_on is not None and referral.left_on < on
+    if left or case.no_consent_on(referral, on) or case.closed_on(on) or min(started, default=on) < on:
+        return None
+    return on
+
+
 def react(case: Case | Run, ticked: datetime) -> list[Fact]:
     """What is missing: referrals to stop, risks to raise or withdraw, drop-outs to record or take back. Asked again until it
     is silent; so what stops is said alone: nobody worries about the start of what is stopped in the same breath."""
