@@ -96,7 +96,7 @@ class ReferralWithdrawn(ReferralSubmission):
     referral_id: Id
     reason: Annotated[WithdrawalReason, Privacy.INTERNAL]
     withdrawn_on: Day
-    """The day on which it was taken back."""
+    """The day on which it was taken back; none that is to come."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ class ReferralAnswered(ReferralSubmission):
     planned_start_on: Day | None = None
     """The first day on which the person is expected: with ACCEPTED, where it is not the run's `starts_on`."""
     answered_on: Day
-    """The day of the answer."""
+    """The day of the answer; none that is to come."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ MUTANTS = (
     Mutant((60, 64, 68), "an error of the operating system is the infrastructure's fault",
            (Edit(DATABASE, "    OSError,\n    TimeoutError,\n)", "    TimeoutError,\n)"),)),
     Mutant((70,), "what is ahead is measured by the broker's clock: by our own",
-           (Edit("services/runtime/messages.py", "(attributes.time - message.arrived)", "(attributes.time - datetime.now(UTC))"),)),
+           (Edit("services/runtime/messages.py", "attributes.time, message.arrived)", "attributes.time, datetime.now(UTC))"),)),
     Mutant((74,), "a missing or wrong setting is named",
            (Edit("services/host/settings.py", "missing or wrong: {names}. Way out", "missing or wrong. Way out"),)),
     Mutant((75,), "a claim whose lease is over is uncertain: it is made again",

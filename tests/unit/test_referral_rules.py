@@ -25,8 +25,9 @@ from contracts.referral import (
     ReferralRequested,
     ReferralSent,
     ReferralStopped,
+    ReferralWithdrawn,
 )
-from services.referral.domain import Case, Run, answer, attend, due, end, evolve, react, refer, start, view
+from services.referral.domain import Case, Run, answer, attend, due, end, evolve, react, refer, start, view, withdraw
 from services.referral.domain.state import day_of
 from tests.publishing import OWNER, PROVIDER, Course
 
@@ -335,6 +336,23 @@ def test_nobody_refers_today_under_a_consent_that_begins_tomorrow() -> None:
     no = refer(request, case, run, ARRIVED)
     assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/requested_on")
     assert isinstance(refer(request, case, run, ARRIVED + timedelta(days=1)), ReferralSent)
+
+
+def test_nobody_answers_or_takes_back_on_a_day_that_is_to_come() -> None:
+    course, today = Course(START), day_of(ARRIVED)
+    tomorrow, planned = today + timedelta(days=1), START + timedelta(days=400)
+    case = running(course, started=False)
+    yes = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, planned_start_on=planned,
+                           answered_on=tomorrow)  # fmt: skip
+    changed = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL, "planned_start_on": None}
+    for said in (yes, yes.model_copy(update=changed)):
+        no = answer(said, case, ARRIVED)
+        assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/answered_on")
+        assert isinstance(answer(said.model_copy(update={"answered_on": today}), case, ARRIVED), Fact)
+    back = ReferralWithdrawn(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", withdrawn_on=tomorrow)
+    no = withdraw(back, case, ARRIVED)
+    assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/withdrawn_on")
+    assert isinstance(withdraw(back, case, ARRIVED + timedelta(days=1)), ReferralStopped)
 
 
 def test_who_may_report_is_asked_first_and_the_same_report_again_is_unchanged() -> None:
