@@ -35,7 +35,7 @@ REASONS: dict[str, str] = {
     "NOT_OF_THIS_REFERRAL": "The participation belongs to another referral.",
     "END_BEFORE_START": "The end lies before the start that stands.",
     "START_AFTER_END": "The start lies after the end that stands.",
-    "REVISION_REUSED": "The same (reported_at, revision) was used with other content; send the next revision.",
+    "REVISION_REUSED": "The report that stands has this (reported_at, revision) and other content; send the next revision.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
 
@@ -132,7 +132,8 @@ class ParticipationStartReported(ReferralSubmission):
     """The first day on which the person takes part."""
     revision: Revision
     reported_at: Moment
-    """When the provider said so; orders corrections together with `revision`."""
+    """When the provider said so; orders corrections together with `revision`. What is older than the report that stands is
+    recorded and changes nothing, whatever was said in the same order before."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
@@ -151,7 +152,8 @@ class ParticipationEndReported(ReferralSubmission):
     reason: Annotated[EndReason, Privacy.INTERNAL] = EndReason.UNKNOWN
     revision: Revision
     reported_at: Moment
-    """When the provider said so; orders corrections together with `revision`."""
+    """When the provider said so; orders corrections together with `revision`. What is older than the report that stands is
+    recorded and changes nothing, whatever was said in the same order before."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
