@@ -19,12 +19,12 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from contracts.codes import Presence
 from contracts.envelope import Attributes, headers_of
-from contracts.intake import CaseOpened, ConsentWithdrawn, NeedRecorded
+from contracts.intake import CaseClosureRequested, CaseOpened, ConsentWithdrawn, NeedRecorded, NeedReported
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import Fleet
 from services.host.kafka import Reader
 from tests.conftest import four_services
-from tests.publishing import OWNER, Course, Publisher, until
+from tests.publishing import OWNER, PROVIDER, Course, Publisher, until
 from tests.typing_commands import typed
 
 DAY = date(2026, 3, 2)
@@ -311,13 +311,27 @@ async def test_an_id_of_another_kind_of_thing_is_refused_and_never_breaks_a_rule
             if "consent_id" in changes or "run_id" in changes:
                 changes["referral_id"] = str(uuid4())
             told = await sender.ask(submission.model_copy(update=changes), subject)
-            assert (told["outcome"], told["reason"], told["again"]) == ("refused", reason, "later")
+            assert (told["outcome"], told["reason"], told["again"]) == ("refused", reason, "mended")
         report = course.attendance(str(uuid4()), DAY, Presence.PRESENT)
         told = await sender.ask(report.model_copy(update={"participation_id": course.referral}), course.case)
         assert told["reason"] == "UNKNOWN_PARTICIPATION"
         withdrawn = ConsentWithdrawn(by=OWNER, consent_id=course.case, withdrawn_on=DAY)
         assert (await sender.ask(withdrawn, course.case))["reason"] == "UNKNOWN_CONSENT"
         assert house.status("referral")["set_aside"]["count"] == house.status("intake")["set_aside"]["count"] == 0
+
+
+async def test_a_need_counts_by_the_day_it_was_said_and_a_stranger_learns_nothing_of_the_case(house: Fleet) -> None:
+    """ce_time reaches the rule: said by the last day of a case it is true, whenever it is heard."""
+    course, said = Course(DAY), datetime(2026, 3, 2, 12, tzinfo=UTC)
+    _, (register, _), *_ = course.steps()
+    async with Publisher(house.stack.kafka) as sender:
+        assert (await sender.ask(register, course.case))["outcome"] == "recorded"
+        closure = CaseClosureRequested(by=OWNER, last_day_on=DAY, reason="COMPLETED")
+        assert (await sender.ask(closure, course.case))["outcome"] == "recorded"
+        for by, time, reason in ((OWNER, said, None), (OWNER, said + timedelta(days=1), "CASE_CLOSED"),
+                                 (PROVIDER, said, "NOT_YOURS"), (PROVIDER, said + timedelta(days=1), "NOT_YOURS")):  # fmt: skip
+            need = NeedReported(by=by, need_id=str(uuid4()), need_type="WORK")
+            assert (await sender.ask(need, course.case, time=time)).get("reason") == reason
 
 
 async def test_what_waits_is_refused_after_seven_days_of_ticks_and_not_before(house: Fleet) -> None:
