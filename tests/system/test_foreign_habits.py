@@ -85,15 +85,41 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
                 1,
                 f"0 of {aside} have their answer now\n",
             )
-            assert await typed(house, "referral", *replay, "--source", "oulad") == (0, "0 of 0 have their answer now\n")
-            assert await typed(house, "referral", *replay, "--until", "2020-01-01") == (
-                0,
-                "0 of 0 have their answer now\n",
+            nothing = (0, "nothing is set aside in referral that the options pick\n")
+            assert await typed(house, "referral", *replay, "--source", "oulad") == nothing
+            assert await typed(house, "referral", *replay, "--until", "2020-01-01") == nothing
+            assert await typed(house, "referral", *replay, "--until", "10m") == nothing
+            assert (await typed(house, "referral", *replay, rows[0]["id"], "--until", "10m"))[0] == 2
+            still = (1, "0 of 1 have their answer now\n")
+            assert await typed(house, "referral", *replay, rows[0]["place"], rows[0]["id"]) == still
+            code, said = await typed(
+                house, "referral", "dead-letters", "show", "referral", rows[0]["id"], "--format", "json"
             )
-            giving_up = ["dead-letters", "give-up", "referral", rows[0]["id"], "--why", "asked the sender"]
+            shown = json.loads(said)["data"]
+            assert code == 0 and (shown["why"], shown["error"], shown["publisher"]) == ("aside", "Broken", "kreis")
+            assert shown["type"] == rows[0]["type"] == runs[0][0].ce_type
+            whose = runs[0][0].by.organisation_id
+            by = {"organisation_id": f"str of {len(whose)}", "kind": "str of 6"}
+            assert shown["body"]["by"] == by and whose not in said
+            assert "ce_subject: 36 bytes" in shown["headers"]
+            give_up = ["dead-letters", "give-up", "referral", "--why", "asked the sender"]
+            assert (await typed(house, "referral", *give_up))[0] == 2  # all of it is given up by nobody's leaving out
+            assert await typed(house, "referral", *give_up, "--reason", "Strange") == nothing
+            code, said = await typed(
+                house, "referral", *give_up, "--reason", "Broken", "--since", "1h", "--dry-run", "--format", "json"
+            )
+            ids_aside = [int(row["id"]) for row in rows]
+            assert (code, json.loads(said)["data"]) == (0, [{"submissions": aside, "answered": 0, "ids": ids_aside}])
+            giving_up = [*give_up, rows[0]["id"]]
             code, said = await typed(house, "referral", *giving_up, "--dry-run")
             assert code == 0 and house.status("referral")["set_aside"]["count"] == aside
-            assert await typed(house, "referral", *giving_up) == (0, "1 of 1 have their answer now\n")
+            done = (0, "1 of 1 have their answer now\n")
+            assert await typed(house, "referral", *giving_up, "--rate", "5") == done
+            assert await typed(house, "referral", *giving_up) == done  # what is settled is settled
+            assert await typed(house, "referral", *replay, rows[0]["id"]) == done
+            assert (await typed(house, "referral", "dead-letters", "show", "referral", rows[0]["id"]))[0] == 2
+            for never in ("0", "987654321", "9" * 30, "first"):
+                assert (await typed(house, "referral", *replay, never))[0] == 2
             house.processes["referral"].stop()
             house.start_one("referral")  # the rule is mended: what was set aside is judged again
             await asyncio.to_thread(house.wait_ready, "referral")
