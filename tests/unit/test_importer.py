@@ -212,6 +212,24 @@ def test_rows_sent_back_are_no_formulas(tmp_path: Path) -> None:
         ('sex = { column = "sex"', 'sex = { column = "sex", constant = 1', "give either"),
         ('requested_on = { column = "requested_on" }', "", "does not say where requested_on"),
         ("tenant =", "tenant = =", "not a readable TOML"),
+        ('tenant = "rkn"', "tenant = 3", "tenant is no text"),
+        ("[columns]", 'columns = "x"\n[strange]', "columns is no table"),
+        ('run = "run_ref"', 'run = "run_ref"\nmeeting = "m"', r"\[columns\] meeting is not known; run, person"),
+        ("[withdrawal]", "[[withdrawal]]", "withdrawal is no table"),
+        ('when = "started_on"', "when = true", r"\[start\] when is no text"),
+        ('at = "started_on"', "at = 1", r"\[start\] at is no text"),
+        ('{ column = "sex"', "{ column = 1", r"\[registration\] sex: column is no text"),
+        ('map = { F = "FEMALE", M = "MALE", "*" = "UNKNOWN" }', 'map = "F"', r"\[registration\] sex: map is no table"),
+        (
+            '{ column = "started_on" }',
+            '{ column = "started_on", time = 18:00:00 }',
+            r"\[start\] started_on: time is no text",
+        ),
+        (
+            '{ column = "started_on" }',
+            '{ column = "started_on", times = "x" }',
+            r"\[start\] started_on: times is not known",
+        ),
     ],
 )
 def test_a_mapping_that_can_not_be_used_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
