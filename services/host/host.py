@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import signal
 import time
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 
 BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made an idle service cost twice as much)
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
+BLOCKED_AFTER = 20.0  # seconds in which the loop does not turn once: Kafka has given its partitions away by then
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
 
@@ -86,7 +88,7 @@ class Host:
         self.status.older = 0
         await self.inputs.refresh()
         await operate.replay(self.node)
-        jobs = [Relay(self.node).run(), self._mind()]
+        jobs = [Relay(self.node).run(), self._mind(), self._beat()]
         jobs += [errands.run(self.node, self.inputs.claimed)] if self.service.errand else []
         tasks = [asyncio.create_task(job) for job in jobs]
         gc.collect()
@@ -101,6 +103,7 @@ class Host:
             done.pop().result()
         finally:
             self.status.ready = False
+            faulthandler.cancel_dump_traceback_later()
             await broker.stop()
             for task in tasks:
                 task.cancel()
@@ -156,6 +159,12 @@ class Host:
             await asyncio.create_task(self.inputs.handle(subscriber.consumer, records), context=Context())
 
         return broker, subscriber
+
+    async def _beat(self) -> None:
+        """Where the loop does not turn any more, the log says where it stands: functions and lines, no values."""
+        while True:
+            faulthandler.dump_traceback_later(BLOCKED_AFTER)
+            await asyncio.sleep(1)
 
     # --- the minder
 
