@@ -121,8 +121,8 @@ def rebuild(service: str, shape: str) -> int:
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import PostgresError  # noqa: PLC0415
 
-    from services.host.rebuild import rebuild as run  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
+    from services.rebuild import rebuild as run  # noqa: PLC0415
 
     use_running(service)
     started = time.monotonic()

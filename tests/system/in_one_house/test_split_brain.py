@@ -14,8 +14,8 @@ import pytest
 from contracts.codes import Presence
 from deploy.local.stack import SERVICES
 from deploy.services import Fleet, declared, migrations
-from services.host.rebuild import rebuild
 from services.host.settings import Settings
+from services.rebuild import rebuild
 from tests.conftest import second_worker
 from tests.publishing import Course, Publisher, until
 
