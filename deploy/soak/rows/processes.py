@@ -94,14 +94,14 @@ async def stopped_under_load(night: Night) -> str:
 @row(
     6,
     "zombie: paused beyond the session timeout, its partitions moved, awake again",
-    "SIGSTOP 22 s (soak: 40) of one of two members",
+    "SIGSTOP of one of two members, the one that leads the relay, 30 s (soak: 40)",
 )
 async def zombie(night: Night) -> str:
     beside = {"intake": 10, "referral": 20, "reporting": 20}
     async with another(night, "referral", own_group=False), night.broken("a member frozen", beside=beside) as window:
         night.wave(16, 24, pace=0.02)
         await asyncio.sleep(2)
-        async with processes.frozen(night.fleet.processes["referral"], night.lasts(22, 40)):
+        async with processes.frozen(night.fleet.processes["referral"], night.lasts(30, 40)):
             await window.bites()
     return f"the other went on, the zombie came back; recovered in {night.recoveries[-1].seconds:.1f} s"
 
@@ -109,14 +109,17 @@ async def zombie(night: Night) -> str:
 @row(
     7,
     "zombie relay: the leader frozen, another takes over, the first awakes",
-    "SIGSTOP 14 s of the leading one of two workers",
+    "SIGSTOP 30 s of the leading one of two workers",
 )
 async def zombie_relay(night: Night) -> str:
-    async with another(night, "referral"), night.broken("the leading relay frozen", limit=45):
+    async with (
+        another(night, "referral"),
+        night.broken("the leading relay frozen", limit=45, beside={"referral": 20}) as window,
+    ):
         night.wave(12, 24, pace=0.01)
-        async with processes.frozen(night.fleet.processes["referral"], 14.0):
-            pass
-    return f"recovered in {night.recoveries[-1].seconds:.1f} s"
+        async with processes.frozen(night.fleet.processes["referral"], 30.0):
+            await window.bites()
+    return f"{night.progress[-1].done} answers left meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
 SESSION = 20.0  # seconds without a heartbeat after which Kafka takes a member for dead (services/host/host.py)
@@ -210,6 +213,7 @@ async def rebalances(night: Night) -> str:
             came = time.monotonic()
             async with another(night, "referral", own_group=False):
                 night.wave(6, 12, pace=0.01)
+                await night.tick()  # risks are raised by it: notification has something to go on with
                 await asyncio.sleep(1.5)
             see(
                 progressed(night, "referral", came, 5), f"referral gave hardly an answer while member {n} came and went"
