@@ -260,25 +260,34 @@ async def transactions(night: Night) -> str:
     return "never acted on; no gap called, no clock stopped"
 
 
-@row(43, "a hot case", "four of five reports about one case, 2,000 of them; the others' answers are timed", SOAK)
+@row(
+    43,
+    "a hot case",
+    "four of five reports about one case, 1,200 of them, 100 a second; the others' answers are timed",
+    SOAK,
+)
 async def hot(night: Night) -> str:
-    wave = night.load.wave(1, 2000, noise=False)
-    while len(wave.then) < 2000:  # one that attends
-        wave = night.load.wave(1, 2000, noise=False)
-    others = night.load.wave(20, 25, noise=False)
+    wave = night.load.wave(1, 1200, noise=False)
+    while len(wave.then) < 1200:  # one that attends
+        wave = night.load.wave(1, 1200, noise=False)
     took = {}
     for what, hotter in (("alone", False), ("beside it", True)):
+        others = night.load.wave(20, 15, noise=False)
+        await night.play(replace(others, then=[]))
         if hotter:
-            others = night.load.wave(20, 25, noise=False)
-            night.play(wave, pace=0.002)
-        await night.play(others, pace=0.008)
+            await night.play(replace(wave, then=[]))
+            night.play(replace(wave, first=[]), pace=0.01)
+        await night.play(replace(others, first=[]), pace=0.04)
         await night.sender.acknowledged()
         await night.nothing_lags()
         ids = {meant.id for meant in others.then}
         took[what] = sorted(seconds for (_, id, _), seconds in night.sender.took.items() if id in ids)
     slow = {what: seconds[len(seconds) * 95 // 100] for what, seconds in took.items()}
-    see(len(took["beside it"]) > 250, f"only {len(took['beside it'])} answers were timed")
-    see(slow["beside it"] < HOT_LIMIT, f"95 of 100 answers to others came within {slow['beside it']:.1f} s")
+    see(len(took["beside it"]) > 150, f"only {len(took['beside it'])} answers were timed")
+    see(
+        slow["beside it"] < HOT_LIMIT,
+        f"95 of 100 answers to others within {slow['beside it']:.1f} s, alone {slow['alone']:.1f} s",
+    )
     return (
         f"{len(wave.then)} reports of one case; 95 of 100 answers to others within {slow['beside it']:.1f} s"
         f" ({slow['alone']:.1f} s without it), the last after {took['beside it'][-1]:.1f} s"
