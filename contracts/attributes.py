@@ -62,10 +62,11 @@ _RARE = {"source": _bytes(SOURCE_PATTERN), "type": _bytes(TYPE_PATTERN), "tenant
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )  # fromisoformat alone takes week dates and days without a time
-_BINARY = frozenset(
+BINARY = frozenset(
     "ce_specversion ce_id ce_source ce_type ce_subject ce_time ce_tenant ce_streamversion ce_cause ce_recordedtime "
     "traceparent content-type".split()
 )
+"""Names of the headers we read. Any other is the sender's own, with or without `ce_`, and may name a person."""
 
 
 def moment(text: str) -> datetime:
@@ -133,7 +134,7 @@ def known_headers(headers: Headers) -> dict[str, bytes]:
     """The headers we read, the first of each name; foreign ones are accepted and not forwarded."""
     found: dict[str, bytes] = {}
     for name, value in headers:
-        if name in _BINARY and name not in found:
+        if name in BINARY and name not in found:
             found[name] = value
     return found
 

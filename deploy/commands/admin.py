@@ -121,8 +121,8 @@ def rebuild(service: str, shape: str) -> int:
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import PostgresError  # noqa: PLC0415
 
-    from services.host.rebuild import rebuild as run  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
+    from services.rebuild import rebuild as run  # noqa: PLC0415
 
     use_running(service)
     started = time.monotonic()
@@ -146,7 +146,8 @@ def rebuild(service: str, shape: str) -> int:
     rate = done.records / done.seconds
     told = [f"{service}: {done.records} records in {done.seconds:.1f} s ({rate:,.0f}/s)"]
     data: dict[str, Any] = {"service": service, "records": done.records, "seconds": round(done.seconds, 1),
-                            "differences": done.differences, "compared": done.compared, "swept": done.swept}  # fmt: skip
+                            "differences": done.differences, "compared": done.compared, "unsent": done.unsent,
+                            "swept": done.swept}  # fmt: skip
     if done.differences:
         hint = "find who wrote those rows; mend or remove them, then rebuild again"
         errors = [Wrong("DIFFERS", difference, hint) for difference in done.differences]
@@ -156,5 +157,7 @@ def rebuild(service: str, shape: str) -> int:
         say.print(f"the old stays in place. Way out: {hint}")
         return FINDINGS
     compared = "equal" if done.compared else "nothing to compare with"
+    told += [f"{count} records for {topic} were never sent by the old: said again as its inputs are read anew"
+             for topic, count in sorted(done.unsent.items())]  # fmt: skip
     printed(shape, [data], data=data, people=[*told, f"{compared}, swapped; a sweep recorded {done.swept} facts"])
     return 0

@@ -1,8 +1,9 @@
 """`lotse dead-letters`, `lotse release`, `lotse republish`: what an operator does about what was not settled.
 
-Set aside (a rule of ours could not bear it) can be replayed or given up. Unreadable (the sender's mistake) was answered and
-stays as evidence: `list` and `show` tell what and where, never a value. Only `show --reveal` opens a letter, for who hands
-over the operations' private key and a reason, and it is written down first.
+Set aside (a rule of ours could not bear it) can be replayed or given up. Unreadable was answered and stays as evidence: its id
+has its one answer, and its sender may have sent it again under another since; a replay would say it twice. `list` and `show`
+tell what and where, never a value. Only `show --reveal` opens a letter, for who hands over the operations' private key and a
+reason, and it is written down first.
 """
 
 import asyncio
@@ -10,8 +11,9 @@ import base64
 import getpass
 import json
 import os
+import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +24,20 @@ from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
 from contracts import attendance, intake, referral
 from contracts.families import FACTS, SUBMISSIONS
-from contracts.messages import claim_of, names_of
+from contracts.messages import claim_of
 from contracts.topics import dead_letters_topic
 from deploy.commands.up import running
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES
 from deploy.printed import formats, plain, printed
+from deploy.progress import counted
+from services.shapes import names_in, shape_of
 
-NAMES = frozenset().union(*(names_of(kind) for module in (intake, referral, attendance) for kind in module.SUBMISSIONS))
-"""Names our contracts know; any other is the sender's own and may name a person."""
+NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
 
 say = Console(stderr=True, highlight=False, soft_wrap=True)
 service = click.argument("name", metavar="SERVICE", type=click.Choice(SERVICES))
@@ -46,7 +48,32 @@ key_file = click.option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The operations' private key; the local stack's, unless given.",
 )
-MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])
+
+
+class Moment(click.ParamType):
+    """A day (its first moment, where we are), a moment with its zone, or how long ago: 10m, 2h, 3d."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Always with a zone."""
+        try:
+            if ago := re.fullmatch(r"(\d+)([mhd])", value, re.ASCII):
+                minutes = int(ago[1]) * {"m": 1, "h": 60, "d": 1440}[ago[2]]
+                return datetime.now(UTC) - timedelta(minutes=minutes)
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is None and len(value) > len("2026-10-01"):
+                self.fail(f"{value} has no zone; write Z or +01:00 behind it", param, ctx)
+            return moment if moment.tzinfo else moment.astimezone()
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value} is no day (2026-10-01), moment (2026-10-01T08:00:00+02:00) or time ago (10m, 2h, 3d)",
+                param,
+                ctx,
+            )
+
+
+MOMENT = Moment()
 CHUNK = (
     100  # submissions a question: each is judged in a transaction of its own, and nobody waits for all of ten thousand
 )
@@ -56,8 +83,10 @@ def picking(command: Any) -> Any:
     """Options that pick messages: by publisher, by type, by verdict or error, by arrival."""
     for option in (
         click.option("--type", "type_", help="Only of this type: attendance_reported, or its whole name."),
-        click.option("--until", type=MOMENT, help="Only what arrived before this day or moment."),
-        click.option("--since", type=MOMENT, help="Only what arrived since this day or moment (with its zone)."),
+        click.option("--until", type=MOMENT, help="Only what arrived before it; as --since."),
+        click.option(
+            "--since", type=MOMENT, help="Only what arrived since: a day, a moment with its zone, or 10m, 2h, 3d ago."
+        ),
         click.option("--reason", help="Only with this verdict or error."),
         click.option("--source", help="Only of this publisher."),
     ):
@@ -67,9 +96,7 @@ def picking(command: Any) -> Any:
 
 def picked(rows: list[dict[str, Any]], by: dict[str, Any]) -> list[dict[str, Any]]:
     """Those of the rows (with publisher, type, why, error, arrived) that the options name."""
-    since, until = (
-        (by[name] if by[name].tzinfo else by[name].astimezone()) if by[name] else None for name in ("since", "until")
-    )
+    since, until = by["since"], by["until"]
     return [row for row in rows
             if by["source"] in (None, row["publisher"]) and by["type_"] in (None, row["type"], *row["type"].split(".")[2:3]) and (by["reason"] or "") in f"{row['why']} {row['error']}"
             and (since is None or datetime.fromisoformat(row["arrived"]) >= since)
@@ -80,7 +107,8 @@ who = click.option("--who", default=getpass.getuser, show_default="your user nam
 
 
 def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
-    """One question to a service. Raises Trouble where it is silent or says no."""
+    """One question to a service; None where it had what was asked for and has settled it. Raises Trouble where it is silent or
+    says no."""
     url = f"{at or running()[name]}{path}"
     try:
         with httpx.Client(timeout=120) as client:
@@ -93,6 +121,14 @@ def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None
         raise Trouble(
             f"{name}: {said.json()['detail']}; nothing was changed", "mend the cause, or leave a row out", REFUSED
         )
+    if said.status_code == 404 and path.startswith("/kept/"):
+        raise Trouble(
+            f"{name} never kept a message {path.rpartition('/')[2]}",
+            f"`lotse dead-letters list {name}` shows what is",
+            USAGE,
+        )
+    if said.status_code == 410:
+        return None
     if said.is_error:
         raise Trouble(f"{name} answers {said.status_code}", "its log says more", FINDINGS)
     return said.json()
@@ -100,7 +136,11 @@ def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None
 
 @click.group()
 def dead_letters() -> None:
-    """What could not be settled: list it, show its shape, replay or give up what was set aside."""
+    """What could not be settled: list it, show its shape, replay or give up what was set aside.
+
+    What can't be read is not replayed: it was answered as unreadable where it had an id, and its sender, who sends it again
+    under a new id, may have done so.
+    """
 
 
 @dead_letters.command("list")
@@ -112,8 +152,7 @@ def dead_letters() -> None:
 def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) -> int:
     """Set aside and quarantined messages (by ID), then unreadable ones (by their place). The type of an unreadable one is sealed
     with it: it is said where --type or --key asks for it, if it is one our contracts know."""
-    rows = [{**row, "id": str(row["seq"]), "place": f"{row['topic']}/{row['part']}/{row['offset']}"}
-            for row in ask(name, at, "/kept")]  # fmt: skip
+    rows = [{**row, "id": str(row["seq"]), "place": place_of(row)} for row in ask(name, at, "/kept")]
     private = private_key(key) if key or by["type_"] else None
     rows += [{"id": letter["place"], "why": "unreadable", "type": type_of(letter, private) if private else "", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
               "error": f"{letter['verdict']} {letter['pointer']} {letter['rule']}", "place": letter["place"]}
@@ -129,7 +168,7 @@ def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) ->
 
 @dead_letters.command()
 @service
-@click.argument("place")
+@click.argument("message", metavar="PLACE|ID")
 @at
 @key_file
 @click.option(
@@ -141,30 +180,40 @@ def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) ->
 @who
 @formats
 def show(
-    name: str, place: str, at: str | None, key: Path | None, reveal: bool, why: str | None, who: str, shape: str
+    name: str, message: str, at: str | None, key: Path | None, reveal: bool, why: str | None, who: str, shape: str
 ) -> int:
-    """Verdict and shape of one unreadable message (names our contracts know, types, lengths), never a value; with --reveal the
-    message itself. Exit: 2 no such message, or no key or reason; 4 the key does not open it, or nobody could write it down."""
+    """Verdict and shape of one message (names our contracts know, types, lengths), never a value: an unreadable one by its PLACE,
+    with --reveal itself; what is set aside or in quarantine by its ID. Exit: 2 no such message, or no key or reason; 4 the key
+    does not open it, or nobody could write it down."""
+    if message.isdecimal():
+        if reveal:
+            raise Trouble(
+                "--reveal opens what is sealed", "what is kept under an ID stands on its topic as it came", USAGE
+            )
+        if (kept := ask(name, at, f"/kept/{message}")) is None:
+            raise Trouble(f"{message} is settled, nothing of it is kept", "its sender has its answer", USAGE)
+        printed(shape, [{"name": name, "said": value} for name, value in kept.items()], data=kept)
+        return DONE
     if reveal and not (key and why):
         raise Trouble(
             "--reveal shows what a person may stand in",
             "hand over the operations' key (--key) and a reason (--why)",
             USAGE,
         )
-    found = [letter for letter in asyncio.run(letters(name)) if letter["place"] == place]
+    found = [letter for letter in asyncio.run(letters(name)) if letter["place"] == message]
     if not found:
         raise Trouble(
-            f"{name} has no dead letter from {place}", f"`lotse dead-letters list {name}` shows what there is", USAGE
+            f"{name} has no dead letter from {message}", f"`lotse dead-letters list {name}` shows what there is", USAGE
         )
     headers, body = opened(found[0], private_key(key))
     said = {key: text for key, text in found[0].items() if key not in ("sealed", "place")}
     if reveal:
         ask(
-            name, at, "/operate/reveal", {"place": place, "who": who, "why": why}
+            name, at, "/operate/reveal", {"place": message, "who": who, "why": why}
         )  # nothing is shown that is not written down
         data = {**said, "headers": {name: text(value) for name, value in headers}, "body": text(body)}
     else:
-        data = {**said, "headers": [shape_of_header(*header) for header in headers], "body": shape_of(body)}
+        data = {**said, **shape_of(headers, body, NAMES)}
     printed(shape, [{"name": name, "said": value} for name, value in data.items()], data=data)
     return DONE
 
@@ -208,32 +257,6 @@ def type_of(letter: dict[str, Any], private: ECKey) -> str:
     return type if type in FACTS or type in SUBMISSIONS else ""
 
 
-def shape_of_header(name: str, value: bytes | None) -> str:
-    """A header's name where it is one of ours, and its length."""
-    known = name if name.startswith("ce_") or name in ("traceparent", "content-type") else "(foreign)"
-    return f"{known}: {'null' if value is None else f'{len(value)} bytes'}"
-
-
-def shape_of(body: bytes | None) -> Any:
-    """Names, types and lengths of a body; for what is no JSON its length alone."""
-    if body is None:
-        return "null"
-    try:
-        return _shape(json.loads(body))
-    except ValueError:
-        return f"no JSON, {len(body)} bytes"
-
-
-def _shape(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            name if name in NAMES else f"(unknown name of {len(name)})": _shape(inner) for name, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_shape(inner) for inner in value[:20]]
-    return f"{type(value).__name__}{f' of {len(value)}' if isinstance(value, str) else ''}"
-
-
 async def letters(name: str) -> list[dict[str, Any]]:
     """Every dead letter on a service's topic: its headers, and the sealed bytes. Raises Trouble."""
     from services.host.kafka import Reader  # noqa: PLC0415
@@ -246,10 +269,13 @@ async def letters(name: str) -> list[dict[str, Any]]:
             parts = await reader.parts([dead_letters_topic(name)])
             starts, ends = await reader.starts(parts), await reader.ends(parts)
             found = []
-            async for records in reader.records({part: (starts[part], ends[part]) for part in parts}):
-                for record in records:
-                    said = {key.removeprefix("lotse_"): text.decode() for key, text in record.headers}
-                    found.append({**said, "place": (record.key or b"").decode(), "sealed": record.value})
+            total = sum(ends[part] - starts[part] for part in parts)
+            with counted(f"dead letters of {name}", total, "letters") as more:
+                async for records in reader.records({part: (starts[part], ends[part]) for part in parts}):
+                    for record in records:
+                        said = {key.removeprefix("lotse_"): text.decode() for key, text in record.headers}
+                        found.append({**said, "place": (record.key or b"").decode(), "sealed": record.value})
+                    more(len(records))
             return found
         finally:
             await reader.stop()
@@ -258,35 +284,73 @@ async def letters(name: str) -> list[dict[str, Any]]:
 
 
 def _settle(
-    name: str, at: str | None, ids: tuple[int, ...], path: str, why: str, who: str, dry_run: bool, shape: str, rate: float | None,
-    by: dict[str, Any],
+    name: str, at: str | None, named: tuple[str, ...], path: str, why: str, who: str, dry_run: bool, shape: str,
+    rate: float | None, by: dict[str, Any],
 ) -> int:  # fmt: skip
-    aside = {row["seq"] for row in picked([row for row in ask(name, at, "/kept") if row["why"] == "aside"], by)}
-    if strange := set(ids) - aside:
-        raise Trouble(
-            f"not set aside in {name}, or not picked by the options: {sorted(strange)}",
-            f"`lotse dead-letters list {name}` shows what is",
-            USAGE,
-        )
-    chosen = sorted(ids or aside)
+    """Settles what is set aside and picked. What was settled before counts as done: the same command twice says the same."""
+    kept = ask(name, at, "/kept")
+    aside = [row for row in kept if row["why"] == "aside"]
+    stands, wanted = {row["seq"] for row in aside}, {row["seq"] for row in picked(aside, by)}
+    chosen = sorted({_id_of(name, word, kept) for word in named} or wanted)
+    for id in sorted({*chosen} - wanted):
+        if id in stands:
+            raise Trouble(f"{id} is set aside, and not picked by the options", "leave out one or the other", USAGE)
+        say.print(f"{id} {_left(name, at, id)}: nothing to do")
     if dry_run:
+        chosen = [id for id in chosen if id in stands]
         say.print(f"would concern {len(chosen)} submissions: {chosen}")
         printed(shape, [{"submissions": len(chosen), "answered": 0, "ids": chosen}], people=[])
         return DONE
     answered, size = 0, CHUNK if rate is None else max(1, min(CHUNK, round(rate)))
     parts = [chosen[n : n + size] for n in range(0, len(chosen), size)] or [[]]  # asked for is written down, too
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=say, transient=True) as progress:
-        for seqs in progress.track(parts, description="judged again"):
+    with counted("judged again", len(chosen), "submissions") as more:
+        for seqs in parts:
             began = time.monotonic()
             answered += ask(name, at, path, {"seqs": seqs, "who": who, "why": why})["answered"]
+            more(len(seqs))
             if rate is not None:
                 time.sleep(max(0.0, len(seqs) / rate - (time.monotonic() - began)))
+    none = f"nothing is set aside in {name}{' that the options pick' if any(by.values()) else ''}"
     printed(shape, [{"submissions": len(chosen), "answered": answered, "ids": chosen}], ok=answered == len(chosen),
-            people=[f"{answered} of {len(chosen)} have their answer now"])  # fmt: skip
+            people=[f"{answered} of {len(chosen)} have their answer now" if chosen else none])  # fmt: skip
     return DONE if answered == len(chosen) else FINDINGS
 
 
-ids = click.argument("ids", type=int, nargs=-1)
+def _id_of(name: str, word: str, kept: list[dict[str, Any]]) -> int:
+    """The number of a message named by its ID, or by the place it came from. Raises Trouble."""
+    if word.isdecimal():
+        return int(word)
+    for row in kept:
+        if word == place_of(row):
+            return int(row["seq"])
+    if re.fullmatch(r".+/\d+/\d+", word):
+        raise Trouble(
+            f"{word} is not set aside in {name}; what can't be read has its answer and is neither replayed nor given up",
+            f"its sender sends it mended, under a new id; `lotse dead-letters show {name} {word}` says what is wrong with it",
+            REFUSED,
+        )
+    raise Trouble(f"{word} is no ID", f"`lotse dead-letters list {name}` shows them", USAGE)
+
+
+def _left(name: str, at: str | None, id: int) -> str:
+    """Why a message that was kept is not set aside any more. Raises Trouble where it never was, or is kept otherwise."""
+    row = ask(name, at, f"/kept/{id}")
+    if row is not None and row["why"] != "waiting":
+        way_out = (
+            f"`lotse release {name} {row['subject']} --why REASON`"
+            if row["why"] == "quarantined"
+            else "it is taken up by itself"
+        )
+        raise Trouble(f"{id} is not set aside, but {row['why']}", way_out, USAGE)
+    return "is settled" if row is None else "waits for what it rests on"
+
+
+def place_of(row: dict[str, Any]) -> str:
+    """Where a kept message came from, as dead letters name it."""
+    return f"{row['topic']}/{row['part']}/{row['offset']}"
+
+
+ids = click.argument("ids", metavar="[ID]...", nargs=-1)
 dry_run = click.option("--dry-run", is_flag=True, help="Only say which.")
 rate = click.option(
     "--rate", type=click.FloatRange(0.1), help="At most so many a second; as fast as they are judged, unless given."
@@ -304,24 +368,31 @@ rate = click.option(
 @picking
 @formats
 def replay(
-    name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str, rate: float | None, **by: Any
+    name: str, ids: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str, rate: float | None, **by: Any
 ) -> int:  # fmt: skip
-    """Judge again what was set aside: the IDs, what the options pick, or all. Twice is harmless. Exit 1 where some still can't be judged."""
+    """Judge again what was set aside: the IDs, what the options pick, or all. Twice is harmless. Exit: 1 some still have no answer;
+    2 there never was such an ID; 4 it is an unreadable message, which its sender sends again, mended, under a new id."""
     return _settle(name, at, ids, "/operate/replay", why, who, dry_run, shape, rate, by)
 
 
 @dead_letters.command("give-up")
 @service
-@click.argument("ids", type=int, nargs=-1, required=True)
+@ids
 @at
 @why
 @who
 @dry_run
+@rate
+@picking
 @formats
-def give_up(name: str, ids: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
-    """Answer what was set aside as refused (GIVEN_UP); its sender may send it mended under a new id."""
-    everything = dict.fromkeys(("source", "type_", "reason", "since", "until"))
-    return _settle(name, at, ids, "/operate/give-up", why, who, dry_run, shape, None, everything)
+def give_up(
+    name: str, ids: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str, rate: float | None, **by: Any
+) -> int:  # fmt: skip
+    """Answer what was set aside as refused (GIVEN_UP): the IDs, or what the options pick; its sender may send it mended under a
+    new id. Twice is harmless. Exit as replay."""
+    if not ids and not any(by.values()):
+        raise Trouble("give up which?", "name IDs, or pick by --source, --type, --reason, --since, --until", USAGE)
+    return _settle(name, at, ids, "/operate/give-up", why, who, dry_run, shape, rate, by)
 
 
 @click.command()
@@ -360,14 +431,13 @@ def go_on(name: str, at: str | None, why: str, who: str, shape: str) -> int:
 
 @click.command()
 @service
-@click.option("--since", required=True, type=MOMENT, help="A day, or a moment with its zone.")
+@click.option("--since", required=True, type=MOMENT, help="A day, a moment with its zone, or 10m, 2h, 3d ago.")
 @at
 @why
 @who
 @formats
 def republish(name: str, since: datetime, at: str | None, why: str, who: str, shape: str) -> int:
     """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail."""
-    moment = since if since.tzinfo else since.astimezone()
-    said = ask(name, at, "/operate/republish", {"since": moment.isoformat(), "who": who, "why": why})
+    said = ask(name, at, "/operate/republish", {"since": since.isoformat(), "who": who, "why": why})
     printed(shape, [said], people=[f"{said['rows']} rows are sent again"])
     return DONE

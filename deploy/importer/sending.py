@@ -27,17 +27,21 @@ Said = tuple[str, str, str, str]
 
 @dataclass
 class Account:
-    """What became of every row: recorded + unchanged + already answered + refused + unanswered + not sent = rows."""
+    """What became of every row: recorded + unchanged + already answered + refused + unanswered + stopped + not sent = rows."""
 
     rows: int = 0
     recorded: int = 0
     unchanged: int = 0
     already_answered: int = 0
     unanswered: int = 0
+    stopped: int = 0
+    """Stopped between two of their steps: what was sent is answered, the next step was not sent."""
     not_sent: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     why: str = ""
     """Why we stopped waiting, if we did."""
+    interrupted: bool = False
+    """Somebody told us to stop."""
     back: list[tuple[Row, str, str, str]] = field(default_factory=list)
     """Refused rows with reason, pointer and hint, in the order of the files."""
 
@@ -46,9 +50,18 @@ class Account:
         """Rows with a first no."""
         return len(self.back)
 
+    @property
+    def left(self) -> int:
+        """Rows of which nobody knows yet what becomes of them: the next run asks."""
+        return self.unanswered + self.stopped + self.not_sent
+
 
 class Unanswered(Exception):
     """No answer came, or no answer will be waited for any more."""
+
+
+class Stopped(Exception):
+    """Nothing more is sent, this step neither."""
 
 
 class Sender:
@@ -59,7 +72,7 @@ class Sender:
     ) -> None:
         self.kafka, self.security, self.publisher, self.tenant = kafka, security, publisher, tenant
         self.store, self.patience = store, patience
-        self.stopped = False
+        self.stopped = self.interrupted = False
         self.why = ""
         """Why it gave up, if it did."""
         self._asked: dict[str, asyncio.Future[Said]] = {}
@@ -109,7 +122,7 @@ class Sender:
         await self._producer.stop()
 
     async def ask(self, step: Step) -> Said:
-        """The answer. A submission several rows share is sent once. Raises Unanswered."""
+        """The answer. A submission several rows share is sent once. Raises Unanswered, Stopped."""
         if step.sent.id in self._found:
             return self._found[step.sent.id]
         if step.sent.outcome is not None:
@@ -117,7 +130,7 @@ class Sender:
         found = self._asked.get(step.sent.id)
         if found is None:
             if self.stopped:
-                raise Unanswered
+                raise Stopped
             found = self._asked[step.sent.id] = asyncio.get_running_loop().create_future()
             self._new.append(step)
             self._wake.set()
@@ -128,8 +141,8 @@ class Sender:
         return step.sent.id in self._before
 
     def stop(self) -> None:
-        """Nothing more is sent; what is on its way is waited for."""
-        self.stopped = True
+        """Somebody wants us to stop: nothing more is sent; what is on its way is waited for."""
+        self.stopped = self.interrupted = True
 
     def give_up(self) -> None:
         """Nothing more is waited for."""
@@ -208,11 +221,12 @@ async def send_rows(
     tasks: set[asyncio.Task[None]] = set()
 
     async def take(number: int, row: Row) -> None:
+        begun = fresh = recorded = False
         try:
-            fresh = recorded = False
             for step in planner.steps(row):
                 fresh = fresh or not step.known or step.sent.outcome is None
                 outcome, reason, pointer, hint = await sender.ask(step)
+                begun = True
                 if outcome not in ("recorded", "unchanged"):
                     raise RowRefused(reason or outcome.upper(), pointer, hint)
                 first_told = not step.known or sender.sent_before(step)
@@ -225,6 +239,9 @@ async def send_rows(
             back[number] = (row, no.reason, no.pointer, no.hint)
         except Unanswered:
             account.unanswered += 1
+        except Stopped:
+            account.stopped += begun
+            account.not_sent += not begun
         finally:
             progress(1)
             room.release()
@@ -241,6 +258,6 @@ async def send_rows(
         if number % 500 == 0:
             await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    account.why = sender.why
+    account.why, account.interrupted = sender.why, sender.interrupted
     account.back = [back[number] for number in sorted(back)]
     return account

@@ -18,6 +18,7 @@ from services.runtime.failures import name_of
 from services.runtime.messages import Part
 from services.runtime.service import Name
 from services.runtime.work import Work, transact
+from services.shapes import names_in, shape_of
 
 log = structlog.get_logger()
 
@@ -46,10 +47,8 @@ async def _again(node: Running, con: Connection, more: set[Name], rows: Sequence
     return sum(not work.keeps(message) for message in messages)
 
 
-async def replay(node: Running, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> int:
-    """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew); gives back how
-    many have their answer now."""
-    done = 0
+async def replay(node: Running, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> None:
+    """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew)."""
     sql = "select seq from kept where why = 'aside' and ($1::bigint[] is null or seq = any($1)) order by seq"
     for (seq,) in await node.pool.fetch(sql, seqs):
 
@@ -58,12 +57,11 @@ async def replay(node: Running, seqs: Sequence[int] | None = None, *, give_up: b
             return await _again(node, con, more, rows, give_up=give_up)
 
         try:
-            done += await transact(node, one)
+            await transact(node, one)
         except RETRY:
             raise
         except Exception as error:
             log.warning("still set aside", error=name_of(error))
-    return done
 
 
 async def release(node: Running, subject: str, without: Sequence[int] = ()) -> int:
@@ -96,8 +94,9 @@ async def go_on(node: Running) -> dict[Part, int]:
 
 
 def routes(node: Running) -> APIRouter:
-    """GET /kept; POST /operate/replay, give-up, release, reveal, republish, go-on. Loopback only until tokens come."""
+    """GET /kept, /kept/SEQ; POST /operate/replay, give-up, release, reveal, republish, go-on. Loopback only until tokens come."""
     router = APIRouter()
+    columns = 'seq, why, publisher, topic, part, "offset", error, arrived, at, subject, headers, value'
 
     async def audit(who: str, what: str, about: str, why: str) -> None:
         await node.pool.execute(
@@ -106,9 +105,18 @@ def routes(node: Running) -> APIRouter:
 
     @router.get("/kept")
     async def kept() -> list[dict[str, Any]]:
-        columns = 'seq, why, publisher, topic, part, "offset", error, arrived, at, subject'
-        sql = f"select {columns}, headers, value from kept where why in ('aside', 'quarantined') order by seq"  # noqa: S608
+        sql = f"select {columns} from kept where why in ('aside', 'quarantined') order by seq"  # noqa: S608
         return [told(row) for row in await node.pool.fetch(sql)]
+
+    @router.get("/kept/{seq}")
+    async def one(seq: int) -> dict[str, Any]:
+        """One kept message and its shape, made here. 404: no message ever had this number; 410: it is settled."""
+        last = await node.pool.fetchval("select pg_sequence_last_value(pg_get_serial_sequence('kept', 'seq'))")
+        if not 0 < seq <= (last or 0):
+            raise HTTPException(404)
+        for row in await node.pool.fetch(f"select {columns} from kept where seq = $1", seq):  # noqa: S608
+            return told(row) | shape_of(unpack(row["headers"]), row["value"], names_in(node.service.types.values()))
+        raise HTTPException(410)
 
     def told(row: Any) -> dict[str, Any]:
         type = claim_of(unpack(row["headers"]), row["value"])[1].decode("utf-8", "replace")
@@ -144,7 +152,10 @@ def routes(node: Running) -> APIRouter:
 
     @router.post("/operate/{what}")  # the last of these routes: it takes no other's name
     async def settle(what: Literal["replay", "give-up"], seqs: Seqs, who: Who, why: Why) -> dict[str, int]:
+        """`answered`: how many of them are settled now, or were before, so that asked twice it says the same."""
         await audit(who, what, " ".join(map(str, seqs)), why)
-        return {"answered": await replay(node, seqs, give_up=what == "give-up")}
+        await replay(node, seqs, give_up=what == "give-up")
+        left = await node.pool.fetchval("select count(*) from kept where seq = any($1::bigint[])", seqs)
+        return {"answered": len({*seqs}) - left}
 
     return router

@@ -28,7 +28,8 @@ def service() -> Service:
         settings = MailSettings()
         mailboxes = load_mailboxes(settings.organisations)
     except ValidationError as error:
-        names = ", ".join(sorted(f"LOTSE_{str(item['loc'][0]).upper()}" for item in error.errors(include_input=False)))
+        found = error.errors(include_input=False)
+        names = ", ".join(sorted(f"LOTSE_{str(item['loc'][0]).upper()} ({item['msg']})" for item in found))
         raise BadSettings(f"missing or wrong: {names}. Way out: set it in the environment of this process.") from None
     except BadOrganisations as bad:
         raise BadSettings(str(bad)) from None

@@ -1,12 +1,42 @@
 """organisations.toml: mailbox and language of each organisation, a setting of notification."""
 
 import tomllib
+import unicodedata
 from collections.abc import Mapping
+from email.utils import formataddr, parseaddr
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def carried(mailbox: str) -> str:
+    """A mailbox as every mail server takes it (RFC 5321, without SMTPUTF8): ASCII alone, the domain in its IDNA form. Raises
+    PydanticCustomError where it can't be written so, or would then be somebody else's: of an ß IDNA 2003 makes ss."""
+    local, _, domain = mailbox.rpartition("@")
+    found = f"{local}@{domain if domain.isascii() else _idna(domain)}"
+    if not (local and found.isascii() and found.isprintable() and parseaddr(found) == ("", found)):
+        raise PydanticCustomError(
+            "mailbox", "mail servers take one mailbox in ASCII, name@domain; a domain with ß as xn--"
+        )
+    return found
+
+
+def _idna(domain: str) -> str:
+    """A domain in ASCII, or as it was where that is not certainly the same domain."""
+    try:
+        ascii = domain.encode("idna")
+        return ascii.decode() if ascii.decode("idna") == unicodedata.normalize("NFC", domain).lower() else domain
+    except UnicodeError:
+        return domain
+
+
+def _sender(mail_from: str) -> str:
+    """A mailbox with or without a name before it (`Lotse <lotse@kreis.example>`)."""
+    name, mailbox = parseaddr(mail_from)
+    return formataddr((name, carried(mailbox)))
 
 
 class Mailbox(BaseModel):
@@ -14,7 +44,7 @@ class Mailbox(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    mailbox: str = Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$", max_length=200)
+    mailbox: Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$", max_length=200), AfterValidator(carried)]
     language: Literal["de", "en"] = "de"
 
 
@@ -29,7 +59,7 @@ class MailSettings(BaseSettings):
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
     smtp_tls: bool = False
-    mail_from: str
+    mail_from: Annotated[str, AfterValidator(_sender)]
 
 
 class BadOrganisations(ValueError):
@@ -47,6 +77,8 @@ def load_mailboxes(path: Path) -> Mapping[str, Mailbox]:
         try:
             found[name.lower()] = Mailbox.model_validate(entry)
         except ValidationError as error:
-            where = ".".join(str(step) for step in error.errors(include_input=False)[0]["loc"])
-            raise BadOrganisations(f"{path}: organisation.{name}: wrong or missing {where}") from None
+            first = error.errors(include_input=False)[0]
+            where = ".".join(str(step) for step in first["loc"])
+            why = f" ({first['msg']})" if first["type"] == "mailbox" else ""
+            raise BadOrganisations(f"{path}: organisation.{name}: wrong or missing {where}{why}") from None
     return found

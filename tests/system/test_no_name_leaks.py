@@ -46,6 +46,10 @@ async def everything_said(house: Fleet) -> dict[str, bytes]:
         for service in SERVICES:
             for page in ("metrics", "status", "kept", f"cases/{NAME}", f"cases/{uuid4()}?{NAME}={NAME}", f"{NAME}"):
                 said[f"{service} /{page}"] = (await client.get(f"{house.url(service)}/{page}")).content
+            for one in json.loads(said[f"{service} /kept"]):
+                said[f"{service} /kept/{one['seq']}"] = (
+                    await client.get(f"{house.url(service)}/kept/{one['seq']}")
+                ).content
             wrong = {"seqs": [NAME], "who": NAME * 9, "why": "x"}
             said[f"{service} operate"] = (await client.post(f"{house.url(service)}/operate/replay", json=wrong)).content
     consumer = AIOKafkaConsumer(bootstrap_servers=house.stack.kafka, isolation_level="read_committed")
@@ -120,6 +124,7 @@ async def test_a_name_comes_out_nowhere_whatever_becomes_of_the_message(house: F
         said["intake.events"].replace(NAME.encode() + b"\n" + named(b"{}"), b"").replace(NAME.encode(), b"", 1)
     )
     assert [where for where, text in said.items() if NAME.encode() in text] == []
+    assert any("/kept/" in page for page in said)
     assert all(said[topic] for topic in ("intake.events", "referral.events", "referral.dead-letters"))  # we did look
     assert (house.stack.folder / PRIVATE).stat().st_mode & 0o077 == 0
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import httpx
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
@@ -168,7 +169,7 @@ async def letters_kept(night: Night) -> int:
 @row(
     38,
     "dead-letter replay run twice, and while the consumer runs",
-    "a rule breaks; lotse dead-letters replay, three at once, twice",
+    "a rule breaks; lotse dead-letters replay, three at once, twice, the second time by the IDs of what is settled by then",
 )
 async def replayed_twice(night: Night) -> str:
     why = f"row 38 {uuid4().hex[:6]}"
@@ -181,17 +182,25 @@ async def replayed_twice(night: Night) -> str:
             *(processes.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
         )
         see(all(done.returncode == 1 for done in broken), f"a rule that is still broken: {broken[0].stdout}")
+        ids = await aside(night)
     await processes.restart(night, "referral")  # the rule is mended; a service that starts anew judges them itself
     done = await asyncio.gather(
-        *(processes.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
+        *(processes.lotse(night, "referral", *typed, night.fleet.url("referral"), *ids) for _ in range(3))
     )
     see(all(one.returncode == 0 for one in done), f"{done[0].stdout} {done[0].stderr}")
+    see(all(f"{len(ids)} of {len(ids)} have" in one.stdout for one in done), f"{len(ids)} IDs: {done[0].stdout}")
     await night.nothing_lags()
     see(not night.fleet.status("referral")["set_aside"]["count"], "something is still set aside")
     async with database.session(night, "referral") as con:
         written = await con.fetchval("select count(*) from lotse.audit where why = $1", why)
     see(written == 6, f"{written} audit entries")
     return "replayed six times, three while the rule was broken: one answer each, six audit entries"
+
+
+async def aside(night: Night) -> list[str]:
+    """IDs of what referral has set aside."""
+    kept = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/kept", timeout=20)
+    return [str(row["seq"]) for row in kept.json() if row["why"] == "aside"]
 
 
 @row(39, "duplicate flood", "everything three times, shuffled, on two partitions, over two rebalances")

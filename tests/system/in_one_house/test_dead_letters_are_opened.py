@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from deploy.commands.letters import letters
 from deploy.local.operations import PRIVATE, make_operations_key
 from deploy.services import Fleet
 from tests.publishing import SOURCE, Publisher, until
@@ -35,11 +36,13 @@ async def listed(house: Fleet, *options: str) -> list[str]:
     return [row["id"] for row in json.loads(said)["data"]]
 
 
-async def audited(house: Fleet) -> list[tuple[str, str, str]]:
-    """Who opened which letter and why, as the service wrote it down."""
+async def audited(house: Fleet, *what: str) -> list[tuple[str, str, str]]:
+    """Who opened which letter (or did WHAT) and why, as the service wrote it down."""
     con = await asyncpg.connect(house.stack.databases["intake"].owner, server_settings={"search_path": "lotse"})
     try:
-        rows = await con.fetch("select who, about, why from audit where what = 'reveal' order by seq")
+        rows = await con.fetch(
+            "select who, about, why from audit where what = any($1) order by seq", what or ["reveal"]
+        )
         return [tuple(row) for row in rows]
     finally:
         await con.close()
@@ -82,3 +85,29 @@ async def test_dead_letters_are_picked_by_type_and_only_types_of_ours_are_named(
         assert known in found and foreign not in found
     assert await listed(fleet, *key, "--type", "zainab") == []
     assert {known, foreign} <= set(await listed(fleet))
+    assert known in await listed(fleet) and known in await listed(fleet, "--since", "10m")
+    assert not {known, foreign} & set(await listed(fleet, "--until", "10m"))
+
+
+@pytest.mark.parametrize("what", ["replay", "give-up"])
+async def test_what_can_not_be_read_is_not_replayed_since_its_id_has_its_one_answer(fleet: Fleet, what: str) -> None:
+    """Its bytes sent again under the old id are silent; whoever sends it under a new one, mended, is answered."""
+    type = "lotse.intake.registration_submitted.v1"
+    place = await unreadable(fleet, type)
+    before = await audited(fleet, "replay", "give-up")
+    words = ["dead-letters", what, "intake", place, "--why", "our mistake", "--format", "json"]
+    code, said = await typed(fleet, "intake", *words)
+    (wrong,) = json.loads(said)["errors"]
+    assert (code, wrong["code"]) == (4, "REFUSED") and place in wrong["message"] and "new id" in wrong["hint"]
+    assert await audited(fleet, "replay", "give-up") == before
+
+
+async def test_who_waits_for_a_long_list_is_told_how_far_it_is(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await unreadable(fleet, "lotse.intake.registration_submitted.v1")
+    monkeypatch.setenv("LOTSE_KAFKA", fleet.stack.kafka)
+    monkeypatch.setattr("deploy.progress.TELLS_EACH", -1.0)  # as if it had taken its time
+    found = await letters("intake")
+    said = capsys.readouterr()
+    assert not said.out and f"dead letters of intake: {len(found):,} of {len(found):,} letters" in said.err
