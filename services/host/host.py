@@ -266,6 +266,7 @@ def serve(service: Service, settings: Settings) -> int:
     try:
         asyncio.run(Host(service, settings).run())
     except (KafkaError, asyncpg.PostgresError, OSError, TimeoutError) as error:
-        log.error("a dependency is unreachable", error=name_of(error))
+        name = "LOTSE_KAFKA" if isinstance(error, KafkaError) else "LOTSE_DATABASE"
+        log.error("a dependency is unreachable", name=name, error=name_of(error))
         return 3
     return 0

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.host.kafka import librdkafka
 from services.host.running import Running, say_held
+from services.leader import alive, session
 from services.runtime.database import RETRY, columns, unpack
 from services.runtime.failures import failpoint, name_of
 from services.runtime.messages import Part
@@ -83,13 +84,11 @@ class Relay:
         while True:
             lock: asyncpg.Connection | None = None
             try:
-                said = {"search_path": "lotse", "application_name": f"lotse-relay-{self.name}"}
-                dsn = self.node.settings.database.get_secret_value()
-                lock = await asyncpg.connect(dsn, timeout=10, command_timeout=60, server_settings=said)
+                lock = await session(self.node.settings.database.get_secret_value(), f"lotse-relay-{self.name}")
                 while not await lock.fetchval("select pg_try_advisory_lock(hashtext('lotse relay'))"):
                     self.node.unsent.clear()  # another process's to say
                     await asyncio.sleep(0.5)
-                if older := await letters_beyond(self.node):
+                if older := await alive(lock, letters_beyond(self.node)):
                     raise OlderThanLog(f"{older} records")
                 await self._lead(lock)
             except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:
@@ -132,9 +131,10 @@ class Relay:
         if not rows:
             return False
         delivery = Delivery(producer)
-        await asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]])
+        await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]]))
         late = {row["tx"] for row in rows if row["topic"] in delivery.failed}
-        await asyncio.to_thread(delivery.of, [row for row in rows if row["after"] and row["tx"] not in late])
+        answers = [row for row in rows if row["after"] and row["tx"] not in late]
+        await alive(con, asyncio.to_thread(delivery.of, answers))
         for topic, why in delivery.failed.items():
             length = min(self._rests.get(topic, (0.0, 0.25))[1] * 2, LONGEST_REST)
             self._rests[topic] = (time.monotonic() + length, length)
