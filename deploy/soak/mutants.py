@@ -88,8 +88,8 @@ MUTANTS = (
            (Edit(HOST, "for sign in (signal.SIGTERM, signal.SIGINT):", "for sign in (signal.SIGINT,):"),)),
     Mutant((108,), "a lock that can't be had is the infrastructure's fault, not the message's", ("nothing is called held",),
            (Edit(DATABASE, "    asyncpg.LockNotAvailableError,\n", ""),)),
-    Mutant((15,), "a dead member's session ends after 20 s: after 300 s", ("referral is not ready",),
-           (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=300_000"),)),
+    Mutant((15,), "where the loop stands is said where it does not turn: not said", ("nothing in the log says where it hangs",),
+           (Edit(HOST, ", self._beat()]", "]"),)),
     Mutant((116,), "what Kafka did not acknowledge is not marked as sent (given up after a second here)", ("are not answered", "1 lost"), (
         Edit(RELAY, "        if error is not None:\n            return self._given_up(part.topic, error)\n", ""),
         Edit(RELAY, "SEND_LIMIT = 30.0", "SEND_LIMIT = 1.0"),

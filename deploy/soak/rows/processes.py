@@ -271,25 +271,41 @@ async def backlog(night: Night) -> str:
     return f"{left} waited; drained {took:.1f} s after three members were started, {left / took:.0f}/s"
 
 
-@row(15, "the loop hangs", "SIGSTOP of referral: /live must fail within its probe's time; SIGKILL and a new one")
+@row(
+    15,
+    "the loop hangs",
+    "referral blocks before a commit: /live gives no answer, its stacks stand in the log; SIGKILL, a new one",
+)
 async def hangs(night: Night) -> str:
+    log = night.fleet.processes["referral"].log
+    await restart(night, "referral", LOTSE_FAILPOINT="before_commit:block:3")
+    said = log.stat().st_size
     async with night.broken("referral hangs", beside={"intake": 5}):
         night.wave(8, 16, pace=0.005)
-        async with processes.frozen(night.fleet.processes["referral"], 1.0):
-            began = time.monotonic()
-            try:
-                code: object = (
-                    await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/live", timeout=3)
-                ).status_code
-            except httpx.HTTPError as error:
-                code = type(error).__name__
-            see(code != 200, "/live said 200 of a hanging process")
-            took = time.monotonic() - began
-            kill(night, "referral")
+        began, code = time.monotonic(), 200
+        while code == 200 and time.monotonic() - began < 30:
+            code = await live(night, "referral")
+            await asyncio.sleep(0.2)
+        see(code != 200, "/live said 200 of a hanging process")
+        took = time.monotonic() - began
+        while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 60:
+            await asyncio.sleep(0.5)
+        see(stacks, "nothing in the log says where it hangs")
+        shown = time.monotonic() - began
+        kill(night, "referral")
         began = time.monotonic()
         await start(night, "referral")
         back = time.monotonic() - began
-    return f"/live gave {code} after {took:.1f} s; a new process served {back:.1f} s after the SIGKILL of the old"
+    return (f"/live gave no answer after {took:.1f} s, where it hangs stood in the log after {shown:.1f} s; a new process served"
+            f" {back:.1f} s after the SIGKILL of the old")  # fmt: skip
+
+
+async def live(night: Night, name: str) -> int:
+    """What a probe hears of a service; 0 where it hears nothing within three seconds."""
+    try:
+        return (await asyncio.to_thread(httpx.get, f"{night.fleet.url(name)}/live", timeout=3)).status_code
+    except httpx.HTTPError:
+        return 0
 
 
 @row(
