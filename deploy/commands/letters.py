@@ -50,7 +50,7 @@ key_file = click.option(
 )
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[datetime]):
     """A day (its first moment, where we are), a moment with its zone, or how long ago: 10m, 2h, 3d."""
 
     name = "moment"

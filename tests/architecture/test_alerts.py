@@ -107,7 +107,8 @@ PLACEHOLDERS = {
 def understood(command: str) -> None:
     """Read as click reads what is typed: each argument there, each required option, nothing unknown. Raises UsageError."""
     words = [PLACEHOLDERS[word] if word.isupper() else word for word in command.split()]
-    known, context = cli, click.Context(cli)
+    known: click.Command = cli
+    context = click.Context(cli)
     while isinstance(known, click.Group):
         name, found, words = known.resolve_command(context, words)
         assert found is not None
