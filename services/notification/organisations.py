@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
+
+from services.host.settings import FROM_ENVIRONMENT
 
 
 class Mailbox(BaseModel):
@@ -21,19 +23,26 @@ class Mailbox(BaseModel):
 class MailSettings(BaseSettings):
     """How mail leaves."""
 
-    model_config = SettingsConfigDict(env_prefix="LOTSE_", hide_input_in_errors=True)
+    model_config = FROM_ENVIRONMENT
 
     organisations: Path
+    """organisations.toml: mailbox and language of each organisation."""
     smtp_host: str
+    """The mail server."""
     smtp_port: int
+    """Its port."""
     smtp_user: str | None = None
+    """Who logs in there; without it nobody does."""
     smtp_password: SecretStr | None = None
+    """Their password."""
     smtp_tls: bool = False
+    """Whether it speaks TLS."""
     mail_from: str
+    """Whose mail it is: the sender's address."""
 
 
 class BadOrganisations(ValueError):
-    """organisations.toml can't be used; the text names file, entry and field, never a value."""
+    """organisations.toml can't be used; the text names entry and field, never a value or where the file lies."""
 
 
 def load_mailboxes(path: Path) -> Mapping[str, Mailbox]:
@@ -41,12 +50,12 @@ def load_mailboxes(path: Path) -> Mapping[str, Mailbox]:
     try:
         entries = tomllib.loads(path.read_text("utf-8")).get("organisation", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadOrganisations(f"{path}: {type(error).__name__}; it must be a readable TOML file") from None
+        raise BadOrganisations(f"{type(error).__name__}; it must be a readable TOML file") from None
     found: dict[str, Mailbox] = {}
     for name, entry in entries.items():
         try:
             found[name.lower()] = Mailbox.model_validate(entry)
         except ValidationError as error:
             where = ".".join(str(step) for step in error.errors(include_input=False)[0]["loc"])
-            raise BadOrganisations(f"{path}: organisation.{name}: wrong or missing {where}") from None
+            raise BadOrganisations(f"organisation.{name}: wrong or missing {where}") from None
     return found
