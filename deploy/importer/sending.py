@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from deploy.errors import UNREACHABLE, Trouble
 from deploy.importer.files import Row
 from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.store import Store
+from services.connections import KafkaSecurity
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
 ROWS_AT_ONCE = 2_000  # each with one step on its way
@@ -68,7 +69,7 @@ class Sender:
     """Sends steps and hands out their answers. Raises Trouble where Kafka is silent."""
 
     def __init__(
-        self, kafka: str, security: Mapping[str, Any], publisher: Publisher, tenant: str, store: Store, patience: float
+        self, kafka: str, security: KafkaSecurity, publisher: Publisher, tenant: str, store: Store, patience: float
     ) -> None:
         self.kafka, self.security, self.publisher, self.tenant = kafka, security, publisher, tenant
         self.store, self.patience = store, patience
@@ -88,10 +89,13 @@ class Sender:
             enable_idempotence=True,
             linger_ms=5,
             max_batch_size=64 * 1024,
-            **self.security,
+            **self.security.aiokafka(),
         )
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.kafka, isolation_level="read_committed", enable_auto_commit=False, **self.security
+            bootstrap_servers=self.kafka,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            **self.security.aiokafka(),
         )
         try:
             await self._producer.start()

@@ -111,9 +111,9 @@ class Host:
 
     def _faststream(self) -> tuple[KafkaBroker, Any]:
         """FastStream with our corrections: a total parser, a decoder that decodes nothing, acknowledgement by position rows."""
-        security = self.settings.kafka_security
+        kafka, security = self.settings.kafka, self.settings.kafka_security
         # split, because FastStream takes a text with commas for one address
-        broker = KafkaBroker(self.settings.kafka.split(","), apply_types=False, graceful_timeout=20, logger=None, **security)  # fmt: skip
+        broker = KafkaBroker(kafka.split(","), security=security.faststream(), apply_types=False, graceful_timeout=20, logger=None)  # fmt: skip
         subscriber: Any = None
 
         async def parse(records: tuple["ConsumerRecord[Any, Any]", ...]) -> KafkaAckableMessage:
@@ -145,7 +145,7 @@ class Host:
                 stands = await self.inputs.back(consumer)
                 if not isinstance(error, UnicodeDecodeError):
                     raise
-                found = await asyncio.to_thread(read_otherwise, self.settings.kafka, security, stands)
+                found = await asyncio.to_thread(read_otherwise, kafka, security, stands)
                 for tp, records in found.items():
                     consumer.seek(tp, records[-1].offset + 1)
             return tuple(chain(*found.values()))

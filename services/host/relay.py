@@ -14,7 +14,6 @@ import structlog
 from aiokafka.errors import KafkaError as ReaderError
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from services.host.kafka import librdkafka
 from services.host.running import Running, say_held
 from services.leader import alive, session
 from services.runtime.database import RETRY, columns, unpack
@@ -211,7 +210,7 @@ class Delivery:
 
 def _producer(node: Running, name: str) -> Producer:
     """librdkafka's, idempotent: in order and once a partition. aiokafka's costs four times as much a record."""
-    options = librdkafka(node.settings.kafka, node.settings.kafka_security) | {
+    options = node.settings.kafka_security.librdkafka(node.settings.kafka) | {
         "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 50, "socket.nagle.disable": True,
         "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
         "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0, "log_level": 3,

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
+
+from services.host.settings import FROM_ENVIRONMENT
 
 
 def carried(mailbox: str) -> str:
@@ -51,19 +53,26 @@ class Mailbox(BaseModel):
 class MailSettings(BaseSettings):
     """How mail leaves."""
 
-    model_config = SettingsConfigDict(env_prefix="LOTSE_", hide_input_in_errors=True)
+    model_config = FROM_ENVIRONMENT
 
     organisations: Path
+    """organisations.toml: mailbox and language of each organisation."""
     smtp_host: str
+    """The mail server."""
     smtp_port: int
+    """Its port."""
     smtp_user: str | None = None
+    """Who logs in there; without it nobody does."""
     smtp_password: SecretStr | None = None
+    """Their password."""
     smtp_tls: bool = False
+    """Whether it speaks TLS."""
     mail_from: Annotated[str, AfterValidator(_sender)]
+    """Whose mail it is: the sender's address."""
 
 
 class BadOrganisations(ValueError):
-    """organisations.toml can't be used; the text names file, entry and field, never a value."""
+    """organisations.toml can't be used; the text names entry and field, never a value or where the file lies."""
 
 
 def load_mailboxes(path: Path) -> Mapping[str, Mailbox]:
@@ -71,7 +80,7 @@ def load_mailboxes(path: Path) -> Mapping[str, Mailbox]:
     try:
         entries = tomllib.loads(path.read_text("utf-8")).get("organisation", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadOrganisations(f"{path}: {type(error).__name__}; it must be a readable TOML file") from None
+        raise BadOrganisations(f"{type(error).__name__}; it must be a readable TOML file") from None
     found: dict[str, Mailbox] = {}
     for name, entry in entries.items():
         try:
@@ -80,5 +89,5 @@ def load_mailboxes(path: Path) -> Mapping[str, Mailbox]:
             first = error.errors(include_input=False)[0]
             where = ".".join(str(step) for step in first["loc"])
             why = f" ({first['msg']})" if first["type"] == "mailbox" else ""
-            raise BadOrganisations(f"{path}: organisation.{name}: wrong or missing {where}{why}") from None
+            raise BadOrganisations(f"organisation.{name}: wrong or missing {where}{why}") from None
     return found

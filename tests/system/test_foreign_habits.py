@@ -22,6 +22,7 @@ from contracts.envelope import Attributes, headers_of
 from contracts.intake import CaseClosureRequested, CaseOpened, ConsentWithdrawn, NeedRecorded, NeedReported
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import Fleet
+from services.connections import KafkaSecurity
 from services.host.kafka import Reader
 from tests.conftest import four_services
 from tests.publishing import OWNER, PROVIDER, Course, Publisher, until
@@ -267,7 +268,7 @@ async def test_a_header_whose_name_nobody_can_read_is_a_dead_letter_and_nothing_
         await until(lambda: house.has_acted("referral", tick))
         await until(lambda: house.status("referral")["lag"] == {} and not house.status("referral")["held"])
         assert house.status("referral")["gaps"] == []
-        reader = Reader(house.stack.kafka, {}, "test")  # as `lotse sources` reads
+        reader = Reader(house.stack.kafka, KafkaSecurity(), "test")  # as `lotse sources` reads
         await reader.start()
         parts = await reader.parts(["referral.submissions.kreis"])
         starts, ends = await reader.starts(parts), await reader.ends(parts)
