@@ -201,6 +201,16 @@ async def leader(night: Night, topic: str, part: int = 0) -> int:
         await admin.close()
 
 
+async def led_by_another(night: Night, topic: str, node: int) -> None:
+    """Waits until a partition that a node led has another leader. Raises TimeoutError after a minute."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(KafkaError):  # whom we ask may be the one that is gone
+                if await leader(night, topic) not in (node, -1):
+                    return
+            await asyncio.sleep(0.2)
+
+
 async def coordinator(night: Night, service: str) -> int:
     """The node that coordinates a service's group."""
     admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)

@@ -212,9 +212,7 @@ async def leader_killed(night: Night) -> str:
             name = night.fleet.stack.brokers[led[-1] - 1]
             try:
                 kill(night, name)
-                async with asyncio.timeout(60):
-                    while await the_log.leader(night, "referral.events") == led[-1]:
-                        await asyncio.sleep(0.2)
+                await the_log.led_by_another(night, "referral.events", led[-1])
             finally:
                 await start(night, name)
                 await the_log.in_sync(night)

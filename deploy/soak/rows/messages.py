@@ -282,6 +282,7 @@ async def hot(night: Night) -> str:
     took = {}
     for what, hotter in (("alone", False), ("beside it", True)):
         others = night.load.wave(20, 15, noise=False)
+        others.then.sort(key=lambda meant: meant.type == "attendance_reported")  # none waits for its start
         await night.play(replace(others, then=[]))
         if hotter:
             await night.play(replace(wave, then=[]))
