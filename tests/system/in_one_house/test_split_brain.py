@@ -1,7 +1,6 @@
 """Two workers permanently on all partitions of referral, killed at the seams: effects = answers = journal."""
 
 import asyncio
-import os
 import random
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +13,7 @@ import pytest
 from contracts.codes import Presence
 from deploy.local.stack import SERVICES
 from deploy.services import Fleet, declared, migrations
-from services.host.settings import Settings
+from services.host.settings import load_settings
 from services.rebuild import rebuild
 from tests.conftest import second_worker
 from tests.publishing import Course, Publisher, until
@@ -88,13 +87,13 @@ EDITED = {"intake": ("case_list", "case_id", "programme"), "referral": ("referra
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_rebuild_is_equal_and_a_row_edited_by_hand_is_named(fleet: Fleet, name: str) -> None:
-    environment = fleet.environment(name)
-    settings = Settings.model_validate(
-        {key.removeprefix("LOTSE_").lower(): value for key, value in environment.items() if key.startswith("LOTSE_")
-         and key.removeprefix("LOTSE_").lower() in Settings.model_fields}
-    )  # fmt: skip
-    os.environ.update({key: value for key, value in environment.items() if key.startswith("LOTSE_")})
+async def test_a_rebuild_is_equal_and_a_row_edited_by_hand_is_named(
+    fleet: Fleet, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for setting, value in fleet.environment(name).items():
+        if setting.startswith("LOTSE_"):
+            monkeypatch.setenv(setting, value)
+    settings = load_settings()
     files = [file for _, folder in migrations(name) for file in sorted(folder.glob("*.sql"))]
     con = await asyncpg.connect(fleet.stack.databases[name].runtime, server_settings={"search_path": "lotse"})
     older = "update state set shape = 0 where (kind, id) in (select kind, id from state where body is not null limit 1)"
