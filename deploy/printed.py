@@ -116,4 +116,4 @@ def _text(value: Any) -> str:
 def _cell(value: Any) -> str:
     """A spreadsheet takes a text that begins like a formula for one."""
     text = _text(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

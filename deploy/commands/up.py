@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import click
+import psutil
 from rich.console import Console
 
 from deploy.errors import REFUSED, Trouble
@@ -40,7 +41,7 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
     """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all. State lives in .lotse/."""
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     STATE.mkdir(mode=0o700, exist_ok=True)
-    if RUNNING.exists() and _alive(json.loads(RUNNING.read_text()).get("pid", 0)):
+    if _found():
         raise Trouble("a stack is up already", "`lotse status` shows it; Ctrl-C in its window stops it", REFUSED)
     lock = os.open(STATE / "up.lock", os.O_WRONLY | os.O_CREAT, 0o600)  # held until this process ends
     try:
@@ -54,8 +55,14 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         signal.signal(sign, lambda *_: stop.set())
     try:
         with say.status("starting ...") as shown:
-            stack.start(lambda what: shown.update(f"starting {what} ..."))
-            fleet.start(lambda what: shown.update(f"starting {what} ..."))
+
+            def starting(what: str) -> None:
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                shown.update(f"starting {what} ...")
+
+            stack.start(starting)
+            fleet.start(starting)
         addresses = announce(fleet, STATE)
         rows = [
             {"part": name, "address": address} for name, address in {**addresses, "mails": stack.mail_folder}.items()
@@ -70,6 +77,10 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         while not stop.wait(0.5):
             for process in (*stack.processes.values(), *fleet.processes.values()):
                 process.alive_or_raise()
+    except Trouble:
+        if stop.is_set():  # a terminal tells all of them at once
+            raise KeyboardInterrupt from None
+        raise
     finally:
         RUNNING.unlink(missing_ok=True)
         say.print("stopping ...")
@@ -84,7 +95,7 @@ def announce(fleet: Fleet, state: Path) -> dict[str, str]:
     addresses = {"kafka": stack.kafka, "mail": f"{stack.mail_host}:{stack.mail_port}"}
     addresses |= {name: fleet.url(name) for name in SERVICES}
     setup = fleet.setup
-    more = {"pid": os.getpid(), "folder": str(stack.folder), "publishers": str(setup.publishers),
+    more = {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(stack.folder), "publishers": str(setup.publishers),
             "organisations": str(setup.organisations), "simulated": "yes" if setup.simulated else ""}  # fmt: skip
     (state / "running.json").write_text(json.dumps({**more, **addresses}))
     return addresses
@@ -92,16 +103,16 @@ def announce(fleet: Fleet, state: Path) -> dict[str, str]:
 
 def running() -> dict[str, str]:
     """The stack that is up. Raises Trouble where none is."""
-    if RUNNING.exists():
-        found: dict[str, str] = json.loads(RUNNING.read_text())
-        if _alive(int(found["pid"])):
-            return found
+    if found := _found():
+        return found
     raise Trouble("no stack is up", "start one with `lotse up` in another window", 3)
 
 
-def _alive(pid: int) -> bool:
+def _found() -> dict[str, str] | None:
+    """What was written down of a stack, where who wrote it still runs: after a new start of the machine its pid is another's."""
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return pid > 0
+        found: dict[str, str] = json.loads(RUNNING.read_text())
+        born = psutil.Process(int(found["pid"])).create_time()
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
+    return found if abs(born - float(found["born"])) < 1 else None

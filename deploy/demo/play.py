@@ -75,6 +75,7 @@ class Player:
                 progress(number + 1, self.played.records)
             self.played.seconds = time.monotonic() - began
             await self._mailed()
+            await self._read_to_the_end()
         finally:
             await self._producer.stop()
             await self._consumer.stop()
@@ -106,15 +107,26 @@ class Player:
         """Waits for every answer; after `patience` seconds without any, what is missing stays missing."""
         last = time.monotonic()
         while not all(id in self.played.answers for id in ids) and time.monotonic() - last < self.patience:
-            for records in (await self._consumer.getmany(timeout_ms=50)).values():
-                for record in records:
-                    said, id = json.loads(record.value), dict(record.headers)["ce_id"].decode()
-                    known = self.played.answers.setdefault(said["submission_id"], set())
-                    if not known:
-                        self.played.outcomes[said["submission_id"]] = said["outcome"]
-                        self.played.reasons[said.get("reason") or said["outcome"]] += 1
-                    known.add(id)
-                    last = time.monotonic()
+            if await self._read():
+                last = time.monotonic()
+
+    async def _read_to_the_end(self) -> None:
+        """What stands on the answer topics to the last: a second answer to what was sent last would come now."""
+        ends = await self._consumer.end_offsets(self._consumer.assignment())
+        while any([await self._consumer.position(part) < end for part, end in ends.items()]):
+            await self._read()
+
+    async def _read(self) -> int:
+        """Reads what answers there are now; how many."""
+        found = [record for records in (await self._consumer.getmany(timeout_ms=50)).values() for record in records]
+        for record in found:
+            said, id = json.loads(record.value), dict(record.headers)["ce_id"].decode()
+            known = self.played.answers.setdefault(said["submission_id"], set())
+            if not known:
+                self.played.outcomes[said["submission_id"]] = said["outcome"]
+                self.played.reasons[said.get("reason") or said["outcome"]] += 1
+            known.add(id)
+        return len(found)
 
     async def _acted(self, tick: int) -> None:
         """Waits until each service has acted on the tick. Raises Trouble."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 
 import deploy.commands.up
@@ -197,7 +198,7 @@ def announced(folder: Path, url: str, simulated: str = "yes") -> None:
     """Where commands find a stack, all of whose services listen there."""
     (folder / "running.json").write_text(json.dumps(
         dict.fromkeys(("intake", "referral", "notification", "reporting"), url)
-        | {"pid": os.getpid(), "folder": str(folder), "simulated": simulated, "publishers": str(EXAMPLES / "publishers.toml")}
+        | {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(folder), "simulated": simulated, "publishers": str(EXAMPLES / "publishers.toml")}
     ))  # fmt: skip
 
 

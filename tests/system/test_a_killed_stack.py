@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import psutil
 
 from deploy.local.stack import ROOT, LocalStack
 from tests.publishing import Course, Publisher
@@ -61,6 +62,22 @@ async def test_killed_it_comes_up_again_with_its_data_beside_another(stack: Loca
         assert process.wait(60) == 0
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
+
+
+def test_ctrl_c_while_it_starts_takes_down_what_has_started(tmp_path: Path) -> None:
+    """A terminal's Ctrl-C reaches every process of it. What an earlier start wrote down is another process's by now."""
+    (tmp_path / "running.json").write_text(json.dumps({"pid": os.getpid(), "born": 1.0}))
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen([sys.executable, "-m", "deploy.cli", "up"], stdout=said, stderr=said, start_new_session=True,
+                                   env={**os.environ, "LOTSE_STATE": str(tmp_path), "PYTHONPATH": str(ROOT)})  # fmt: skip
+    started: list[psutil.Process] = []
+    deadline = time.monotonic() + 120
+    while len(started) < 2:  # Kafka and Postgres, or who makes them ready
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "said").read_text()
+        started = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130, (tmp_path / "said").read_text()
+    assert not psutil.wait_procs(started, timeout=20)[1] and "Traceback" not in (tmp_path / "said").read_text()
 
 
 def database(state: Path) -> str:
