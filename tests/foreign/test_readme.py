@@ -1,10 +1,14 @@
-"""The publishers in the README work as they are printed: each is taken out of it and run against a real house. So does the
+"""The publishers and the subscriber in the README work as they are printed: each is taken out of it and run against a real house. So does the
 one beside the subscriber in TypeScript."""
 
+import asyncio
 import json
 import os
 import re
+import subprocess
 import sys
+from collections import Counter
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID
@@ -15,13 +19,15 @@ from deploy.local.stack import ROOT
 from deploy.services import Fleet
 from tests.foreign.log import records_on
 from tests.foreign.tools import kcat, node, said_by, skip_out_of_reach, was_out_of_reach
+from tests.publishing import Course, Publisher
 
 SOON = 60.0  # seconds; an answer comes in less than one
 
 
-def printed(language: str) -> str:
-    """The one block of the README in a language."""
-    (found,) = re.findall(rf"^```{language}\n(# .*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def printed(language: str, name: str) -> str:
+    """The block of the README in a language that begins with a program's name."""
+    blocks = re.findall(rf"^```{language}\n(# .*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = [block for block in blocks if name in block.partition("\n")[0]]
     return str(found)
 
 
@@ -29,6 +35,13 @@ async def recorded(house: Fleet, fact_id: str) -> bool:
     """Whether intake wrote the fact an answer names."""
     records = await records_on(house.stack.kafka, lambda topic: topic == "intake.events")
     return fact_id in {dict(record.headers)["ce_id"].decode() for record in records}
+
+
+async def opened(house: Fleet) -> None:
+    """A case with a consent: two facts of one subject."""
+    async with Publisher(house.stack.kafka) as sender:
+        for submission, subject in Course(date(2026, 3, 2)).steps()[1:3]:
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +58,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def test_the_publisher_in_python_is_answered(fleet: Fleet, stranger: Path, driver: Path, tmp_path: Path) -> None:
     program = tmp_path / "publish.py"
-    program.write_text(printed("python"))
-    assert len([line for line in printed("python").splitlines() if line]) <= 30
+    program.write_text(printed("python", "publish.py"))
+    assert len([line for line in printed("python", "publish.py").splitlines() if line]) <= 30
     done = said_by(
         ["timeout", str(SOON), stranger / "python", program], tmp_path, KAFKA=fleet.stack.kafka, PYTHONPATH=str(driver)
     )
@@ -55,9 +68,30 @@ async def test_the_publisher_in_python_is_answered(fleet: Fleet, stranger: Path,
     assert outcome == "recorded" and await recorded(fleet, str(UUID(fact_id)))
 
 
+def test_the_subscriber_in_python_reads_each_fact_once_in_order(
+    fleet: Fleet, stranger: Path, driver: Path, tmp_path: Path
+) -> None:
+    """It reads on for good: it is ended once it has said what stands there now."""
+    program = tmp_path / "subscribe.py"
+    program.write_text(printed("python", "subscribe.py"))
+    asyncio.run(opened(fleet))
+    records = asyncio.run(records_on(fleet.stack.kafka, lambda topic: topic == "intake.events"))
+    headers = [dict(record.headers) for record in records]
+    there = {(h["ce_subject"].decode(), int(h["ce_streamversion"])) for h in headers}
+    env = {**os.environ, "KAFKA": fleet.stack.kafka, "PYTHONPATH": str(driver)}
+    with subprocess.Popen([stranger / "python", program], env=env, stdout=subprocess.PIPE, text=True) as reading:
+        try:
+            assert reading.stdout is not None
+            lines = [reading.stdout.readline().split() for _ in there]
+        finally:
+            reading.kill()
+    assert Counter(subject for _, subject in lines) == Counter(subject for subject, _ in there)
+    assert next(kind for kind, subject in lines if subject == lines[0][1]) == "CaseOpened"
+
+
 async def test_the_publisher_with_kcat_is_answered(fleet: Fleet, tmp_path: Path) -> None:
     program = tmp_path / "publish.sh"
-    program.write_text(printed("sh"))
+    program.write_text(printed("sh", "publish.sh"))
     path = f"{kcat()}{os.pathsep}{os.environ['PATH']}"
     done = said_by(["timeout", str(SOON), "sh", program], tmp_path, KAFKA=fleet.stack.kafka, PATH=path)
     assert done.returncode == 0, done.stderr
