@@ -22,7 +22,10 @@ class Serving(click.Command):
         from services.notification.organisations import MailSettings  # noqa: PLC0415
 
         super().format_options(ctx, formatter)
-        kinds = {"Settings (the clock: the first two)": Settings, "Settings of notification, too": MailSettings}
+        kinds: dict[str, Any] = {
+            "Settings (the clock: the first two)": Settings,
+            "Settings of notification, too": MailSettings,
+        }
         for title, kind in kinds.items():
             with formatter.section(title):
                 formatter.write_dl([(f"LOTSE_{name.upper()}", f"{field.description}{_default(field)}")

@@ -20,7 +20,7 @@ def cafile(tmp_path: Path) -> Path:
 
 def test_tls_holds_the_broker_against_the_given_authority_alone(cafile: Path) -> None:
     for protocol, more in (("SSL", {}), ("SASL_SSL", USER)):
-        security = KafkaSecurity(security_protocol=protocol, ssl_cafile=cafile, **more)  # type: ignore[arg-type]
+        security = KafkaSecurity(security_protocol=protocol, ssl_cafile=cafile, **more)
         context = security.aiokafka()["ssl_context"]
         assert [dict(x[0] for x in one["subject"]) for one in context.get_ca_certs()] == [
             {"commonName": "Lotse test authority"}
@@ -39,7 +39,7 @@ def test_tls_without_an_authority_of_ones_own_trusts_those_of_the_system() -> No
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_faststream_gives_aiokafka_what_we_give_it(protocol: str, mechanism: str) -> None:
     more = USER if protocol.startswith("SASL") else {}
-    security = KafkaSecurity(security_protocol=protocol, sasl_mechanism=mechanism, **more)  # type: ignore[arg-type]
+    security = KafkaSecurity(security_protocol=protocol, sasl_mechanism=mechanism, **more)
     assert parse_security(security.faststream()) == security.aiokafka()
     said = security.librdkafka("h:1")
     assert (said["bootstrap.servers"], said["security.protocol"]) == ("h:1", protocol)
@@ -73,7 +73,7 @@ def test_options_that_contradict_each_other_are_refused(wrong: dict[str, str], w
 
 
 def test_a_password_does_not_print() -> None:
-    assert "hush" not in repr(KafkaSecurity(security_protocol="SASL_PLAINTEXT", **USER))  # type: ignore[arg-type]
+    assert "hush" not in repr(KafkaSecurity(security_protocol="SASL_PLAINTEXT", **USER))
 
 
 @pytest.mark.parametrize(
