@@ -2,12 +2,14 @@
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,15 +22,36 @@ PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+_ours: dict[int, int] = {}
+"""Ports this process was given, each with the lock it holds on it for as long as it lives."""
+
+
 def free_port(wanted: int | None = None) -> int:
     """A free port on loopback; the wanted one if it is free. Below the range from which the kernel gives outgoing
-    connections their ports: one of those may take a port between our look and the start of who shall listen on it."""
+    connections their ports: one of those may take a port between our look and the start of who shall listen on it. It stays
+    ours while nobody listens there: a broker that was killed came back on another port, since a stack beside it had taken its
+    own meanwhile, and services went on talking to a Kafka that was not theirs."""
     for port in [*([wanted] if wanted else []), *(random.randrange(15_000, 32_000) for _ in range(100))]:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
+            if (port == wanted and port in _ours) or _taken(port):
+                return port
     raise Trouble("no free port on 127.0.0.1", "end something that listens there", UNREACHABLE)
+
+
+def _taken(port: int) -> bool:
+    """Makes it ours; False where it is somebody's already."""
+    folder = Path(tempfile.gettempdir(), f"lotse-ports-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(folder / str(port), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return False
+    _ours[port] = lock
+    return True
 
 
 class Process:

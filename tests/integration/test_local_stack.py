@@ -1,5 +1,7 @@
 """The local stack is a real one: it answers, keeps its data, and gives rights sparingly."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -7,7 +9,8 @@ import pytest
 
 from deploy.errors import Trouble
 from deploy.local.kafka import checked
-from deploy.local.stack import LocalStack
+from deploy.local.processes import child_environment, free_port
+from deploy.local.stack import ROOT, LocalStack
 
 
 async def test_a_runtime_role_has_no_ddl_and_reaches_no_other_service(prepared: LocalStack) -> None:
@@ -20,6 +23,20 @@ async def test_a_runtime_role_has_no_ddl_and_reaches_no_other_service(prepared: 
     foreign = prepared.databases["intake"].runtime.rpartition("/")[0] + "/referral"
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await asyncpg.connect(foreign)
+
+
+HOLDER = "from deploy.local.processes import free_port; print(free_port(), flush=True); input()"
+
+
+def test_a_port_stays_its_owners_while_nobody_listens_there() -> None:
+    """As a broker's between its end and its next start: a stack beside it must not be found there by its services."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdin=pipe, stdout=pipe, text=True, env=child_environment(PYTHONPATH=str(ROOT))) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        port = int(holder.stdout.readline())
+        assert free_port(port) != port
+        holder.communicate("\n")
+    assert free_port(port) == port == free_port(port)  # gone with its owner; and ours as often as we ask
 
 
 def test_a_jar_with_another_sum_is_refused_by_name(tmp_path: Path) -> None:
