@@ -25,7 +25,7 @@ REASONS: dict[str, str] = {
     "MORE_THAN_PLANNED": "More teaching units attended than planned.",
     "EXCUSE_NEEDS_REASON": "An excused absence says why.",
     "CONTRADICTION": "Only an excused absence has a reason; leave it out.",
-    "REVISION_REUSED": "The same (reported_at, revision) was used with other content; send the next revision.",
+    "REVISION_REUSED": "The report that stands has this (reported_at, revision) and other content; send the next revision.",
 }
 
 
@@ -50,7 +50,8 @@ class AttendanceReported(Submission):
     """What excuses: with EXCUSED always, otherwise never."""
     revision: Revision
     reported_at: Moment
-    """When the provider said so; orders corrections together with `revision`."""
+    """When the provider said so; orders corrections together with `revision`. What is older than the report that stands is
+    recorded and changes nothing, whatever was said in the same order before."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:

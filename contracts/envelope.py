@@ -6,7 +6,7 @@ each submission; a *tick* is a moment. Identity, order and content are defined h
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -291,9 +291,10 @@ class Answer(Model):
 
     @staticmethod
     def written(said: dict[str, str]) -> bytes:
-        """The body as it travels, of members that were made here: in their order, without `again` and what is None. Not
-        checked on the way out, which would cost a tenth of the loop; who reads one checks it."""
-        return to_json({**said, "again": again_of(said)})
+        """The body as it travels, of members that were made here: in their order, without what is None; `again` is told by the
+        reason where it is not given. Not checked on the way out, which would cost a tenth of the loop; who reads one checks
+        it."""
+        return to_json({**said, "again": said.get("again") or again_of(said)})
 
 
 class Tick(Model):
@@ -329,6 +330,8 @@ class Refused:
     reason: str
     at: str = ""
     hint: str = ""
+    again: str = ""
+    """Whether sending again helps, where that is not told by the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +348,7 @@ RUNTIME_REASONS: dict[str, str] = {
     "CODE_UNKNOWN": "The list has no such code.",
     "DAY_IMPLAUSIBLE": "The day lies before 1900 or after 2199.",
     "ID_REUSED": "This id was used before with other content; send the mended message under a new id.",
-    "CLOCK_AHEAD": "ce_time lies more than ten minutes after arrival; set the sending clock.",
+    "CLOCK_AHEAD": "ce_time or reported_at lies more than ten minutes after arrival; set the clock it was taken from.",
     "GIVEN_UP": "This could not be processed; the operator knows why. Ask, and send it again under a new id.",
     "TOO_MANY_WAITING": "10,000 submissions of this publisher wait already; send first what they rest on.",
 }
@@ -370,6 +373,13 @@ def unknown(name: str) -> Refused:
     thing = name.removesuffix("_id").upper()
     return Refused(
         f"UNKNOWN_{thing}", "" if name == "subject" else f"/{name}", "Nobody has made this id known; send it first."
+    )
+
+
+def of_another_kind(name: str) -> Refused:
+    """What a submission rests on is known, and is another kind of thing: however often it is sent, it stays one."""
+    return replace(
+        unknown(name), hint="This id is known as another kind of thing; name the right one.", again=Again.MENDED
     )
 
 

@@ -63,14 +63,16 @@ class RegistrationSubmitted(IntakeSubmission):
 
 
 class NeedReported(IntakeSubmission):
-    """Anybody in the alliance reports what a person needs."""
+    """Whose case it is (the owner, or who opened it) reports what a person needs, or a body that a consent of the day of
+    `ce_time` names. It counts by that day: said by the last day of a case, it may be heard after it."""
 
     need_id: Id
     need_type: Annotated[NeedType, Privacy.INTERNAL]
 
 
 class ConsentGiven(IntakeSubmission):
-    """The person agrees that these data go to these bodies for this purpose, from a day until a day, both included."""
+    """The person agrees that these data go to these bodies for this purpose, from a day until a day, both included. Who owns
+    the case or opened it passes that on, and nobody else."""
 
     consent_id: Id
     purpose: Annotated[ConsentPurpose, Privacy.INTERNAL]
@@ -89,7 +91,7 @@ class ConsentWithdrawn(IntakeSubmission):
 
     consent_id: Id
     withdrawn_on: Day
-    """From this day on, it included, nothing rests on the consent."""
+    """From this day on, it included, nothing rests on the consent; none that is to come."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ REASONS: dict[str, str] = {
     "NOT_OF_THIS_REFERRAL": "The participation belongs to another referral.",
     "END_BEFORE_START": "The end lies before the start that stands.",
     "START_AFTER_END": "The start lies after the end that stands.",
-    "REVISION_REUSED": "The same (reported_at, revision) was used with other content; send the next revision.",
+    "REVISION_REUSED": "The report that stands has this (reported_at, revision) and other content; send the next revision.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
 
@@ -96,7 +96,7 @@ class ReferralWithdrawn(ReferralSubmission):
     referral_id: Id
     reason: Annotated[WithdrawalReason, Privacy.INTERNAL]
     withdrawn_on: Day
-    """The day on which it was taken back."""
+    """The day on which it was taken back; none that is to come."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ class ReferralAnswered(ReferralSubmission):
     planned_start_on: Day | None = None
     """The first day on which the person is expected: with ACCEPTED, where it is not the run's `starts_on`."""
     answered_on: Day
-    """The day of the answer."""
+    """The day of the answer; none that is to come."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
@@ -132,7 +132,8 @@ class ParticipationStartReported(ReferralSubmission):
     """The first day on which the person takes part."""
     revision: Revision
     reported_at: Moment
-    """When the provider said so; orders corrections together with `revision`."""
+    """When the provider said so; orders corrections together with `revision`. What is older than the report that stands is
+    recorded and changes nothing, whatever was said in the same order before."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
@@ -151,7 +152,8 @@ class ParticipationEndReported(ReferralSubmission):
     reason: Annotated[EndReason, Privacy.INTERNAL] = EndReason.UNKNOWN
     revision: Revision
     reported_at: Moment
-    """When the provider said so; orders corrections together with `revision`."""
+    """When the provider said so; orders corrections together with `revision`. What is older than the report that stands is
+    recorded and changes nothing, whatever was said in the same order before."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class Publisher(Model):
 
 
 class BadPublishers(Exception):
-    """publishers.toml can't be used; the text names file, entry and field, never a value."""
+    """publishers.toml can't be used; the text names entry and field, never a value or where the file lies."""
 
 
 def load_publishers(path: Path) -> dict[str, Publisher]:
@@ -78,19 +78,17 @@ def load_publishers(path: Path) -> dict[str, Publisher]:
     try:
         entries = tomllib.loads(path.read_text("utf-8")).get("publisher", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadPublishers(f"{path}: {type(error).__name__}; it must be a readable TOML file") from None
+        raise BadPublishers(f"{type(error).__name__}; it must be a readable TOML file") from None
     found: dict[str, Publisher] = {}
     for name, entry in entries.items():
         try:
             found[name] = Publisher(name=name, **entry)
         except (ValidationError, TypeError) as error:
             where = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
-            raise BadPublishers(
-                f"{path}: publisher.{name}: wrong or missing {'.'.join(map(str, where)) or 'entry'}"
-            ) from None
+            raise BadPublishers(f"publisher.{name}: wrong or missing {'.'.join(map(str, where)) or 'entry'}") from None
     sources = [p.source for p in found.values()]
     if len(sources) != len(set(sources)):
-        raise BadPublishers(f"{path}: two publishers share one source")
+        raise BadPublishers("two publishers share one source")
     return found
 
 

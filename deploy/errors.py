@@ -1,7 +1,8 @@
 """An error people can act on, and the exit codes of the `lotse` command."""
 
-DONE, FINDINGS, USAGE, UNREACHABLE, REFUSED, PARTLY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
-"""0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 130 interrupted."""
+DONE, FINDINGS, USAGE, UNREACHABLE, REFUSED, PARTLY, FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
+"""0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 70 a fault of ours, 130 interrupted.
+A fault is no finding: a crash of `doctor` or `contracts check` must not be taken for an answer. 70 is EX_SOFTWARE of sysexits."""
 
 
 class Trouble(Exception):

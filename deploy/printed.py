@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.errors import FINDINGS, INTERRUPTED, PARTLY, REFUSED, UNREACHABLE, USAGE
+from deploy.errors import FAULT, FINDINGS, INTERRUPTED, PARTLY, REFUSED, UNREACHABLE, USAGE
 
 SHAPES = ("table", "json", "csv")
 CODES = {FINDINGS: "FINDINGS", USAGE: "USAGE", UNREACHABLE: "UNREACHABLE", REFUSED: "REFUSED", PARTLY: "PARTLY",
-         INTERRUPTED: "INTERRUPTED"}  # fmt: skip
+         FAULT: "FAULT", INTERRUPTED: "INTERRUPTED"}  # fmt: skip
 """Exit code to the code of its error."""
 WIDE = 200  # columns where nobody looks at a terminal
 

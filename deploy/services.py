@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 import httpx
@@ -23,6 +23,7 @@ from contracts.topics import BadPublishers, Publisher, catalogue, load_publisher
 from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.local.processes import Process, child_environment, free_port
 from deploy.local.stack import ROOT, SERVICES, LocalStack
+from services.connections import KafkaSecurity
 from services.runtime.service import Service
 
 EXAMPLES = ROOT / "deploy" / "examples"
@@ -61,33 +62,46 @@ async def schema_against_code(name: str, con: asyncpg.Connection) -> tuple[list[
 
 
 def migrate(name: str, owner_dsn: str) -> str:
-    """Runs what is missing with dbmate, twice or at once by two without harm. Raises Trouble with its last line."""
+    """Runs what is missing with dbmate, twice or at once by two without harm. Raises Trouble with what Postgres said, and only
+    that: where dbmate can't read or reach an address it quotes it."""
     said = []
     for table, folder in migrations(name):
         done = subprocess.run(  # noqa: S603
-            [str(DBMATE), "--url", f"{owner_dsn}?sslmode=disable&search_path=lotse", "--migrations-dir", str(folder),
-             "--migrations-table", table, "--no-dump-schema", "migrate"],
+            [str(DBMATE), "--migrations-dir", str(folder), "--migrations-table", table, "--no-dump-schema", "migrate"],
+            env={**os.environ, "DATABASE_URL": for_dbmate(owner_dsn)},  # everybody on the machine may read a command line
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise Trouble(f"{name}: the migrations of {folder.name} did not run: {done.stderr.strip()[-300:]}",
-                          "look at the first line that failed; nothing after it ran", UNREACHABLE)  # fmt: skip
+            _, postgres, words = done.stderr.partition("Error: pq: ")
+            why, way_out = "the database does not answer, or its address can't be read", "check LOTSE_DATABASE_OWNER"
+            if postgres:
+                why, way_out = words.strip()[:300], "look at the first line that failed; nothing after it ran"
+            raise Trouble(f"{name}: the migrations of {folder.parent.name} did not run: {why}", way_out, UNREACHABLE)
         said += [line for line in done.stdout.splitlines() if line.startswith("Applied")]
     return "; ".join(said) or "nothing to do"
 
 
-def publishers_from(path: Path) -> dict[str, Publisher]:
-    """publishers.toml. Raises Trouble."""
+def for_dbmate(dsn: str) -> str:
+    """An address as dbmate takes it: our schema, and no TLS unless it says which."""
+    parts = urlsplit(dsn)
+    options = {"sslmode": "disable", **dict(parse_qsl(parts.query)), "search_path": "lotse"}
+    return parts._replace(query=urlencode(options)).geturl()
+
+
+def publishers_from(path: Path, setting: str | None = None) -> dict[str, Publisher]:
+    """publishers.toml. Raises Trouble, which names the setting that led there, else the file."""
     try:
         return load_publishers(path)
     except BadPublishers as bad:
-        raise Trouble(str(bad), "mend the file; `lotse serve` reads it at its start", USAGE) from None
+        raise Trouble(
+            f"{setting or path}: {bad}", "mend the file; `lotse serve` reads it at its start", USAGE
+        ) from None
 
 
 @contextlib.asynccontextmanager
-async def _admin(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def _admin(servers: str, security: KafkaSecurity) -> AsyncIterator[AIOKafkaAdminClient]:
     """Asks and changes Kafka. Raises Trouble where it does not answer."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, **json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}")))
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers, **security.aiokafka())
     try:
         await admin.start()
         yield admin
@@ -100,10 +114,11 @@ async def _admin(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def make_topics(
-    servers: str, publishers: dict[str, Publisher], *, local: bool, dry_run: bool = False
-) -> list[str]:
+    servers: str, publishers: dict[str, Publisher], *, local: bool, dry_run: bool = False,
+    security: KafkaSecurity = KafkaSecurity(),  # noqa: B008  # it can't be changed
+) -> list[str]:  # fmt: skip
     """Makes the topics that are missing; gives back their names. Existing ones are left as they are."""
-    async with _admin(servers) as admin:
+    async with _admin(servers, security) as admin:
         there = set(await admin.list_topics())
         missing = [topic for topic in catalogue(publishers.values()) if topic.name not in there]
         if missing and not dry_run:
@@ -116,9 +131,11 @@ async def make_topics(
         return [topic.name for topic in missing]
 
 
-async def mend_topics(servers: str, publishers: dict[str, Publisher], *, dry_run: bool = False) -> list[str]:
+async def mend_topics(
+    servers: str, security: KafkaSecurity, publishers: dict[str, Publisher], *, dry_run: bool = False
+) -> list[str]:
     """Gives existing topics the settings of the catalogue; what else was set on them stays. Gives back what differed."""
-    async with _admin(servers) as admin:
+    async with _admin(servers, security) as admin:
         there = set(await admin.list_topics())
         topics = [topic for topic in catalogue(publishers.values()) if topic.name in there]
         differed, changes = [], []
@@ -176,7 +193,7 @@ class Fleet:
         """A service's settings."""
         stack, setup = self.stack, self.setup
         env = {
-            "PYTHONPATH": str(ROOT), "LOTSE_KAFKA": stack.kafka, "LOTSE_PUBLISHERS": str(setup.publishers),
+            "PYTHONPATH": str(ROOT), "LOTSE_KAFKA": stack.kafka, "LOTSE_KAFKA_SECURITY": "", "LOTSE_PUBLISHERS": str(setup.publishers),
             "LOTSE_ORGANISATIONS": str(setup.organisations), "LOTSE_SMTP_HOST": stack.mail_host,
             "LOTSE_SMTP_PORT": str(stack.mail_port), "LOTSE_MAIL_FROM": "lotse@localhost",
             "LOTSE_OPERATIONS_KEY": str(stack.operations_key), "LOTSE_HTTP_PORT": str(self.ports.get(name, 0)), "LOTSE_SIMULATED_TIME": "1" if setup.simulated else "0",
@@ -235,7 +252,7 @@ class Fleet:
         try:
             said: dict[str, Any] = self._http.get(f"{self.url(name)}/status").json()
             return {"running": True, **said}
-        except (httpx.HTTPError, KeyError):
+        except (httpx.HTTPError, KeyError, ValueError):  # a ValueError: what answers is no JSON
             return {"running": False, "service": name}
 
     def older(self, name: str) -> int:

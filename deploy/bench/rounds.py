@@ -105,7 +105,7 @@ async def _drained(
 
 
 async def backlog(house: House, run: Run) -> None:
-    """The relay alone, with a million records to send."""
+    """The relay alone, with hundreds of thousands of records to send."""
     reports = run.take()
     await house.employ("referral", 2)
     answers, read = await meters.answered(house), await meters.read(house)
@@ -128,7 +128,7 @@ async def learning(house: House, run: Run) -> None:
     await meters.until(lambda house: meters.learnt(house, "reporting"), house, total, steps)
     await worker
     figures.add("learning facts, reporting", meters.rate(steps, 0), "facts/s")
-    figures.add("memory under load, reporting", meters.memory(house)["reporting"], "MB")
+    figures.add("memory under load, reporting", meters.peak(house, "reporting"), "MB")
     await house.employ("reporting", 0)
     try:
         found = await connect.measure(house)
@@ -184,7 +184,7 @@ async def services(house: House, run: Run) -> None:
     name = "registrations, full way, 1 process of intake"
     figures.add(name, meters.rate(steps, before), "submissions/s")
     _cpu(figures, name, used, meters.cpu(house, ("intake",)), count)
-    figures.add("memory under load, intake", meters.memory(house)["intake"], "MB")
+    figures.add("memory under load, intake", meters.peak(house, "intake"), "MB")
     await house.employ("intake", 0)
 
 
@@ -198,7 +198,7 @@ async def base(house: House, run: Run) -> None:
             await loop_then_relay(house, run.take(), run.count, run.figures, workers)
         await yardsticks.measure(house, run.figures, most=run.count, say=run.say)
         run.say(f"  repetition {repetition + 1} of {run.repetitions}: {time.monotonic() - started:.0f} s")
-    run.figures.add("memory under load, referral", meters.memory(house)["referral"], "MB")
+    run.figures.add("memory under load, referral", meters.peak(house, "referral"), "MB")
 
 
 async def settled(house: House, run: Run) -> None:
@@ -223,4 +223,4 @@ async def growth(house: House, run: Run, name: str, workers: int) -> None:
     await house.employ("referral", workers)
     for _ in range(min(run.repetitions, 3)):
         await full_way(house, run.take(), run.count, run.figures, name)
-    run.figures.add(f"{name}: memory MB", meters.memory(house)["referral"], "MB")
+    run.figures.add(f"{name}: memory MB", meters.peak(house, "referral"), "MB")

@@ -17,8 +17,9 @@ from deploy.installation import Installation, installation
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.printed import Wrong, formats, printed
-from deploy.services import Fleet, Setup, declared, make_topics, mend_topics, migrations
+from deploy.services import Fleet, Setup, declared, make_topics, mend_topics, migrations, publishers_from
 from deploy.services import migrate as migrate_service
+from services.connections import is_dsn
 
 say = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -58,8 +59,10 @@ def topics(mend: bool, dry_run: bool, check: bool, principal: str, operators: tu
     if check:
         return _checked(house, principal, operators, shape)
     publishers = house.publishers
-    made = asyncio.run(make_topics(house.kafka, publishers, local=house.local, dry_run=dry_run))
-    differed = asyncio.run(mend_topics(house.kafka, publishers, dry_run=dry_run)) if mend else []
+    made = asyncio.run(
+        make_topics(house.kafka, publishers, local=house.local, dry_run=dry_run, security=house.security)
+    )
+    differed = asyncio.run(mend_topics(house.kafka, house.security, publishers, dry_run=dry_run)) if mend else []
     rows = [{"what": "missing" if dry_run else "made", "topic": name} for name in made]
     rows += [{"what": "differs" if dry_run else "mended", "topic": what} for what in differed]
     printed(shape, rows, columns=("what", "topic"), people=[*made, *differed])
@@ -108,6 +111,9 @@ def migrate(service: str, shape: str) -> int:
     owner = os.environ.get("LOTSE_DATABASE_OWNER")
     if not owner:
         raise Trouble("missing: LOTSE_DATABASE_OWNER", "migrations run as the owner; set its DSN", USAGE)
+    if not is_dsn(owner):
+        raise Trouble("wrong: LOTSE_DATABASE_OWNER is no address of a database",
+                      "postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, its password percent-encoded", USAGE)  # fmt: skip
     done = migrate_service(service, owner)
     printed(shape, [{"service": service, "done": done}], people=[f"{service}: {done}"])
     return 0
@@ -117,18 +123,25 @@ def migrate(service: str, shape: str) -> int:
 @click.argument("service", type=click.Choice(SERVICES))
 @formats
 def rebuild(service: str, shape: str) -> int:
-    """Learn a service anew from the topics beside the old, compare, swap; exit 1 where they differ."""
+    """Learn a service anew from the topics beside the old, compare, swap; exit 1 where they differ.
+
+    \b
+    Exit codes: 0 swapped, 1 they differ and the old stays, 2 usage, 3 Kafka or the database does not answer.
+    """
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import PostgresError  # noqa: PLC0415
 
-    from services.host.rebuild import rebuild as run  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
+    from services.rebuild import rebuild as run  # noqa: PLC0415
 
     use_running(service)
     started = time.monotonic()
     files = [file for _, folder in migrations(service) for file in sorted(folder.glob("*.sql"))]
     try:
         settings = load_settings()
+        if settings.database_owner is None:
+            raise Trouble("missing: LOTSE_DATABASE_OWNER", "a rebuild makes a schema as the owner; set its DSN", USAGE)
+        publishers_from(settings.publishers, "LOTSE_PUBLISHERS")
         with say.status("learning ...") as shown:
 
             def progress(count: int) -> None:
@@ -146,7 +159,8 @@ def rebuild(service: str, shape: str) -> int:
     rate = done.records / done.seconds
     told = [f"{service}: {done.records} records in {done.seconds:.1f} s ({rate:,.0f}/s)"]
     data: dict[str, Any] = {"service": service, "records": done.records, "seconds": round(done.seconds, 1),
-                            "differences": done.differences, "compared": done.compared, "swept": done.swept}  # fmt: skip
+                            "differences": done.differences, "compared": done.compared, "unsent": done.unsent,
+                            "swept": done.swept}  # fmt: skip
     if done.differences:
         hint = "find who wrote those rows; mend or remove them, then rebuild again"
         errors = [Wrong("DIFFERS", difference, hint) for difference in done.differences]
@@ -156,5 +170,7 @@ def rebuild(service: str, shape: str) -> int:
         say.print(f"the old stays in place. Way out: {hint}")
         return FINDINGS
     compared = "equal" if done.compared else "nothing to compare with"
+    told += [f"{count} records for {topic} were never sent by the old: said again as its inputs are read anew"
+             for topic, count in sorted(done.unsent.items())]  # fmt: skip
     printed(shape, [data], data=data, people=[*told, f"{compared}, swapped; a sweep recorded {done.swept} facts"])
     return 0

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.topics import Publisher
-from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, USAGE, Trouble
-from deploy.importer.files import CsvFile, Row, look_through, write_back
+from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, Trouble
+from deploy.importer.files import CsvFile, Row, look_through, may_be_written, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
 from deploy.importer.plan import Planner, RowRefused
 from deploy.importer.sending import Account, Sender, send_rows
@@ -31,9 +31,8 @@ from deploy.progress import counted
               help="Which column says what (TOML); see deploy/examples/oulad.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check every row; send and keep nothing.")
 @click.option("--again", is_flag=True, help="Send refused rows anew, as their next revision.")
-@click.option(
-    "--refused", type=click.Path(path_type=Path), help="Where refused rows go; default: import/ in the state folder."
-)
+@click.option("--refused", type=click.Path(path_type=Path),
+              help="Where refused rows go, a name that is free; default: a new one in import/ in the state folder.")  # fmt: skip
 @click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until we stop waiting.")
 @formats
 def app(
@@ -43,33 +42,50 @@ def app(
     """Publish rows of a partner's CSV as submissions, and account for every row.
 
     One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, a
-    changed row is the next revision. Exit: 0 all rows are in, 5 some were refused or not answered.
+    changed row is the next revision.
+
+    Refused rows stand in a CSV of their own, never in place of another: mend its cells, leave its lotse_ columns and import
+    it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, 130 stopped by Ctrl-C before
+    all were; the same import again asks for what is left.
     """
+    began = datetime.now(UTC)
     mapping = load_mapping(mapping_file, kind)
     found = [look_through(path, mapping.columns) for path in files]
-    if refused and refused.resolve() in {path.resolve() for path in files}:
-        raise Trouble("--refused names a file that is imported", "give another one", USAGE)
     back = refused
+    if back:
+        may_be_written(back)
     if dry_run:
         account = _try(mapping, found)
     else:
         house = installation()
         folder = house.folder / "import"
-        back = refused or folder / f"{mapping.publisher}-{kind}-refused.csv"
         publisher = house.publishers.get(mapping.publisher)
         if publisher is None:
             raise Trouble(f"{mapping.publisher} is no publisher here", "enter it in publishers.toml, or mend the mapping",
                           REFUSED)  # fmt: skip
         with Store(folder, publisher.source, publisher.name) as store:
+            if not back:
+                # One import of a publisher at a time: no other run takes this name.
+                back = folder / f"{_stem(files[0])}-refused-{publisher.name}-{began:%Y%m%dT%H%M%S%f}.csv"
+                may_be_written(back)
             account = asyncio.run(_import(mapping, found, publisher, house, store, again, patience))
+    lost = None
     if account.back and back:
-        write_back(back, account.back)
-    elif back and not refused:
-        back.unlink(missing_ok=True)  # an earlier run's: nothing is to be mended any more
-    _show(kind, account, back if account.back else None, shape, dry_run)
-    if account.not_sent and not account.why:
-        return INTERRUPTED
-    return PARTLY if account.back or account.unanswered else DONE
+        try:
+            write_back(back, account.back)
+        except OSError as error:
+            back, lost = None, Wrong("NOT_WRITTEN", f"the refused rows could not be written ({type(error).__name__})",
+                                     "the same import again, with another --refused, refuses them again")  # fmt: skip
+    code = PARTLY if account.back or account.left else DONE
+    if account.left and account.interrupted:
+        code = INTERRUPTED
+    _show(kind, account, back if account.back else None, lost, shape, dry_run, code)
+    return code
+
+
+def _stem(path: Path) -> str:
+    """What a file is called, also after its refused rows were mended and refused again; short enough for a name."""
+    return path.name.partition("-refused-")[0].removesuffix(".gz").removesuffix(".csv")[:60]
 
 
 def _rows(found: list[CsvFile]) -> "itertools.chain[Row]":
@@ -98,8 +114,8 @@ def _try(mapping: Mapping, found: list[CsvFile]) -> Account:
     """Every row checked as far as that goes without asking anybody."""
     account = Account()
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder), mapping.publisher, "try") as store:
-        persons = {row.cells[mapping.about["participation"]].strip(): ("somebody", True) for row in _rows(found)
-                   } if "person" not in mapping.about else {}  # fmt: skip
+        persons = {row.cells[mapping.about["participation"]].strip(): ("somebody", True)
+                   for row in _rows(found) if row.whole} if "person" not in mapping.about else {}  # fmt: skip
         planner = Planner(mapping, store, datetime.now(UTC), persons=persons)
         for row in _rows(found):
             account.rows += 1
@@ -113,13 +129,16 @@ def _try(mapping: Mapping, found: list[CsvFile]) -> Account:
     return account
 
 
-def _show(kind: str, account: Account, back: Path | None, shape: str, dry_run: bool) -> None:
+def _show(
+    kind: str, account: Account, back: Path | None, lost: Wrong | None, shape: str, dry_run: bool, code: int
+) -> None:
     figures = {"rows": account.rows, "would be sent" if dry_run else "recorded": account.recorded}
     if not dry_run:
         figures |= {"unchanged": account.unchanged, "already answered": account.already_answered}
     figures |= {"refused": account.refused}
     if not dry_run:
         figures |= {"unanswered": account.unanswered}
+        figures |= {"stopped": account.stopped} if account.stopped else {}
         figures |= {"not sent": account.not_sent} if account.not_sent else {}
     if account.why:
         Console(stderr=True, soft_wrap=True, highlight=False).print(account.why, markup=False)
@@ -136,17 +155,24 @@ def _show(kind: str, account: Account, back: Path | None, shape: str, dry_run: b
         errors.append(
             Wrong("UNANSWERED", f"{account.unanswered} rows have no answer", "`lotse status`; then import again")
         )
+    if account.left > account.unanswered:
+        errors.append(Wrong("STOPPED", f"{account.left - account.unanswered} rows were stopped on their way or not sent",
+                            "run the same import again"))  # fmt: skip
+    if lost:
+        errors.append(lost)
     title = f"import {kind}{' (dry run: nothing was sent)' if dry_run else ''}"
-    printed(
-        shape, rows, data=data, errors=errors, ok=not account.back and not account.unanswered, people=[title, table]
-    )
+    printed(shape, rows, data=data, errors=errors, ok=code == DONE, people=[title, table])
     if shape == "json":
         return
     say = Console(stderr=True, soft_wrap=True, highlight=False)
     if account.back:
         first = ", ".join(f"{row.file} row {row.number}: {reason}" for row, reason, _, _ in account.back[:5])
         say.print(f"refused, the first: {first}", markup=False)
+    if lost:
+        say.print(f"{lost.message}: {lost.hint}", markup=False)
     if back:
         say.print(f"all refused rows, to mend and send back: {back}", markup=False)
     if account.unanswered:
         say.print("unanswered: `lotse status` shows where it stands still; run the same import again afterwards")
+    if account.left > account.unanswered:
+        say.print("stopped on their way, or not sent: run the same import again")

@@ -31,6 +31,7 @@ from contracts.messages import claim_of
 from contracts.topics import dead_letters_topic
 from deploy.commands.up import running
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
+from deploy.installation import kafka_security
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES
 from deploy.printed import formats, plain, printed
@@ -261,7 +262,7 @@ async def letters(name: str) -> list[dict[str, Any]]:
     """Every dead letter on a service's topic: its headers, and the sealed bytes. Raises Trouble."""
     from services.host.kafka import Reader  # noqa: PLC0415
 
-    security = json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}"))
+    security = kafka_security()
     try:
         reader = Reader(os.environ.get("LOTSE_KAFKA") or running()["kafka"], security, "dead-letters")
         await reader.start()

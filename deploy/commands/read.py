@@ -20,14 +20,16 @@ CELLS = ("tenant", "month", "vintage", "municipality", "block", "entries", "exit
 
 
 def get(service: str, path: str, **query: str | None) -> Any:
-    """Asks a service of the stack that is up. Raises Trouble where it is silent; None where it does not know."""
+    """Asks a service of the stack that is up. Raises Trouble where it is silent or does not answer the question, as while its
+    database is away (503); None where it does not know."""
     try:
         answer = httpx.get(f"{running()[service]}{path}", params={k: v for k, v in query.items() if v}, timeout=10)
-    except httpx.HTTPError as error:
-        raise Trouble(
-            f"{service} is silent ({type(error).__name__})", "`lotse status` shows why", UNREACHABLE
-        ) from None
-    return None if answer.status_code == 404 else answer.raise_for_status().json()
+        return None if answer.status_code == 404 else answer.raise_for_status().json()
+    except httpx.HTTPStatusError as error:
+        what = f"{service} answers {error.response.status_code}"
+    except (httpx.HTTPError, ValueError) as error:  # a ValueError: what it says is no JSON
+        what = f"{service} is silent ({type(error).__name__})"
+    raise Trouble(what, "`lotse status` shows why", UNREACHABLE)
 
 
 def happened(step: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from deploy.progress import counted
 from deploy.sandbox.feed import Dials, Sending, feed
 from deploy.sandbox.sending import send
 from deploy.services import EXAMPLES, Fleet, Setup, publishers_from
+from services.connections import KafkaSecurity
 
 SHARE = click.FloatRange(0, 1)
 say = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -96,7 +97,7 @@ def app(
             say.print("starting Kafka, Postgres, a mail sink and four services ...")
             fleet.start()
             with _announced(fleet), _stops(stop):
-                house = Installation(stack.kafka, {}, file, stack.folder, local=True)
+                house = Installation(stack.kafka, KafkaSecurity(), file, stack.folder, local=True)
                 sent = _sent(messages, house, rate, stop, ticks=True)
                 if not stop.is_set():
                     say.print("all is sent; the stack stays until Ctrl-C")

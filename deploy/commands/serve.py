@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import json
 import signal
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -14,21 +14,45 @@ from deploy.local.stack import SERVICES
 QUARTER = 900  # seconds between ticks
 
 
-@click.command()
+class Serving(click.Command):
+    """Its help says which settings there are: what is missing or wrong is named, and here is what it means."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from services.host.settings import Settings  # noqa: PLC0415
+        from services.notification.organisations import MailSettings  # noqa: PLC0415
+
+        super().format_options(ctx, formatter)
+        kinds: dict[str, Any] = {
+            "Settings (the clock: the first two)": Settings,
+            "Settings of notification, too": MailSettings,
+        }
+        for title, kind in kinds.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"LOTSE_{name.upper()}", f"{field.description}{_default(field)}")
+                                    for name, field in kind.model_fields.items()])  # fmt: skip
+
+
+def _default(field: Any) -> str:
+    """As click says it of an option."""
+    shown = f"  [default: {field.default}]" if isinstance(field.default, str | int) else ""
+    return "  [required]" if field.is_required() else shown
+
+
+@click.command(cls=Serving)
 @click.argument("name", type=click.Choice([*SERVICES, "clock"]))
 def app(name: str) -> int:
     """One service in the foreground; settings come from the environment (LOTSE_*)."""
-    from contracts.topics import BadPublishers  # noqa: PLC0415
     from services.host.host import serve  # noqa: PLC0415
     from services.host.relay import OlderThanLog  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
 
     if name == "clock":
         return asyncio.run(clock())
-    from deploy.services import declared  # noqa: PLC0415
+    from deploy.services import declared, publishers_from  # noqa: PLC0415
 
     try:
         settings = load_settings()
+        publishers_from(settings.publishers, "LOTSE_PUBLISHERS")  # at once, and not when Kafka and Postgres answer
         if missing := asyncio.run(_missing(name, settings.database.get_secret_value())):
             raise Trouble(f"the database of {name} is older than this code: {', '.join(missing)} did not run",
                           f"`lotse migrate {name}`, as its owner; then start again", REFUSED)  # fmt: skip
@@ -37,24 +61,24 @@ def app(name: str) -> int:
         raise Trouble(f"the database of {name} was set back while it was served: its log holds {older} it does not know",
                       f"start again; it waits and does not serve until `lotse rebuild {name}` has run", FINDINGS) from None  # fmt: skip
     except BadSettings as bad:
-        raise Trouble(
-            str(bad), "`lotse serve --help`, and services/host/settings.py for what each one means", USAGE
-        ) from None
-    except BadPublishers as bad:
-        raise Trouble(str(bad), "mend the file", USAGE) from None
+        raise Trouble(str(bad), "`lotse serve --help` says what each one means", USAGE) from None
 
 
 async def _missing(name: str, dsn: str) -> list[str]:
     """Migrations that did not run; none where that can't be asked now: the service waits for its database and says so. A
-    schema that is newer is served: migrations run before the release that needs them."""
+    schema that is newer is served: migrations run before the release that needs them. Raises BadSettings where asyncpg can't
+    use the address: it would quote parts of it."""
     import asyncpg  # noqa: PLC0415
 
     from deploy.services import schema_against_code  # noqa: PLC0415
+    from services.host.settings import BadSettings  # noqa: PLC0415
 
     try:
         con = await asyncpg.connect(dsn, timeout=10)
     except (OSError, TimeoutError, asyncpg.PostgresError):
         return []
+    except (ValueError, asyncpg.InterfaceError) as error:
+        raise BadSettings(f"wrong: LOTSE_DATABASE ({type(error).__name__})") from None
     try:
         return (await schema_against_code(name, con))[0]
     except asyncpg.PostgresError:
@@ -65,22 +89,22 @@ async def _missing(name: str, dsn: str) -> list[str]:
 
 async def clock() -> int:
     """A tick at the start and each quarter of an hour. Two clocks are harmless: what is not later is ignored."""
-    import os  # noqa: PLC0415
-
     from aiokafka import AIOKafkaProducer  # noqa: PLC0415
     from aiokafka.errors import KafkaError  # noqa: PLC0415
 
     from contracts.envelope import Tick  # noqa: PLC0415
+    from deploy.installation import kafka_settings  # noqa: PLC0415
     from services.runtime.clock import publish  # noqa: PLC0415
 
-    servers = os.environ.get("LOTSE_KAFKA")
-    if not servers:
+    said = kafka_settings()
+    if said.kafka is None:
         raise Trouble("missing: LOTSE_KAFKA", "set it to host:port of a broker", USAGE)
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    security = json.loads(os.environ.get("LOTSE_KAFKA_SECURITY", "{}"))
-    producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, client_id="clock", **security)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=said.kafka, enable_idempotence=True, client_id="clock", **said.kafka_security.aiokafka()
+    )
     try:
         await producer.start()
         while not stop.is_set():

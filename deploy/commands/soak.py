@@ -35,7 +35,7 @@ TELLS_EACH = 10.0  # seconds between two lines of figures
 @click.option(
     "--rate",
     type=click.FloatRange(1, 2000),
-    default=70.0,
+    default=100.0,
     show_default=True,
     help="Submissions a second beside the rows.",
 )
@@ -221,6 +221,7 @@ def told(done: Soak) -> list[str]:
         f"Ledger of {done.minutes:g} minutes, seed {done.seed}, {len(done.rows)} rows, {done.kills} SIGKILLs",
         *(f"  {name}: {n:,}" for name, n in done.counts.items()),
         "  " + ", ".join(f"{found.count(kind)} {kind}" for kind in kinds),
+        *(f"  {what}: {there:,}, at least {least:,}" for what, (there, least) in done.quotas.items()),
         *(f"  {finding}" for finding in done.findings),
         *(f"  not run: {row}: {why}" for row, why in done.not_run.items()),
     ]

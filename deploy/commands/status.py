@@ -1,6 +1,7 @@
 """`lotse status`: is every submission being answered, and if not, where does it stand still?"""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from deploy.commands.up import running
 from deploy.errors import FINDINGS, USAGE, Trouble
+from deploy.local.processes import Process
 from deploy.local.stack import SERVICES
 from deploy.printed import Wrong, formats, printed
 
@@ -30,12 +32,12 @@ def app(exit_code: bool, watch: bool, shape: str) -> int:
             raise Trouble("--watch shows a table", "leave --format out, or --watch", USAGE)
         with Live(screen=False, auto_refresh=False) as live:
             while True:
-                said = {name: ask(where[name]) for name in SERVICES}
-                lines = [Text(f"  {text}") for name in SERVICES for text in findings_of(name, said[name])]
+                said = parts(where)
+                lines = [Text(f"  {text}") for name, one in said.items() for text in findings_of(name, one)]
                 live.update(Group(as_table(said), *lines), refresh=True)
                 time.sleep(EVERY)
-    said = {name: ask(where[name]) for name in SERVICES}
-    findings = [finding for name in SERVICES for finding in findings_of(name, said[name])]
+    said = parts(where)
+    findings = [finding for name, one in said.items() for finding in findings_of(name, one)]
     errors = [Wrong("FINDING", text, "`lotse doctor`; a runbook each in docs/runbooks") for text in findings]
     printed(shape, rows_of(said), data=said, errors=errors, people=[as_table(said)])
     for text in findings if shape != "json" else []:
@@ -43,12 +45,21 @@ def app(exit_code: bool, watch: bool, shape: str) -> int:
     return FINDINGS if exit_code and findings else 0
 
 
+def parts(where: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Each service by its /status; the clock, which listens nowhere, by its process. Where time is simulated there is none."""
+    said = {name: ask(where[name]) for name in SERVICES}
+    if not where["simulated"]:
+        runs = Process(Path(where["folder"]) / "services", "clock").runs()
+        said["clock"] = {"running": True} if runs else {"running": False, "why": "its process has ended"}
+    return said
+
+
 def ask(url: str) -> dict[str, Any]:
     """A service's /status, or that it is silent."""
     try:
         said: dict[str, Any] = httpx.get(f"{url}/status", timeout=5).json()
         return {"running": True, **said}
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError) as error:  # a ValueError: what it says is no JSON
         return {"running": False, "why": type(error).__name__}
 
 
@@ -56,6 +67,8 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
     """What a person should look at, one line each."""
     if not said["running"]:
         return [f"{name} is silent ({said['why']}); look at its log in the state folder"]
+    if name == "clock":
+        return []
     if "database" in said:
         return [f"{name} cannot reach its database ({said['database']}); it holds everything and goes on by itself"]
     found = [
@@ -83,17 +96,17 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
 
 
 def rows_of(said: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a service, its figures alone."""
+    """One row a part, its figures alone."""
     rows = []
     for name, one in said.items():
         row: dict[str, Any] = {
             **dict.fromkeys(COLUMNS),
             "service": name,
-            "up": "no" if not one["running"] else "no database",
+            "up": "no" if not one["running"] else "no database" if "database" in one else "yes",
         }
-        if one["running"] and "database" not in one:
-            acted = [moment[:16] if moment else "never" for moment in one["acted"].values()]
-            row |= {"up": "yes" if one["ready"] else "starting", "acted_on": min(acted, default="-"),
+        if "acted" in one:
+            acted = min(((moment or "")[:16] for moment in one["acted"].values()), default="-") or "never"
+            row |= {"up": "yes" if one["ready"] else "starting", "acted_on": acted,
                     "lag_seconds": one["lag_seconds"], "outbox": one["outbox"]["rows"], "waits": one["waiting"],
                     "held": len(one["held"]), "aside": one["set_aside"]["count"],
                     "dead": sum(letters["letters"] for letters in one["dead_letters"]),

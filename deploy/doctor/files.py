@@ -18,7 +18,8 @@ def publishers(place: Place) -> Iterator[Said]:
     try:
         known = load_publishers(place.publishers)
     except BadPublishers as bad:
-        yield found("publishers", str(bad), "no service starts with it", f"${{EDITOR:-vi}} {place.publishers}")
+        yield found("publishers", f"{place.publishers}: {bad}", "no service starts with it",
+                    f"${{EDITOR:-vi}} {place.publishers}")  # fmt: skip
         return
     if not known:
         yield found("publishers", f"{place.publishers}: names no publisher", "nobody may send anything",
@@ -41,7 +42,7 @@ def organisations(place: Place) -> Iterator[Said]:
     try:
         known = load_mailboxes(place.organisations)
     except BadOrganisations as bad:
-        yield found("organisations", str(bad), "notification does not start with it",
+        yield found("organisations", f"{place.organisations}: {bad}", "notification does not start with it",
                     f"${{EDITOR:-vi}} {place.organisations}")  # fmt: skip
         return
     yield good("organisations", f"{len(known)} organisations with a mailbox")

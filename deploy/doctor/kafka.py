@@ -115,9 +115,8 @@ async def _catalogued(
         if place.up:
             yield not_checked("kafka", "LOTSE_KAFKA is not set")
         return
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=place.kafka, client_id="doctor", request_timeout_ms=int(PATIENCE * 1000), **place.security
-    )
+    known: dict[str, Any] = {"bootstrap_servers": place.kafka, "client_id": "doctor"} | place.security.aiokafka()
+    admin = AIOKafkaAdminClient(request_timeout_ms=int(PATIENCE * 1000), **known)
     try:
         async with asyncio.timeout(PATIENCE):
             await admin.start()
@@ -248,7 +247,7 @@ def _rights(place: Place, topics: list[Topic], there: dict[str, Any], hidden: se
                 may = there[topic.name]["authorized_operations"] >> code & 1 if topic.name in there else 0
                 if not may and (topic.name in there or topic.name in hidden):
                     lacking.append((name, topic.name))
-    user = place.security.get("sasl_plain_username", "NAME")
+    user = place.security.sasl_plain_username or "NAME"
     for name, topic_name in lacking:
         yield found("rights", f"{user if user != 'NAME' else 'this user'} lacks the right {name} on {topic_name}",
                     "the service holds what needs it and goes on when the right is there",
@@ -282,9 +281,8 @@ async def _rules(
 
 async def _broker_clock(place: Place) -> AsyncIterator[Said]:
     """The newest tick holds two clocks: its own moment is that of `serve clock`, the record's time is the broker's."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=place.kafka, group_id=None, enable_auto_commit=False, client_id="doctor", **place.security
-    )
+    known: dict[str, Any] = {"bootstrap_servers": place.kafka, "client_id": "doctor"} | place.security.aiokafka()
+    consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **known)
     part = TopicPartition(CLOCK, 0)
     record = None
     try:

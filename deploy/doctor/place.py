@@ -4,13 +4,13 @@ import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from deploy.commands.up import STATE, running
 from deploy.errors import USAGE, Trouble
-from deploy.installation import kafka_security
+from deploy.installation import kafka_settings
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import EXAMPLES
+from services.connections import KafkaSecurity
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Place:
     """Where its data or its temporary files go."""
     services: tuple[str, ...] = ()
     kafka: str | None = None
-    security: dict[str, Any] = field(default_factory=dict)
+    security: KafkaSecurity = KafkaSecurity()  # noqa: RUF009  # it can't be changed
     publishers: Path | None = None
     organisations: Path | None = None
     operations_key: Path | None = None
@@ -75,7 +75,7 @@ def _stack(where: dict[str, str], service: str | None) -> Place:
 
 
 def _environment(service: str | None) -> Place:
-    said = os.environ
+    said, kafka = os.environ, kafka_settings()
     if "LOTSE_DATABASE" in said and service is None:
         raise Trouble("LOTSE_DATABASE is set, and nobody said whose it is",
                       f"`lotse doctor SERVICE`, one of {', '.join(SERVICES)}", USAGE)  # fmt: skip
@@ -83,7 +83,7 @@ def _environment(service: str | None) -> Place:
     posts = service in (None, "notification") and host is not None
     return Place(
         "the environment", False, Path(said.get("TMPDIR", "/tmp")), (service,) if service else (),  # noqa: S108
-        said.get("LOTSE_KAFKA"), kafka_security(),
+        kafka.kafka, kafka.kafka_security,
         publishers=Path(said["LOTSE_PUBLISHERS"]) if "LOTSE_PUBLISHERS" in said else None,
         organisations=Path(said["LOTSE_ORGANISATIONS"]) if "LOTSE_ORGANISATIONS" in said else None,
         operations_key=Path(said["LOTSE_OPERATIONS_KEY"]) if "LOTSE_OPERATIONS_KEY" in said else None,

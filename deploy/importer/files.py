@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import os
+import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,11 @@ from deploy.errors import USAGE, Trouble
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so is a formula to a spreadsheet (CSV injection)."""
+
+RAGGED = "lotse_ragged"
+OURS = ("lotse_file", "lotse_row", "lotse_reason", "lotse_pointer", "lotse_hint", RAGGED)
+"""Our columns in a file of refused rows. A partner's own may be called reason or row: with the same name the mended file
+would have the column twice. A file with one of ours is read without the guard of its cells."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class Row:
     cells: dict[str, str]
     whole: bool
     """It has as many cells as the header."""
+    surplus: tuple[str, ...] = ()
+    """Its cells beyond the header."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +45,27 @@ class CsvFile:
     rows: int
 
     def read(self) -> Iterator[Row]:
-        """The rows, in order. Empty lines are no rows."""
-        reader = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.delimiter)
+        """The rows, in order. Empty lines are no rows. Of a file of refused rows: the cells as the partner wrote them."""
+        reader = _reader(self.text, self.delimiter)
         next(reader)
-        for number, cells in enumerate(reader, 2):
-            if cells:
-                whole = len(cells) == len(self.columns)
-                yield Row(self.path.name, number, dict(zip(self.columns, cells, strict=False)), whole)
+        ours = _is_ours(self.columns)
+        for number, read in enumerate(reader, 2):
+            if read:
+                cells = [unguarded(cell) for cell in read] if ours else read
+                named = dict(zip(self.columns, cells, strict=False))
+                surplus, whole = cells[len(self.columns) :], len(cells) == len(self.columns)
+                if ours and (ragged := named.get(RAGGED, "")).strip():
+                    surplus, whole = [*next(_reader(ragged, ";"))[1:], *surplus], False
+                theirs = {name: cell for name, cell in named.items() if name not in OURS}
+                yield Row(self.path.name, number, theirs, whole, tuple(surplus))
+
+
+def _is_ours(columns: Iterable[str]) -> bool:
+    return not set(OURS).isdisjoint(columns)
+
+
+def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
 
 
 def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
@@ -51,7 +74,7 @@ def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
         data = path.read_bytes()
         if path.name.endswith(".gz"):
             data = gzip.decompress(data)
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise Trouble(
             f"{path.name} can't be read ({type(error).__name__})", "check the path and the file", USAGE
         ) from None
@@ -62,15 +85,16 @@ def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
             text = data.decode("cp1252")
         except UnicodeDecodeError:
             raise Trouble(f"{path.name} is neither UTF-8 nor Windows-1252", "save it as CSV UTF-8", USAGE) from None
-    header = text.partition("\n")[0]
-    delimiter = ";" if header.count(";") > header.count(",") else ","
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        delimiter = _delimiter(text)
+        reader = _reader(text, delimiter)
         columns = [name.strip() for name in next(reader, [])]
         rows = sum(1 for cells in reader if cells)
     except csv.Error as error:
         raise Trouble(f"{path.name} is no CSV ({error})", "save it as CSV UTF-8", USAGE) from None
-    if missing := sorted(set(needed) - set(columns)):
+    if _is_ours(columns):
+        columns = [unguarded(name) for name in columns]
+    if missing := sorted(set(needed) - (set(columns) - set(OURS))):
         raise Trouble(
             f"{path.name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; nothing was sent",
             f"mend the header or the mapping; the file has {', '.join(columns) or 'no header'}", USAGE,
@@ -80,18 +104,55 @@ def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
     return CsvFile(path, text, delimiter, columns, rows)
 
 
+def _delimiter(text: str) -> str:
+    """A file of refused rows tells by our column: a partner's column names may hold more commas than it has columns."""
+    for delimiter in ";,":
+        if _is_ours(next(_reader(text, delimiter), [])):
+            return delimiter
+    header = text.partition("\n")[0]
+    return ";" if header.count(";") > header.count(",") else ","
+
+
 def guarded(cell: str) -> str:
-    """A cell no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
+    """A cell no spreadsheet takes for a formula. One that looks guarded already is guarded once more, so that `unguarded`
+    gives back every cell as it was."""
+    return f"'{cell}" if cell.lstrip("'").startswith(FORMULA) else cell
+
+
+def unguarded(cell: str) -> str:
+    """What `guarded` was given: a mark "-" that came back as "'-" would be another mark, and a person another person."""
+    return cell[1:] if cell.startswith("'") and guarded(cell) != cell else cell
+
+
+def may_be_written(path: Path) -> None:
+    """Raises Trouble where refused rows could not be written there, before anything is sent: afterwards it is too late.
+    What stands there is never overwritten: it may be a file that is imported, or rows that nobody has mended yet."""
+    if os.path.lexists(path):
+        raise Trouble(f"{path.name} is there already; nothing was sent", "give --refused a name that is free", USAGE)
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise Trouble(f"nothing can be written to {path.parent} ({type(error).__name__}); nothing was sent",
+                      "make the folder, or give --refused another", USAGE) from None  # fmt: skip
 
 
 def write_back(path: Path, rows: list[tuple[Row, str, str, str]]) -> None:
-    """Refused rows with reason, pointer and hint, for the partner to mend; readable by its owner alone."""
+    """Refused rows with reason, pointer and hint, for the partner to mend; readable by its owner alone. Raises OSError,
+    also where something stands there."""
     columns: list[str] = list(dict.fromkeys(name for row, *_ in rows for name in row.cells))
-    path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8-sig", newline="") as out:
         writer = csv.writer(out, delimiter=";")
-        writer.writerow(["file", "row", "reason", "pointer", "hint", *columns])
+        writer.writerow([*OURS, *map(guarded, columns)])
         for row, reason, pointer, hint in rows:
-            cells = [row.cells.get(name, "") for name in columns]
-            writer.writerow([guarded(str(c)) for c in (row.file, row.number, reason, pointer, hint, *cells)])
+            ours = (row.file, str(row.number), reason, pointer, hint, _ragged(row))
+            writer.writerow([guarded(cell) for cell in (*ours, *(row.cells.get(name, "") for name in columns))])
+
+
+def _ragged(row: Row) -> str:
+    """What does not fit under the header, as a line of CSV; empty for a whole row. As long as it stands, the row is not
+    whole: filled up with empty cells, a row that was cut off would be taken for one that says so much."""
+    if row.whole:
+        return ""
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=";").writerow(["more", *row.surplus] if row.surplus else ["fewer"])
+    return out.getvalue().removesuffix("\r\n")

@@ -114,8 +114,14 @@ def load_mapping(path: Path, kind: str) -> Mapping:
     spec = KINDS[kind]
     for name in ("publisher", "tenant"):
         if not isinstance(said.get(name), str):
-            raise no(f"{name} is missing")
+            raise no(f"{name} is {'no text' if name in said else 'missing'}")
+    if strange := [
+        name for name, entry in said.items() if name in ("columns", *spec.steps) and not isinstance(entry, dict)
+    ]:
+        raise no(f"{strange[0]} is no table")
     about = said.get("columns", {})
+    if strange := sorted(set(about) - set(spec.about)):
+        raise no(f"[columns] {strange[0]} is not known; {', '.join(spec.about)} are")
     if missing := [name for name in spec.about if not isinstance(about.get(name), str)]:
         raise no(f"[columns] does not say which column holds: {', '.join(missing)}")
     if strange := sorted(set(said) - {"publisher", "tenant", "columns", *spec.steps}):
@@ -131,7 +137,9 @@ def load_mapping(path: Path, kind: str) -> Mapping:
             continue
         for word, found in (("when", when), ("at", at)):
             if word in table:
-                found[name] = str(table.pop(word))
+                if not isinstance(column := table.pop(word), str):
+                    raise no(f"[{name}] {word} is no text")
+                found[name] = column
         steps[name] = {field: _field(no, name, field, entry, cls) for field, entry in table.items()}
         needed = {n for n, f in cls.model_fields.items() if f.is_required()} - OURS - {"reported_at"}
         if missing := sorted(needed - set(steps[name])):
@@ -147,4 +155,7 @@ def _field(no: Any, step: str, name: str, entry: Any, cls: type[Submission]) -> 
         raise no(f'{where}: give either {{ column = "..." }} or {{ constant = ... }}')
     if strange := sorted(set(entry) - {"column", "constant", "map", "time"}):
         raise no(f"{where}: {strange[0]} is not known; column, constant, map and time are")
+    for word, shape in (("column", str), ("map", dict), ("time", str)):
+        if not isinstance(entry.get(word, shape()), shape):
+            raise no(f"{where}: {word} is no {'table' if shape is dict else 'text'}")
     return Field(entry.get("column"), entry.get("constant"), entry.get("map", {}), entry.get("time", ""))

@@ -16,7 +16,7 @@ from contracts.codes import EndKind
 from contracts.envelope import Submission, stamp
 from contracts.hints import hint_of
 from contracts.messages import verdict_of
-from deploy.importer.files import Row
+from deploy.importer.files import Row, unguarded
 from deploy.importer.mapping import Mapping, NotMapped
 from deploy.importer.store import Sent, Store
 
@@ -59,10 +59,13 @@ class Planner:
     def steps(self, row: Row) -> Iterator[Step]:
         """The row's steps, each made when it is asked for, after the one before was recorded. Raises RowRefused."""
         if not row.whole:
-            raise RowRefused("RAGGED_ROW", "", "This row has more or fewer cells than the header.")
+            raise RowRefused("RAGGED_ROW", "", "Its cells do not fit the header: mend them, then empty lotse_ragged.")
         named = {name: row.cells[column].strip() for name, column in self.mapping.about.items()}
         if empty := [self.mapping.about[name] for name in self.mapping.kind.about if not named[name]]:
             raise RowRefused("NO_REFERENCE", "", f"The column {empty[0]} is empty.")
+        if guarded := [self.mapping.about[name] for name, said in named.items() if unguarded(said) != said]:
+            # Of a file of refused rows that lost our columns: "'-12" is nobody's number, and would become another person.
+            raise RowRefused("GUARDED", "", f"{guarded[0]} begins with ' as in a file of refused rows: take the ' off.")
         taken = None
         if "person" not in named:
             named["person"] = self._person(named["participation"])

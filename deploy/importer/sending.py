@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from deploy.errors import UNREACHABLE, Trouble
 from deploy.importer.files import Row
 from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.store import Store
+from services.connections import KafkaSecurity
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
 ROWS_AT_ONCE = 2_000  # each with one step on its way
@@ -27,17 +28,21 @@ Said = tuple[str, str, str, str]
 
 @dataclass
 class Account:
-    """What became of every row: recorded + unchanged + already answered + refused + unanswered + not sent = rows."""
+    """What became of every row: recorded + unchanged + already answered + refused + unanswered + stopped + not sent = rows."""
 
     rows: int = 0
     recorded: int = 0
     unchanged: int = 0
     already_answered: int = 0
     unanswered: int = 0
+    stopped: int = 0
+    """Stopped between two of their steps: what was sent is answered, the next step was not sent."""
     not_sent: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     why: str = ""
     """Why we stopped waiting, if we did."""
+    interrupted: bool = False
+    """Somebody told us to stop."""
     back: list[tuple[Row, str, str, str]] = field(default_factory=list)
     """Refused rows with reason, pointer and hint, in the order of the files."""
 
@@ -46,20 +51,29 @@ class Account:
         """Rows with a first no."""
         return len(self.back)
 
+    @property
+    def left(self) -> int:
+        """Rows of which nobody knows yet what becomes of them: the next run asks."""
+        return self.unanswered + self.stopped + self.not_sent
+
 
 class Unanswered(Exception):
     """No answer came, or no answer will be waited for any more."""
+
+
+class Stopped(Exception):
+    """Nothing more is sent, this step neither."""
 
 
 class Sender:
     """Sends steps and hands out their answers. Raises Trouble where Kafka is silent."""
 
     def __init__(
-        self, kafka: str, security: Mapping[str, Any], publisher: Publisher, tenant: str, store: Store, patience: float
+        self, kafka: str, security: KafkaSecurity, publisher: Publisher, tenant: str, store: Store, patience: float
     ) -> None:
         self.kafka, self.security, self.publisher, self.tenant = kafka, security, publisher, tenant
         self.store, self.patience = store, patience
-        self.stopped = False
+        self.stopped = self.interrupted = False
         self.why = ""
         """Why it gave up, if it did."""
         self._asked: dict[str, asyncio.Future[Said]] = {}
@@ -75,10 +89,13 @@ class Sender:
             enable_idempotence=True,
             linger_ms=5,
             max_batch_size=64 * 1024,
-            **self.security,
+            **self.security.aiokafka(),
         )
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.kafka, isolation_level="read_committed", enable_auto_commit=False, **self.security
+            bootstrap_servers=self.kafka,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            **self.security.aiokafka(),
         )
         try:
             await self._producer.start()
@@ -109,7 +126,7 @@ class Sender:
         await self._producer.stop()
 
     async def ask(self, step: Step) -> Said:
-        """The answer. A submission several rows share is sent once. Raises Unanswered."""
+        """The answer. A submission several rows share is sent once. Raises Unanswered, Stopped."""
         if step.sent.id in self._found:
             return self._found[step.sent.id]
         if step.sent.outcome is not None:
@@ -117,7 +134,7 @@ class Sender:
         found = self._asked.get(step.sent.id)
         if found is None:
             if self.stopped:
-                raise Unanswered
+                raise Stopped
             found = self._asked[step.sent.id] = asyncio.get_running_loop().create_future()
             self._new.append(step)
             self._wake.set()
@@ -128,8 +145,8 @@ class Sender:
         return step.sent.id in self._before
 
     def stop(self) -> None:
-        """Nothing more is sent; what is on its way is waited for."""
-        self.stopped = True
+        """Somebody wants us to stop: nothing more is sent; what is on its way is waited for."""
+        self.stopped = self.interrupted = True
 
     def give_up(self) -> None:
         """Nothing more is waited for."""
@@ -208,11 +225,12 @@ async def send_rows(
     tasks: set[asyncio.Task[None]] = set()
 
     async def take(number: int, row: Row) -> None:
+        begun = fresh = recorded = False
         try:
-            fresh = recorded = False
             for step in planner.steps(row):
                 fresh = fresh or not step.known or step.sent.outcome is None
                 outcome, reason, pointer, hint = await sender.ask(step)
+                begun = True
                 if outcome not in ("recorded", "unchanged"):
                     raise RowRefused(reason or outcome.upper(), pointer, hint)
                 first_told = not step.known or sender.sent_before(step)
@@ -225,6 +243,9 @@ async def send_rows(
             back[number] = (row, no.reason, no.pointer, no.hint)
         except Unanswered:
             account.unanswered += 1
+        except Stopped:
+            account.stopped += begun
+            account.not_sent += not begun
         finally:
             progress(1)
             room.release()
@@ -241,6 +262,6 @@ async def send_rows(
         if number % 500 == 0:
             await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    account.why = sender.why
+    account.why, account.interrupted = sender.why, sender.interrupted
     account.back = [back[number] for number in sorted(back)]
     return account

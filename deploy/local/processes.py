@@ -81,15 +81,27 @@ class Process:
 
     def end_leftover(self) -> None:
         """Ends the process an earlier, killed parent left behind: by its recorded pid, if it is still the same process."""
-        with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
-            note = json.loads(self._note.read_text())
-            left = psutil.Process(note["pid"])
-            if abs(left.create_time() - note["born"]) < 1:
+        with contextlib.suppress(psutil.Error):
+            if left := self._noted():
                 tree = [*left.children(recursive=True), left]
                 for process in tree:
                     process.kill()
                 psutil.wait_procs(tree, timeout=10)
         self._note.unlink(missing_ok=True)
+
+    def runs(self) -> bool:
+        """Whether it runs, whoever started it."""
+        with contextlib.suppress(psutil.Error):
+            return (noted := self._noted()) is not None and noted.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    def _noted(self) -> psutil.Process | None:
+        """The process with the recorded pid, if it is still the same process."""
+        with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
+            note = json.loads(self._note.read_text())
+            found = psutil.Process(note["pid"])
+            return found if abs(found.create_time() - note["born"]) < 1 else None
+        return None
 
     def last_words(self, lines: int = 8) -> str:
         """The end of its log, for an error that names the cause."""

@@ -270,7 +270,7 @@ def _reasons(family: str) -> str:
     things = sorted({name.removesuffix("_id").upper() for cls in SUBMISSIONS.values() if cls.family == family
                      for name in cls.model_fields if name in ("run_id", "consent_id", "referral_id", "participation_id")})  # fmt: skip
     unknown = {
-        f"UNKNOWN_{thing}": "Nobody has made this id known for seven days; send it first."
+        f"UNKNOWN_{thing}": "Nobody has made this id known for seven days; send it first. Where it is known as another kind of thing, at once and `mended`: name the right one."
         for thing in ["SUBJECT", *things]
     }
     rows = "\n".join(

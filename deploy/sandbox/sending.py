@@ -4,9 +4,8 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -14,6 +13,7 @@ from aiokafka.errors import KafkaError
 from contracts.envelope import Tick
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.sandbox.feed import Sending
+from services.connections import KafkaSecurity
 from services.runtime.clock import publish
 
 BREATH = 0.02  # seconds between two looks at what is due: at most so much is sent in one go
@@ -23,7 +23,7 @@ AT_ONCE = 500  # messages, where no rate is set
 
 
 async def send(
-    messages: Sequence[Sending], kafka: str, security: Mapping[str, Any], rate: float, stop: threading.Event, *, ticks: bool,
+    messages: Sequence[Sending], kafka: str, security: KafkaSecurity, rate: float, stop: threading.Event, *, ticks: bool,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:  # fmt: skip
     """Sends until all is sent or `stop` is set; each message is acknowledged. Gives back how many of each kind were sent.
@@ -31,7 +31,7 @@ async def send(
     `rate` is messages a second, 0 as fast as Kafka takes them. Raises Trouble where Kafka does not answer.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=kafka, enable_idempotence=True, linger_ms=5, client_id="sandbox", **security
+        bootstrap_servers=kafka, enable_idempotence=True, linger_ms=5, client_id="sandbox", **security.aiokafka()
     )
     sent: Counter[str] = Counter()
     try:

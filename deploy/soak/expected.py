@@ -164,7 +164,8 @@ def _permitted(entry: Entry, publisher: Publisher, body: Body) -> Verdict:
     meant = entry.meant
     if meant.tenant not in publisher.tenants or body["by"]["organisation_id"] not in publisher.organisations:
         return Verdict("refused", "NOT_YOURS")
-    if datetime.fromisoformat(meant.time).timestamp() - entry.sent_at > CLOCK_AHEAD_SECONDS:
+    said = [meant.time, body.get("reported_at", meant.time)]
+    if any(datetime.fromisoformat(moment).timestamp() - entry.sent_at > CLOCK_AHEAD_SECONDS for moment in said):
         return Verdict("refused", "CLOCK_AHEAD")
     return RECORDED
 
@@ -238,6 +239,8 @@ def _judge(known: _Known, one: Said, said: Body) -> Verdict:
             known.runs.setdefault(one.subject, said)
         case "need_reported" | "consent_given" | "consent_withdrawn" if one.subject not in known.cases:
             return WAITS
+        case "need_reported" | "consent_given" if by not in _whose(known.cases[one.subject]):
+            return Verdict("refused", "NOT_YOURS")
         case "consent_given":
             known.consents.setdefault(said["consent_id"], said)
         case "consent_withdrawn":
@@ -276,6 +279,12 @@ def _judge(known: _Known, one: Said, said: Body) -> Verdict:
         case "attendance_reported":
             return _attendance(known, said, by)
     return RECORDED
+
+
+def _whose(registration: Body) -> tuple[str, str]:
+    """Who may say what a person needs and agrees to: who owns her case, who opened it. Whom a consent names may report a need,
+    too; the load has none of these."""
+    return registration["owner_organisation_id"], registration["by"]["organisation_id"]
 
 
 def _attendance(known: _Known, said: Body, by: str) -> Verdict:

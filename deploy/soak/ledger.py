@@ -60,11 +60,34 @@ class SeenAnswer(NamedTuple):
 
 
 class SeenLetter(NamedTuple):
-    """A dead letter: where the untouched message came from."""
+    """A dead letter: where the untouched message came from. A copy has the seal of its original."""
 
     service: str
     origin: Place
     reference: str
+    seal: str
+    """Stands for its bytes: nobody seals twice alike."""
+
+
+class SeenParticipation(NamedTuple):
+    """A participation as the case it is listed under shows it."""
+
+    case_id: str
+    id: str
+    started_on: str
+    ended_before_on: str | None
+    dropped_out: bool
+
+
+class SeenCell(NamedTuple):
+    """A cell of a month's release as reporting shows it."""
+
+    month: str
+    municipality: str
+    block: str
+    entries: int
+    exits: int
+    stock: int
 
 
 @dataclass
@@ -75,13 +98,13 @@ class Observed:
     answers: list[SeenAnswer] = field(default_factory=list)
     letters: list[SeenLetter] = field(default_factory=list)
     status: dict[str, dict[str, Any]] = field(default_factory=dict)
-    cases: set[str] = field(default_factory=set)
-    """Cases intake lists."""
+    cases: list[str] = field(default_factory=list)
+    """Cases intake lists; a row each, as in everything below, so that a doubled row is seen."""
     risks: list[Mapping[str, Any]] = field(default_factory=list)
-    participations: list[Mapping[str, Any]] = field(default_factory=list)
+    participations: list[SeenParticipation] = field(default_factory=list)
     notices: list[Mapping[str, Any]] = field(default_factory=list)
-    reports: dict[str, dict[tuple[str, str], tuple[int, int, int]]] = field(default_factory=dict)
-    """Month to cell to entries, exits, stock, of the latest vintage."""
+    reports: list[SeenCell] = field(default_factory=list)
+    """Cells of the latest vintage of each month."""
     mails: Counter[str] = field(default_factory=Counter)
     """Attempt to how many mails the sink accepted."""
     leaks: list[str] = field(default_factory=list)
@@ -105,11 +128,12 @@ class Recovery(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What went on beside a fault: answers in its window, and how many there must at least be."""
+    """What a part did in the window of a fault that should not stop it (answers given, or records applied where it gives
+    none), and how much that must at least be."""
 
     beside: str
     part: str
-    answers: int
+    done: int
     least: int
 
 
@@ -159,9 +183,9 @@ def held_against(
     for fault, seconds, limit in recoveries:
         if seconds > limit:
             ledger.add(8, "slow", f"{fault}: {seconds:.1f} s until nothing lagged, at most {limit:.0f}")
-    for beside, part, answers, least in progress:
-        if answers < least:
-            ledger.add(9, "standstill", f"{part} gave {answers} answers while {beside}, at least {least}")
+    for beside, part, done, least in progress:
+        if done < least:
+            ledger.add(9, "standstill", f"{part} did {done} while {beside}, at least {least}")
     for leak in observed.leaks:
         ledger.add(10, "leaked", leak)
     return ledger
@@ -169,19 +193,20 @@ def held_against(
 
 # --- answers: one each (checks 1, 2, 3)
 
-Seen = dict[tuple[str, str], dict[str, set[tuple[str, str, str]]]]
-"""(source, id) to content to the distinct (outcome, reason, fact id) that were answered to it."""
+Seen = dict[tuple[str, str], dict[str, set[tuple[str, str, str, str]]]]
+"""(source, id) to content to the distinct (id, outcome, reason, fact id) that were answered to it."""
 
 
 def _answers(ledger: Ledger, expected: Expected, observed: Observed) -> None:
     source_of = {one.publisher: one.source for one in expected.all}
     seen: Seen = defaultdict(lambda: defaultdict(set))
     for a in observed.answers:
-        seen[source_of.get(a.publisher, a.publisher), a.submission_id][a.content].add((a.outcome, a.reason, a.fact_id))
+        answer = (a.id, a.outcome, a.reason, a.fact_id)
+        seen[source_of.get(a.publisher, a.publisher), a.submission_id][a.content].add(answer)
     counts: Counter[str] = Counter()
     recorded = _recorded(ledger, expected, seen)
     for key, contents in expected.said.items():
-        kept = sum(any(reason != "ID_REUSED" for _, reason, _ in seen[key][one.content]) for one in contents)
+        kept = sum(any(reason != "ID_REUSED" for _, _, reason, _ in seen[key][one.content]) for one in contents)
         if len(contents) > 1 and kept != 1 and any(one.acknowledged for one in contents):
             ledger.add(
                 2 if kept else 1,
@@ -220,7 +245,7 @@ def _recorded(ledger: Ledger, expected: Expected, seen: Seen) -> dict[tuple[str,
             sound[one.thing].append(one)
     winners: dict[tuple[str, ...], Said] = {}
     for thing, rivals in sound.items():
-        found = [one for one in rivals if any(said[0] == "recorded" for said in seen[one.source, one.id][one.content])]
+        found = [one for one in rivals if any(said[1] == "recorded" for said in seen[one.source, one.id][one.content])]
         if found:
             winners[thing] = found[0]
         if len(found) > 1:
@@ -231,10 +256,16 @@ def _recorded(ledger: Ledger, expected: Expected, seen: Seen) -> dict[tuple[str,
 
 
 def _fits(
-    ledger: Ledger, one: Said, answer: tuple[str, str, str], shared_id: bool, recorded: Mapping[tuple[str, ...], Said]
+    ledger: Ledger,
+    one: Said,
+    answer: tuple[str, str, str, str],
+    shared_id: bool,
+    recorded: Mapping[tuple[str, ...], Said],
 ) -> None:
-    """Whether an answer is what the rules say."""
-    outcome, reason, fact_id = answer
+    """Whether an answer is what the rules say, under the id by which its copies are known."""
+    id, outcome, reason, fact_id = answer
+    if id != one.answer_id:
+        ledger.add(2, "doubled", f"{one.type} {one.id} is answered under the id {id}, by which no copy of it is known")
     if shared_id and (outcome, reason) == ("refused", "ID_REUSED"):
         return
     must = (one.verdict.outcome, one.verdict.reason)
@@ -337,33 +368,39 @@ def _order(ledger: Ledger, observed: Observed) -> None:
 def _rest(
     ledger: Ledger, expected: Expected, observed: Observed, facts: Sequence[SeenFact], ticked: datetime | None
 ) -> None:
-    for case in sorted(set(expected.cases) - observed.cases):
+    cases = Counter(observed.cases)
+    for case in sorted(set(expected.cases) - set(cases)):
         ledger.add(1, "lost", f"the case {case} is not in the list")
-    for case in sorted(observed.cases - set(expected.cases)):
+    for case in sorted(set(cases) - set(expected.cases)):
         ledger.add(3, "invented", f"the case {case} is in the list")
-    rows = {row["participation_id"]: row for row in observed.participations}
-    for id, (_, start, end, dropped) in expected.periods.items():
+    _twice(ledger, "the case", cases)
+    rows = {row.id: row for row in observed.participations}
+    _twice(ledger, "the participation", Counter(row.id for row in observed.participations))
+    for id, (case, start, end, dropped) in expected.periods.items():
         row = rows.pop(id, None)
         if row is None:
             ledger.add(1, "lost", f"the participation {id} is not in the list")
-        elif (row["started_on"], row["ended_before_on"], row["dropped_out"]) != (
-            str(start),
-            str(end) if end else None,
-            dropped,
-        ):
-            ledger.add(
-                5,
-                "drifted",
-                f"the participation {id} is shown with {row['started_on']}, {row['ended_before_on']}, {row['dropped_out']}",
-            )
+        elif row.case_id != case:
+            ledger.add(3, "swapped", f"the participation {id} is shown under the case {row.case_id}, not {case}")
+        elif row[2:] != (str(start), str(end) if end else None, dropped):
+            ledger.add(5, "drifted", f"the participation {id} is shown with {', '.join(map(str, row[2:]))}")
     for id in rows:
         ledger.add(3, "invented", f"the participation {id} is in the list")
     _risks(ledger, expected, observed)
     _reactions(ledger, expected, facts, ticked)
 
 
+def _twice(ledger: Ledger, what: str, rows: Counter[Any]) -> None:
+    """Rows that stand more than once where each stands once."""
+    for key, n in sorted(rows.items()):
+        if n > 1:
+            name = key if isinstance(key, str) else " ".join(map(str, key))
+            ledger.add(2, "doubled", f"{what} {name} is in the list {n} times")
+
+
 def _risks(ledger: Ledger, expected: Expected, observed: Observed) -> None:
     opened = set()
+    _twice(ledger, "the risk", Counter((row["about"], row["rule"]) for row in observed.risks))
     for row in observed.risks:
         about = (row["about"], row["rule"])
         if row["open"]:
@@ -415,12 +452,16 @@ def _reactions(ledger: Ledger, expected: Expected, facts: Sequence[SeenFact], ti
             ledger.add({"lost": 1, "doubled": 2, "invented": 3}[kind], kind, f"referral_stopped {referral}")
     if ticked is None:
         return
-    at_end = {(about, rule): first for (about, rule, first), open_ in risks.items() if open_}
+    at_end: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (id, rule, first_on), open_ in sorted(risks.items()):
+        if open_:
+            at_end[id, rule].append(first_on)
     for about, first in expected.open_risks.items():
-        if at_end.get(about) != str(first):
-            ledger.add(
-                1, "lost", f"{about[1]} about {about[0]} holds since {first}; by the facts since {at_end.get(about)}"
-            )
+        found = at_end.get(about, [])
+        if str(first) not in found:
+            ledger.add(1, "lost", f"{about[1]} about {about[0]} holds since {first}; by the facts since {found}")
+        if len(found) > 1:
+            ledger.add(2, "doubled", f"{about[1]} about {about[0]} is raised since {' and '.join(found)} at the end")
     for about in sorted(set(at_end) - set(expected.open_risks)):
         ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is raised at the end and does not hold")
     for id, (_, _, _, is_) in expected.periods.items():
@@ -465,30 +506,68 @@ def _mails(ledger: Ledger, expected: Expected, observed: Observed, facts: Sequen
         uncertain += result == ["uncertain"]
     if uncertain > doubtful:
         ledger.add(2, "doubtful", f"{uncertain} attempts are uncertain, at most {doubtful} were in flight at a kill")
-    told = {(row["about"], row["rule"]): row["told"] for row in observed.notices}
-    for about in sorted(expected.open_risks):
-        if about not in told:
-            ledger.add(1, "lost", f"{about[1]} about {about[0]} is on no office's list")
-        elif not told[about]:
-            ledger.add(1, "lost", f"no office was told of {about[1]} about {about[0]}")
-    for about in sorted(set(told) - set(expected.open_risks)):
-        ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is on an office's list and does not hold")
+    _notices(ledger, expected, observed, _told(ledger, facts))
     ledger.counts |= {"attempts": len(attempts), "mails": sum(observed.mails.values()), "uncertain": uncertain}
+
+
+Told = tuple[str, str, str, str, str]
+"""What an office is told of: office, case, about, rule, first_on."""
+
+
+def _told(ledger: Ledger, facts: Sequence[SeenFact]) -> set[Told]:
+    """What offices were told and still believe: each worry once until it is taken back or its attempt failed, whichever attempt
+    says it; only what was raised, only to the office that owns the case. An attempt that failed is as if it had never been."""
+    raised = {(f"{f.tenant}:{f.body['owner_organisation_id']}", f.subject, f.body["about"], f.body["rule"], f.body["first_on"])
+              for f in facts if f.type == "dropout_risk_raised"}  # fmt: skip
+    told: set[Told] = set()
+    said: dict[str, list[tuple[bool, Told]]] = {}
+    for fact in sorted(facts, key=lambda fact: (fact.subject, fact.family, fact.number)):
+        attempt = str(fact.body.get("attempt_id"))
+        if fact.type == "notification_attempted":
+            said[attempt] = []
+            for line in fact.body["lines"]:
+                key = (fact.subject, line["case_id"], line["about"], line["rule"], line["first_on"])
+                news, name = line["kind"] == "RAISED", f"{key[3]} about {key[2]} since {key[4]}"
+                if news and key not in raised:
+                    ledger.add(3, "invented", f"{key[0]} is told of {name}, which nobody raised there")
+                if news == (key in told):
+                    kind = "doubled" if news else "invented"
+                    ledger.add(2 if news else 3, kind, f"{key[0]} is told {'again ' if news else ''}of {name}"
+                               f"{'' if news else ' that it no longer holds, and never heard of it'}")  # fmt: skip
+                else:
+                    said[attempt].append((news, key))
+                    told ^= {key}
+        elif fact.type == "notification_failed":
+            for news, key in said.pop(attempt, []):
+                told = told - {key} if news else told | {key}
+    return told
+
+
+def _notices(ledger: Ledger, expected: Expected, observed: Observed, told: set[Told]) -> None:
+    """Each risk that holds is on its office's list once, and the office was told of it."""
+    _twice(ledger, "the notice of", Counter((row["about"], row["rule"]) for row in observed.notices))
+    listed = {(row["about"], row["rule"]): row["told"] for row in observed.notices}
+    lines = {(about, rule, first_on) for _, _, about, rule, first_on in told}
+    for about, first in sorted(expected.open_risks.items()):
+        if about not in listed:
+            ledger.add(1, "lost", f"{about[1]} about {about[0]} is on no office's list")
+        elif not listed[about] or (*about, str(first)) not in lines:
+            ledger.add(1, "lost", f"no office was told of {about[1]} about {about[0]}")
+    for about in sorted(set(listed) - set(expected.open_risks)):
+        ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is on an office's list and does not hold")
 
 
 # --- figures, dead letters, rest (checks 5, 6, 7)
 
 
 def _figures(ledger: Ledger, expected: Expected, observed: Observed, ticked: datetime) -> None:
-    wanted = grid(expected, ticked)
-    for month in sorted(set(wanted) | set(observed.reports)):
-        must, seen = wanted.get(month, {}), observed.reports.get(month, {})
-        for cell in sorted(set(must) | set(seen)):
-            if must.get(cell, (0, 0, 0)) != seen.get(cell, (0, 0, 0)):
-                ledger.add(
-                    5, "drifted", f"{month} {cell[0]} {cell[1]}: {seen.get(cell)} reported, {must.get(cell)} recomputed"
-                )
-    ledger.counts["months released"] = len(observed.reports)
+    must = {(month, *cell): said for month, cells in grid(expected, ticked).items() for cell, said in cells.items()}
+    seen = {cell[:3]: cell[3:] for cell in observed.reports}
+    _twice(ledger, "the cell", Counter(cell[:3] for cell in observed.reports))
+    for cell in sorted(set(must) | set(seen)):
+        if must.get(cell, (0, 0, 0)) != seen.get(cell, (0, 0, 0)):
+            ledger.add(5, "drifted", f"{' '.join(cell)}: {seen.get(cell)} reported, {must.get(cell)} recomputed")
+    ledger.counts["months released"] = len({cell.month for cell in observed.reports})
 
 
 def _letters(ledger: Ledger, expected: Expected, observed: Observed) -> None:
@@ -496,6 +575,10 @@ def _letters(ledger: Ledger, expected: Expected, observed: Observed) -> None:
     references = {one.reference: one for one in expected.all if one.verdict.outcome == "unreadable"}
     doubt = sum(entry.sent - len(entry.places) for entry in expected.nameless)  # sent, and Kafka never said where
     seen = {letter.origin: letter for letter in observed.letters}
+    for origin, n in sorted(Counter(letter.origin for letter in set(observed.letters)).items()):
+        # a rebuild without a database reads submissions again from their start, and sets aside again what nobody can read
+        if n > 1 and not observed.status.get(seen[origin].service, {}).get("last_rebuild"):
+            ledger.add(2, "doubled", f"{n} dead letters from {origin.topic}/{origin.part}/{origin.offset}")
     for origin, letter in sorted(seen.items()):
         if origin in places or letter.reference in references:
             continue

@@ -35,10 +35,13 @@ class Edit(NamedTuple):
 
 
 class Mutant(NamedTuple):
-    """Rows, what is no more in the mutated tree, and how it is taken out."""
+    """Rows, what is no more in the mutated tree, what they then find, and how it is taken out."""
 
     rows: tuple[int, ...]
     gone: str
+    finds: tuple[str, ...]
+    """Words, one of which stands in a finding where this guard is missed: whatever else fails (a service that does not start, a
+    time that is over) says nothing of it."""
     edits: tuple[Edit, ...]
 
 
@@ -49,10 +52,13 @@ class Seen:
     row: int
     gone: str
     outcome: str
-    """`fails` (as it must), `holds` (it tests nothing), `not seen` (it never came to the row, or fails with its guard, too)."""
+    """`fails` (as it must), `holds` (it tests nothing), `not seen` (it never came to the row, fails with its guard, too, or
+    otherwise than for want of it)."""
     what: str
     on: str
     seconds: float
+    control: bool = False
+    """Whether it is on record that the row held with its guard, just before."""
 
 
 WORK, BATCH, INPUTS = "services/runtime/work.py", "services/runtime/batch.py", "services/host/inputs.py"
@@ -64,95 +70,97 @@ _CLAIMS = Edit(WORK, "        if lost := await self._claim(first):\n",
                "        lost: set[str] = set()\n        if await self._claim(first) and lost:\n")  # fmt: skip
 
 MUTANTS = (
-    Mutant((1, 6, 9, 22, 101), "the fence (what lies below its row is dropped) and the claim of ids", (_FENCE, _CLAIMS)),
-    Mutant((2,), "the position moves in the transaction of its effect: it moves before it, by itself", (
+    Mutant((1, 6, 9, 22, 101), "the fence (what lies below its row is dropped) and the claim of ids", ("2 doubled",), (_FENCE, _CLAIMS)),
+    Mutant((2,), "the position moves in the transaction of its effect: it moves before it, by itself", ("are not answered", "1 lost"), (
         Edit("services/runtime/positions.py", "\" order by topic, part for update\"", "\" order by topic, part\""),
         Edit(BATCH, "    work = Work(node, con)\n    await work.open([m for m in fresh",
              "    async with node.pool.acquire() as early:\n        await positions.move(early, lasts)\n"
              "    work = Work(node, con)\n    await work.open([m for m in fresh"),
     )),
-    Mutant((3,), "what is sent again has the same id: it gets another",
+    Mutant((3,), "what is sent again has the same id: it gets another", ("2 doubled", "4 forked", "3 invented"),
            (Edit(RELAY, "produce(topic, value, key, headers=headers,",
                  "produce(topic, value, key, headers=[(n, t[:-6] + b\"%06d\" % (time.monotonic_ns() % 10**6) if n == \"ce_id\" else t) for n, t in headers],"),)),
-    Mutant((4, 7), "the relay sends the oldest first: it sends the newest first",
+    Mutant((7,), "of a leader that says nothing Postgres ends the session", ("9 standstill",),
+           (Edit("services/leader.py", ", \"idle_session_timeout\": f\"{LEASE:.0f}s\"}", "}"),)),
+    Mutant((4,), "the relay sends the oldest first: it sends the newest first", ("4 disordered",),
            (Edit(RELAY, "< $3 order by id\"", "< $3 order by id desc\""),)),
-    Mutant((5, 10), "SIGTERM is heard",
+    Mutant((5, 10), "SIGTERM is heard", ("ended with -15", "did not end with 0"),
            (Edit(HOST, "for sign in (signal.SIGTERM, signal.SIGINT):", "for sign in (signal.SIGINT,):"),)),
-    Mutant((8,), "a lock that can't be had is the infrastructure's fault, not the message's",
+    Mutant((108,), "a lock that can't be had is the infrastructure's fault, not the message's", ("nothing is called held",),
            (Edit(DATABASE, "    asyncpg.LockNotAvailableError,\n", ""),)),
-    Mutant((15,), "a dead member's session ends after 20 s: after 300 s",
-           (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=300_000"),)),
-    Mutant((16,), "what Kafka did not acknowledge is not marked as sent (given up after a second here)", (
+    Mutant((15,), "where the loop stands is said where it does not turn: not said", ("nothing in the log says where it hangs",),
+           (Edit(HOST, ", self._beat()]", "]"),)),
+    Mutant((116,), "what Kafka did not acknowledge is not marked as sent (given up after a second here)", ("are not answered", "1 lost"), (
         Edit(RELAY, "        if error is not None:\n            return self._given_up(part.topic, error)\n", ""),
         Edit(RELAY, "SEND_LIMIT = 30.0", "SEND_LIMIT = 1.0"),
     )),
-    Mutant((18, 19), "librdkafka's answers are waited for in a thread: in the loop",
-           (Edit(RELAY, "await asyncio.to_thread(delivery.of, [row for row in rows if not row[\"after\"]])",
+    Mutant((18, 19), "librdkafka's answers are waited for in a thread: in the loop", ("were refused meanwhile",),
+           (Edit(RELAY, "await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row[\"after\"]]))",
                  "delivery.of([row for row in rows if not row[\"after\"]])"),)),
-    Mutant((23,), "a position is held against the log's start and end",
+    Mutant((23,), "a position is held against the log's start and end", ("a gap that is named", "the gap was skipped"),
            (Edit(INPUTS, "if starts[part] <= stands <= ends[part] and not", "if starts[part] <= max(stands, starts[part]) and not"),)),
-    Mutant((29,), "a right that is gone is the infrastructure's fault, not the message's",
+    Mutant((29,), "a right that is gone is the infrastructure's fault, not the message's", ("are not answered", "set aside"),
            (Edit(DATABASE, "asyncpg.SyntaxOrAccessError,  #", "asyncpg.UndefinedTableError,  #"),)),
-    Mutant((31,), "the source must be the publisher's",
+    Mutant((31,), "the source must be the publisher's", ("3 wrong", "3 invented", "6 swallowed"),
            (Edit("services/runtime/messages.py", "if attributes.source != publisher.source:", "if False:"),)),
-    Mutant((32,), "dead letters are counted by the type of their verdict",
+    Mutant((32,), "dead letters are counted by the type of their verdict", ("counted as",),
            (Edit("services/runtime/failures.py", "message.input.publisher.name, type, f\"{pointer} {rule}\"] += 1",
                  "message.input.publisher.name, \"bad\", \"\"] += 1"),)),
-    Mutant((33,), "readers ignore what they do not know: they refuse it",
+    Mutant((33,), "readers ignore what they do not know: they refuse it", ("are not answered", "3 wrong"),
            (Edit("contracts/envelope.py", "ConfigDict(frozen=True, extra=\"ignore\"", "ConfigDict(frozen=True, extra=\"forbid\""),)),
-    Mutant((35,), "a submission is at most 128 KiB for the broker",
+    Mutant((35,), "a submission is at most 128 KiB for the broker", ("MiB were taken",),
            (Edit("contracts/topics.py", "\"max.message.bytes\": str(128 * KIB)", "\"max.message.bytes\": str(16384 * KIB)"),)),
-    Mutant((36,), "a publisher's unreadable messages have a limit of 1,000 an hour",
+    Mutant((36,), "a publisher's unreadable messages have a limit of 1,000 an hour", ("loud's own limit", "flooded"),
            (Edit("services/runtime/failures.py", "UNREADABLE_LIMIT = 1000", "UNREADABLE_LIMIT = 100_000"),)),
-    Mutant((37,), "what Kafka did not acknowledge is not marked as sent",
+    Mutant((37,), "what Kafka did not acknowledge is not marked as sent", ("letters kept in the outbox", "6 swallowed"),
            (Edit(RELAY, "        if error is not None:\n            return self._given_up(part.topic, error)\n", ""),)),
-    Mutant((38,), "a replay is written down",
+    Mutant((38,), "a replay is written down", ("audit entries",),
            (Edit("services/host/operate.py", "        await audit(who, what, \" \".join(map(str, seqs)), why)\n", ""),)),
-    Mutant((39,), "the claim of ids", (_CLAIMS,)),
-    Mutant((40,), "what rests on something unknown waits: it is refused",
+    Mutant((39,), "the claim of ids", ("2 doubled",), (_CLAIMS,)),
+    Mutant((40,), "what rests on something unknown waits: it is refused", ("what waits", "3 wrong"),
            (Edit(WORK, "no=unknown(name)) if expired else self._wait(message, id)", "no=unknown(name))"),)),
-    Mutant((41,), "a number that comes again with another id is a fork: it is called old",
+    Mutant((41,), "a number that comes again with another id is a fork: it is called old", ("the case in quarantine",),
            (Edit(WORK, "        if stream.fork is not None:\n            raise Fork(f\"{family} number {number}\")\n", ""),)),
-    Mutant((42,), "aborted transactions are not read",
+    Mutant((42,), "aborted transactions are not read", ("3 invented",),
            (Edit(HOST, "isolation_level=\"read_committed\"", "isolation_level=\"read_uncommitted\""),)),
-    Mutant((44,), "what was said more than ten minutes after it arrived is refused",
-           (Edit("services/runtime/messages.py", "AHEAD_SECONDS = 600", "AHEAD_SECONDS = 10**10"),)),
-    Mutant((46,), "the relay outlives its database",
+    Mutant((44,), "what was said more than ten minutes after it arrived is refused", ("3 wrong",),
+           (Edit("contracts/validity.py", "AHEAD_SECONDS = 600", "AHEAD_SECONDS = 10**10"),)),
+    Mutant((46,), "the relay outlives its database", ("are not answered", "outbox"),
            (Edit(RELAY, "except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:", "except (ReaderError, KafkaException) as error:"),)),
-    Mutant((48,), "who begins to lead the relay holds the database against the log",
-           (Edit(RELAY, "if older := await letters_beyond(self.node):", "if older := 0:"),)),
-    Mutant((49,), "too few connections are the infrastructure's fault",
+    Mutant((48,), "who begins to lead the relay holds the database against the log", ("the end of", "was set back", "the ledger says"),
+           (Edit(RELAY, "if older := await alive(lock, letters_beyond(self.node)):", "if older := 0:"),)),
+    Mutant((49,), "too few connections are the infrastructure's fault", ("/status does not come back", "are not answered", "set aside"),
            (Edit(DATABASE, "    asyncpg.InsufficientResourcesError,\n", ""),)),
-    Mutant((50,), "a deadlock is the infrastructure's fault, and what breaks is tried again in halves", (
+    Mutant((50,), "a deadlock is the infrastructure's fault, and what breaks is tried again in halves", ("are not answered", "set aside"), (
         Edit(DATABASE, "    asyncpg.TransactionRollbackError,\n", ""),
         Edit(BATCH, "        if len(messages) == 1:\n", "        if messages:\n"),
     )),
-    Mutant((51,), "a database is held against the log before it is served from",
+    Mutant((51,), "a database is held against the log before it is served from", ("to refuse", "the ledger says"),
            (Edit(HOST, "while older := await letters_beyond(self.node):", "while older := 0:"),)),
-    Mutant((55,), "a batch may take five minutes between two polls: three seconds",
+    Mutant((8, 55), "a batch may take five minutes between two polls: three seconds", ("a member left",),
            (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=20_000, max_poll_interval_ms=3_000"),)),
-    Mutant((58,), "/status names who holds a lock that can't be had",
+    Mutant((58,), "/status names who holds a lock that can't be had", ("a blocker that is named",),
            (Edit(STATUS, "if any(\":55P03\" in h[\"why\"] for h in held):", "if False:"),)),
-    Mutant((59,), "the minder outlives Kafka's absence",
+    Mutant((59,), "the minder outlives Kafka's absence", ("are not answered", "outbox"),
            (Edit(HOST, "except (*RETRY, KafkaError) as error:", "except asyncpg.PostgresError as error:"),)),
-    Mutant((60, 64, 68), "an error of the operating system is the infrastructure's fault",
+    Mutant((60, 64, 68), "an error of the operating system is the infrastructure's fault", ("are not answered", "9 standstill", "referral ended", "/counts gave", "set aside"),
            (Edit(DATABASE, "    OSError,\n    TimeoutError,\n)", "    TimeoutError,\n)"),)),
-    Mutant((70,), "what is ahead is measured by the broker's clock: by our own",
-           (Edit("services/runtime/messages.py", "(attributes.time - message.arrived)", "(attributes.time - datetime.now(UTC))"),)),
-    Mutant((74,), "a missing or wrong setting is named",
+    Mutant((70,), "what is ahead is measured by the broker's clock: by our own", ("1 lost", "3 wrong"),
+           (Edit("services/runtime/messages.py", "attributes.time, message.arrived)", "attributes.time, datetime.now(UTC))"),)),
+    Mutant((74,), "a missing or wrong setting is named", ("is not named",),
            (Edit("services/host/settings.py", "missing or wrong: {names}. Way out", "missing or wrong. Way out"),)),
-    Mutant((75,), "a claim whose lease is over is uncertain: it is made again",
+    Mutant((75,), "a claim whose lease is over is uncertain: it is made again", ("2 doubled", "uncertain"),
            (Edit("services/runtime/errands.py", "await record(node, attempt, errand.uncertain(attempt))",
                  "await record(node, attempt, await errand.perform(attempt))"),)),
-    Mutant((78,), "dead letters are sealed",
+    Mutant((78,), "dead letters are sealed", ("10 leaked",),
            (Edit("services/runtime/failures.py", "jwe.encrypt_compact(protected, sealed, key).encode()", "bytes(len(protected)) + sealed"),)),
-    Mutant((104,), "after anything but success the batch is sought back",
+    Mutant((104,), "after anything but success the batch is sought back", ("are not answered", "1 lost"),
            (Edit(INPUTS, "        self._seek(consumer, {part: rs[0].offset for part, rs in fetched.items()})\n        for part in fetched:\n",
                  "        self._contiguous |= {part: rs[-1].offset + 1 for part, rs in fetched.items()}\n        for part in fetched:\n"),)),
-    Mutant((105,), "what wakes many cases names all their states at once: one by one",
+    Mutant((105,), "what wakes many cases names all their states at once: one by one", ("are not answered", "TimeoutError"),
            (Edit(WORK, "                missing.update(name for name in message.names if name not in self.slots)\n",
                  "                if missing := {name for name in message.names if name not in self.slots}:\n                    raise Widen(missing)\n"),)),
-    Mutant((160,), "a read while the database is away is answered 503",
+    Mutant((160,), "a read while the database is away is answered 503", ("/counts gave 500",),
            (Edit(HOST, "            app.add_exception_handler(kind, away)\n", "            pass\n"),)),
 )  # fmt: skip
 NO_MUTANT = {
@@ -179,16 +187,23 @@ def seen_to_fail(numbers: Iterable[int], seed: int, say: Callable[[str], None]) 
         with tempfile.TemporaryDirectory(prefix="lotse-mutant-") as folder:
             tree, began = Path(folder), time.monotonic()
             copied(tree)
-            outcome, what = _run(tree, number, seed)
-            if outcome == HOLDS:
+            outcome, found = _run(tree, number, seed)
+            if held := outcome == HOLDS:
                 taken_out(tree, mutant.edits)
-                outcome, what = _run(tree, number, seed)
+                outcome, found = verdict(mutant, *_run(tree, number, seed))
             elif outcome == FAILED:
-                outcome, what = NOT_SEEN, f"fails with it, too: {what}"
+                outcome, found = NOT_SEEN, [f"fails with it, too: {found[0]}", *found[1:]]
+        what, seconds = _short(found), round(time.monotonic() - began, 1)
         say(f"row {number} {outcome}: {what}")
-        yield Seen(
-            number, mutant.gone, outcome, what, f"{datetime.now(UTC):%Y-%m-%d}", round(time.monotonic() - began, 1)
-        )
+        yield Seen(number, mutant.gone, outcome, what, f"{datetime.now(UTC):%Y-%m-%d}", seconds, control=held)
+
+
+def verdict(mutant: Mutant, outcome: str, findings: list[str]) -> tuple[str, list[str]]:
+    """What a run without the guard says: that it fails only where a finding speaks of what was taken out, that one first."""
+    mine = [finding for finding in findings if any(word in finding for word in mutant.finds)]
+    if outcome == FAILED and not mine:
+        return NOT_SEEN, [f"fails otherwise: {findings[0]}", *findings[1:]]
+    return outcome, [*mine, *(finding for finding in findings if finding not in mine)]
 
 
 def copied(tree: Path) -> None:
@@ -212,7 +227,8 @@ def edited(text: str, edit: Edit) -> str:
     return text.replace(edit.old, edit.new)
 
 
-def _run(tree: Path, number: int, seed: int) -> tuple[str, str]:
+def _run(tree: Path, number: int, seed: int) -> tuple[str, list[str]]:
+    """How a row ended in a tree, and what it found; where it held, what was seen."""
     argv = [sys.executable, "-m", "deploy.cli", "soak", "--row", str(number), "--seed", str(seed), "--format=json"]
     env = child_environment(PYTHONPATH=str(tree), **SHORT_LIVED)
     with subprocess.Popen(argv, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603
@@ -222,14 +238,14 @@ def _run(tree: Path, number: int, seed: int) -> tuple[str, str]:
             child.terminate()  # it takes down its stack
             child.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
-                return FAILED, f"it came to no end in {LIMIT:.0f} s"
+                return FAILED, [f"it came to no end in {LIMIT:.0f} s"]
             raise
     said = json.loads(out) if out else {"data": None}
     if not said["data"]:
-        return NOT_SEEN, (err.strip().splitlines() or [f"exit {child.returncode}"])[-1][:300]
+        return NOT_SEEN, [(err.strip().splitlines() or [f"exit {child.returncode}"])[-1][:300]]
     (result,) = said["data"]
     findings = [finding.splitlines()[0] for finding in result["findings"]]
-    return (FAILED, _short(findings)) if findings else (HOLDS, result["seen"])
+    return (FAILED, findings) if findings else (HOLDS, [result["seen"]])
 
 
 def _short(findings: list[str]) -> str:

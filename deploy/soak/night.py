@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -28,6 +29,8 @@ from deploy.soak.observed import observe
 from deploy.soak.sending import Sender
 
 PATIENCE = 120.0  # seconds until what should come to rest counts as stuck
+ANSWERING = ("intake", "referral")
+"""Services whose answers we hear; of the others we see how far their positions have moved."""
 RECOVERS_WITHIN = 30.0  # seconds from the end of a fault until nothing lags (issue 4)
 
 
@@ -47,6 +50,8 @@ class Night:
         self.progress: list[Progress] = []
         self.schedule: list[str] = []
         self.kills = 0
+        self.ledgers = 0
+        """How many were drawn up."""
         self.soaking = False
         self.spoiled = ""
         """The row after which this house could not be mended; nothing can be said of what follows."""
@@ -119,17 +124,16 @@ class Night:
     @asynccontextmanager
     async def broken(
         self, fault: str, *, limit: float = RECOVERS_WITHIN, beside: Mapping[str, int] | None = None
-    ) -> AsyncIterator[None]:
-        """While a fault lasts; whoever breaks, heals inside. Afterwards: how long until nothing lagged, and what the parts
-        named in `beside` answered meanwhile (at least so many)."""
+    ) -> AsyncIterator["Window"]:
+        """While a fault lasts; whoever breaks, heals inside, and says when it bites. Afterwards: how long until nothing lagged,
+        and what the parts named in `beside` did since it bit (at least so much)."""
         self.note(f"begins: {fault}")
-        began = time.monotonic()
-        yield
+        window = Window(self, fault, beside or {})
+        await window.opens()
+        yield window
         healed = time.monotonic()
-        self.note(f"healed: {fault} after {healed - began:.1f} s")
-        for part, least in (beside or {}).items():
-            answers = sum(began <= at <= healed and service == part for at, service in self.sender.times)
-            self.progress.append(Progress(fault, part, answers, least))
+        self.note(f"healed: {fault} after {healed - window.began:.1f} s")
+        self.progress += await window.progress(healed)
         await self.nothing_lags()
         if self._under_load():  # and what is sent now is answered, too
             await self.until(
@@ -137,6 +141,15 @@ class Night:
             )
         self.recoveries.append(Recovery(fault, time.monotonic() - healed, limit))
         self.note(f"recovered: {fault} in {self.recoveries[-1].seconds:.1f} s")
+
+    async def applied(self, name: str) -> int:
+        """How far a service's positions have moved, ticks left out: what can be seen of one that answers nobody."""
+        con = await asyncpg.connect(f"{self.fleet.stack.admin_dsn.rpartition('/')[0]}/{name}", timeout=10)
+        try:
+            sql = "select coalesce(sum(next), 0)::bigint from lotse.position where topic <> 'clock.ticks'"
+            return int(await con.fetchval(sql))
+        finally:
+            await con.close()
 
     def note(self, what: str) -> None:
         """Into the schedule, and to whoever watches."""
@@ -159,7 +172,7 @@ class Night:
         look = time.monotonic() + 5
         busy: dict[str, Any] = {}
         while time.monotonic() < deadline:
-            missing &= self.sender.awaited
+            missing &= self.sender.awaited.keys()
             if (
                 missing and time.monotonic() > look
             ):  # a wave that was broken off leaves what rests on what was never sent
@@ -228,7 +241,38 @@ class Night:
         ledger = held_against(expected, observed, ticked=self.ticked, figures=last, doubtful=self.doubtful,
                               recoveries=self.recoveries, progress=self.progress)  # fmt: skip
         self.recoveries, self.progress = [], []  # named once
+        self.ledgers += 1
         return ledger
+
+
+class Window:
+    """The time in which a fault bites. What was done before it does is no progress beside it."""
+
+    def __init__(self, night: Night, fault: str, beside: Mapping[str, int]) -> None:
+        self.night, self.fault, self.beside = night, fault, beside
+        self.began = time.monotonic()
+        self._stood: dict[str, int] = {}
+
+    async def opens(self) -> None:
+        """It begins (anew) now."""
+        self.began = time.monotonic()
+        self._stood = {name: await self.night.applied(name) for name in self.beside if name not in ANSWERING}
+
+    async def bites(self) -> None:
+        """The fault is there: the window begins, and a wave is sent, so that there is something to go on with."""
+        await self.opens()
+        self.night.wave(8, 8, pace=0.03)
+
+    async def progress(self, healed: float) -> list[Progress]:
+        """What each part did until it was healed (monotonic seconds)."""
+        found = []
+        for part, least in self.beside.items():
+            if part in ANSWERING:
+                done = sum(self.began <= at <= healed and name == part for at, name in self.night.sender.times)
+            else:
+                done = await self.night.applied(part) - self._stood[part]
+            found.append(Progress(self.fault, part, done, least))
+        return found
 
 
 def standing(said: Mapping[str, Any]) -> dict[str, Any]:

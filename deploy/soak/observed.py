@@ -4,6 +4,7 @@ import asyncio
 import base64
 import email
 import email.policy
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from deploy.local.stack import SERVICES
 from deploy.services import Fleet
 from deploy.soak.journal import Place
-from deploy.soak.ledger import Observed, SeenAnswer, SeenFact, SeenLetter
+from deploy.soak.ledger import Observed, SeenAnswer, SeenCell, SeenFact, SeenLetter, SeenParticipation
 from deploy.soak.load import CANARY, PUBLISHERS
 from deploy.soak.sending import FAMILIES, PARTITIONS
 
@@ -73,7 +74,8 @@ async def observe(fleet: Fleet, cases: Iterable[str]) -> Observed:
     for record in await records_of(fleet.stack.kafka, LETTERS):
         head = _headers(record)
         origin = Place(head["lotse_topic"], int(head["lotse_partition"]), int(head["lotse_offset"]))
-        seen.letters.append(SeenLetter(record.topic.split(".")[0], origin, head.get("lotse_reference", "")))
+        seal = hashlib.sha256(record.value or b"").hexdigest()
+        seen.letters.append(SeenLetter(record.topic.split(".")[0], origin, head.get("lotse_reference", ""), seal))
         _leak(seen, f"a dead letter on {record.topic}", record)
     await _ask(fleet, seen, sorted(cases))
     for file in fleet.stack.mail_folder.glob("*.eml"):
@@ -115,20 +117,18 @@ async def _ask(fleet: Fleet, seen: Observed, cases: list[str]) -> None:
             seen.status[name] = await get(name, "/status")
             if CANARY in (await client.get(f"{fleet.url(name)}/metrics")).text + json.dumps(seen.status[name]):
                 seen.leaks.append(f"metrics or status of {name}")
-        seen.cases = {row["case_id"] for row in await get("intake", "/cases")}
+        seen.cases = [row["case_id"] for row in await get("intake", "/cases")]
         seen.risks = await get("referral", "/risks")
         seen.notices = await get("notification", "/notices")
         at_once = asyncio.Semaphore(8)
 
-        async def participations(case: str) -> list[dict[str, Any]]:
+        async def participations(case: str) -> list[SeenParticipation]:
             async with at_once:
-                rows: list[dict[str, Any]] = (await get("referral", f"/cases/{case}"))["participation_list"]
-                return rows
+                return [SeenParticipation(case, row["participation_id"], row["started_on"], row["ended_before_on"], row["dropped_out"])
+                        for row in (await get("referral", f"/cases/{case}"))["participation_list"]]  # fmt: skip
 
         for rows in await asyncio.gather(*(participations(case) for case in cases)):
             seen.participations += rows
         for release in await get("reporting", "/reports/participation"):
-            cells = release["body"]["cells"]
-            seen.reports[release["month"]] = {
-                (c["municipality"], c["block"]): (c["entries"], c["exits"], c["stock"]) for c in cells
-            }
+            seen.reports += [SeenCell(release["month"], *(cell[name] for name in SeenCell._fields[1:]))
+                             for cell in release["body"]["cells"]]  # fmt: skip

@@ -38,8 +38,10 @@ class Sender:
         self.kafka, self.journal = kafka, journal
         self.answered: set[tuple[str, str, str]] = set()
         """(publisher, submission id, content)."""
-        self.awaited: set[tuple[str, str, str]] = set()
-        """What Kafka has and nobody answered yet; without what waits for ever."""
+        self.awaited: dict[tuple[str, str, str], float] = {}
+        """What Kafka has and nobody answered yet, and since when (monotonic seconds); without what waits for ever."""
+        self.took: dict[tuple[str, str, str], float] = {}
+        """Seconds from Kafka's acknowledgement to the first answer."""
         self.outcomes: dict[tuple[str, str], str] = {}
         self.times: list[tuple[float, str]] = []
         """When which service answered: (monotonic seconds, service)."""
@@ -98,7 +100,8 @@ class Sender:
                     said = json.loads(record.value)
                     key = (publisher, said["submission_id"], said["content"])
                     self.answered.add(key)
-                    self.awaited.discard(key)
+                    if (since := self.awaited.pop(key, None)) is not None:
+                        self.took[key] = now - since
                     self.outcomes[publisher, said["submission_id"]] = said["outcome"]
                     self.times.append((now, "intake" if family == "intake" else "referral"))
 
@@ -174,7 +177,7 @@ class Sender:
         if meant.id and not meant.waits:
             key = (meant.publisher, meant.id, identity(meant, PUBLISHERS[meant.publisher].source)[1])
             if key not in self.answered:
-                self.awaited.add(key)
+                self.awaited.setdefault(key, time.monotonic())
 
     async def acknowledged(self, patience: float = 120.0) -> None:
         """Waits until Kafka has all; sends again what it refused. Raises Trouble with what it was refused with."""

@@ -1,10 +1,18 @@
-"""A soak: steady traffic, one row of the matrix after another, kills between them, and one ledger at the end."""
+"""A soak: steady traffic, one row of the matrix after another, kills between them, and one ledger at the end.
+
+What a soak must have in it at least stands in `QUOTAS` (the reliability reference, A3); those rows are drawn first and spread over
+the time, the others fill it, and what is not reached is a finding.
+"""
 
 import asyncio
 import contextlib
+import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from random import Random
+from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 
@@ -12,11 +20,39 @@ from deploy.errors import Trouble
 from deploy.local.stack import SERVICES
 from deploy.soak.faults.processes import kill, mended, start
 from deploy.soak.night import Night
-from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, Result, logs_kept
+from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, THE_SOAKS, Result, logs_kept
 from deploy.soak.rows import NOT_WRITTEN, ROWS, NotRun, Row
 
 ROLES = (*SERVICES, "kafka", "postgres")
 WAVE, WAVES = 300, 8  # about so many submissions a wave; so many at once, where answers are slow to come
+
+
+class Quota(NamedTuple):
+    """What a soak of `WHOLE` minutes or longer has at least; shorter ones their share, rounded."""
+
+    what: str
+    least: int
+    rows: tuple[int, ...]
+    """Rows that do it once each, drawn by turns."""
+
+    def of(self, minutes: float) -> int:
+        """How many a soak of so many minutes must have."""
+        return _share(self.least, minutes)
+
+
+def _share(least: int, minutes: float) -> int:
+    return math.floor(least * min(1.0, minutes / WHOLE) + 0.5)
+
+
+WHOLE = 30.0
+QUOTAS = (
+    Quota("partitions of 60 s", 5, (59, 60)),
+    Quota("pauses longer than the session timeout", 3, (6,)),
+    Quota("database failovers", 1, (47,)),
+    Quota("full stops", 1, (106,)),
+)
+SUBMISSIONS, SIGKILLS = 100_000, 60
+SPREAD = 0.8  # of the time: the last of them is begun by then, since a row takes up to two minutes
 IN_FLIGHT = 2  # attempts a killed notification may have had in hand: one an office
 
 
@@ -33,6 +69,10 @@ class Soak:
     counts: dict[str, int] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     schedule: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    """Minute, row and outcome, in the order in which they ran."""
+    quotas: dict[str, list[int]] = field(default_factory=dict)
+    """What there had to be, how many there were, and how many at least."""
     not_run: dict[str, str] = field(default_factory=dict)
     """Every row that this soak did not run, and why."""
 
@@ -80,21 +120,53 @@ class Traffic:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+class Schedule:
+    """Which row comes next, by seed: those that a quota asks for, spread over the time, between them the others, each of which
+    runs once before any runs twice."""
+
+    def __init__(self, seed: int, minutes: float) -> None:
+        self._chance = Random(f"{seed} schedule")  # not the night's, of which rows draw as long as they last
+        self._must = [quota.rows[n % len(quota.rows)] for quota in QUOTAS for n in range(quota.of(minutes))]
+        self._chance.shuffle(self._must)
+        self._all, self._rest, self._roles = len(self._must), list[Row](), list[str]()
+
+    def next(self, passed: float) -> Row:
+        """The next row, when such a part of the time is over (0 to 1)."""
+        if self._must and (self._all - len(self._must)) / self._all * SPREAD <= passed:
+            number = self._must.pop()
+            return next(row for row in ROWS if row.number == number)
+        if not self._rest:
+            self._rest = [row for row in ROWS if not _elsewhere(row)]
+            self._chance.shuffle(self._rest)
+        return self._rest.pop()
+
+    def roles(self, most: int) -> Iterator[str]:
+        """Whom to kill next; everybody once before anybody twice."""
+        for _ in range(most):
+            if not self._roles:
+                self._roles = list(ROLES)
+                self._chance.shuffle(self._roles)
+            yield self._roles.pop()
+
+
 async def soak(night: Night, minutes: float, rate: float) -> Soak:
-    """Runs it. Rows are drawn by the night's seed; each runs once before any runs twice."""
+    """Runs it."""
     done = Soak(night.seed, minutes, f"{datetime.now(UTC):%Y-%m-%d}")
     night.soaking = True
-    until = time.monotonic() + minutes * 60
-    rows: list[Row] = []
+    began, schedule = time.monotonic(), Schedule(night.seed, minutes)
+
+    def passed() -> float:
+        return (time.monotonic() - began) / 60 / minutes
+
     async with night.shift():
         traffic = Traffic(night, rate)
         try:
-            while time.monotonic() < until:
-                if not rows:
-                    rows = [row for row in ROWS if not _elsewhere(row)]
-                    night.chance.shuffle(rows)
-                done.rows.append(await _one(night, traffic, rows.pop()))
-                await _killed(night, done)
+            while (part := passed()) < 1:
+                result = await _one(night, traffic, schedule.next(part))
+                done.rows.append(result)
+                done.order.append(f"{part * minutes:.1f} {result.row} {result.outcome}")
+                due = math.ceil(_share(SIGKILLS, minutes) * min(1.0, passed())) - night.kills
+                await _killed(night, done, schedule.roles(min(max(due, 2), 6)))
             await traffic.rest()
             await traffic.end()
             night.note("at rest: the ledger is drawn up")
@@ -108,8 +180,22 @@ async def soak(night: Night, minutes: float, rate: float) -> Soak:
             await traffic.end()
     done.findings += [f"row {one.row} {one.title}: {one.findings[0]}" for one in done.rows if one.outcome == BROKE]
     done.kills, done.schedule = night.kills, night.schedule
+    done.findings += unmet(done)
     told_not_run(done)
     return done
+
+
+def unmet(done: Soak) -> list[str]:
+    """Counts what a soak must have in it at least; gives back what it has too little of."""
+    held = [one.row for one in done.rows if one.outcome == HELD]
+    done.quotas = {quota.what: [sum(row in quota.rows for row in held), quota.of(done.minutes)] for quota in QUOTAS}
+    done.quotas["submissions"] = [done.counts.get("submissions", 0), _share(SUBMISSIONS, done.minutes)]
+    done.quotas["SIGKILLs"] = [done.kills, _share(SIGKILLS, done.minutes)]
+    if done.quotas["SIGKILLs"][1] >= len(ROLES):
+        done.quotas["roles killed"] = [len(done.killed), len(ROLES)]
+    return [
+        f"too few {what}: {there}, at least {least}" for what, (there, least) in done.quotas.items() if there < least
+    ]
 
 
 def told_not_run(done: Soak) -> None:
@@ -133,7 +219,8 @@ def _elsewhere(row: Row) -> str:
 
 
 async def _one(night: Night, traffic: Traffic, row: Row) -> Result:
-    result = Result(row.number, row.title, row.how, HELD, "", night.seed, f"{datetime.now(UTC):%Y-%m-%d}", 0.0)
+    on = f"{datetime.now(UTC):%Y-%m-%d}"
+    result = Result(row.number, row.title, row.how, HELD, "", night.seed, on, 0.0, ledger=THE_SOAKS)
     began = time.monotonic()
     night.note(f"row {row.name}")
     try:
@@ -155,10 +242,9 @@ async def _one(night: Night, traffic: Traffic, row: Row) -> Result:
     return result
 
 
-async def _killed(night: Night, done: Soak) -> None:
-    """Two roles at random, one after the other, under traffic."""
-    for _ in range(2):
-        role = night.chance.choice(ROLES)
+async def _killed(night: Night, done: Soak, roles: Iterable[str]) -> None:
+    """Some roles, one after the other, under traffic."""
+    for role in roles:
         await asyncio.sleep(night.chance.uniform(0, 3))
         kill(night, role)
         done.killed[role] = done.killed.get(role, 0) + 1

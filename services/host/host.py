@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextvars import Context
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ from services.host.settings import Settings
 from services.host.status import Status
 from services.runtime import errands, positions
 from services.runtime.database import RETRY, connect
-from services.runtime.failures import Held, arm, name_of
+from services.runtime.failures import arm, name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
 from services.telemetry import set_up_logs, set_up_traces
@@ -42,6 +42,7 @@ log = structlog.get_logger()
 
 BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made an idle service cost twice as much)
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
+BLOCKED_AFTER = 20.0  # seconds in which the loop does not turn once: Kafka has given its partitions away by then
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
 
@@ -87,7 +88,7 @@ class Host:
         self.status.older = 0
         await self.inputs.refresh()
         await operate.replay(self.node)
-        jobs = [Relay(self.node).run(), self._mind()]
+        jobs = [Relay(self.node).run(), self._mind(), self._beat()]
         jobs += [errands.run(self.node, self.inputs.claimed)] if self.service.errand else []
         tasks = [asyncio.create_task(job) for job in jobs]
         gc.collect()
@@ -102,6 +103,7 @@ class Host:
             done.pop().result()
         finally:
             self.status.ready = False
+            faulthandler.cancel_dump_traceback_later()
             await broker.stop()
             for task in tasks:
                 task.cancel()
@@ -109,9 +111,9 @@ class Host:
 
     def _faststream(self) -> tuple[KafkaBroker, Any]:
         """FastStream with our corrections: a total parser, a decoder that decodes nothing, acknowledgement by position rows."""
-        security = self.settings.kafka_security
+        kafka, security = self.settings.kafka, self.settings.kafka_security
         # split, because FastStream takes a text with commas for one address
-        broker = KafkaBroker(self.settings.kafka.split(","), apply_types=False, graceful_timeout=20, logger=None, **security)  # fmt: skip
+        broker = KafkaBroker(kafka.split(","), security=security.faststream(), apply_types=False, graceful_timeout=20, logger=None)  # fmt: skip
         subscriber: Any = None
 
         async def parse(records: tuple["ConsumerRecord[Any, Any]", ...]) -> KafkaAckableMessage:
@@ -143,7 +145,7 @@ class Host:
                 stands = await self.inputs.back(consumer)
                 if not isinstance(error, UnicodeDecodeError):
                     raise
-                found = await asyncio.to_thread(read_otherwise, self.settings.kafka, security, stands)
+                found = await asyncio.to_thread(read_otherwise, kafka, security, stands)
                 for tp, records in found.items():
                     consumer.seek(tp, records[-1].offset + 1)
             return tuple(chain(*found.values()))
@@ -157,6 +159,12 @@ class Host:
             await asyncio.create_task(self.inputs.handle(subscriber.consumer, records), context=Context())
 
         return broker, subscriber
+
+    async def _beat(self) -> None:
+        """Where the loop does not turn any more, the log says where it stands: functions and lines, no values."""
+        while True:
+            faulthandler.dump_traceback_later(BLOCKED_AFTER)
+            await asyncio.sleep(1)
 
     # --- the minder
 
@@ -181,7 +189,7 @@ class Host:
                     committed = time.monotonic()
                 self.inputs.held.pop("minder", None)
             except (*RETRY, KafkaError) as error:
-                self.inputs.held["minder"] = Held("minder", name_of(error), datetime.now(UTC))
+                self.inputs.say_held("minder", error)
 
     async def _commit(self) -> None:
         """Kafka's committed offsets follow the rows; nobody here reads them."""
@@ -258,6 +266,7 @@ def serve(service: Service, settings: Settings) -> int:
     try:
         asyncio.run(Host(service, settings).run())
     except (KafkaError, asyncpg.PostgresError, OSError, TimeoutError) as error:
-        log.error("a dependency is unreachable", error=name_of(error))
+        name = "LOTSE_KAFKA" if isinstance(error, KafkaError) else "LOTSE_DATABASE"
+        log.error("a dependency is unreachable", name=name, error=name_of(error))
         return 3
     return 0

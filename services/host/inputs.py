@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from contracts.envelope import Recorded
-from services.host.running import Running
+from services.host.running import Running, say_held
 from services.runtime import batch, clock, positions
 from services.runtime.database import encode
 from services.runtime.failures import UNREADABLE_LIMIT, Held, failpoint, name_of, unreadable_this_hour
@@ -94,11 +93,9 @@ class Inputs:
         self._in_hand = set()
 
     def say_held(self, what: str, error: BaseException) -> str:
-        """Names what stands still, and why, once."""
+        """Names what stands still, and why; gives back why."""
         why = name_of(error)
-        if what not in self.held or self.held[what].why != why:
-            self.held[what] = Held(what, why, datetime.now(UTC))
-            log.warning("held", held=what, error=why)
+        say_held(self.held, what, why)
         return why
 
     async def back(self, consumer: Any) -> dict[Part, int]:

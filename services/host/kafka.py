@@ -11,21 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 
+from services.connections import KafkaSecurity
 from services.runtime.messages import Part
 
 PROOF_MS, PROOF_BYTES = 300, 16 << 10  # some 200 markers at once; a whole fetch of each partition stood in memory
 ALONE: dict[str, Any] = {"group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
 LIMIT = 15  # seconds a question may take
 OTHERWISE, OTHERWISE_SECONDS = 500, 2.0  # records of a fetch by librdkafka at most; a wait for so many
-LIBRDKAFKA = {"security_protocol": "security.protocol", "sasl_mechanism": "sasl.mechanisms",
-              "sasl_plain_username": "sasl.username", "sasl_plain_password": "sasl.password"}  # fmt: skip
-"""aiokafka's names of LOTSE_KAFKA_SECURITY's options to librdkafka's."""
-
-
-def librdkafka(servers: str, security: Mapping[Any, Any]) -> dict[str, Any]:
-    """Where Kafka is and who we are, as librdkafka names it."""
-    return {"bootstrap.servers": servers, **{LIBRDKAFKA[option]: value for option, value in security.items()}}
-
 
 _headers_of: Any = methodcaller("headers")
 """Where a name is no UTF-8 confluent-kafka 2.16 gives back a list and leaves the error set. Called so, Python notices at once;
@@ -33,13 +25,13 @@ called by its name, whatever is done next fails."""
 
 
 def read_otherwise(
-    servers: str, security: Mapping[Any, Any], stands: Mapping[Part, int]
+    servers: str, security: KafkaSecurity, stands: Mapping[Part, int]
 ) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
     """Records from these places on, read by librdkafka: aiokafka gives up on a whole fetch in which the name of one header is
     no UTF-8, and any client but Java's may send such. That record comes without headers, which makes it a dead letter. Blocks
     for some seconds; raises KafkaException."""
     options = {"group.id": "lotse", "enable.auto.commit": False, "auto.offset.reset": "error", "log_level": 3}
-    consumer = Consumer(librdkafka(servers, security) | options)
+    consumer = Consumer(security.librdkafka(servers) | options)
     found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
     try:
         consumer.assign([Place(*part, offset) for part, offset in stands.items()])
@@ -63,9 +55,12 @@ def read_otherwise(
 class Reader:
     """Asks Kafka; every call has its limit and raises KafkaError or TimeoutError."""
 
-    def __init__(self, servers: str, security: Mapping[Any, Any], name: str) -> None:
+    def __init__(self, servers: str, security: KafkaSecurity, name: str) -> None:
         self._servers, self._security = servers, security
-        self._options: dict[str, Any] = {"bootstrap_servers": servers, "client_id": f"{name}-reader", **security}
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": servers,
+            "client_id": f"{name}-reader",
+        } | security.aiokafka()
         self._alone = asyncio.Lock()
 
     async def start(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ import structlog
 from aiokafka.errors import KafkaError as ReaderError
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from services.host.kafka import librdkafka
-from services.host.running import Running
+from services.host.running import Running, say_held
+from services.leader import alive, session
 from services.runtime.database import RETRY, columns, unpack
 from services.runtime.failures import failpoint, name_of
 from services.runtime.messages import Part
@@ -43,6 +44,14 @@ async def letters_beyond(node: Running) -> int:
     known = {row["id"] for row in await node.pool.fetch(_KNOWN, [*seen])} if seen else set()
     rows = await node.pool.fetch(_RELEASES, sorted({seen[id] for id in seen.keys() - known}))
     return len(seen.keys() - known - {_id(key, headers) for row in rows for key, _, headers in unpack(row["records"])})
+
+
+async def unsent(live: asyncpg.Pool, beside: asyncpg.Pool) -> dict[str, int]:
+    """Topic to records a database has not sent and another, which learnt from the log, does not know."""
+    rows = await live.fetch("select topic, records from outbox where sent_at is null order by topic")
+    said = {_id(key, headers): row["topic"] for row in rows for key, _, headers in unpack(row["records"])}
+    known = {row["id"] for row in await beside.fetch(_KNOWN, [*said])} if said else set()
+    return dict(Counter(topic for id, topic in said.items() if id not in known))
 
 
 def _id(key: bytes | None, headers: Any) -> str:
@@ -74,16 +83,15 @@ class Relay:
         while True:
             lock: asyncpg.Connection | None = None
             try:
-                said = {"search_path": "lotse", "application_name": f"lotse-relay-{self.name}"}
-                dsn = self.node.settings.database.get_secret_value()
-                lock = await asyncpg.connect(dsn, timeout=10, command_timeout=60, server_settings=said)
+                lock = await session(self.node.settings.database.get_secret_value(), f"lotse-relay-{self.name}")
                 while not await lock.fetchval("select pg_try_advisory_lock(hashtext('lotse relay'))"):
+                    self.node.unsent.clear()  # another process's to say
                     await asyncio.sleep(0.5)
-                if older := await letters_beyond(self.node):
+                if older := await alive(lock, letters_beyond(self.node)):
                     raise OlderThanLog(f"{older} records")
                 await self._lead(lock)
             except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:
-                log.warning("held", held="relay", error=name_of(error))
+                say_held(self.node.unsent, "relay", name_of(error))
                 await asyncio.sleep(0.5)
             finally:
                 if lock is not None:
@@ -118,16 +126,18 @@ class Relay:
             " (select from outbox f where f.sent_at is null and f.tx = o.tx and not f.after and f.topic = any($1::text[])))"
             " order by id limit $2) o) o where upto - octet_length(records) < $3 order by id", resting, ROWS, BYTES,
         )  # fmt: skip
+        self.node.unsent.pop("relay", None)
         if not rows:
             return False
         delivery = Delivery(producer)
-        await asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]])
+        await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]]))
         late = {row["tx"] for row in rows if row["topic"] in delivery.failed}
-        await asyncio.to_thread(delivery.of, [row for row in rows if row["after"] and row["tx"] not in late])
+        answers = [row for row in rows if row["after"] and row["tx"] not in late]
+        await alive(con, asyncio.to_thread(delivery.of, answers))
         for topic, why in delivery.failed.items():
             length = min(self._rests.get(topic, (0.0, 0.25))[1] * 2, LONGEST_REST)
             self._rests[topic] = (time.monotonic() + length, length)
-            log.warning("a topic rests", topic=topic, error=why, seconds=length)
+            say_held(self.node.unsent, f"outbox/{topic}", why)
         return await self._mark(con, delivery)
 
     async def _mark(self, con: asyncpg.Connection, delivery: "Delivery") -> bool:
@@ -137,6 +147,7 @@ class Relay:
         marks |= await self.node.reader.ends([part for part, end in marks.items() if end < 0])
         for part in marks:
             self._rests.pop(part.topic, None)
+            self.node.unsent.pop(f"outbox/{part.topic}", None)
         if ids:
             failpoint("after_ack")
             await mark(con, marks, ids)
@@ -181,7 +192,7 @@ class Delivery:
             except KafkaException as error:
                 self._given_up(topic, error.args[0])
         while self._open:
-            self._producer.poll(0.1)
+            self._producer.flush(1.0)  # sends at once what lingers, in whole batches
 
     def _told(self, error: KafkaError | None, message: Message) -> None:
         self._open -= 1
@@ -199,8 +210,8 @@ class Delivery:
 
 def _producer(node: Running, name: str) -> Producer:
     """librdkafka's, idempotent: in order and once a partition. aiokafka's costs four times as much a record."""
-    options = librdkafka(node.settings.kafka, node.settings.kafka_security) | {
-        "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 1, "socket.nagle.disable": True,
+    options = node.settings.kafka_security.librdkafka(node.settings.kafka) | {
+        "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 50, "socket.nagle.disable": True,
         "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
         "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0, "log_level": 3,
         "topic.metadata.propagation.max.ms": 1000,  # a topic that is gone must not keep the others waiting for 30 seconds

@@ -1,17 +1,22 @@
 """What every part of one running process stands on: the service's node, its settings, Kafka, its figures."""
 
 import json
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime
 
 import asyncpg
+import structlog
 from joserfc.jwk import ECKey
 
 from contracts.topics import load_publishers
 from services.host.kafka import Reader
 from services.host.settings import BadSettings, Settings
+from services.runtime.failures import Held
 from services.runtime.node import Node
 from services.runtime.service import Service
 from services.telemetry import Metrics
+
+log = structlog.get_logger()
 
 
 @dataclass
@@ -22,6 +27,15 @@ class Running(Node):
     settings: Settings
     reader: Reader
     metrics: Metrics
+    unsent: dict[str, Held] = field(default_factory=dict)
+    """What does not leave, and why: `relay`, where it does not go round at all; `outbox/TOPIC`, where a topic takes nothing."""
+
+
+def say_held(held: dict[str, Held], what: str, why: str) -> None:
+    """Names what stands still, and why, once."""
+    if what not in held or held[what].why != why:
+        held[what] = Held(what, why, datetime.now(UTC))
+        log.warning("held", held=what, error=why)
 
 
 def running(service: Service, settings: Settings, pool: asyncpg.Pool, reader: Reader) -> Running:

@@ -1,56 +1,83 @@
 """Settings of a service, from the environment (`LOTSE_*`). A missing or wrong one is named, its value never printed."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-KafkaOption = Literal["security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password"]
+from services.connections import Dsn, KafkaSecurity, Security, Servers
+
+FROM_ENVIRONMENT = SettingsConfigDict(
+    env_prefix="LOTSE_", env_ignore_empty=True, hide_input_in_errors=True, use_attribute_docstrings=True
+)
+"""Empty is not set. What stands under a setting is what `lotse serve --help` says of it."""
+Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
+Some = TypeVar("Some", bound=BaseSettings)
 
 
 class BadSettings(Exception):
     """A setting is missing or wrong; the text names it and says the way out."""
 
 
-class Settings(BaseSettings):
+class KafkaSettings(BaseSettings):
+    """Where Kafka is, for a service or a command."""
+
+    model_config = FROM_ENVIRONMENT
+
+    kafka: Servers | None = None
+    """Bootstrap servers, `host:port,...`."""
+    kafka_security: Security = Field(default_factory=KafkaSecurity)
+    """JSON object of security_protocol, sasl_mechanism, sasl_plain_username, sasl_plain_password, ssl_cafile."""
+
+
+class Settings(KafkaSettings):
     """What a service needs to run."""
 
-    model_config = SettingsConfigDict(env_prefix="LOTSE_", hide_input_in_errors=True)
-
-    kafka: str
+    kafka: Servers
     """Bootstrap servers, `host:port,...`."""
-    kafka_security: dict[KafkaOption, Any] = Field(default_factory=dict)
-    """JSON object of these options, as aiokafka names them."""
-    database: SecretStr
-    database_owner: SecretStr | None = None
+    database: Dsn
+    """`postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE`; what is no letter or digit in the password percent-encoded."""
+    database_owner: Dsn | None = None
+    """The same with the role that owns the tables, for `lotse migrate` and `lotse rebuild` alone."""
     publishers: Path
+    """publishers.toml: who may publish, for whom."""
     operations_key: Path
     """The operations' public key (JWK, EC): dead letters are sealed to it."""
     http_host: str = "127.0.0.1"  # loopback only until tokens come
+    """Where it listens."""
     http_port: int = Field(ge=0, le=65535)
+    """Where it listens; 0: on a free port."""
     installation: str = Field(default="local", pattern=r"^[a-z0-9-]{1,32}$")
+    """Its name in `ce_source` of facts; for good."""
     simulated_time: bool = False
+    """Ticks may lie in the past, in any step: for demos, replays and tests."""
     group: str | None = None
     """Kafka group id; the service's name unless a test wants two workers on all partitions."""
     lease_seconds: int = Field(default=300, ge=1)
     """After this a claim without a result is uncertain. Longer than an attempt may take."""
     testing: bool = False
+    """Allows what only tests may do."""
     failpoint: str | None = None
     """Where to break, for tests; refused unless `testing` is set."""
-    log_level: str = "INFO"
+    log_level: Level = "INFO"
+    """DEBUG, INFO, WARNING, ERROR or CRITICAL."""
+
+
+def loaded(kind: type[Some], **given: Any) -> Some:
+    """Settings of this kind: what is given, the rest from the environment. Raises BadSettings."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        own = {"mailbox"}  # kinds of ours, whose words quote nothing
+        names = ", ".join(sorted({f"LOTSE_{str(item['loc'][0]).upper()} ({item['msg' if item['type'] in own else 'type']})" for item in found}))  # fmt: skip
+        raise BadSettings(f"missing or wrong: {names}. Way out: set it in the environment of this process.") from None
 
 
 def load_settings() -> Settings:
     """Reads the environment. Raises BadSettings."""
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        names = ", ".join(sorted({f"LOTSE_{str(item['loc'][0]).upper()} ({item['type']})" for item in found}))
-        raise BadSettings(f"missing or wrong: {names}. Way out: set it in the environment of this process.") from None
-    except Exception as error:
-        raise BadSettings(f"unreadable setting ({type(error).__name__}); objects are given as JSON") from None
+    settings = loaded(Settings)
     if settings.failpoint and not settings.testing:
         raise BadSettings("LOTSE_FAILPOINT is for tests. Way out: unset it, or set LOTSE_TESTING=1 far from real data.")
     return settings

@@ -71,7 +71,7 @@ class Status:
 
     async def said(self) -> dict[str, Any]:
         """The versioned answer. Where the database is away it says so and what is known without it."""
-        held = [_held(h) for h in self.inputs.held.values()]
+        held = [_held(h) for h in (*self.inputs.held.values(), *self.node.unsent.values())]
         name, older = self.node.service.name, self.older or None
         said = {"version": VERSION, "service": name, "ready": self.ready, "older_than_log": older}
         try:

@@ -43,6 +43,11 @@ class Consent(NamedTuple):
     last_valid_on: date
     withdrawn_on: date | None = None
 
+    def lets_know(self, organisation_id: str, on: date) -> bool:
+        """Whether the person wanted that body to know of her on that day, as far as known now."""
+        withdrawn = self.withdrawn_on is not None and on >= self.withdrawn_on
+        return organisation_id in self.recipients and self.valid_from_on <= on <= self.last_valid_on and not withdrawn
+
 
 @dataclass(slots=True)
 class Case:
@@ -57,6 +62,11 @@ class Case:
     closed_because: str = ""
     shape: ClassVar[int] = 1
 
+    def is_of(self, organisation_id: str) -> bool:
+        """Whether that body owns the case, or opened it: who talks with the person in intake (domain 3)."""
+        opened = self.opened
+        return opened is not None and organisation_id in (opened.owner_organisation_id, opened.by_organisation_id)
+
 
 def register(request: RegistrationSubmitted, case: Case, arrived: datetime) -> Decision:
     """A case is opened once (domain A-05). Somebody else's case is nobody's business."""
@@ -68,23 +78,31 @@ def register(request: RegistrationSubmitted, case: Case, arrived: datetime) -> D
         particulars = opened._asdict()
         del particulars["by_organisation_id"]
         return CaseOpened(by=request.by, **particulars)
-    if request.by.organisation_id not in (case.opened.by_organisation_id, case.opened.owner_organisation_id):
+    if not case.is_of(request.by.organisation_id):
         return refused("NOT_YOURS")
     return Unchanged() if opened[:-1] == case.opened[:-1] else refused("CASE_EXISTS", REASONS["CASE_EXISTS"])
 
 
-def report_need(request: NeedReported, case: Case, arrived: datetime) -> Decision:
-    """Anybody in the alliance may see a need (domain B-02); after a case's last day nothing is needed any more."""
+def report_need(request: NeedReported, case: Case, said_at: datetime) -> Decision:
+    """Whose case it is, or who was to know of her by a consent of that day, may see a need (domain B-02, 4.2). Anybody else is
+    told nothing of her: not that there is such a case, a need, or an end. After the case's last day nothing is needed any
+    more; what was said by then and is heard later is no less true."""
+    on, who = _day(said_at), request.by.organisation_id
+    if not case.is_of(who) and not any(consent.lets_know(who, on) for consent in case.consents.values()):
+        return refused("NOT_YOURS")
     known = case.needs.get(request.need_id)
     if known is not None:
         return Unchanged() if known == request.need_type else refused("NEED_EXISTS", at="/need_id")
-    if case.last_day_on is not None and _day(arrived) > case.last_day_on:
+    if case.last_day_on is not None and on > case.last_day_on:
         return refused("CASE_CLOSED")
     return NeedRecorded(by=request.by, need_id=request.need_id, need_type=request.need_type)
 
 
 def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decision:
-    """Purpose, data and receiving bodies by name; "all partners" is no recipient (§ 67b SGB X; domain 4.2)."""
+    """Whose case it is passes on what the person agreed to: purpose, data and receiving bodies by name; "all partners" is no
+    recipient (§ 67b SGB X; domain 4.2). Nobody else does, and names itself."""
+    if not case.is_of(request.by.organisation_id):
+        return refused("NOT_YOURS")
     given = Consent(
         request.purpose,
         sorted(request.categories),
@@ -106,17 +124,20 @@ def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decisi
 
 
 def withdraw_consent(request: ConsentWithdrawn, case: Case, arrived: datetime) -> Decision:
-    """Free at any time, whoever passes it on (Art. 7(3) GDPR); a consent is withdrawn once, an earlier day moves it."""
+    """Free at any time, whoever passes it on (Art. 7(3) GDPR; domain 4.2); a consent is withdrawn once, an earlier day moves
+    it. From a day that has come: a later one would stop today what she still agrees to, and could never be moved."""
     withdrawn_on = case.consents[request.consent_id].withdrawn_on
     if request.withdrawn_on == withdrawn_on:
         return Unchanged()
+    if request.withdrawn_on > _day(arrived):
+        return refused("FUTURE_DAY", at="/withdrawn_on")
     if withdrawn_on is not None and request.withdrawn_on > withdrawn_on:
         return refused("WITHDRAWN_OTHERWISE", at="/withdrawn_on")
     return ConsentRevoked(by=request.by, consent_id=request.consent_id, withdrawn_on=request.withdrawn_on)
 
 
 def close_case(request: CaseClosureRequested, case: Case, arrived: datetime) -> Decision:
-    """Only the owner closes a case, with a last day that has come, and says why."""
+    """Only the owner closes a case, with a last day that has come, and says why (domain 3, closure; house 8.6)."""
     if case.opened is None or request.by.organisation_id != case.opened.owner_organisation_id:
         return refused("NOT_YOURS")
     if request.last_day_on > _day(arrived):

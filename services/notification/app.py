@@ -3,13 +3,11 @@
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
 import contracts.dropout
 import contracts.notification
 from contracts.envelope import Fact, Recorded
 from contracts.notification import NotificationAttempted
-from services.host.settings import BadSettings
+from services.host.settings import BadSettings, loaded
 from services.notification import api, domain, projection
 from services.notification.mail import Post
 from services.notification.organisations import BadOrganisations, MailSettings, load_mailboxes
@@ -24,14 +22,11 @@ def uncertain(attempt: Recorded) -> Fact:
 
 def service() -> Service:
     """The declaration the runtime walks by. Raises BadSettings."""
+    settings = loaded(MailSettings)
     try:
-        settings = MailSettings()
         mailboxes = load_mailboxes(settings.organisations)
-    except ValidationError as error:
-        names = ", ".join(sorted(f"LOTSE_{str(item['loc'][0]).upper()}" for item in error.errors(include_input=False)))
-        raise BadSettings(f"missing or wrong: {names}. Way out: set it in the environment of this process.") from None
     except BadOrganisations as bad:
-        raise BadSettings(str(bad)) from None
+        raise BadSettings(f"LOTSE_ORGANISATIONS: {bad}. Way out: mend the file.") from None
 
     async def note(con: Any) -> list[str]:
         return await projection.findings(con, mailboxes)

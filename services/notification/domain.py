@@ -123,11 +123,11 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
                 part.told.pop(key, None)
                 part.taken_back.pop(key, None)
             part.taken_back |= {_key(line): line for line in part.in_flight_back.pop(fact.attempt_id, [])}
-            part.failures += fact.reason.startswith(("SMTP_5", "NO_MAILBOX"))
+            part.failures += fact.reason.startswith(("SMTP_5", "NO_MAILBOX", "BAD_ADDRESS"))
 
 
 def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
-    """What was told and no longer holds is taken back; at a tick the office is told what it does not know yet."""
+    """What was told and no longer holds is taken back (domain F-02); at a tick the office is told what it does not know yet."""
     back = [
         NotificationWithdrawn(by=LOTSE, line=NoticeLine(kind="WITHDRAWN", **line._asdict()))
         for key, line in sorted(office.notification.told.items())
@@ -137,6 +137,7 @@ def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> lis
 
 
 def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
+    """One mail with all that is news, no single mails (domain F-03); said once (H-04). A mailbox that refuses gets one a day."""
     part, today = office.notification, _day(ticked)
     if office.organisation_id not in mailboxes:
         return []  # the items stay on the list, and status says so

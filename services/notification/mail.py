@@ -47,7 +47,8 @@ class Post:
         self.settings, self.mailboxes = settings, mailboxes
 
     async def perform(self, recorded: Recorded) -> Fact:
-        """Sent, failed (the server certainly has nothing) or uncertain (silence after the message was handed over)."""
+        """Sent, failed (the server certainly has nothing: it said no, or nothing was handed over) or uncertain (silence after
+        the message was handed over)."""
         attempt = recorded.fact
         assert isinstance(attempt, NotificationAttempted)
         to = self.mailboxes.get(recorded.attributes.subject.partition(":")[2])
@@ -58,6 +59,7 @@ class Post:
             hostname=settings.smtp_host, port=settings.smtp_port, timeout=TIMEOUT, use_tls=settings.smtp_tls
         )
         try:
+            mail = written(attempt, recorded, to, settings.mail_from).as_bytes()
             await client.connect()
             if settings.smtp_user and settings.smtp_password:
                 await client.login(settings.smtp_user, settings.smtp_password.get_secret_value())
@@ -69,8 +71,11 @@ class Post:
         except (aiosmtplib.SMTPException, OSError, TimeoutError):
             client.close()
             return failed(attempt, "UNREACHABLE")
+        except ValueError:  # UnicodeError is one: an address or a login that can't be put on the wire
+            client.close()
+            return failed(attempt, "BAD_ADDRESS")
         try:
-            await client.data(written(attempt, recorded, to, settings.mail_from).as_bytes())
+            await client.data(mail)
         except aiosmtplib.SMTPResponseException as error:
             client.close()
             return failed(attempt, f"SMTP_{error.code}")

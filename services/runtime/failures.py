@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,15 +39,16 @@ class Broken(Exception):
 
 
 def arm(spec: str) -> None:
-    """Arms `name:kill|raise|lose[:nth time]`. Settings refuse this without LOTSE_TESTING."""
+    """Arms `name:kill|raise|lose|block[:nth time]`. Settings refuse this without LOTSE_TESTING."""
     name, action, *nth = spec.split(":")
-    if name not in FAILPOINTS or action not in ("kill", "raise", "lose"):
-        raise ValueError(f"failpoints are {', '.join(FAILPOINTS)}, each with :kill, :raise or :lose")
+    if name not in FAILPOINTS or action not in ("kill", "raise", "lose", "block"):
+        raise ValueError(f"failpoints are {', '.join(FAILPOINTS)}, each with :kill, :raise, :lose or :block")
     _armed.append((name, action, int(nth[0]) if nth else 1))
 
 
 def failpoint(name: str) -> None:
-    """Nothing, unless a test armed it. `kill` and `lose` (the connection) strike once; `raise` every time from the nth on."""
+    """Nothing, unless a test armed it. `kill`, `lose` (the connection) and `block` (all that runs in the loop, for good) strike
+    once; `raise` every time from the nth on."""
     for armed, action, nth in _armed:
         if armed == name:
             hits = _hits[name] = _hits.get(name, 0) + 1
@@ -54,6 +56,8 @@ def failpoint(name: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             if action == "lose" and hits == nth:
                 raise ConnectionResetError(name)
+            if action == "block" and hits == nth:
+                time.sleep(86_400)
             if action == "raise" and hits >= nth:
                 raise Broken(name)
 

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from contracts.attributes import Attributes, Verdict, first_header, read_id
-from contracts.envelope import RUNTIME_REASONS, UUID_PATTERN, Refused, Tick, content_of, reference_of, refused
+from contracts.envelope import UUID_PATTERN, Refused, Tick, content_of, reference_of, refused
 from contracts.messages import claim_of, read_body, read_message
 from contracts.topics import CLOCK, KIB, Publisher, facts_topic, submissions_topic
 from contracts.validity import judge
 from services.runtime.service import Name, Service
 
 MAX_BODY = 128 * KIB
-AHEAD_SECONDS = 600  # ten minutes: what a badly set clock is forgiven
 UUID = re.compile(UUID_PATTERN)
 
 
@@ -61,7 +60,7 @@ class Message:
     reference: str = ""
     content: str = ""
     denied: Refused | None = None
-    """What its publisher's entry or a code list forbids, whatever the states say."""
+    """What its publisher's entry, its own times or a code list forbid, whatever the states say."""
     seq: int | None = None
     """Where it was kept before."""
     claimed: bool = False
@@ -144,10 +143,8 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
         message.denied = refused("NOT_YOURS", at="/by/organisation_id")
     elif message.body.by.kind != "person":
         message.denied = refused("NOT_YOURS", "Only rules of Lotse speak as `rule`; leave `kind` out.", "/by/kind")
-    elif (attributes.time - message.arrived).total_seconds() > AHEAD_SECONDS:
-        message.denied = Refused("CLOCK_AHEAD", "", RUNTIME_REASONS["CLOCK_AHEAD"])
     else:
-        message.denied = judge(message.body, attributes.time)
+        message.denied = judge(message.body, attributes.time, message.arrived)
 
 
 def _place(message: Message, attribute: str) -> tuple[str, str]:

@@ -85,13 +85,14 @@ class Service:
     @cached_property
     def decisions(self) -> dict[type[Submission], tuple[Callable[..., Decision], tuple[Name, ...]]]:
         """Submission class to (the function that decides it, its (parameter, kind of state) in order), read off its
-        annotations. Every submission of an own family must have one."""
+        annotations; of a parameter that is a moment the kind is empty: `said_at` (ce_time) or `arrived` (the broker's time).
+        Every submission of an own family must have one."""
         kinds = {cls: kind for kind, cls in self.states.items()}
         found: dict[type[Submission], tuple[Callable[..., Decision], tuple[Name, ...]]] = {}
         for call in self.decide:
             hints = typing.get_type_hints(call)
             first, *rest = inspect.signature(call).parameters
-            found[hints[first]] = (call, tuple((name, kinds[hints[name]]) for name in rest if hints[name] in kinds))
+            found[hints[first]] = (call, tuple((name, kinds.get(hints[name], "")) for name in rest))
         undecided = [s.__name__ for module in self.owns for s in module.SUBMISSIONS if s not in found]
         if undecided:
             raise TypeError(f"{self.name} decides nothing about {', '.join(undecided)}")

@@ -27,6 +27,7 @@ from contracts.envelope import (
     answer_type,
     fact_id_of,
     headers_of,
+    of_another_kind,
     order_of,
     refused,
     unknown,
@@ -414,15 +415,16 @@ class Work:
                 return self._answer(message, Outcome.REFUSED, no=unknown(name)) if expired else self._wait(message, id)
         rule, parameters = self.service.decisions[type(submission)]
         of_kind = {slot.kind: slot for slot in slots}
-        states = {name: self._state(of_kind[kind], attributes.tenant) for name, kind in parameters}
+        times = {"said_at": attributes.time, "arrived": message.arrived}
+        given = {
+            name: self._state(of_kind[kind], attributes.tenant) if kind else times[name] for name, kind in parameters
+        }
         try:
             failures.failpoint("decide")
-            decision = rule(submission, **states, arrived=message.arrived)
+            decision = rule(submission, **given)
         except Exception as error:
             if isinstance(error, KeyError) and (named := _named(submission, error.args[0])) is not None:
-                return self._answer(
-                    message, Outcome.REFUSED, no=unknown(named)
-                )  # the id is known, as another kind of thing
+                return self._answer(message, Outcome.REFUSED, no=of_another_kind(named))
             if not claimed:
                 raise
             return self._keep_back(Kept(message, "aside", [], claimed=True, error=failures.name_of(error)))
@@ -491,7 +493,7 @@ class Work:
         if fact_id is not None:
             said["fact_id"] = fact_id
         if no is not None:
-            said |= {"reason": no.reason, "pointer": no.at}
+            said |= {"reason": no.reason, "pointer": no.at, "again": no.again}
             if hint := no.hint or self.service.hints.get((message.family, no.reason)):
                 said["hint"] = hint
         attributes = Attributes(

@@ -39,6 +39,11 @@ def test_what_every_service_stands_on_is_read_in_an_hour(room: str) -> None:
     assert 0 < sum(code_lines(file) for file in (SERVICES / room).rglob("*.py")) <= 1200
 
 
+def test_a_rebuild_is_read_in_a_quarter_of_it() -> None:
+    """A process of its own, beside the service: it learns with the runtime's own walk."""
+    assert 0 < code_lines(SERVICES / "rebuild.py") <= 250
+
+
 @pytest.mark.parametrize("app", [intake, referral, reporting], ids=lambda app: str(app.__name__))
 def test_apps_learn_what_the_catalogue_says(app: object) -> None:
     declared = app.service()  # type: ignore[attr-defined]

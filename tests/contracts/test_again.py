@@ -1,6 +1,6 @@
 """For every reason there is: whether sending again helps. Each is judged by hand here, so a new reason has to be, too."""
 
-from contracts.envelope import RUNTIME_REASONS, again_of
+from contracts.envelope import RUNTIME_REASONS, Answer, again_of, of_another_kind, unknown
 from contracts.families import FAMILIES
 
 NO = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN", "CASE_EXISTS", "CONSENT_EXISTS", "NEED_EXISTS", "RUN_EXISTS", "REFERRAL_EXISTS",
@@ -25,6 +25,15 @@ def test_every_reason_says_whether_sending_again_helps() -> None:
     for judged, again in ((NO, "no"), (LATER, "later"), (MENDED, "mended")):
         for reason in judged:
             assert again_of({"outcome": "refused", "reason": reason}) == again, reason
+
+
+def test_an_id_of_another_kind_of_thing_is_mended_and_not_waited_for() -> None:
+    no = of_another_kind("run_id")
+    said = {"reference": "8f6f4b6a-64f5-4c3f-9d43-0d0b3a1c9a01", "submission_id": "1", "content": "r1:" + "0" * 32}
+    for refusal, again in ((no, "mended"), (unknown("run_id"), "later")):
+        body = Answer.written({**said, "outcome": "refused", "reason": refusal.reason, "again": refusal.again})
+        assert Answer.model_validate_json(body).again == again
+    assert (no.reason, no.at) == ("UNKNOWN_RUN", "/run_id") and no.hint != unknown("run_id").hint
 
 
 def test_what_stands_needs_nothing_and_what_can_not_be_read_must_be_mended() -> None:

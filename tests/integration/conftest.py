@@ -1,16 +1,23 @@
 """What several tests of one part stand on: a service's node without the service around it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from deploy.local.stack import LocalStack
+import deploy.local.kafka
+from deploy.local.kafka import Kafka
+from deploy.local.processes import free_port
+from deploy.local.stack import CACHE, LocalStack
 from deploy.services import declared
+from services.connections import KafkaSecurity
 from services.host.kafka import Reader
 from services.host.running import Running, running
 from services.host.settings import Settings
 from services.runtime.database import connect
+from tests.certificates import made
 from tests.conftest import PUBLISHERS
 
 
@@ -20,8 +27,63 @@ async def node(prepared: LocalStack) -> AsyncIterator[Running]:
     dsn = prepared.databases["intake"].runtime
     settings = Settings(kafka=prepared.kafka, database=SecretStr(dsn), publishers=PUBLISHERS,
                         operations_key=prepared.operations_key, http_port=0)  # fmt: skip
-    reader, pool = Reader(prepared.kafka, {}, "alone"), await connect(dsn)
+    reader, pool = Reader(prepared.kafka, KafkaSecurity(), "alone"), await connect(dsn)
     await reader.start()
     yield running(declared("intake"), settings, pool, reader)
     await reader.stop()
     pool.terminate()
+
+
+GUARDED = """\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:admin;User:ANONYMOUS
+sasl.enabled.mechanisms=PLAIN
+inter.broker.listener.name=SASL
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.sasl.plain.sasl.jaas.config={users}
+listener.name.tls.plain.sasl.jaas.config={users}
+listener.name.tls.ssl.keystore.type=PEM
+listener.name.tls.ssl.keystore.location={keystore}
+"""
+USERS = (
+    'org.apache.kafka.common.security.plain.PlainLoginModule required username="admin" password="admin-secret"'
+    ' user_admin="admin-secret" user_intake="intake-secret" user_clock="clock-secret";'
+)
+
+
+@dataclass
+class Guarded:
+    """A broker that asks who one is and gives no right by itself; its users' passwords are `<user>-secret`."""
+
+    addresses: dict[str, str]
+    """Protocol to `host:port`."""
+    cafile: Path
+
+    def options(self, protocol: str, user: str) -> dict[str, str]:
+        """LOTSE_KAFKA_SECURITY of a user, before it is JSON."""
+        tls = {"ssl_cafile": str(self.cafile)} if protocol == "SASL_SSL" else {}
+        return {"security_protocol": protocol, "sasl_mechanism": "PLAIN", "sasl_plain_username": user,
+                "sasl_plain_password": f"{user}-secret", **tls}  # fmt: skip
+
+
+@pytest.fixture
+def guarded_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
+    """One with two doors, one of them with TLS."""
+    tls, (cafile, keystore) = free_port(), made(tmp_path)
+    config = deploy.local.kafka.CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL://127.0.0.1:{port}")
+    config = config.replace("SASL://127.0.0.1:{port}", f"SASL://127.0.0.1:{{port}},TLS://127.0.0.1:{tls}")
+    config = config.replace(",PLAINTEXT:PLAINTEXT", ",SASL:SASL_PLAINTEXT,TLS:SASL_SSL")
+    monkeypatch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED.format(users=USERS, keystore=keystore))
+    broker = Kafka(tmp_path / "kafka", CACHE)
+    broker.start()
+    try:
+        broker.wait()
+        yield Guarded({"SASL_PLAINTEXT": broker.address, "SASL_SSL": f"127.0.0.1:{tls}"}, cafile)
+    finally:
+        broker.process.stop()
+
+
+@pytest.fixture
+def guarded(guarded_kafka: Guarded) -> str:
+    """Its address without TLS."""
+    return guarded_kafka.addresses["SASL_PLAINTEXT"]

@@ -22,17 +22,16 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import CreateAclsRequest
 
-import deploy.local.kafka
 from contracts.envelope import Tick
 from contracts.topics import load_publishers
 from deploy.commands.up import announce
 from deploy.doctor import machine
 from deploy.doctor.place import Place
-from deploy.local.kafka import Kafka
 from deploy.local.processes import free_port
-from deploy.local.stack import CACHE, ROOT, LocalStack
+from deploy.local.stack import ROOT, LocalStack
 from deploy.services import Fleet, Setup, make_topics
 from deploy.soak.faults.processes import clock_off
+from services.connections import KafkaSecurity
 from services.runtime.clock import publish
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.publishing import Course, Publisher
@@ -495,46 +494,18 @@ async def test_a_clock_service_that_is_ahead_of_the_broker_is_found(ward: Ward) 
     assert asked.code == 0 and "clock: the newest tick agrees with the broker's clock" in asked.lines
 
 
-GUARDED = """\
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:admin;User:ANONYMOUS
-sasl.enabled.mechanisms=PLAIN
-inter.broker.listener.name=SASL
-sasl.mechanism.inter.broker.protocol=PLAIN
-listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-username="admin" password="admin-secret" user_admin="admin-secret" user_intake="intake-secret";
-"""
-
-
-@pytest.fixture
-def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A broker that asks who one is and gives no right by itself."""
-    config = deploy.local.kafka.CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL://127.0.0.1:{port}")
-    config = config.replace(",PLAINTEXT:PLAINTEXT", ",SASL:SASL_PLAINTEXT")
-    monkeypatch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED)
-    broker = Kafka(tmp_path / "kafka", CACHE)
-    broker.start()
-    try:
-        broker.wait()
-        yield broker.address
-    finally:
-        broker.process.stop()
-
-
 TOPIC, LITERAL, PREFIXED, ALLOW = 2, 3, 4, 3  # as Kafka numbers resource types, patterns, permissions
 RIGHTS = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
 
 
-async def test_a_right_that_is_missing_is_found_and_given(
-    ward: Ward, guarded: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_right_that_is_missing_is_found_and_given(ward: Ward, guarded: str) -> None:
     def security(user: str, password: str) -> dict[str, str]:
         return {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": user,
                 "sasl_plain_password": password}  # fmt: skip
 
-    monkeypatch.setenv("LOTSE_KAFKA_SECURITY", json.dumps(security("admin", "admin-secret")))
     publishers = load_publishers(PUBLISHERS)
-    await make_topics(guarded, publishers, local=True)
+    known = KafkaSecurity.model_validate(security("admin", "admin-secret"))
+    await make_topics(guarded, publishers, local=True, security=known)
 
     async def examined(password: str = "intake-secret") -> Asked:
         own = {"LOTSE_KAFKA": guarded, "LOTSE_KAFKA_SECURITY": json.dumps(security("intake", password))}
@@ -573,18 +544,16 @@ async def test_a_right_that_is_missing_is_found_and_given(
     assert asked.lines[0] == f"kafka: something listens at {guarded} and does not take us"
 
 
-async def test_everybodys_rights_are_held_against_the_catalogue(
-    ward: Ward, guarded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_everybodys_rights_are_held_against_the_catalogue(ward: Ward, guarded: str, tmp_path: Path) -> None:
     """What a publisher, a service and a stranger may do, as a person reads it from the documentation of the topics."""
     security = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": "admin",
                 "sasl_plain_password": "admin-secret"}  # fmt: skip
-    monkeypatch.setenv("LOTSE_KAFKA_SECURITY", json.dumps(security))
     file = tmp_path / "publishers.toml"
     file.write_text(
         '[publisher.school]\nsource = "urn:school"\ntenants = ["rkn"]\norganisations = ["vhs"]\nfamilies = ["attendance"]\n'
     )
-    await make_topics(guarded, load_publishers(file), local=True)
+    known = KafkaSecurity.model_validate(security)
+    await make_topics(guarded, load_publishers(file), local=True, security=known)
     may = {
         "clock.ticks": "clock writes; intake notification referral reporting read",
         "intake.events": "intake writes; intake referral reporting read",

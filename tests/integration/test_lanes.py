@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.commands.test import LANES
 from deploy.lanes import Done, Step, side_by_side
 from deploy.local.processes import child_environment
 from deploy.local.stack import ROOT
@@ -83,27 +84,27 @@ from deploy.cli import main
 import deploy.commands.test as command
 from deploy.lanes import Step
 child = "import pathlib, subprocess, sys, time\\ntry:\\n    pathlib.Path(sys.argv[1]).touch(); time.sleep(300)\\nfinally:\\n    time.sleep(0.5); pathlib.Path(sys.argv[1]).unlink()"
-command.steps = lambda level: [Step(name, [sys.executable, "-c", child, str(Path(sys.argv[1], name))]) for name in "abc"]
+command.steps = lambda level: [Step(name, [sys.executable, "-c", child, str(Path(sys.argv[1], name))]) for name in "abcd"]
 sys.exit(main(["test"]))
 """
 
 
 def interrupted(folder: Path, how: int, *, deaf: bool = False) -> int:
-    """The exit code of `lotse test` ended by a signal while two steps run; each of which takes down what it made."""
+    """The exit code of `lotse test` ended by a signal while its lanes are full; each of which takes down what it made."""
     tied = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if deaf else None
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(folder)], cwd=ROOT, preexec_fn=tied, start_new_session=True,
                               env=child_environment(PYTHONPATH=str(ROOT), TMPDIR=str(folder.parent)),  # a killed one leaves a folder
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
         deadline = time.monotonic() + 60
-        while len(list(folder.iterdir())) < 2:
+        while len(list(folder.iterdir())) < LANES:
             assert parent.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         children = psutil.Process(parent.pid).children(recursive=True)
         os.killpg(parent.pid, how)  # as a terminal does: to all of the group
         code = parent.wait(60)
-        assert len(children) == 2 and not psutil.wait_procs(children, timeout=20)[1]
-        assert list(folder.iterdir()) == []  # they had the time to take down what they made, and the third never began
+        assert len(children) == LANES and not psutil.wait_procs(children, timeout=20)[1]
+        assert list(folder.iterdir()) == []  # they had the time to take down what they made, and the next never began
         return code
     finally:
         parent.kill()

@@ -13,9 +13,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
 from deploy.local.stack import LocalStack
+from services import leader
 from services.host import relay
 from services.host.running import Running
-from services.runtime.database import pack
+from services.runtime.database import RETRY, pack
 from services.runtime.messages import Part
 
 LOOKED = (
@@ -26,6 +27,30 @@ TOPIC = "a-topic-of-this-test"
 LOCK = "select pg_advisory_lock(hashtext('lotse relay'))"
 LED = ("select exists (select from pg_locks where locktype = 'advisory' and granted"
        " and database = (select oid from pg_database where datname = current_database()))")  # fmt: skip
+
+
+async def test_a_leader_that_says_nothing_is_followed_by_another_and_one_that_waits_for_kafka_is_not(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen process keeps its connection, and its lock with it: nothing else would ever end that."""
+    monkeypatch.setattr(leader, "LEASE", 1.0)
+    dsn, ask = prepared.databases["reporting"].runtime, "select pg_try_advisory_lock(4711)"
+    first = await leader.session(dsn, "lotse-leader-1")
+    try:
+        assert await first.fetchval(ask)
+        await leader.alive(first, asyncio.sleep(2.5))
+        second = await leader.session(dsn, "lotse-leader-2")
+        try:
+            assert not await second.fetchval(ask)
+            async with asyncio.timeout(10):  # from here on the first says nothing
+                while not await second.fetchval(ask):
+                    await asyncio.sleep(0.1)
+        finally:
+            second.terminate()
+        with pytest.raises(RETRY):
+            await first.execute("select")
+    finally:
+        first.terminate()
 
 
 async def test_a_relay_that_lost_its_lock_marks_nothing(

@@ -12,18 +12,20 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from contracts.codes import Presence
 from contracts.envelope import Attributes, headers_of
-from contracts.intake import CaseOpened, ConsentWithdrawn, NeedRecorded
-from deploy.local.stack import LocalStack
+from contracts.intake import CaseClosureRequested, CaseOpened, ConsentWithdrawn, NeedRecorded, NeedReported
+from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import Fleet
+from services.connections import KafkaSecurity
 from services.host.kafka import Reader
 from tests.conftest import four_services
-from tests.publishing import OWNER, Course, Publisher, until
+from tests.publishing import OWNER, PROVIDER, Course, Publisher, until
 from tests.typing_commands import typed
 
 DAY = date(2026, 3, 2)
@@ -266,7 +268,7 @@ async def test_a_header_whose_name_nobody_can_read_is_a_dead_letter_and_nothing_
         await until(lambda: house.has_acted("referral", tick))
         await until(lambda: house.status("referral")["lag"] == {} and not house.status("referral")["held"])
         assert house.status("referral")["gaps"] == []
-        reader = Reader(house.stack.kafka, {}, "test")  # as `lotse sources` reads
+        reader = Reader(house.stack.kafka, KafkaSecurity(), "test")  # as `lotse sources` reads
         await reader.start()
         parts = await reader.parts(["referral.submissions.kreis"])
         starts, ends = await reader.starts(parts), await reader.ends(parts)
@@ -336,13 +338,27 @@ async def test_an_id_of_another_kind_of_thing_is_refused_and_never_breaks_a_rule
             if "consent_id" in changes or "run_id" in changes:
                 changes["referral_id"] = str(uuid4())
             told = await sender.ask(submission.model_copy(update=changes), subject)
-            assert (told["outcome"], told["reason"], told["again"]) == ("refused", reason, "later")
+            assert (told["outcome"], told["reason"], told["again"]) == ("refused", reason, "mended")
         report = course.attendance(str(uuid4()), DAY, Presence.PRESENT)
         told = await sender.ask(report.model_copy(update={"participation_id": course.referral}), course.case)
         assert told["reason"] == "UNKNOWN_PARTICIPATION"
         withdrawn = ConsentWithdrawn(by=OWNER, consent_id=course.case, withdrawn_on=DAY)
         assert (await sender.ask(withdrawn, course.case))["reason"] == "UNKNOWN_CONSENT"
         assert house.status("referral")["set_aside"]["count"] == house.status("intake")["set_aside"]["count"] == 0
+
+
+async def test_a_need_counts_by_the_day_it_was_said_and_a_stranger_learns_nothing_of_the_case(house: Fleet) -> None:
+    """ce_time reaches the rule: said by the last day of a case it is true, whenever it is heard."""
+    course, said = Course(DAY), datetime(2026, 3, 2, 12, tzinfo=UTC)
+    _, (register, _), *_ = course.steps()
+    async with Publisher(house.stack.kafka) as sender:
+        assert (await sender.ask(register, course.case))["outcome"] == "recorded"
+        closure = CaseClosureRequested(by=OWNER, last_day_on=DAY, reason="COMPLETED")
+        assert (await sender.ask(closure, course.case))["outcome"] == "recorded"
+        for by, time, reason in ((OWNER, said, None), (OWNER, said + timedelta(days=1), "CASE_CLOSED"),
+                                 (PROVIDER, said, "NOT_YOURS"), (PROVIDER, said + timedelta(days=1), "NOT_YOURS")):  # fmt: skip
+            need = NeedReported(by=by, need_id=str(uuid4()), need_type="WORK")
+            assert (await sender.ask(need, course.case, time=time)).get("reason") == reason
 
 
 async def test_what_waits_is_refused_after_seven_days_of_ticks_and_not_before(house: Fleet) -> None:
@@ -392,6 +408,55 @@ async def acted(house: Fleet, sender: Publisher, at: datetime) -> None:
     await until(lambda: house.has_acted("referral", tick))
 
 
+async def test_a_tick_a_year_ahead_is_held_and_the_next_one_is_acted_on(house: Fleet) -> None:
+    """A clock that is wrong moves no time: it is named, in every service, and nobody is missed because of it."""
+    late = Course(date(2026, 3, 30))
+    async with Publisher(house.stack.kafka) as sender:
+        for submission, subject in late.steps()[:5]:  # accepted; who has not started by 6 April is missed then
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        before, ahead = house.status("referral")["ticked"], datetime.now(UTC) + timedelta(days=365)
+        wrong = await sender.tick(ahead)
+        for name in SERVICES:
+            await until(partial(house.has_acted, name, wrong))  # it has been read, and nothing is left to do
+            held = [one for one in house.status(name)["held_ticks"] if one["why"] == "AHEAD"]
+            assert [one["at"][:10] for one in held] == [ahead.date().isoformat()]
+        assert house.status("referral")["ticked"] == before and await missed(house, late) == []
+        await acted(house, sender, datetime(2026, 4, 1, 6, tzinfo=UTC))
+        assert house.status("referral")["ticked"] == {"rkn": "2026-04-01T06:00:00Z"} and await missed(house, late) == []
+
+
+async def test_after_two_days_without_a_service_nobody_is_missed_who_said_in_time_that_it_began(house: Fleet) -> None:
+    """The ticks of two days lie beside what was said meanwhile, on other topics, and may be read first: a tick is acted on when
+    all has been read that lay there before it."""
+    courses = [Course(date(2026, 3, 30)) for _ in range(40)]
+    async with Publisher(house.stack.kafka) as sender:
+        ids = [
+            await sender.send(submission, subject) for course in courses for submission, subject in course.steps()[:5]
+        ]
+        assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
+        house.processes["referral"].stop()
+        run = courses[0].steps()[
+            0
+        ]  # behind the same words, five thousand times: several batches, and ticks come with the first
+        await asyncio.gather(*[sender.send(*run, part=0) for _ in range(5000)])
+        starts = [await sender.send(*course.steps()[5], part=0) for course in courses[1:]]
+        for day in (6, 7):  # who has not started by the 6th is missed from then on
+            for hour in range(0, 24, 6):
+                tick = await sender.tick(datetime(2026, 4, day, hour, 30, tzinfo=UTC))
+        house.start_one("referral")
+        await asyncio.to_thread(house.wait_ready, "referral")
+        await until(lambda: house.has_acted("referral", tick))
+        assert {answer["outcome"] for answer in await sender.answered(*starts)} == {"recorded"}
+    assert [rule for course in courses[1:] for rule in await missed(house, course)] == []
+    assert await missed(house, courses[0]) == ["S6"]  # and who did not say it is
+
+
+async def missed(house: Fleet, course: Course) -> list[str]:
+    """The rules under which referral ever missed somebody, as its facts say."""
+    async with httpx.AsyncClient(base_url=house.url("referral")) as reader:
+        return [one["rule"] for one in (await reader.get(f"/cases/{course.case}")).json()["risk_list"]]
+
+
 async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: Fleet) -> None:
     course, other = Course(DAY), Course(DAY)
     need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
@@ -412,7 +477,7 @@ async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: F
         await until(lambda: house.status("referral")["quarantined"][0]["kept"] == 4)
         for submission, subject in other.steps():  # another case goes its way, time too
             assert (await sender.ask(submission, subject))["outcome"] == "recorded"
-        tick = await sender.tick(datetime(2026, 4, 5, 6, tzinfo=UTC))
+        tick = await sender.tick(datetime(2026, 4, 8, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
         assert house.status("referral")["held"] == [] and kept not in sender.answers
         code, _ = await typed(

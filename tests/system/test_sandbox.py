@@ -24,6 +24,7 @@ from deploy.installation import Installation
 from deploy.local.kafka import Kafka
 from deploy.local.stack import CACHE, ROOT
 from deploy.services import make_topics, publishers_from
+from services.connections import KafkaSecurity
 from tests.conftest import PUBLISHERS
 
 DIALS = ["--persons", "20", "--weeks", "8", "--duplicates", "0.1", "--disorder", "0.1", "--late", "0.1", "--malformed", "0.15",
@@ -176,7 +177,7 @@ def broker(tmp_path: Path) -> Iterator[str]:
 
 async def stamps(kafka: str) -> list[int]:
     """The broker's times of all that stands on the submission topics, in milliseconds."""
-    house = Installation(kafka, {}, PUBLISHERS, ROOT, local=False)
+    house = Installation(kafka, KafkaSecurity(), PUBLISHERS, ROOT, local=False)
     async with opened(house, "test") as log:
         span = await log.span([submissions_topic(family, "kreis") for family in SUBMITTED])
         return sorted([record.timestamp async for records in log.read(span) for record in records])

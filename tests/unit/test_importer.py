@@ -2,6 +2,9 @@
 
 import csv
 import gzip
+import io
+import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from deploy.errors import USAGE, Trouble
-from deploy.importer.files import Row, look_through, write_back
+from deploy.cli import main
+from deploy.errors import PARTLY, USAGE, Trouble
+from deploy.importer.files import CsvFile, Row, look_through, write_back
 from deploy.importer.mapping import load_mapping
 from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.store import Store
@@ -192,6 +198,144 @@ def test_a_file_that_can_not_be_taken_is_named_before_anything_is_sent(
     assert trouble.value.exit_code == USAGE
 
 
+PACKED = gzip.compress(b"a;c\n" + bytes(range(48, 122)) * 40, mtime=0)
+
+
+@pytest.mark.parametrize("content", [PACKED[:10] + b"\xff" + PACKED[11:], PACKED[:-20], b"a;c\n1;2\n", PACKED[:-8] + b"\0" * 8],
+                         ids=["damaged", "cut off", "not packed", "another sum"])  # fmt: skip
+def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.csv.gz"
+    path.write_bytes(content)
+    with pytest.raises(Trouble, match=r"file\.csv\.gz can't be read") as trouble:
+        look_through(path, ["a", "c"])
+    assert trouble.value.exit_code == USAGE
+
+
+def sent_back(path: Path, rows: list[Row], needed: list[str]) -> list[Row]:
+    """Rows that were refused, as they come back unmended."""
+    write_back(path, [(refused, "INVALID", "/a", "=hint") for refused in rows])
+    return list(look_through(path, needed).read())
+
+
+CELLS = st.text(st.one_of(st.sampled_from("'=+-@\t\r\n;,\"\0 a1"), st.characters(codec="utf-8")), max_size=6)
+NAMES = st.lists(
+    st.sampled_from(["reason", "row", "file", "hint", "=sum", "-", "'-", "''@x", "a,b,c,d,e,f,g,h,i", "two\nlines"]),
+    min_size=1, unique=True,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(names=NAMES, rows=st.lists(st.lists(CELLS, min_size=1, max_size=8), min_size=1, max_size=4))
+def test_a_row_that_comes_back_unmended_is_the_row_that_was_read_first(names: list[str], rows: list[list[str]]) -> None:
+    """Cell by cell, and as whole or ragged as it was; only what was cut off is filled up, and still counts as ragged."""
+    names = ["ref", *names]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=";").writerows([names, *rows])
+    first = list(CsvFile(Path("first.csv"), text.getvalue(), ";", names, len(rows)).read())
+    assert [[*row.cells.values(), *row.surplus] for row in first] == rows
+    with tempfile.TemporaryDirectory() as folder:
+        back = sent_back(Path(folder) / "back.csv", first, ["ref"])
+        again = sent_back(Path(folder) / "again.csv", back, ["ref"])
+    cut_off = dict.fromkeys((name for row in first for name in row.cells), "")
+    expected = [({**cut_off, **row.cells}, row.whole, row.surplus) for row in first]
+    assert [(row.cells, row.whole, row.surplus) for row in back] == expected
+    assert [(row.cells, row.whole, row.surplus) for row in again] == expected
+
+
+def test_a_person_whose_number_looks_like_a_formula_is_the_same_person_when_the_row_comes_back(
+    store: Store, tmp_path: Path
+) -> None:
+    refused = row(ROW, person_ref="-12", sex="-")
+    first = sent(store, planner(store), refused)
+    (back,) = sent_back(tmp_path / "back.csv", [refused], list(ROW))
+    assert back.cells == refused.cells and sent(store, planner(store, days=1), back) == []
+    (mended,) = sent(store, planner(store, days=1), replace(back, cells={**back.cells, "ended_on": "2014-02-03"}))
+    assert mended.subject == first[-1].subject
+
+
+def test_a_guarded_reference_of_a_file_that_lost_our_columns_is_nobody(store: Store) -> None:
+    """Another number is another person: a second case of somebody who has one."""
+    for name in ("person_ref", "source_ref", "run_ref"):
+        with pytest.raises(RowRefused, match="GUARDED"):
+            sent(store, planner(store), row(ROW, **{name: "'-12"}))
+    assert len(sent(store, planner(store), row(ROW, person_ref="'12", source_ref="-'-12"))) == 7
+
+
+def test_a_row_with_a_comma_too_many_is_mended_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "file.csv").write_text("ref,ort,n\n1,Neuss, Nord,4\n2,Kaarst\n3,Jüchen,4\n")
+    first = list(look_through(tmp_path / "file.csv", ["n"]).read())
+    assert [(row.whole, row.surplus) for row in first] == [(False, ("4",)), (False, ()), (True, ())]
+    sent_back(tmp_path / "back.csv", first[:2], ["n"])
+    text = (tmp_path / "back.csv").read_text("utf-8-sig")
+    assert "more;4" in text and text.count("fewer") == 1
+    mended = (
+        text.replace("1;Neuss; Nord", "1;Neuss, Nord;4")
+        .replace('"more;4"', "")
+        .replace("fewer;2;Kaarst;", ";2;Kaarst;6")
+    )
+    (tmp_path / "mended.csv").write_text(mended)
+    found = list(look_through(tmp_path / "mended.csv", ["n"]).read())
+    assert [(row.cells, row.whole) for row in found] == [
+        ({"ref": "1", "ort": "Neuss, Nord", "n": "4"}, True), ({"ref": "2", "ort": "Kaarst", "n": "6"}, True),
+    ]  # fmt: skip
+
+
+def test_a_partners_own_file_is_read_as_it_stands(tmp_path: Path) -> None:
+    """Only a file of ours has a guard to take off."""
+    (tmp_path / "file.csv").write_text("ref;reason;'-x\n'-12;'=;'\n")
+    (read,) = look_through(tmp_path / "file.csv", ["ref", "reason"]).read()
+    assert read.cells == {"ref": "'-12", "reason": "'=", "'-x": "'"}
+
+
+def dry(capsys: pytest.CaptureFixture[str], file: Path, *more: str) -> tuple[int, dict[str, Any]]:
+    """`lotse import attendance FILE --dry-run --format json`: exit code and the envelope."""
+    capsys.readouterr()
+    mapping = str(OULAD / "attendance.toml")
+    code = main(["import", "attendance", str(file), "--mapping", mapping, "--dry-run", "--format", "json", *more])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def with_footer(tmp_path: Path) -> Path:
+    """A row and a footer of one cell, as spreadsheets have it."""
+    path = tmp_path / "days.csv"
+    lines = [[*MEETING][::-1], [*MEETING.values()][::-1], ["Summe"]]
+    path.write_text("".join(";".join(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_dry_run_says_of_a_footer_what_the_real_run_says(
+    with_footer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = dry(capsys, with_footer)
+    assert (code, said["data"]["reasons"], said["data"]["would_be_sent"]) == (PARTLY, {"RAGGED_ROW": 1}, 1)
+    assert said["ok"] is False and said["data"]["refused_rows"] is None
+
+
+def test_refused_rows_never_take_the_place_of_a_file_that_is_there(
+    with_footer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be the file that is imported, under whatever name, or rows nobody has mended yet."""
+    text = with_footer.read_text()
+    (tmp_path / "link.csv").hardlink_to(with_footer)
+    for there in (with_footer, tmp_path / "link.csv", tmp_path / "nowhere" / "back.csv", tmp_path):
+        code, said = dry(capsys, with_footer, "--refused", str(there))
+        assert (code, said["data"]) == (USAGE, None) and "nothing was sent" in said["errors"][0]["message"]
+        assert with_footer.read_text() == text and str(tmp_path) not in said["errors"][0]["hint"]
+    code, said = dry(capsys, with_footer, "--refused", str(tmp_path / "back.csv"))
+    assert (code, said["data"]["refused_rows"]) == (PARTLY, str(tmp_path / "back.csv"))
+    assert "Summe" in (tmp_path / "back.csv").read_text()
+
+
+def test_where_refused_rows_can_not_be_written_after_all_the_account_is_shown(
+    with_footer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    too_long = tmp_path / ("name" * 64)  # like a full disk, it shows at the end
+    code, said = dry(capsys, with_footer, "--refused", str(too_long))
+    assert (code, said["data"]["refused"], said["data"]["refused_rows"]) == (PARTLY, 1, None)
+    assert [error["code"] for error in said["errors"]] == ["REFUSED", "NOT_WRITTEN"]
+
+
 def test_rows_sent_back_are_no_formulas(tmp_path: Path) -> None:
     cells = {"a": "=1+1", "b": "@sum", "c": "-3", "d": "Neuss"}
     write_back(tmp_path / "back.csv", [(row(cells), "INVALID", "/a", "")])
@@ -212,6 +356,24 @@ def test_rows_sent_back_are_no_formulas(tmp_path: Path) -> None:
         ('sex = { column = "sex"', 'sex = { column = "sex", constant = 1', "give either"),
         ('requested_on = { column = "requested_on" }', "", "does not say where requested_on"),
         ("tenant =", "tenant = =", "not a readable TOML"),
+        ('tenant = "rkn"', "tenant = 3", "tenant is no text"),
+        ("[columns]", 'columns = "x"\n[strange]', "columns is no table"),
+        ('run = "run_ref"', 'run = "run_ref"\nmeeting = "m"', r"\[columns\] meeting is not known; run, person"),
+        ("[withdrawal]", "[[withdrawal]]", "withdrawal is no table"),
+        ('when = "started_on"', "when = true", r"\[start\] when is no text"),
+        ('at = "started_on"', "at = 1", r"\[start\] at is no text"),
+        ('{ column = "sex"', "{ column = 1", r"\[registration\] sex: column is no text"),
+        ('map = { F = "FEMALE", M = "MALE", "*" = "UNKNOWN" }', 'map = "F"', r"\[registration\] sex: map is no table"),
+        (
+            '{ column = "started_on" }',
+            '{ column = "started_on", time = 18:00:00 }',
+            r"\[start\] started_on: time is no text",
+        ),
+        (
+            '{ column = "started_on" }',
+            '{ column = "started_on", times = "x" }',
+            r"\[start\] started_on: times is not known",
+        ),
     ],
 )
 def test_a_mapping_that_can_not_be_used_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -15,7 +15,18 @@ import pytest
 from deploy.local.stack import ROOT
 from deploy.soak.expected import EXISTS, RECORDED, ZONE, Expected, Said, expect, grid
 from deploy.soak.journal import Journal, Place
-from deploy.soak.ledger import FACT_OF, Observed, Progress, Recovery, SeenAnswer, SeenFact, SeenLetter, held_against
+from deploy.soak.ledger import (
+    FACT_OF,
+    Observed,
+    Progress,
+    Recovery,
+    SeenAnswer,
+    SeenCell,
+    SeenFact,
+    SeenLetter,
+    SeenParticipation,
+    held_against,
+)
 from deploy.soak.load import LAST_DAY_TICK, PUBLISHERS, TENANT, Load
 
 SENT_AT = 1_790_000_000.0
@@ -47,12 +58,14 @@ class World:
     def __init__(self, expected: Expected) -> None:
         self.expected, self.seen = expected, Observed()
         self.numbers: dict[tuple[str, str], int] = defaultdict(int)
+        self.lines: dict[str, list[dict[str, str]]] = defaultdict(list)
+        """Office to what it is told."""
         won: dict[tuple[str, ...], Said] = {}
         for contents in expected.said.values():
             for said in contents:
                 self._answer(said, said is contents[0], won)
         for entry in expected.poison:
-            self.seen.letters += [SeenLetter("referral", place, "") for place in entry.places]
+            self.seen.letters += [SeenLetter("referral", place, "", f"seal of {place}") for place in entry.places]
         self._rules()
         self._tables()
 
@@ -94,33 +107,37 @@ class World:
             risk = {"about": about, "rule": rule, "first_on": str(first), "owner_organisation_id": expected.cases[case]}
             self.fact("dropout_risk_raised", "dropout", case, str(uuid4()), "x", days_on=days, **risk)
             self.seen.notices.append({**risk, "told": True})
+            line = {"kind": "RAISED", "case_id": case, "about": about, "rule": rule, "first_on": str(first)}
+            self.lines[f"{TENANT}:{expected.cases[case]}"].append(line)
         for id, (case, _, _, dropped) in sorted(expected.periods.items()):
             if dropped:
                 self.fact("dropped_out", "dropout", case, str(uuid4()), "x", participation_id=id)
+        for office, lines in self.lines.items():
+            self.tell(office, lines)
+
+    def tell(self, office: str, lines: list[dict[str, str]], result: str = "sent") -> None:
+        """An attempt with its result, and its mail."""
         attempt = str(uuid4())
-        self.fact(
-            "notification_attempted", "notification", "rkn:rkn-thm", str(uuid4()), "x", attempt_id=attempt, lines=[]
-        )
-        self.fact("notification_sent", "notification", "rkn:rkn-thm", str(uuid4()), "x", attempt_id=attempt)
-        self.seen.mails[attempt] = 1
+        for type, more in (("notification_attempted", {"lines": lines}), (f"notification_{result}", {})):
+            self.fact(type, "notification", office, str(uuid4()), "x", attempt_id=attempt, **more)
+        if result == "sent":
+            self.seen.mails[attempt] = 1
 
     def _tables(self) -> None:
         expected, seen = self.expected, self.seen
-        seen.cases = set(expected.cases)
+        seen.cases = list(expected.cases)
         seen.participations = [
-            {
-                "participation_id": id,
-                "started_on": str(start),
-                "ended_before_on": str(end) if end else None,
-                "dropped_out": dropped,
-            }
-            for id, (_, start, end, dropped) in expected.periods.items()
+            SeenParticipation(case, id, str(start), str(end) if end else None, dropped)
+            for id, (case, start, end, dropped) in expected.periods.items()
         ]
         first = {**{(id, "S2"): str(day) for id, day in expected.s2_first.items()},
                  **{about: str(day) for about, day in expected.open_risks.items() if about[1] == "S6"}}  # fmt: skip
         seen.risks = [{"about": about, "rule": rule, "holds_from_on": day, "open": (about, rule) in expected.open_risks}
                       for (about, rule), day in first.items()]  # fmt: skip
-        seen.reports = grid(expected, LAST_DAY_TICK)
+        months = grid(expected, LAST_DAY_TICK)
+        seen.reports = [
+            SeenCell(month, *cell, *figures) for month, cells in months.items() for cell, figures in cells.items()
+        ]
         waiting = sum(said.verdict.outcome == "waits" for said in expected.all)
         quiet = {"outbox": {"rows": 0}, "lag": {}, "held": [], "early": 0, "waiting": 0, "set_aside": {"count": 0}}
         seen.status = {"referral": {**quiet, "waiting": waiting}, "intake": quiet}
@@ -207,6 +224,16 @@ def answer_twice(world: World) -> None:
     world.seen.answers.append(world.seen.answers[0]._replace(id="another", outcome="refused", reason="NOT_YOURS"))
 
 
+def answer_twice_under_another_id(world: World) -> None:
+    """The same answer; but who knows copies by their id takes it for a second one."""
+    world.seen.answers.append(world.seen.answers[0]._replace(id=str(uuid4())))
+
+
+def answer_under_another_id(world: World) -> None:
+    """Once only; but the copy that comes after a crash will not be known as one."""
+    world.seen.answers[0] = world.seen.answers[0]._replace(id=str(uuid4()))
+
+
 def record_twice(world: World) -> None:
     fact = world.seen.facts[pick(world, "attendance_recorded")]
     world.fact(fact.type, fact.family, fact.subject, fact.id, fact.cause, **fact.body)
@@ -233,6 +260,71 @@ def stop_twice(world: World) -> None:
 def raise_twice(world: World) -> None:
     fact = world.seen.facts[pick(world, "dropout_risk_raised")]
     world.fact(fact.type, fact.family, fact.subject, str(uuid4()), "x", **fact.body)
+
+
+def raise_since_another_day_too(world: World) -> None:
+    fact = world.seen.facts[pick(world, "dropout_risk_raised")]
+    world.fact(fact.type, fact.family, fact.subject, str(uuid4()), "x", **{**fact.body, "first_on": "2026-05-19"})
+
+
+def tell_twice(world: World) -> None:
+    """Two sound attempts, each with its own id and its own mail, about the same worry: as after a rebuild that tells again."""
+    office, lines = next(iter(world.lines.items()))
+    world.tell(office, lines[:1])
+
+
+def tell_nobodys_worry(world: World) -> None:
+    office, lines = next(iter(world.lines.items()))
+    world.tell(office, [{**lines[0], "about": str(uuid4())}])
+
+
+def tell_another_office(world: World) -> None:
+    """What concerns one office's case stands in the mail to another."""
+    (_, lines), (other, _) = list(world.lines.items())[:2]
+    world.tell(other, lines[:1])
+
+
+def take_back_what_nobody_was_told(world: World) -> None:
+    office, lines = next(iter(world.lines.items()))
+    world.tell(office, [{**lines[0], "kind": "WITHDRAWN", "first_on": "2026-01-01"}])
+
+
+def fail_the_telling(world: World) -> None:
+    """The only attempt about some worries failed, and the list says that the office was told."""
+    n = pick(world, "notification_sent")
+    fact = world.seen.facts[n]
+    world.seen.facts[n] = fact._replace(type="notification_failed")
+    del world.seen.mails[fact.body["attempt_id"]]
+
+
+def double_a_case(world: World) -> None:
+    world.seen.cases.append(world.seen.cases[0])
+
+
+def double_a_participation(world: World) -> None:
+    world.seen.participations.append(world.seen.participations[0])
+
+
+def double_a_risk(world: World) -> None:
+    world.seen.risks.append(world.seen.risks[0])
+
+
+def double_a_notice(world: World) -> None:
+    world.seen.notices.append(world.seen.notices[0])
+
+
+def double_a_cell(world: World) -> None:
+    world.seen.reports.append(world.seen.reports[0])
+
+
+def double_a_letter(world: World) -> None:
+    world.seen.letters.append(world.seen.letters[0]._replace(seal="sealed again"))
+
+
+def show_a_participation_under_another_case(world: World) -> None:
+    rows = world.seen.participations
+    other = next(row.case_id for row in rows if row.case_id != rows[0].case_id)
+    rows[0] = rows[0]._replace(case_id=other)
 
 
 def mail_twice(world: World) -> None:
@@ -286,7 +378,7 @@ def invent_an_answer(world: World) -> None:
 
 
 def invent_a_row(world: World) -> None:
-    world.seen.cases.add(str(uuid4()))
+    world.seen.cases.append(str(uuid4()))
 
 
 def invent_a_risk(world: World) -> None:
@@ -349,14 +441,11 @@ def fork_a_stream(world: World) -> None:
 
 
 def drift_a_figure(world: World) -> None:
-    month = next(iter(world.seen.reports))
-    world.seen.reports = deepcopy(world.seen.reports)
-    cell, (entries, exits, stock) = next(iter(world.seen.reports[month].items()))
-    world.seen.reports[month][cell] = (entries + 1, exits, stock)
+    world.seen.reports[0] = world.seen.reports[0]._replace(entries=world.seen.reports[0].entries + 1)
 
 
 def drift_a_start(world: World) -> None:
-    world.seen.participations[0] = {**world.seen.participations[0], "started_on": "2026-01-01"}
+    world.seen.participations[0] = world.seen.participations[0]._replace(started_on="2026-01-01")
 
 
 def swallow_a_poison(world: World) -> None:
@@ -364,7 +453,7 @@ def swallow_a_poison(world: World) -> None:
 
 
 def put_a_sound_one_among_the_dead_letters(world: World) -> None:
-    world.seen.letters.append(SeenLetter("referral", Place("attendance.submissions.north", 3, 77), "some reference"))
+    world.seen.letters.append(SeenLetter("referral", Place("attendance.submissions.north", 3, 77), "a reference", "a"))
 
 
 def leave_the_outbox_full(world: World) -> None:
@@ -387,6 +476,11 @@ DAMAGES: dict[Callable[[World], None], str] = {
     lose_an_answer: "lost", lose_a_fact: "lost", lose_a_reaction: "lost", lose_a_mail: "lost", lose_a_row: "lost",
     lose_the_telling: "lost", lose_a_fact_in_the_middle: "hole", answer_twice: "doubled", record_twice: "doubled",
     record_both_rivals: "doubled", stop_twice: "doubled", raise_twice: "doubled", mail_twice: "doubled", result_twice: "doubled",
+    answer_twice_under_another_id: "doubled", answer_under_another_id: "doubled", raise_since_another_day_too: "doubled",
+    tell_twice: "doubled", tell_nobodys_worry: "invented", tell_another_office: "invented",
+    take_back_what_nobody_was_told: "invented", fail_the_telling: "lost",
+    double_a_case: "doubled", double_a_participation: "doubled", double_a_risk: "doubled", double_a_notice: "doubled",
+    double_a_cell: "doubled", double_a_letter: "doubled", show_a_participation_under_another_case: "swapped",
     swap_two_bodies: "swapped", swap_two_subjects: "swapped", swap_two_fact_ids: "swapped", swap_an_owner: "swapped",
     invent_a_fact: "invented", invent_an_answer: "invented", invent_a_row: "invented", invent_a_risk: "invented",
     invent_that_a_risk_goes_on: "invented",
@@ -402,6 +496,22 @@ DAMAGES: dict[Callable[[World], None], str] = {
 def test_each_damage_is_named_by_its_kind(world: World, damage: Callable[[World], None]) -> None:
     damage(world)
     assert DAMAGES[damage] in kinds(world)
+
+
+def test_what_failed_or_was_taken_back_may_be_told_again(world: World) -> None:
+    office, lines = next(iter(world.lines.items()))
+    back = [{**lines[0], "kind": "WITHDRAWN"}]
+    world.tell(office, back)
+    world.tell(office, lines[:1], result="failed")  # as if it had never been
+    world.tell(office, lines[:1])
+    world.tell(office, back, result="failed")
+    assert kinds(world) == set()
+
+
+def test_a_letter_may_be_sealed_again_where_submissions_were_read_again_after_a_rebuild(world: World) -> None:
+    double_a_letter(world)
+    world.seen.status["referral"] = {**world.seen.status["referral"], "last_rebuild": "2026-06-01T06:00:00Z"}
+    assert kinds(world) == set()
 
 
 def test_too_slow_a_recovery_and_a_standstill_of_the_rest_are_named(world: World) -> None:

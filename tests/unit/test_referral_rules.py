@@ -1,5 +1,6 @@
 """Rules of referral as functions of values: it does, it refuses, it stays quiet; any order ends the same."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -24,8 +25,9 @@ from contracts.referral import (
     ReferralRequested,
     ReferralSent,
     ReferralStopped,
+    ReferralWithdrawn,
 )
-from services.referral.domain import Case, Run, answer, attend, due, end, evolve, react, refer, start, view
+from services.referral.domain import Case, Run, answer, attend, due, end, evolve, react, refer, start, view, withdraw
 from services.referral.domain.state import day_of
 from tests.publishing import OWNER, PROVIDER, Course
 
@@ -155,6 +157,72 @@ def test_somebody_who_does_not_start_is_seen_after_seven_days_and_not_before() -
     assert [type(fact).__name__ for fact in settle(case, moment)] == ["DropoutRiskRaised"] and due(case, TICK) is None
 
 
+def s6_by_hand(planned: date, starts: list[date], over_on: date | None) -> date | None:
+    """Day by day: the first on which a week has passed, nobody is there, and somebody is still expected."""
+    day = planned
+    while (day - planned).days < 7:
+        if day in starts or day == over_on:
+            return None
+        day += timedelta(days=1)
+    return None if any(start < day for start in starts) or (over_on is not None and over_on < day) else day
+
+
+WEEK = [START + timedelta(days=n) for n in (0, 3, 6, 7, 8, 12)]
+OVER: dict[str, Callable[[Course, date], Fact]] = {
+    "declined": lambda course, on: ReferralDeclined(by=PROVIDER, referral_id=course.referral, reason="FULL", answered_on=on),
+    "taken back": lambda course, on: ReferralStopped(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", stopped_on=on),
+    "closed": lambda _course, on: CaseClosed(by=OWNER, last_day_on=on, reason="OTHER"),
+    # nothing rests on it on the day itself: the day before was the last
+    "revoked": lambda course, on: ConsentRevoked(by=OWNER, consent_id=course.consent, withdrawn_on=on + timedelta(days=1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("told_late", [True, False])
+@pytest.mark.parametrize("how", ["starts", "starts twice", *OVER])
+@pytest.mark.parametrize("on", WEEK)
+def test_the_first_day_of_a_no_show_is_one_on_which_somebody_was_missing_as_known_now(
+    on: date, how: str, told_late: bool
+) -> None:
+    """Whoever came in time was no no-show, although it was told late and S6 had been raised and withdrawn."""
+    course = Course(START)
+    case = running(course, started=False)
+    steps: list[Fact | None] = [None]  # where None stands, the tick after the eighth day is acted on
+    if how in OVER:
+        steps.append(OVER[how](course, on))
+    else:
+        days = [on, START + timedelta(days=20)] if how == "starts twice" else [on]
+        steps += [
+            ParticipationStarted(by=PROVIDER, participation_id=str(uuid4()), referral_id=course.referral, run_id=course.run,
+                                 block="F4", started_on=day, revision=1, reported_at=TICK) for day in reversed(days)
+        ]  # fmt: skip
+    for step in steps if told_late else reversed(steps):
+        if step is None:
+            settle(case, datetime(2026, 3, 10, 6, tzinfo=UTC))
+        else:
+            evolve(case, step, "")
+    while facts := react(case, ARRIVED):
+        for fact in facts:
+            evolve(case, fact, "")
+    expected = s6_by_hand(START, [on] if how not in OVER else [], on if how in OVER else None)
+    rows = [row for row in view(case)["risk_list"] if row[1] == "S6"]
+    assert [row[7] for row in rows] == ([expected] if told_late else [])
+
+
+@pytest.mark.parametrize("how", ["closed", "revoked"])
+def test_nobody_was_missed_where_the_case_or_the_consent_turns_out_to_have_ended_before(how: str) -> None:
+    """Whoever started after that day was told of before it was known: the referral stands, and is not stopped."""
+    course = Course(START)
+    case = running(course, started=False)
+    settle(case, datetime(2026, 3, 10, 6, tzinfo=UTC))
+    late = ParticipationStarted(by=PROVIDER, participation_id=course.participation, referral_id=course.referral, run_id=course.run,
+                                block="F4", started_on=START + timedelta(days=8), revision=1, reported_at=TICK)  # fmt: skip
+    for fact, expected in ((late, START + timedelta(days=7)), (OVER[how](course, START + timedelta(days=5)), None)):
+        evolve(case, fact, "")
+        settle(case, ARRIVED)
+        (row,) = [row for row in view(case)["risk_list"] if row[1] == "S6"]
+        assert row[7] == expected
+
+
 def test_nobody_worries_about_the_start_of_what_is_stopped_in_the_same_breath() -> None:
     course = Course(START)
     case = running(course, started=False)
@@ -268,6 +336,23 @@ def test_nobody_refers_today_under_a_consent_that_begins_tomorrow() -> None:
     no = refer(request, case, run, ARRIVED)
     assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/requested_on")
     assert isinstance(refer(request, case, run, ARRIVED + timedelta(days=1)), ReferralSent)
+
+
+def test_nobody_answers_or_takes_back_on_a_day_that_is_to_come() -> None:
+    course, today = Course(START), day_of(ARRIVED)
+    tomorrow, planned = today + timedelta(days=1), START + timedelta(days=400)
+    case = running(course, started=False)
+    yes = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, planned_start_on=planned,
+                           answered_on=tomorrow)  # fmt: skip
+    changed = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL, "planned_start_on": None}
+    for said in (yes, yes.model_copy(update=changed)):
+        no = answer(said, case, ARRIVED)
+        assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/answered_on")
+        assert isinstance(answer(said.model_copy(update={"answered_on": today}), case, ARRIVED), Fact)
+    back = ReferralWithdrawn(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", withdrawn_on=tomorrow)
+    no = withdraw(back, case, ARRIVED)
+    assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/withdrawn_on")
+    assert isinstance(withdraw(back, case, ARRIVED + timedelta(days=1)), ReferralStopped)
 
 
 def test_who_may_report_is_asked_first_and_the_same_report_again_is_unchanged() -> None:

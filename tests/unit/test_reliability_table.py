@@ -7,8 +7,8 @@ import pytest
 
 from deploy.commands.soak import told
 from deploy.local.stack import ROOT
-from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, Edit, Mutant, Seen, edited
-from deploy.soak.results import HELD, NOT_RUN, Result, keep, write_table
+from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, NOT_SEEN, Edit, Mutant, Seen, edited, verdict
+from deploy.soak.results import HELD, NONE, NOT_RUN, OWN, THE_SOAKS, Result, keep, write_table
 from deploy.soak.rows import NOT_WRITTEN, PR, ROWS
 from deploy.soak.soaking import Soak, told_not_run
 
@@ -19,7 +19,7 @@ def test_every_row_is_in_the_table_and_what_did_not_run_is_called_so(tmp_path: P
     write_table(kept, table)
     lines = [line for line in table.read_text().splitlines() if line.startswith("| ") and line[2].isdigit()]
     assert [int(line.split()[1]) for line in lines] == sorted({row.number for row in ROWS} | set(NOT_WRITTEN))
-    assert all(len(line.split("|")) == 10 for line in lines)
+    assert all(len(line.split("|")) == 11 for line in lines)
     outcomes = {int(line.split()[1]): line.split("|")[4].strip() for line in lines}
     assert outcomes.pop(ROWS[0].number) == HELD and set(outcomes.values()) == {NOT_RUN}
 
@@ -59,17 +59,59 @@ def test_a_piece_that_is_gone_or_stands_twice_is_named() -> None:
     assert edited("a = 1", Edit("x.py", "a = 1", "a = 2")) == "a = 2"
 
 
+def cells(file: Path, number: int) -> list[str]:
+    """A row of the table."""
+    line = next(line for line in file.read_text().splitlines() if line.startswith(f"| {number} "))
+    return [cell.strip() for cell in line.split("|")][1:-1]
+
+
 def test_the_table_says_what_was_taken_out_and_whether_the_row_failed(tmp_path: Path) -> None:
     kept, table = tmp_path / "kept.json", tmp_path / "table.md"
-    one, other = ROWS[0].number, ROWS[1].number
-    keep(kept, mutants=[Seen(one, "the fence", FAILED, "2 doubled", "2026-01-01", 1.0),
-                        Seen(other, "the lock", HOLDS, "all was well", "2026-01-01", 1.0)])  # fmt: skip
+    one, other, third = MUTANTS[0].rows[0], MUTANTS[1].rows[0], MUTANTS[2].rows[0]
+    keep(kept, mutants=[Seen(one, MUTANTS[0].gone, FAILED, f"{MUTANTS[0].finds[0]}: x", "2026-01-01", 1.0, control=True),
+                        Seen(other, MUTANTS[1].gone, HOLDS, "all was well", "2026-01-01", 1.0, control=True),
+                        Seen(third, MUTANTS[2].gone, FAILED, "Trouble: referral is not ready:", "2026-01-01", 1.0)])  # fmt: skip
     write_table(kept, table)
-    lines = table.read_text().splitlines()
-    assert any(line.startswith(f"| {one} ") and "| without: the fence. 2 doubled |" in line for line in lines)
-    assert any(
-        line.startswith(f"| {other} ") and "| without: the lock. It holds: all was well |" in line for line in lines
-    )
+    assert cells(table, one)[-1] == f"without: {MUTANTS[0].gone}. {MUTANTS[0].finds[0]}: x"
+    assert cells(table, other)[-1] == f"without: {MUTANTS[1].gone}. It holds: all was well"
+    said = "It not seen: fails otherwise: Trouble: referral is not ready: (no control on record)"
+    assert cells(table, third)[-1] == f"without: {MUTANTS[2].gone}. {said}"
+
+
+def test_a_mutant_is_seen_only_by_a_finding_that_speaks_of_it() -> None:
+    mutant = Mutant((1,), "the fence", ("2 doubled",), ())
+    assert verdict(mutant, FAILED, ["1 lost: x", "2 doubled: y"]) == (FAILED, ["2 doubled: y", "1 lost: x"])
+    for findings in (["Trouble: referral is not ready:"], ["it came to no end in 600 s"]):
+        assert verdict(mutant, FAILED, findings) == (NOT_SEEN, [f"fails otherwise: {findings[0]}"])
+    assert verdict(mutant, HOLDS, ["all was well"]) == (HOLDS, ["all was well"])
+    assert all(mutant.finds for mutant in MUTANTS)
+
+
+def test_what_was_taken_out_for_another_row_or_another_guard_is_not_shown(tmp_path: Path) -> None:
+    kept, table = tmp_path / "kept.json", tmp_path / "table.md"
+    number = MUTANTS[0].rows[0]
+    keep(kept, mutants=[Seen(number, "something else", FAILED, MUTANTS[0].finds[0], "2026-01-01", 1.0, control=True)])
+    write_table(kept, table)
+    assert cells(table, number)[-1] == "not yet"
+
+
+def test_a_row_that_breaks_something_else_now_has_not_run(tmp_path: Path) -> None:
+    kept, table, row = tmp_path / "kept.json", tmp_path / "table.md", ROWS[0]
+    keep(kept, Result(row.number, row.title, "less of it", HELD, "it held", 7, "2026-01-01", 1.0))
+    write_table(kept, table)
+    seen = "never run as it stands now; on 2026-01-01 it was another row"
+    assert cells(table, row.number)[3:8] == [NOT_RUN, seen, "", "", ""]
+
+
+def test_the_table_says_whose_ledger_looked_at_a_row(tmp_path: Path) -> None:
+    kept, table = tmp_path / "kept.json", tmp_path / "table.md"
+    rough = next(row for row in ROWS if row.rough)
+    sound = [row for row in ROWS if not row.rough][:3]
+    cases = [(sound[0], "", {"submissions": 3}, OWN), (sound[1], "", {}, THE_SOAKS), (rough, "", {}, NONE), (sound[2], OWN, {}, OWN)]  # fmt: skip
+    for row, said, counts, _ in cases:
+        keep(kept, Result(row.number, row.title, row.how, HELD, "", 7, "2026-01-01", 1.0, counts, ledger=said))
+    write_table(kept, table)
+    assert [cells(table, row.number)[5] for row, _, _, _ in cases] == [ledger for _, _, _, ledger in cases]
 
 
 def test_a_soak_tells_every_row_it_did_not_run_and_why() -> None:

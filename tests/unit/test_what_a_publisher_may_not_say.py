@@ -8,8 +8,12 @@ from uuid import uuid4
 import pytest
 from aiokafka import ConsumerRecord
 
+from contracts.attendance import AttendanceReported
+from contracts.codes import Presence
 from contracts.envelope import Attributes, Refused, Verdict, moment
+from contracts.families import SUBMISSIONS
 from contracts.messages import to_message
+from contracts.referral import ParticipationEndReported, ParticipationStartReported
 from contracts.topics import BadPublishers, Publisher, load_publishers
 from contracts.validity import judge
 from deploy.services import declared
@@ -31,6 +35,22 @@ def read(body: dict[str, Any], time: str = "2026-03-02T15:00:00Z", mode: str = "
     _, headers, value = to_message(Attributes(time=moment(time), **said), json.dumps(body).encode(), mode)
     record = ConsumerRecord(TOPIC.topic, 0, 0, ARRIVED, 1, None, value, None, -1, len(value), headers)
     return decode(declared("intake"), TOPIC, record)
+
+
+REPORTS = Input("attendance.submissions.vhs", "submission", "attendance",
+                Publisher(name="vhs", source="urn:vhs", tenants=("rkn",), organisations=("vhs-neuss",), families=("attendance",)))  # fmt: skip
+
+
+def reported(at: str, time: str = "2026-03-02T15:00:00Z") -> Message:
+    """A report of attendance as referral reads it off its publisher's topic."""
+    course = Course(date(2026, 3, 2))
+    report = course.attendance(course.run, course.start, Presence.PRESENT).model_copy(
+        update={"reported_at": moment(at)}
+    )
+    attributes = Attributes("1", "urn:vhs", report.ce_type, course.case, moment(time), "rkn")
+    _, headers, value = to_message(attributes, report.to_json())
+    record = ConsumerRecord(REPORTS.topic, 0, 0, ARRIVED, 1, None, value, None, -1, len(value), headers)
+    return decode(declared("referral"), REPORTS, record)
 
 
 def said(no: Refused | None) -> tuple[str, str] | None:
@@ -67,6 +87,32 @@ def test_a_day_that_nobody_can_have_meant_is_refused() -> None:
             assert said(no) == ("DAY_IMPLAUSIBLE", f"/{name}") and no is not None and no.hint
         for day in (date(1900, 1, 1), date(2199, 12, 31)):
             assert judge(submission.model_copy(update={name: day}), moment("2026-03-02T15:00:00Z")) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2026-03-02T15:10:00Z", None),
+        ("2026-03-02T15:10:01Z", ("CLOCK_AHEAD", "/reported_at")),
+        ("2126-03-02T15:00:00Z", ("CLOCK_AHEAD", "/reported_at")),
+        ("2026-03-02T16:10:00+01:00", None),
+    ],
+)
+def test_what_is_said_to_be_reported_after_it_arrived_is_refused(at: str, expected: tuple[str, str] | None) -> None:
+    """The highest (reported_at, revision) stands: of a slip of the pen, 2126, for a hundred years, against every correction."""
+    message = reported(at)
+    assert message.verdict is None and said(message.denied) == expected
+    assert said(reported(at, "2026-03-02T15:10:01Z").denied) == ("CLOCK_AHEAD", "")  # its own time is asked first
+
+
+def test_every_type_that_says_when_it_was_reported_is_held_to_its_arrival() -> None:
+    arrived, ahead = moment("2026-03-02T15:00:00Z"), moment("2026-03-02T15:10:01Z")
+    ordered = {cls for cls in SUBMISSIONS.values() if "revision" in cls.model_fields}
+    assert ordered == {AttendanceReported, ParticipationStartReported, ParticipationEndReported}
+    for cls in ordered:
+        said_ahead: dict[str, Any] = {**dict.fromkeys(cls.model_fields), "reported_at": ahead}
+        no = judge(cls.model_construct(None, **said_ahead), arrived, arrived)
+        assert said(no) == ("CLOCK_AHEAD", "/reported_at") and no is not None and "reported_at" in no.hint
 
 
 def test_a_code_is_judged_by_the_day_of_the_message_and_not_by_the_day_of_its_arrival() -> None:

@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from deploy.services import make_topics, publishers_from, settings_of
+from deploy.soak.faults.database import session
 from deploy.soak.night import Night
 
 
@@ -40,16 +41,29 @@ async def offsets_set_back(night: Night, service: str) -> int:
     return len(parts)
 
 
-async def delete_records(night: Night, topic: str) -> None:
-    """Everything that stands on a topic is gone, as if its retention were over."""
+async def delete_records(night: Night, topic: str, part: int) -> None:
+    """Everything that stands on a partition is gone, as if its retention were over."""
     admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
     await admin.start()
     try:
-        await admin.delete_records(
-            {TopicPartition(topic, part): RecordsToDelete(before_offset=-1) for part in range(4)}
-        )
+        await admin.delete_records({TopicPartition(topic, part): RecordsToDelete(before_offset=-1)})
     finally:
         await admin.close()
+
+
+async def stands(night: Night, service: str, topic: str) -> dict[int, int]:
+    """Partition to the next offset a service reads of it, as its database says."""
+    async with session(night, service) as con:
+        rows = await con.fetch("select part, next from position where topic = $1", topic)
+    return {row["part"]: row["next"] for row in rows}
+
+
+async def behind(night: Night, service: str, topic: str) -> dict[int, int]:
+    """Partition to how many records a service has not applied; those of which it has applied all are left out."""
+    next = await stands(night, service, topic)
+    async with AIOKafkaConsumer(bootstrap_servers=night.fleet.stack.kafka, enable_auto_commit=False) as consumer:
+        ends = await consumer.end_offsets([TopicPartition(topic, part) for part in next])
+    return {part: left for part, at in next.items() if (left := ends[TopicPartition(topic, part)] - at)}
 
 
 @asynccontextmanager
@@ -174,6 +188,27 @@ async def copies_needed(night: Night, copies: int) -> None:
         await admin.alter_configs(changes)
     finally:
         await admin.close()
+
+
+async def leader(night: Night, topic: str, part: int = 0) -> int:
+    """The node that leads a partition; -1 while none does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
+    await admin.start()
+    try:
+        (found,) = await admin.describe_topics([topic])
+        return next((int(one["leader"]) for one in found["partitions"] if one["partition"] == part), -1)
+    finally:
+        await admin.close()
+
+
+async def led_by_another(night: Night, topic: str, node: int) -> None:
+    """Waits until a partition that a node led has another leader. Raises TimeoutError after a minute."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(KafkaError):  # whom we ask may be the one that is gone
+                if await leader(night, topic) not in (node, -1):
+                    return
+            await asyncio.sleep(0.2)
 
 
 async def coordinator(night: Night, service: str) -> int:

@@ -15,11 +15,12 @@ from deploy.soak.rows.matrix import SOAK, row, see
 async def cut_from_kafka(night: Night) -> str:
     async with (
         network.through(night, "referral", kafka=True) as proxy,
-        night.broken("referral cut from Kafka", beside={"intake": 20}),
+        night.broken("referral cut from Kafka", beside={"intake": 10, "reporting": 10}) as window,
     ):
         night.wave(16, 16, pace=0.015)
         await asyncio.sleep(0.5)
         proxy.cut()
+        await window.bites()
         asked, refused = await alive_meanwhile(night, night.lasts(20, 60))  # beyond the limit of a question to Kafka
         proxy.heal()
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
@@ -27,23 +28,32 @@ async def cut_from_kafka(night: Night) -> str:
 
 
 @row(
-    60, "a service cut from its database", "referral behind a proxy, connections reset and refused for 12 s (soak: 60)"
+    60,
+    "a service cut from its database",
+    "referral behind a proxy, connections reset and refused for 25 s (soak: 60), longer than its session in Kafka",
 )
 async def cut_from_database(night: Night) -> str:
-    before = await the_log.members(night, "referral")
     async with network.through(night, "referral", database=True) as proxy:
         before = await the_log.members(night, "referral")
-        async with night.broken("referral cut from its database", beside={"intake": 20}):
+        size = processes.rss(night.fleet.processes["referral"])
+        beside = {"intake": 10, "reporting": 10}
+        async with night.broken("referral cut from its database", beside=beside) as window:
             night.wave(16, 16, pace=0.015)
             proxy.cut()
             began = time.monotonic()
-            code = await answered(night, "referral", "/counts")
+            await window.bites()
+            answer = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
             took = time.monotonic() - began
-            see(code != 200 and took < 15, f"/counts gave {code} after {took:.1f} s")
-            await asyncio.sleep(max(0.0, night.lasts(12, 60) - took))
+            see(answer.status_code == 503 and took < 15, f"/counts gave {answer.status_code} after {took:.1f} s")
+            await asyncio.sleep(max(0.0, night.lasts(25, 60) - took))
             proxy.heal()
-        see(await the_log.members(night, "referral") == before, "a member left")
-    return f"/counts gave {code} after {took:.1f} s; no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
+        grown = processes.rss(night.fleet.processes["referral"]) - size
+        see(await the_log.members(night, "referral") == before and before, "a member left")
+    see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
+    return (
+        f"/counts gave 503 after {took:.1f} s; no member left, {max(0, grown >> 20)} MiB more;"
+        f" recovered in {night.recoveries[-1].seconds:.1f} s"
+    )
 
 
 @row(160, "a read while the database is away", "referral behind a proxy, its database refused; GET /counts", quiet=True)
@@ -56,14 +66,6 @@ async def unavailable(night: Night) -> str:
     return "503 with Retry-After"
 
 
-async def answered(night: Night, name: str, path: str) -> object:
-    """The status code of a question, or the error's name."""
-    try:
-        return (await asyncio.to_thread(httpx.get, f"{night.fleet.url(name)}{path}", timeout=20)).status_code
-    except httpx.HTTPError as error:
-        return type(error).__name__
-
-
 @row(
     61,
     "one-way loss: requests pass, answers do not",
@@ -74,11 +76,12 @@ async def one_way(night: Night) -> str:
     for what in ("database", "kafka"):
         async with (
             network.through(night, "referral", kafka=what == "kafka", database=what == "database") as proxy,
-            night.broken(f"answers of the {what} are lost", limit=75, beside={"intake": 10}),
+            night.broken(f"answers of the {what} are lost", limit=75, beside={"intake": 10, "reporting": 10}) as window,
         ):
             night.wave(10, 16, pace=0.01)
             await asyncio.sleep(0.3)
             proxy.mode = "one way"
+            await window.bites()
             await asyncio.sleep(12)
             proxy.heal()
     return f"recovered in {night.recoveries[-2].seconds:.1f} and {night.recoveries[-1].seconds:.1f} s"
@@ -88,13 +91,14 @@ async def one_way(night: Night) -> str:
 async def thin_line(night: Night) -> str:
     async with network.through(night, "referral", kafka=True) as proxy:
         before = await the_log.members(night, "referral")
-        async with night.broken("a thin line", beside={"referral": 50}):
+        async with night.broken("a thin line", beside={"referral": 50, "reporting": 20}) as window:
             night.wave(20, 24, pace=0.05)
             proxy.delay, proxy.rate = 0.05, 375_000.0
+            await window.bites()
             await asyncio.sleep(60)
             proxy.heal()
         see(await the_log.members(night, "referral") == before, "a member left")
-    return f"{night.progress[-1].answers} answers meanwhile; no member left"
+    return f"{night.progress[-2].done} answers meanwhile; no member left"
 
 
 @row(64, "connections reset every second", "referral's connections to Kafka and Postgres, 10 times (soak: 60)")
@@ -102,8 +106,9 @@ async def resets(night: Night) -> str:
     async with network.through(night, "referral", kafka=True) as proxy:
         one = night.fleet.processes["referral"]
         before = processes.descriptors(one)
-        async with night.broken("connections reset each second", beside={"referral": 20}):
+        async with night.broken("connections reset each second", beside={"referral": 20, "reporting": 20}) as window:
             night.wave(20, 20, pace=0.015)
+            await window.bites()
             for _ in range(round(night.lasts(10, 60))):
                 await asyncio.sleep(1)
                 proxy.reset()
@@ -111,17 +116,20 @@ async def resets(night: Night) -> str:
                     await database.terminate_backends(night, "referral")
         after = processes.descriptors(one)
         see(after <= before + 20, f"{before} descriptors before, {after} after")
-    return f"{night.progress[-1].answers} answers meanwhile, {proxy.accepted} connections, descriptors {before} and {after}"
+    return (
+        f"{night.progress[-2].done} answers meanwhile, {proxy.accepted} connections, descriptors {before} and {after}"
+    )
 
 
 @row(65, "half-open connection", "referral's connections to Kafka fall silent for 45 s, then are gone", SOAK)
 async def black_hole(night: Night) -> str:
     async with (
         network.through(night, "referral", kafka=True) as proxy,
-        night.broken("a black hole to Kafka", limit=75, beside={"intake": 20}),
+        night.broken("a black hole to Kafka", limit=75, beside={"intake": 10, "reporting": 10}) as window,
     ):
         night.wave(12, 16, pace=0.02)
         proxy.mode = "deaf"
+        await window.bites()
         await asyncio.sleep(45)
         proxy.heal()
     return f"recovered in {night.recoveries[-1].seconds:.1f} s"

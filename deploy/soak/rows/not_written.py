@@ -24,5 +24,9 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
         "spoofed headers, another user's topic",
         "the local broker has no rights; foreign sources and tenants are in every wave",
     ),
+    129: (
+        "right revoked, wrong password, certificate expired, in Kafka (row 29)",
+        "the broker of these houses has no rights and no certificates",
+    ),
 }
 """Rows that nothing here runs, and why: shown as not run, never as passed."""

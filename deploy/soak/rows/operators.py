@@ -21,7 +21,7 @@ async def settings(night: Night) -> str:
     wrong = database.replace(database.split(":")[2].split("@")[0], secret)
     seen = []
     for names, key in (({"LOTSE_KAFKA": ""}, "LOTSE_KAFKA"), ({"LOTSE_HTTP_PORT": secret}, "LOTSE_HTTP_PORT"),
-                       ({"LOTSE_DATABASE": wrong}, "")):  # fmt: skip
+                       ({"LOTSE_DATABASE": wrong}, "LOTSE_DATABASE")):  # fmt: skip
         began = time.monotonic()
         settings = {"LOTSE_HTTP_PORT": "0", "LOTSE_GROUP": f"wrong-{uuid4().hex[:6]}", **names}
         done = await processes.lotse(night, "referral", "serve", "referral", **settings)

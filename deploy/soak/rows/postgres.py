@@ -79,9 +79,10 @@ async def set_back_while_it_runs(night: Night) -> str:
 
 @row(49, "connections exhausted", "referral's role limited to one connection for 10 s, those it has ended")
 async def exhausted(night: Night) -> str:
-    async with night.broken("one connection only", beside={"intake": 10}):
+    async with night.broken("one connection only", beside={"intake": 10, "reporting": 10}) as window:
         night.wave(12, 16, pace=0.01)
         async with database.few_connections(night, "referral", 1):
+            await window.bites()
             await asyncio.sleep(12)
             began = time.monotonic()
             said = await asyncio.to_thread(night.fleet.status, "referral")
@@ -93,7 +94,7 @@ async def exhausted(night: Night) -> str:
 
 @row(
     29,
-    "right revoked, wrong password",
+    "right revoked, wrong password, in Postgres",
     "referral's role has another password and its connections are ended, 8 s (soak: 60); then it may not write what people read, 8 s",
 )
 async def refused(night: Night) -> str:
@@ -103,16 +104,17 @@ async def refused(night: Night) -> str:
         ("InvalidPasswordError:28P01", database.wrong_password(night, "referral")),
         ("InsufficientPrivilegeError:42501", database.right_revoked(night, "referral", "lotse.participation_list")),
     ):
-        async with night.broken(f"referral has {what}", beside={"intake": 10}):
+        async with night.broken(f"referral has {what}", beside={"intake": 10, "reporting": 10}) as window:
             night.wave(12, 16, pace=0.01)
             async with fault:
+                await window.bites()
                 await night.until(partial(_says, night, what), f"/status with {what}")
                 await asyncio.sleep(night.lasts(8, 60))
                 see(one.pid == ran, f"referral ended: {one.last_words()}")
         aside = night.fleet.status("referral")["set_aside"]["count"]
         see(aside == 0, f"{aside} submissions set aside for {what}")
         seen.append(f"{what} named, recovered in {night.recoveries[-1].seconds:.1f} s")
-    return f"{'; '.join(seen)}; nothing set aside, the process went on (Kafka's rights and certificates: not run, the broker has none)"
+    return f"{'; '.join(seen)}; nothing set aside, the process went on"
 
 
 def _says(night: Night, what: str) -> bool:
@@ -121,9 +123,11 @@ def _says(night: Night, what: str) -> bool:
 
 @row(50, "deadlocks", "every table of referral locked again and again in the wrong order by another session")
 async def deadlocks(night: Night) -> str:
-    async with night.broken("locks in the wrong order", limit=45, beside={"intake": 10}):
+    beside = {"intake": 10, "reporting": 10}
+    async with night.broken("locks in the wrong order", limit=45, beside=beside) as window:
         night.wave(20, 20, pace=0.006)
         await asyncio.sleep(0.5)
+        await window.bites()
         victim = await database.cross(night, "referral", 8)
     return (
         f"8 rounds, in {victim} of them the other session gave way; recovered in {night.recoveries[-1].seconds:.1f} s"
@@ -148,9 +152,10 @@ async def slow_database(night: Night) -> str:
     async with network.through(night, "referral", database=True) as proxy:
         before = processes.rss(night.fleet.processes["referral"])
         members = await the_log.members(night, "referral")
-        async with night.broken("a slow database", beside={"intake": 10}):
+        async with night.broken("a slow database", beside={"intake": 10, "reporting": 10}) as window:
             night.wave(12, 16, pace=0.01)
             proxy.delay = 0.5
+            await window.bites()
             await asyncio.sleep(night.lasts(8, 30))
             proxy.delay, proxy.rate = 0.0, 1e6
             await asyncio.sleep(4)
@@ -230,10 +235,11 @@ async def database_disk_full(night: Night) -> str:
     with disks.disk(night, await database.megabytes(night, "referral") * 2 + 64) as disk:
         async with disks.database_on(night, "referral", disk):
             members = await the_log.members(night, "referral")
-            async with night.broken("referral's disk is full", beside={"intake": 20}):
+            async with night.broken("referral's disk is full", beside={"intake": 10, "reporting": 10}) as window:
                 night.wave(30, 24, pace=0.015)
                 await asyncio.sleep(0.5)
                 disk.fill()
+                await window.bites()
                 try:
                     await night.until(lambda: full(night), "a disk that is called full", 40)
                     asked = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
@@ -264,9 +270,10 @@ def full(night: Night) -> bool:
 )
 async def idle_operator(night: Night) -> str:
     before = await the_log.members(night, "referral")
-    async with night.broken("an operator idle in transaction", beside={"intake": 10}):
+    async with night.broken("an operator idle in transaction", beside={"intake": 10, "reporting": 10}) as window:
         night.wave(16, 16, pace=0.01)
         async with database.idle_operator(night, "referral") as pid:
+            await window.bites()
             await night.until(lambda: blocked_by(night, pid), "a blocker that is named", 30)
             await asyncio.sleep(12)
             said = night.fleet.status("referral")

@@ -7,17 +7,18 @@ from dataclasses import replace
 import httpx
 
 from deploy.local.stack import SERVICES
-from deploy.soak.faults import database, processes, the_log
+from deploy.soak.faults import database, network, processes, the_log
 from deploy.soak.faults.processes import another, armed, dead, kill, restart, start
 from deploy.soak.night import PATIENCE, Night
 from deploy.soak.observed import ANSWERS, FACTS, records_of
-from deploy.soak.rows.matrix import SOAK, row, see
+from deploy.soak.rows.matrix import SOAK, progressed, row, see
 
 
 async def at_seam(night: Night, service: str, seam: str) -> str:
     """A process dies at a seam under load; a sound one takes its place."""
-    beside = {} if service == "intake" else {"intake": 5}
-    async with night.broken(f"{service} dies at {seam}", beside=beside), armed(night, service, f"{seam}:kill:4") as one:
+    beside = {} if service == "intake" else {"intake": 5, "reporting": 5}
+    fault = night.broken(f"{service} dies at {seam}", beside=beside)
+    async with fault as window, armed(night, service, f"{seam}:kill:4") as one:
         async with asyncio.timeout(PATIENCE):
             while one.pid is not None:  # a slow one takes a whole wave in fewer transactions than the seam counts
                 wave = night.wave(14, 20, pace=0.002)
@@ -26,6 +27,7 @@ async def at_seam(night: Night, service: str, seam: str) -> str:
         code = await dead(night, one)
         see(code == -9, f"{service} ended with {code}, not by the failpoint")
         night.kills += 1
+        await window.bites()
     return f"{service} died by SIGKILL at {seam}, recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
@@ -92,36 +94,88 @@ async def stopped_under_load(night: Night) -> str:
 @row(
     6,
     "zombie: paused beyond the session timeout, its partitions moved, awake again",
-    "SIGSTOP 22 s (soak: 40) of one of two members",
+    "SIGSTOP of one of two members, the one that leads the relay, 30 s (soak: 40)",
 )
 async def zombie(night: Night) -> str:
-    async with another(night, "referral", own_group=False), night.broken("a member frozen", beside={"intake": 10}):
+    beside = {"intake": 10, "referral": 20, "reporting": 20}
+    async with another(night, "referral", own_group=False), night.broken("a member frozen", beside=beside) as window:
         night.wave(16, 24, pace=0.02)
         await asyncio.sleep(2)
-        async with processes.frozen(night.fleet.processes["referral"], night.lasts(22, 40)):
-            night.wave(6, 12)
+        async with processes.frozen(night.fleet.processes["referral"], night.lasts(30, 40)):
+            await window.bites()
     return f"the other went on, the zombie came back; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
 @row(
     7,
     "zombie relay: the leader frozen, another takes over, the first awakes",
-    "SIGSTOP 14 s of the leading one of two workers",
+    "SIGSTOP 30 s of the leading one of two workers",
 )
 async def zombie_relay(night: Night) -> str:
-    async with another(night, "referral"), night.broken("the leading relay frozen", limit=45):
+    async with (
+        another(night, "referral"),
+        night.broken("the leading relay frozen", limit=45, beside={"referral": 20}) as window,
+    ):
         night.wave(12, 24, pace=0.01)
-        async with processes.frozen(night.fleet.processes["referral"], 14.0):
-            pass
-    return f"recovered in {night.recoveries[-1].seconds:.1f} s"
+        async with processes.frozen(night.fleet.processes["referral"], 30.0):
+            await window.bites()
+    return f"{night.progress[-1].done} answers left meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
-@row(8, "a batch takes longer than the session timeout", "every table of referral locked for 22 s by an idle session")
+SESSION = 20.0  # seconds without a heartbeat after which Kafka takes a member for dead (services/host/host.py)
+
+
+@row(
+    8,
+    "a batch takes longer than the session timeout",
+    "a proxy delays referral's database by 1 s each way, until one batch has taken longer than 20 s",
+)
 async def slow_handler(night: Night) -> str:
+    async with network.through(night, "referral", database=True) as proxy:
+        await night.wave(4, 8)  # its connections are made: a new one would take too long, and nothing would be tested
+        await night.sender.acknowledged()
+        await night.nothing_lags()
+        members, retried = await the_log.members(night, "referral"), held_batches(night, "referral")
+        async with night.broken("a slow handler", beside={"intake": 10, "reporting": 10}) as window:
+            night.wave(16, 16, pace=0.01)
+            proxy.delay = 1.0
+            await window.bites()
+            took = await longest_batch(night, "referral", SESSION, patience=90)
+            proxy.heal()
+        see(took > SESSION, f"no batch took longer than {took:.1f} s")
+        tries = held_batches(night, "referral") - retried
+        see(tries == 0, f"{tries} batches were given up, so it was not one that took so long")
+        see(await the_log.members(night, "referral") == members and members, "a member left")
+    return f"a batch took {took:.1f} s, no member left, recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+async def longest_batch(night: Night, service: str, enough: float, patience: float) -> float:
+    """Seconds between two moves of a service's positions, at most, while it has something to do; ends once they are enough."""
+    stands, moved = await night.applied(service), time.monotonic()
+    until, longest = moved + patience, 0.0
+    while longest <= enough and time.monotonic() < until:
+        await asyncio.sleep(0.1)
+        if (now := await night.applied(service)) != stands:
+            longest = max(longest, time.monotonic() - moved)
+            stands, moved = now, time.monotonic()
+    return longest
+
+
+def held_batches(night: Night, service: str) -> float:
+    """How many batches of a service were sought back since it was started."""
+    said = httpx.get(f"{night.fleet.url(service)}/metrics", timeout=20).text.splitlines()
+    return sum(float(line.split()[-1]) for line in said if line.startswith("lotse_batches_held_total"))
+
+
+@row(
+    108, "a lock is held longer than the session timeout", "every table of referral locked for 22 s by an idle session"
+)
+async def lock_held(night: Night) -> str:
     before = await the_log.members(night, "referral")
-    async with night.broken("referral's tables locked", beside={"intake": 10}):
+    async with night.broken("referral's tables locked", beside={"intake": 10, "reporting": 10}) as window:
         night.wave(16, 16, pace=0.01)
         async with database.locked(night, "referral"):
+            await window.bites()
             await asyncio.sleep(22)
             see(night.fleet.status("referral").get("held"), "nothing is called held")
     after = await the_log.members(night, "referral")
@@ -152,12 +206,19 @@ async def rolling(night: Night) -> str:
 
 @row(9, "rebalance storm", "a further member of referral's group joins and leaves, four times")
 async def rebalances(night: Night) -> str:
-    async with night.broken("members come and go", beside={"referral": 100, "intake": 20}):
+    beside = {"referral": 100, "intake": 40, "reporting": 40, "notification": 1}
+    async with night.broken("members come and go", beside=beside):
         night.wave(30, 24, pace=0.012)
-        for _ in range(4):
+        for n in range(1, 5):
+            came = time.monotonic()
             async with another(night, "referral", own_group=False):
+                night.wave(6, 12, pace=0.01)
+                await night.tick()  # risks are raised by it: notification has something to go on with
                 await asyncio.sleep(1.5)
-    done = night.progress[-2].answers
+            see(
+                progressed(night, "referral", came, 5), f"referral gave hardly an answer while member {n} came and went"
+            )
+    done = night.progress[-4].done
     return f"{done} answers of referral meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
@@ -176,35 +237,95 @@ async def idle_members(night: Night) -> str:
     return "each was ready; nothing lost"
 
 
-@row(13, "many members at once on a backlog", "referral stopped while 3,000 are sent; then three members at once", SOAK)
+@row(
+    13,
+    "many members at once on a backlog",
+    "referral stopped while 3,000 reports (soak: 50,000) are sent; then three members at once",
+    SOAK,
+)
 async def backlog(night: Night) -> str:
+    wave = night.load.wave(80, round(night.lasts(50, 800)))
+    await night.play(replace(wave, then=[]))
+    await night.sender.acknowledged()
+    await night.nothing_lags()
     await asyncio.to_thread(night.fleet.processes["referral"].stop)
-    wave = night.load.wave(60, 50)
-    await night.sender.send(wave.first)
-    async with night.broken("a backlog", limit=60):
-        await start(night, "referral")
-        night.play(replace(wave, first=[]))
-        async with another(night, "referral", own_group=False), another(night, "referral", own_group=False):
-            await asyncio.sleep(5)
-    return f"{len(wave.first) + len(wave.then)} sent; drained in {night.recoveries[-1].seconds:.1f} s"
+    async with night.broken("a backlog", limit=30):
+        await night.play(replace(wave, first=[]))
+        await night.sender.acknowledged(300)
+        left = len(night.sender.awaited)
+        see(left > night.lasts(3_000, 50_000) * 0.9, f"only {left} wait, so nothing was tested")
+        began = time.monotonic()
+        members = [another(night, "referral", own_group=False) for _ in range(2)]
+        ready = await asyncio.gather(
+            start(night, "referral"), *(one.__aenter__() for one in members), return_exceptions=True
+        )
+        try:
+            see(not (late := [one for one in ready if isinstance(one, BaseException)]), f"not ready: {late}")
+            there = len(await the_log.members(night, "referral"))
+            see(there == 3, f"{there} members")
+            await night.nothing_lags(300)
+            took = time.monotonic() - began
+        finally:
+            came = [one for one, said in zip(members, ready[1:], strict=True) if not isinstance(said, BaseException)]
+            await asyncio.gather(*(one.__aexit__(None, None, None) for one in came))
+    return f"{left} waited; drained {took:.1f} s after three members were started, {left / took:.0f}/s"
 
 
-@row(15, "the loop hangs", "SIGSTOP of referral: /live must fail within its probe's time; SIGKILL and a new one")
+@row(
+    15,
+    "the loop hangs",
+    "referral blocks before a commit: /live gives no answer, its stacks stand in the log; SIGKILL, a new one",
+)
 async def hangs(night: Night) -> str:
+    log = night.fleet.processes["referral"].log
+    await restart(night, "referral", LOTSE_FAILPOINT="before_commit:block:3")
+    said = log.stat().st_size
     async with night.broken("referral hangs", beside={"intake": 5}):
         night.wave(8, 16, pace=0.005)
-        async with processes.frozen(night.fleet.processes["referral"], 1.0):
-            began = time.monotonic()
-            try:
-                code: object = (
-                    await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/live", timeout=3)
-                ).status_code
-            except httpx.HTTPError as error:
-                code = type(error).__name__
-            see(code != 200, "/live said 200 of a hanging process")
-            took = time.monotonic() - began
-            kill(night, "referral")
+        began, code = time.monotonic(), 200
+        while code == 200 and time.monotonic() - began < 30:
+            code = await live(night, "referral")
+            await asyncio.sleep(0.2)
+        see(code != 200, "/live said 200 of a hanging process")
+        took = time.monotonic() - began
+        while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 60:
+            await asyncio.sleep(0.5)
+        see(stacks, "nothing in the log says where it hangs")
+        shown = time.monotonic() - began
+        kill(night, "referral")
         began = time.monotonic()
         await start(night, "referral")
         back = time.monotonic() - began
-    return f"/live gave {code} after {took:.1f} s; a new process served {back:.1f} s after the SIGKILL of the old"
+    return (f"/live gave no answer after {took:.1f} s, where it hangs stood in the log after {shown:.1f} s; a new process served"
+            f" {back:.1f} s after the SIGKILL of the old")  # fmt: skip
+
+
+async def live(night: Night, name: str) -> int:
+    """What a probe hears of a service; 0 where it hears nothing within three seconds."""
+    try:
+        return (await asyncio.to_thread(httpx.get, f"{night.fleet.url(name)}/live", timeout=3)).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+@row(
+    106,
+    "full stop",
+    "every service, then Kafka and Postgres, SIGTERM under load; 5 s of silence; all started again",
+    SOAK,
+)
+async def full_stop(night: Night) -> str:
+    codes: dict[str, int | None] = {}
+    async with night.broken("everything stopped", limit=60):
+        night.wave(12, 16, pace=0.01)
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        for name in (*SERVICES, "kafka", "postgres"):
+            codes[name] = await asyncio.to_thread(processes.process(night, name).stop, 60.0)
+        stopped = time.monotonic() - began
+        await asyncio.sleep(5)
+        for name in ("postgres", "kafka", *SERVICES):
+            await start(night, name)
+    wrong = {name: code for name, code in codes.items() if code not in (0, 143)}  # Java ends with 128 + SIGTERM
+    see(not wrong, f"ended otherwise than orderly: {wrong}")
+    return f"all stopped in {stopped:.1f} s, each orderly; recovered in {night.recoveries[-1].seconds:.1f} s"

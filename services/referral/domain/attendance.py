@@ -9,8 +9,9 @@ from services.referral.domain.state import Case, Meeting, day_of
 
 
 def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decision:
-    """The provider of the course reports one meeting. An older report than the one that stands is recorded and changes
-    nothing; the same (reported_at, revision) again is unchanged, or refused where it says something else."""
+    """The provider of the course reports one meeting (domain E-01, E-03). An older report than the one that stands is recorded
+    and changes nothing, whatever it says: what was superseded is not kept. The same (reported_at, revision) as the one that
+    stands is unchanged, or refused where it says something else."""
     participation = case.referral.participations[report.participation_id]
     referral = case.referral.referrals[participation.referral_id]
     if report.by.organisation_id != referral.provider_organisation_id:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from contracts.codes import ConsentPurpose, ReferralAnswer
-from contracts.envelope import Decision, Unchanged, refused, unknown
+from contracts.envelope import Decision, Unchanged, of_another_kind, refused
 from contracts.referral import (
     OfferRunPublished,
     OfferRunSubmitted,
@@ -60,7 +60,7 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
     if request.by.organisation_id != case.intake.owner_organisation_id:
         return refused("NOT_YOURS")
     if run.provider_organisation_id is None or run.starts_on is None or run.ends_before_on is None:
-        return unknown("run_id")  # known, as another kind of thing
+        return of_another_kind("run_id")
     categories = sorted(request.categories)
     known = case.referral.referrals.get(request.referral_id)
     if known is not None:
@@ -83,7 +83,7 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
 
 
 def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decision:
-    """The case's owner takes back what has not started."""
+    """The case's owner takes back what has not started, on a day that has come (domain D-01, D-04)."""
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != case.owner_of(referral):
         return refused("NOT_YOURS")
@@ -91,13 +91,16 @@ def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decis
         return Unchanged()
     if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
         return refused("NOT_OPEN", at="/referral_id")
+    if request.withdrawn_on > day_of(arrived):
+        return refused("FUTURE_DAY", at="/withdrawn_on")
     return ReferralStopped(
         by=request.by, referral_id=request.referral_id, reason=request.reason, stopped_on=request.withdrawn_on
     )
 
 
 def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision:
-    """The provider accepts or declines; until somebody has started it may change its answer to no, or the planned start."""
+    """The provider accepts or declines, a no with its reason; until somebody has started it may change its answer to no, or
+    the planned start (domain D-01, D-04)."""
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
@@ -106,6 +109,8 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
         return refused("CONTRADICTION", at="/reason")
     if not accepts and request.planned_start_on is not None:
         return refused("CONTRADICTION", at="/planned_start_on")
+    if request.answered_on > day_of(arrived):
+        return refused("FUTURE_DAY", at="/answered_on")
     if accepts:
         planned = request.planned_start_on or referral.run_starts_on
         if referral.state == ACCEPTED and referral.planned_start_on == planned:
@@ -127,8 +132,9 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
 
 
 def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> Decision:
-    """The provider reports a start, late and corrected ones too: the highest (reported_at, revision) stands. What stopped an
-    accepted referral since (a consent withdrawn, the case closed) does not undo a start on a day before it, heard later."""
+    """The provider reports a start, late and corrected ones too: the highest (reported_at, revision) stands (domain D-01, 8.3;
+    house 8.6). What stopped an accepted referral since (a consent withdrawn, the case closed) does not undo a start on a day
+    before it, heard later."""
     referral = case.referral.referrals[report.referral_id]
     if report.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
@@ -156,7 +162,8 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
 
 
 def end(report: ParticipationEndReported, case: Case, arrived: datetime) -> Decision:
-    """The provider reports an end, late and corrected ones too: the highest (reported_at, revision) stands."""
+    """The provider reports an end, how and why, late and corrected ones too: the highest (reported_at, revision) stands
+    (domain G-01, D-04, 8.3; house 8.6). The day is the first after it (domain 7.2)."""
     participation = case.referral.participations[report.participation_id]
     if report.by.organisation_id != case.referral.referrals[participation.referral_id].provider_organisation_id:
         return refused("NOT_YOURS")

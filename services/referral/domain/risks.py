@@ -94,9 +94,23 @@ def s6_holds_from_on(planned_start_on: date) -> date:
     return planned_start_on + timedelta(days=NO_SHOW_DAYS)
 
 
+def s6_held_from_on(case: Case, id: str, referral: Referral) -> date | None:
+    """The first day on which S6 holds in the days as known now, whether or not it was raised on the way. None where somebody
+    had started on a day before it, or nobody was expected any more: declined, taken back, without a consent or a case."""
+    if referral.planned_start_on is None:
+        return None
+    on = s6_holds_from_on(referral.planned_start_on)
+    started = [p.start.on for p in case.referral.participations.values() if p.referral_id == id and p.start is not None]
+    left = referral.left_on is not None and referral.left_on < on
+    if left or case.no_consent_on(referral, on) or case.closed_on(on) or min(started, default=on) < on:
+        return None
+    return on
+
+
 def react(case: Case | Run, ticked: datetime) -> list[Fact]:
     """What is missing: referrals to stop, risks to raise or withdraw, drop-outs to record or take back. Asked again until it
-    is silent; so what stops is said alone: nobody worries about the start of what is stopped in the same breath."""
+    is silent; so what stops is said alone: nobody worries about the start of what is stopped in the same breath (domain F-01,
+    F-02, 8.3)."""
     if isinstance(case, Run):
         return []
     return [*_stops(case)] or [*_s2(case, ticked), *_s6(case, ticked), *_dropped_out(case)]
@@ -114,8 +128,8 @@ def due(case: Case | Run, _ticked: datetime) -> datetime | None:
 
 
 def _stops(case: Case) -> Iterator[Fact]:
-    """What was sent or accepted under a consent now withdrawn is stopped, and so is all that is open in a closed case.
-    What has started is not ended by it."""
+    """What was sent or accepted under a consent now withdrawn is stopped, and so is all that is open in a closed case (domain
+    4.2, D-02, J-02). What has started is not ended by it."""
     for id, referral in case.referral.referrals.items():
         withdrawn_on = case.withdrawn_from_on(referral)
         on = withdrawn_on or case.intake.last_day_on
@@ -125,7 +139,7 @@ def _stops(case: Case) -> Iterator[Fact]:
 
 
 def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
-    """S2: the present run of absences is long enough, and the participation has not ended."""
+    """S2: the present run of absences is long enough, and the participation has not ended (domain 8.3, F-01, F-02)."""
     for id, participation, referral in case.courses():
         open_ = [risk for risk in case.dropout.open if risk.about == id and risk.rule == Rule.S2]
         runs = absences(case, id, participation, referral)
@@ -174,7 +188,7 @@ def _unstarted(case: Case) -> Iterator[tuple[str, date]]:
 
 
 def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
-    """S6: accepted, the planned start seven days ago by the tick, and no start."""
+    """S6: accepted, the planned start seven days ago by the tick, and no start (domain 8.3, D-05)."""
     holds = {id: day for id, day in _unstarted(case) if s6_holds_from_on(day) <= day_of(ticked)}
     open_ = [risk for risk in case.dropout.open if risk.rule == Rule.S6]
     for risk in open_:
@@ -199,7 +213,7 @@ def _withdrawn(case_id: str, risk: Risk, reason: RiskEnd, owner: str, ticked: da
 
 
 def _dropped_out(case: Case) -> Iterator[Fact]:
-    """DroppedOut follows a reported end and nothing else, and is withdrawn when that is corrected (Art. 22 GDPR)."""
+    """DroppedOut follows a reported end and nothing else, and is withdrawn when that is corrected (Art. 22 GDPR; domain F-08)."""
     for id, participation, referral in case.courses():
         end = participation.end
         is_ = (end.before_on, end.reason) if end is not None and end.kind == EndKind.DROPPED_OUT else None

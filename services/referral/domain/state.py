@@ -67,6 +67,8 @@ class Referral(NamedTuple):
     state: str = SENT
     planned_start_on: date | None = None
     reason: str = ""
+    left_on: date | None = None
+    """The day on which it was declined or stopped."""
 
     @property
     def was_accepted(self) -> bool:
@@ -176,7 +178,7 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 3
+    shape: ClassVar[int] = 4
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -287,11 +289,11 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
                 fact.requested_on, list(fact.categories), fact.run_starts_on, fact.run_ends_before_on,
             )  # fmt: skip
         case ReferralAccepted():
-            _change(part, fact.referral_id, state=ACCEPTED, planned_start_on=fact.planned_start_on)
+            _change(part, fact.referral_id, state=ACCEPTED, planned_start_on=fact.planned_start_on, left_on=None)
         case ReferralDeclined():
-            _change(part, fact.referral_id, state=DECLINED, reason=fact.reason)
+            _change(part, fact.referral_id, state=DECLINED, reason=fact.reason, left_on=fact.answered_on)
         case ReferralStopped():
-            _change(part, fact.referral_id, state=STOPPED, reason=fact.reason)
+            _change(part, fact.referral_id, state=STOPPED, reason=fact.reason, left_on=fact.stopped_on)
         case ParticipationStarted():
             participation = part.participations.setdefault(fact.participation_id, Participation(fact.referral_id))
             start = Start(fact.started_on, fact.reported_at, fact.revision)
@@ -299,7 +301,7 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
                 participation.start = start
             referral = part.referrals.get(fact.referral_id)
             if referral is not None and referral.state == STOPPED:  # it was before it was stopped, and heard after
-                _change(part, fact.referral_id, state=ACCEPTED, reason="")
+                _change(part, fact.referral_id, state=ACCEPTED, reason="", left_on=None)
         case ParticipationEnded() if fact.participation_id in part.participations:
             participation = part.participations[fact.participation_id]
             end = End(fact.ended_before_on, fact.kind, fact.reason, fact.reported_at, fact.revision)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from contracts.codes import Rule
-from services.referral.domain.risks import absences, s2_holds_from_on, s6_holds_from_on
+from services.referral.domain.risks import absences, s2_holds_from_on, s6_held_from_on
 from services.referral.domain.state import Case, Run
 
 S2, S6 = Rule.S2.value, Rule.S6.value  # plain text: a member of an enumeration takes a microsecond to be written
@@ -42,9 +42,10 @@ def _s2_rows(case: Case) -> list[tuple[Any, ...]]:
 
 
 def _s6_rows(case: Case) -> list[tuple[Any, ...]]:
-    """A row a referral about which S6 was ever raised, and the day from which it holds by the planned start as known now."""
+    """A row a referral about which S6 was ever raised: the day from which it holds in the days as known now, if it does, and
+    whether it is open in the facts."""
     return [
-        (id, S6, case.id, case.tenant, None, id, referral.run_id, s6_holds_from_on(referral.planned_start_on) if referral.planned_start_on else None,
+        (id, S6, case.id, case.tenant, None, id, referral.run_id, s6_held_from_on(case, id, referral),
          case.dropout.raised[f"{S6}:{id}"],
          any(risk.about == id and risk.rule == S6 for risk in case.dropout.open), case.owner_of(referral))
         for id, referral in case.referral.referrals.items()

@@ -2,6 +2,7 @@ import com.fasterxml.jackson.annotation.JsonFormat;
 import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import com.fasterxml.jackson.annotation.JsonPropertyOrder;
+import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.ObjectWriter;
@@ -74,7 +75,9 @@ import org.postgresql.copy.CopyManager;
  * Arguments: WORKERS WARM COUNT PLAN.json. Database: TWIN_DATABASE. Prints one line of JSON.
  */
 public final class Twin {
-    static final ObjectMapper JSON = new ObjectMapper();
+    /** Ids are member names of a state: interned, each unseen one would copy a table of all that were seen. */
+    static final ObjectMapper JSON = new ObjectMapper(JsonFactory.builder()
+        .disable(JsonFactory.Feature.INTERN_FIELD_NAMES).disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES).build());
     static final ObjectReader REPORT = JSON.readerFor(Report.class);
     static final ObjectReader CASE = JSON.readerFor(Case.class);
     static final ObjectReader KNOWN = JSON.readerFor(Known.class);
@@ -440,7 +443,7 @@ public final class Twin {
             fresh.forEach(m -> tenants.add(m.tenant));
             try (PreparedStatement ask = con.prepareStatement(
                 "select tenant, ticked, tick_id from alliance where tenant = any(?) order by tenant for share")) {
-                ask.setArray(1, con.createArrayOf("text", tenants.toArray()));
+                ask.setArray(1, con.createArrayOf("text", tenants.toArray(String[]::new)));
                 ResultSet rows = ask.executeQuery();
                 while (rows.next()) {
                     ticked.put(rows.getString(1), rows.getTimestamp(2).toInstant());
@@ -456,7 +459,7 @@ public final class Twin {
             try (PreparedStatement ask = con.prepareStatement("select s.* from state s join unnest(?::text[], ?::text[])"
                 + " n(kind, id) on s.kind = n.kind and s.id = n.id order by s.kind, s.id for update of s")) {
                 ask.setArray(1, con.createArrayOf("text", kinds));
-                ask.setArray(2, con.createArrayOf("text", ids.toArray()));
+                ask.setArray(2, con.createArrayOf("text", ids.toArray(String[]::new)));
                 ResultSet rows = ask.executeQuery();
                 while (rows.next()) {
                     Slot slot = new Slot();
@@ -743,7 +746,7 @@ public final class Twin {
             for (Slot slot : changed) {
                 view(slot, board, lists, risks);
             }
-            Object[][] states = new Object[5][changed.size()];
+            String[][] states = new String[5][changed.size()];  // the driver sends String[] in binary, Object[] as text
             for (int n = 0; n < changed.size(); n++) {
                 Slot slot = changed.get(n);
                 states[0][n] = slot.id;
@@ -778,7 +781,7 @@ public final class Twin {
                 + " select pg_current_xact_id()::text::bigint, a, t, r from unnest(?::boolean[], ?::text[], ?::bytea[])"
                 + " with ordinality x(a, t, r, n) order by n")) {
                 put.setArray(1, con.createArrayOf("bool", after.toArray()));
-                put.setArray(2, con.createArrayOf("text", topics.toArray()));
+                put.setArray(2, con.createArrayOf("text", topics.toArray(String[]::new)));
                 put.setArray(3, con.createArrayOf("bytea", packed.toArray(byte[][]::new)));
                 put.executeUpdate();
             }

@@ -187,7 +187,7 @@ MENDS = "tests/system/test_what_an_operator_mends.py"
 ELSEWHERE = {
     "demo": "tests/system/test_demo.py", "bench": "tests/performance/test_bench.py", "import": "tests/system/test_oulad.py",
     "rebuild": "tests/integration/test_doctor.py", "validate": "tests/contracts/test_validate.py",
-    "case": "tests/system/test_feeds.py", "dead-letters show": MENDS, "dead-letters replay": "tests/system/test_foreign_habits.py",
+    "case": "tests/system/in_one_house/test_feeds.py", "dead-letters show": MENDS, "dead-letters replay": "tests/system/test_foreign_habits.py",
     "dead-letters give-up": "tests/system/test_foreign_habits.py", "release": MENDS, "republish": MENDS, "go-on": MENDS,
 }  # fmt: skip
 """Where a command's data are looked at that is not walked here."""

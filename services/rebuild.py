@@ -19,7 +19,7 @@ import structlog
 from contracts.envelope import Answer, Tick, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK
 from services.host.kafka import Reader
-from services.host.relay import Relay, letters_beyond, mark
+from services.host.relay import Relay, letters_beyond, mark, unsent
 from services.host.running import Running, running
 from services.host.settings import Settings
 from services.runtime import clock, positions
@@ -53,6 +53,9 @@ class Rebuilt:
     compared: bool = False
     differences: list[str] = field(default_factory=list)
     """`table: key` of the first rows that differ; empty: equal, and swapped."""
+    unsent: dict[str, int] = field(default_factory=dict)
+    """Topic to records that a database with nothing to compare had not sent, and that are not in the log: gone with it, and said
+    again, under the same ids where a submission is their cause, as far back as its inputs can still be read."""
     swept: int = 0
     """Facts a sweep recorded afterwards; the law says 0."""
 
@@ -122,6 +125,8 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
             await learner.finish(owner, stands)
             if learner.done.compared:
                 learner.done.differences = await differences(owner, node.service)
+            else:
+                learner.done.unsent = await unsent(node.pool, learner.node.pool)
             if learner.done.differences:
                 return
             # what operators did is never forgotten

@@ -1,0 +1,141 @@
+"""What settings say of Kafka and Postgres: refused where no client could use it, and turned into what each client takes."""
+
+import json
+import ssl
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
+
+if TYPE_CHECKING:
+    from faststream.security import BaseSecurity
+
+
+def _wrong(what: str) -> PydanticCustomError:
+    """Its type is all that is ever printed of it."""
+    return PydanticCustomError(what, "a setting no client can use")
+
+
+class KafkaSecurity(BaseModel):
+    """Who we are to Kafka, and how we know that it is Kafka. Options as aiokafka names them; none: nobody asks.
+
+    Raises ValidationError where two of them contradict each other or the certificates can't be read: a client would find that
+    out later, or not at all and speak in clear."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_plain_username: str | None = None
+    sasl_plain_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+    """PEM of who signs the brokers' certificates; without it those the system trusts."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        said = [one is not None for one in (self.sasl_plain_username, self.sasl_plain_password)]
+        if self._sasl and not all(said):
+            raise _wrong("sasl_without_user_and_password")
+        if any(said) and not self._sasl:
+            raise _wrong("user_or_password_without_sasl")
+        if self.ssl_cafile and not self._tls:
+            raise _wrong("ssl_cafile_without_tls")
+        try:
+            _ = self.context
+        except OSError:  # an SSLError is one
+            raise _wrong("ssl_cafile_unreadable") from None
+        return self
+
+    @property
+    def _sasl(self) -> bool:
+        return self.security_protocol.startswith("SASL")
+
+    @property
+    def _tls(self) -> bool:
+        return self.security_protocol.endswith("SSL")
+
+    @property
+    def _password(self) -> str:
+        return self.sasl_plain_password.get_secret_value() if self.sasl_plain_password else ""
+
+    @cached_property
+    def context(self) -> ssl.SSLContext | None:
+        """What a broker's certificate is held against, its name too; None without TLS."""
+        return ssl.create_default_context(cafile=self.ssl_cafile) if self._tls else None
+
+    def aiokafka(self) -> dict[str, Any]:
+        """Keywords of its consumer, producer and admin. It makes no context by itself: TLS without one is refused."""
+        options: dict[str, Any] = {"security_protocol": self.security_protocol, "ssl_context": self.context}
+        if self._sasl:
+            options |= {"sasl_mechanism": self.sasl_mechanism, "sasl_plain_username": self.sasl_plain_username,
+                        "sasl_plain_password": self._password}  # fmt: skip
+        return options
+
+    def librdkafka(self, servers: str) -> dict[str, Any]:
+        """Options of confluent-kafka's clients."""
+        options: dict[str, Any] = {"bootstrap.servers": servers, "security.protocol": self.security_protocol}
+        if self.ssl_cafile:
+            options["ssl.ca.location"] = str(self.ssl_cafile)
+        if self._sasl:
+            options |= {"sasl.mechanisms": self.sasl_mechanism, "sasl.username": self.sasl_plain_username,
+                        "sasl.password": self._password}  # fmt: skip
+        return options
+
+    def faststream(self) -> "BaseSecurity":
+        """The broker's `security`: its options of the names above are refused."""
+        from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512  # noqa: PLC0415  # slow
+
+        if not self._sasl:
+            return BaseSecurity(self.context)
+        kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+        return kinds[self.sasl_mechanism](self.sasl_plain_username or "", self._password, self.context)
+
+
+def _options(said: Any) -> Any:
+    """An environment holds texts. Read here and not by pydantic-settings, which does not say of which setting it speaks."""
+    try:
+        return json.loads(said) if isinstance(said, str) else said
+    except ValueError:
+        raise _wrong("no_json") from None
+
+
+def _servers(said: str) -> str:
+    """aiokafka would quote what it can't read, in the midst of its work."""
+    for server in said.split(","):
+        try:
+            parts = urlsplit(f"//{server.strip()}")
+            known = parts.hostname and parts.port and parts.netloc == server.strip() and parts.username is None
+        except ValueError:
+            known = False
+        if not known:
+            raise _wrong("no_host_and_port")
+    return said
+
+
+def is_dsn(said: str) -> bool:
+    """Whether it is `postgresql://ROLE:PASSWORD@HOST[:PORT][,...]/DATABASE[?...]`, as asyncpg reads it. Where a password is not
+    percent-encoded, what follows its first / # or ? would be taken for host, port, database or option, and be quoted as such."""
+    try:
+        parts = urlsplit(said)
+        options = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        named = all(host.hostname and host.port != 0 for host in hosts)  # raises where a port is no number
+    except ValueError:
+        return False
+    read_wrong = "@" in parts.path + parts.query or bool(parts.fragment)
+    return parts.scheme in ("postgresql", "postgres") and (named or "host" in options) and not read_wrong
+
+
+def _dsn(said: SecretStr) -> SecretStr:
+    if not is_dsn(said.get_secret_value()):
+        raise _wrong("no_postgresql_address")
+    return said
+
+
+Security = Annotated[KafkaSecurity, NoDecode, BeforeValidator(_options)]
+Servers = Annotated[str, AfterValidator(_servers)]
+Dsn = Annotated[SecretStr, AfterValidator(_dsn)]

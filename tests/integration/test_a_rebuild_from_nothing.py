@@ -1,0 +1,57 @@
+"""What a service knows that is rebuilt with nothing to compare with: its time, and what is gone with its database."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from aiokafka import AIOKafkaProducer
+from pydantic import SecretStr
+
+from contracts.envelope import Attributes, Tick, headers_of
+from contracts.intake import NeedRecorded
+from deploy.local.stack import LocalStack
+from deploy.services import migrations
+from services.host.running import Running
+from services.rebuild import Learner, rebuild
+from services.runtime.clock import publish
+from services.runtime.outbox import Letter, Outgoing
+from tests.publishing import OWNER
+
+
+async def test_a_tick_that_is_held_for_being_ahead_is_not_the_time_of_a_rebuild(node: Running) -> None:
+    """Live it moves nothing. Taken here, every no-show of the year would be raised, and no later tick be acted on."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    sent = (now - timedelta(days=1), now + timedelta(minutes=9), now + timedelta(days=365), now + timedelta(minutes=11))
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        for at in sent:
+            await publish(producer, Tick(at=at))
+    tick = await Learner(node, lambda _: None)._tick()
+    assert tick is not None and tick[0] == now + timedelta(minutes=9)
+
+
+async def test_what_an_older_database_had_not_sent_is_named_and_what_the_log_holds_is_not(
+    prepared: LocalStack, node: Running
+) -> None:
+    """Set back to an hour ago its outbox holds what was sent since, and what died with the relay. Only that is gone."""
+    sent, lost = (fact(str(uuid4())) for _ in range(2))
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        await producer.send_and_wait("intake.events", sent.value, key=sent.key, headers=sent.headers)
+    out = Outgoing()
+    out.facts["intake.events"] += [sent, lost]
+    out.after["intake.dead-letters"] += [Letter(b"intake.submissions.kreis/0/99999", b"sealed", [])]
+    async with node.pool.acquire() as con, con.transaction():
+        await out.write(con)
+    settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["intake"].owner)})
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    done = await rebuild(node.service, settings, files)
+    assert (done.compared, done.differences, done.swept) == (False, [], 0)
+    assert done.unsent == {"intake.events": 1, "intake.dead-letters": 1}
+    assert await node.pool.fetchval("select count(*) from outbox") == 0
+
+
+def fact(case: str) -> Letter:
+    """A case's first fact as intake would write it."""
+    now = datetime.now(UTC)
+    said = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
+    attributes = Attributes(id=f"{case}-1", source="//lotse/local/intake", type=said.ce_type, subject=case, time=now,
+                            tenant="rkn", streamversion=1, cause=case, recordedtime=now)  # fmt: skip
+    return Letter(case.encode(), said.to_json(), headers_of(attributes))

@@ -1,0 +1,271 @@
+"""A command that can't do its work says why and the way out, to people and programs, and never a value it was given."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+import deploy.commands.up
+from deploy.cli import main
+from deploy.commands.letters import letters
+from deploy.commands.status import COLUMNS, findings_of, rows_of
+from deploy.errors import FAULT, UNREACHABLE, USAGE, Trouble
+from deploy.local.processes import Process
+from deploy.services import EXAMPLES
+from services.host.settings import Settings
+from services.notification.organisations import MailSettings
+from tests.unit.test_settings import GOOD
+
+Out = pytest.CaptureFixture[str]
+NOWHERE = "127.0.0.1:9"  # nobody listens there
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing set, and no stack up."""
+    for name in [name for name in os.environ if name.startswith("LOTSE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(deploy.commands.up, "RUNNING", tmp_path / "running.json")
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a service, well set."""
+    good = GOOD | {"LOTSE_KAFKA": NOWHERE, "LOTSE_PUBLISHERS": str(EXAMPLES / "publishers.toml"),
+                   "LOTSE_DATABASE": f"postgresql://u:hush@{NOWHERE}/d"}  # fmt: skip
+    for name, value in good.items():
+        monkeypatch.setenv(name, value)
+
+
+def said(capsys: Out, *words: str) -> tuple[int, str, str]:
+    """Exit code, message and hint of the one error, as a program gets them; people are told the same."""
+    code = main([*words, "--format", "json"])
+    out, err = capsys.readouterr()
+    (error,) = json.loads(out)["errors"]
+    assert error["message"] in err and error["hint"] in err and "Traceback" not in err and "canary" not in out + err
+    return code, error["message"], error["hint"]
+
+
+# --- settings
+
+
+SECURITY = ("canary", "[]", '{"canary": 1}', '{"security_protocol": "SASL_SSL", "sasl_plain_password": "canary"}')
+
+
+@pytest.mark.parametrize("wrong", SECURITY)
+def test_every_command_that_speaks_with_kafka_names_a_wrong_security(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None, wrong: str
+) -> None:
+    monkeypatch.setenv("LOTSE_KAFKA_SECURITY", wrong)
+    for words in (
+        ["topics"],
+        ["sources"],
+        ["answer", "kreis", "id"],
+        ["doctor", "intake"],
+        ["sandbox", "--kafka", NOWHERE],
+    ):
+        code, message, _ = said(capsys, *words)
+        assert code == USAGE and "LOTSE_KAFKA_SECURITY (" in message, words
+    for name in ("clock", "intake"):
+        assert main(["serve", name]) == USAGE
+        err = capsys.readouterr().err
+        assert "LOTSE_KAFKA_SECURITY (" in err and "canary" not in err
+    with pytest.raises(Trouble, match="LOTSE_KAFKA_SECURITY"):
+        asyncio.run(letters("intake"))
+
+
+@pytest.mark.parametrize("words", [["topics"], ["sources"], ["doctor", "intake"], ["rebuild", "intake"]])
+def test_an_address_of_kafka_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None, words: list[str]
+) -> None:
+    monkeypatch.setenv("LOTSE_KAFKA", "canary:90x2")
+    code, message, _ = said(capsys, *words)
+    assert code == USAGE and "LOTSE_KAFKA (no_host_and_port)" in message
+    assert main(["serve", "clock"]) == USAGE
+
+
+def test_a_password_with_a_slash_ends_a_service_at_once_and_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None
+) -> None:
+    monkeypatch.setenv("LOTSE_DATABASE", "postgresql://u:12/canary@h/d")
+    assert main(["serve", "intake"]) == USAGE
+    err = capsys.readouterr().err
+    assert "LOTSE_DATABASE (no_postgresql_address)" in err and "canary" not in err
+
+
+def test_an_address_only_postgres_client_knows_to_be_wrong_is_named_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None
+) -> None:
+    monkeypatch.setenv("LOTSE_DATABASE", f"postgresql://u:hush@{NOWHERE}/d?sslmode=canary")
+    assert main(["serve", "intake"]) == USAGE
+    err = capsys.readouterr().err
+    assert "LOTSE_DATABASE (ClientConfigurationError)" in err and "canary" not in err
+
+
+def test_a_rebuild_and_a_migration_without_the_owner_name_the_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None
+) -> None:
+    for words in (["rebuild", "intake"], ["migrate", "intake"]):
+        code, message, _ = said(capsys, *words)
+        assert (code, message) == (USAGE, "missing: LOTSE_DATABASE_OWNER")
+        monkeypatch.setenv("LOTSE_DATABASE_OWNER", "postgresql://owner:12/canary@h/d")
+        code, message, _ = said(capsys, *words)
+        assert code == USAGE and "LOTSE_DATABASE_OWNER" in message
+        monkeypatch.delenv("LOTSE_DATABASE_OWNER")
+
+
+def test_a_file_that_can_not_be_used_is_named_by_its_setting_and_not_by_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None, tmp_path: Path
+) -> None:
+    (tmp_path / "canary.toml").write_text("[publisher.school]\nsource = 'canary'\n")
+    monkeypatch.setenv("LOTSE_PUBLISHERS", str(tmp_path / "canary.toml"))
+    monkeypatch.setenv("LOTSE_DATABASE_OWNER", GOOD["LOTSE_DATABASE"])
+    wrong = "LOTSE_PUBLISHERS: publisher.school: wrong or missing tenants"
+    for words in (["rebuild", "intake"], ["topics"], ["sources"]):
+        assert said(capsys, *words)[:2] == (USAGE, wrong)
+    assert main(["serve", "intake"]) == USAGE
+    assert wrong in (err := capsys.readouterr().err) and "canary" not in err
+
+    monkeypatch.setenv("LOTSE_PUBLISHERS", str(EXAMPLES / "publishers.toml"))
+    (tmp_path / "canary.toml").write_text("[organisation.kreis]\nmailbox = 'canary'\n")
+    monkeypatch.setattr("deploy.commands.serve._missing", nothing)
+    mail = {"ORGANISATIONS": str(tmp_path / "canary.toml"), "SMTP_HOST": "h", "SMTP_PORT": "25", "MAIL_FROM": "a@b"}
+    for name, value in mail.items():
+        monkeypatch.setenv(f"LOTSE_{name}", value)
+    assert main(["serve", "notification"]) == USAGE
+    err = capsys.readouterr().err
+    assert "LOTSE_ORGANISATIONS: organisation.kreis: wrong or missing mailbox" in err and "canary" not in err
+
+
+async def nothing(*_: object) -> list[str]:
+    """No migration is missing."""
+    return []
+
+
+def test_help_says_what_each_setting_means(capsys: Out) -> None:
+    assert main(["serve", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for kind in (Settings, MailSettings):
+        for name, field in kind.model_fields.items():
+            assert field.description, name
+            assert f"LOTSE_{name.upper()} {field.description}" in text
+    assert "[default: 127.0.0.1]" in text and f"{Settings.model_fields['database'].description} [required]" in text
+
+
+# --- faults and silences
+
+
+def test_a_fault_of_ours_is_said_with_its_place_and_without_its_text(
+    capsys: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "running.json").write_text('{"canary"')
+    code, message, hint = said(capsys, "status")
+    assert code == FAULT and message.startswith("a fault of ours: JSONDecodeError at ") and "--debug" in hint
+    assert "deploy/commands/up.py:" in message
+    with pytest.raises(json.JSONDecodeError):
+        main(["--debug", "status"])
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    """Something that answers every question so."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def announced(folder: Path, url: str, simulated: str = "yes") -> None:
+    """Where commands find a stack, all of whose services listen there."""
+    (folder / "running.json").write_text(json.dumps(
+        dict.fromkeys(("intake", "referral", "notification", "reporting"), url)
+        | {"pid": os.getpid(), "folder": str(folder), "simulated": simulated, "publishers": str(EXAMPLES / "publishers.toml")}
+    ))  # fmt: skip
+
+
+ASKING = (["risks"], ["case", "one"], ["report", "participation"])
+
+
+@pytest.mark.parametrize("words", ASKING, ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("status", "body", "why"),
+    [(503, b'{"why": "the database is away (canary)"}', "answers 503"), (500, b"canary", "answers 500"),
+     (200, b"canary", "is silent (JSONDecodeError)")],
+)  # fmt: skip
+def test_a_service_that_does_not_answer_the_question_is_said_to_be_out_of_reach(
+    capsys: Out, tmp_path: Path, words: list[str], status: int, body: bytes, why: str
+) -> None:
+    with answering(status, body) as url:
+        announced(tmp_path, url)
+        code, message, hint = said(capsys, *words)
+    assert code == UNREACHABLE and message.endswith(why) and "lotse status" in hint
+
+
+def test_status_calls_what_answers_no_json_silent(capsys: Out, tmp_path: Path) -> None:
+    with answering(500, b"canary") as url:
+        announced(tmp_path, url)
+        assert main(["status", "--exit-code", "--format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert all(one == {"running": False, "why": "JSONDecodeError"} for one in found["data"].values())
+    assert len(found["errors"]) == 4
+
+
+def test_status_shows_the_clock_where_there_is_one(capsys: Out, tmp_path: Path) -> None:
+    clock = Process(tmp_path / "services", "clock")
+    clock.start([sys.executable, "-c", "import time; time.sleep(300)"])
+    try:
+        with answering(500, b"") as url:
+            announced(tmp_path, url, simulated="")
+            for running in (True, False):
+                main(["status", "--format", "json"])
+                found = json.loads(capsys.readouterr().out)
+                assert found["data"]["clock"]["running"] is running
+                assert any(one["message"].startswith("clock is silent") for one in found["errors"]) is not running
+                main(["status"])
+                (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("clock")]
+                assert line.split() == ["clock", "yes" if running else "no"]
+                assert clock.child is not None
+                clock.child.send_signal(signal.SIGKILL)
+                if running:  # ended, and nobody has fetched its exit code yet
+                    os.waitid(os.P_PID, clock.child.pid, os.WEXITED | os.WNOWAIT)
+            announced(tmp_path, url, simulated="yes")
+            main(["status", "--format", "json"])
+            assert "clock" not in json.loads(capsys.readouterr().out)["data"]
+    finally:
+        clock.stop()
+
+
+FIGURES = {"running": True, "ready": True, "lag_seconds": 0, "outbox": {"rows": 0}, "waiting": 0, "held": [], "gaps": [],
+           "set_aside": {"count": 0}, "dead_letters": [], "last_progress_seconds": 1.0, "older_than_log": 0, "quarantined": [],
+           "held_ticks": [], "not_consumed": [], "findings": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("acted", "shown"),
+    [({"rkn": "2026-03-02T10:15:00Z", "new": None}, "never"), ({}, "-"),
+     ({"rkn": "2026-03-02T10:15:00Z", "bn": "2026-03-01T10:15:00Z"}, "2026-03-01T10:15")],
+)  # fmt: skip
+def test_the_alliance_that_is_furthest_behind_is_the_one_shown(acted: dict[str, str | None], shown: str) -> None:
+    """One that never acted is further behind than any that did."""
+    (row,) = rows_of({"intake": {**FIGURES, "acted": acted}})
+    assert (
+        row["acted_on"] == shown and set(row) == set(COLUMNS) and not findings_of("intake", {**FIGURES, "acted": acted})
+    )

@@ -1,0 +1,134 @@
+"""A partner's rows through the command: one goes in, one comes back, is mended and goes in; and Ctrl-C on the way."""
+
+import asyncio
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.services import EXAMPLES, Fleet
+from tests.conftest import PUBLISHERS
+from tests.publishing import until
+from tests.typing_commands import typed, typing
+
+MAPPING = EXAMPLES / "oulad" / "participations.toml"
+ROW = {
+    "run_ref": "R", "run_start": "2026-05-04", "run_end": "2026-09-01", "course_days": "30", "source_ref": "1",
+    "person_ref": "1", "sex": "F", "requested_on": "2026-04-20", "withdrawn_on": "", "started_on": "2026-05-04",
+    "ended_on": "2026-08-31", "end_kind": "COMPLETED",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A memory of its own: other secrets, other ids. Gives back where refused rows go."""
+    monkeypatch.setenv("LOTSE_STATE", str(tmp_path))
+    monkeypatch.setenv("LOTSE_PUBLISHERS", str(PUBLISHERS))
+    return tmp_path / "import"
+
+
+def handed_in(path: Path, *rows: dict[str, str]) -> str:
+    """A file of these rows, each told by what differs from ROW."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(ROW))
+        writer.writeheader()
+        writer.writerows({**ROW, **changed} for changed in rows)
+    return str(path)
+
+
+def words(file: str, *more: str) -> list[str]:
+    return ["import", "participations", file, "--mapping", str(MAPPING), "--format", "json", *more]
+
+
+async def imported(fleet: Fleet, file: str, *more: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and account."""
+    code, out = await typed(fleet, None, *words(file, *more))
+    said = json.loads(out)
+    assert said["ok"] is (code == 0), said
+    return code, said["data"] or said["errors"][0]
+
+
+async def test_a_refused_row_is_mended_where_it_came_back_and_no_other_rows_are_lost(
+    fleet: Fleet, tmp_path: Path, state: Path
+) -> None:
+    bad = {"source_ref": "2", "person_ref": "-12", "ended_on": "31.08.2026"}
+    a = handed_in(tmp_path / "a.csv", {}, bad)
+    code, account = await imported(fleet, a)
+    assert (code, account) == (5, {"rows": 2, "recorded": 1, "unchanged": 0, "already_answered": 0, "refused": 1,
+                                   "unanswered": 0, "reasons": {"INVALID": 1}, "refused_rows": account["refused_rows"]})  # fmt: skip
+    first = Path(account["refused_rows"])
+    assert first.parent == state and first.name.startswith("a-refused-oulad-")
+    assert (first.stat().st_mode & 0o777, state.stat().st_mode & 0o777) == (0o600, 0o700)
+    (came_back,) = csv.DictReader(io.StringIO(first.read_text("utf-8-sig")), delimiter=";")
+    assert "2026-01-31" in came_back.pop("lotse_hint")
+    assert came_back == {"lotse_file": "a.csv", "lotse_row": "3", "lotse_reason": "INVALID", "lotse_pointer": "",
+                         "lotse_ragged": "", **ROW, **bad, "person_ref": "'-12"}  # fmt: skip
+
+    b = handed_in(tmp_path / "b.csv", {"source_ref": "3", "person_ref": "3", "sex": "M"}, {"source_ref": ""})
+    code, account = await imported(fleet, b)
+    second = Path(account["refused_rows"])
+    assert (code, account["recorded"], account["reasons"]) == (5, 1, {"NO_REFERENCE": 1})
+    assert {*state.glob("*.csv")} == {first, second}
+
+    first.write_text(first.read_text("utf-8-sig").replace("31.08.2026", "2026-08-31"), "utf-8")
+    mended = first.read_bytes()
+    code, account = await imported(fleet, str(first), "--refused", str(first))
+    assert (code, account["code"]) == (2, "USAGE")
+    code, account = await imported(fleet, str(first))  # the same person: another one is refused REFERENCE_REUSED
+    assert (code, account["recorded"], account["refused"], account["refused_rows"]) == (0, 1, 0, None)
+    code, account = await imported(fleet, str(first))
+    assert (code, account["already_answered"]) == (0, 1)
+    assert first.read_bytes() == mended and {*state.glob("*.csv")} == {first, second}
+
+
+@pytest.mark.parametrize(("times", "word"), [(1, "stopped"), (2, "unanswered")])
+async def test_ctrl_c_once_waits_for_what_is_on_its_way_and_twice_for_nothing(
+    fleet: Fleet, tmp_path: Path, state: Path, times: int, word: str
+) -> None:
+    """All rows are queued, and wait for their first step; each row is accounted for by its own word."""
+    file = handed_in(tmp_path / "c.csv", {}, {"source_ref": "2", "person_ref": "2"})
+    with paused(fleet, "referral") as go_on:
+        process = await typing(fleet, *words(file), stderr=asyncio.subprocess.PIPE)
+        await until(lambda: sent(state))
+        assert process.stderr is not None
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            assert b"stopping" in await process.stderr.readline()
+        if times == 1:
+            go_on()
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+    said = json.loads(out)
+    assert (process.returncode, said["ok"], said["data"].get(word)) == (130, False, 2), said
+    assert said["data"]["rows"] == 2 and said["data"]["refused"] == said["data"]["recorded"] == 0
+    code, account = await imported(fleet, file)
+    assert (code, account["recorded"]) == (0, 2)
+
+
+@contextlib.contextmanager
+def paused(fleet: Fleet, name: str) -> Iterator[Any]:
+    """A service that stands still (SIGSTOP) until what this gives is called, or the end."""
+    pid = fleet.processes[name].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield lambda: os.kill(pid, signal.SIGCONT)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def sent(state: Path) -> bool:
+    """Whether a step of the import has been written down; it is sent at once."""
+    try:
+        con = sqlite3.connect(f"file:{state / 'oulad.sqlite'}?mode=ro", uri=True)
+        with contextlib.closing(con):
+            return bool(con.execute("select count(*) from sent").fetchone()[0])
+    except sqlite3.OperationalError:  # not there yet
+        return False

@@ -1,0 +1,127 @@
+"""Rules of intake as functions of values: who may say something of a person, and what about days and ends."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from contracts.codes import DataCategory
+from contracts.envelope import By, Decision, Fact, Refused, Unchanged
+from contracts.intake import (
+    CaseClosed,
+    CaseClosureRequested,
+    ConsentGiven,
+    ConsentGranted,
+    ConsentRevoked,
+    ConsentWithdrawn,
+    NeedRecorded,
+    NeedReported,
+    RegistrationSubmitted,
+)
+from services.intake.domain import Case, close_case, evolve, give_consent, register, report_need, withdraw_consent
+
+OWNER, OPENER, PROVIDER, STRANGER = (
+    By(organisation_id=name) for name in ("rkn-thm", "jmd-neuss", "vhs-neuss", "caritas-rkn")
+)
+OPENED = date(2026, 3, 2)
+ARRIVED = datetime(2026, 6, 1, 9, tzinfo=UTC)
+LAST_DAY = date(2026, 5, 20)
+
+
+def at(day: date) -> datetime:
+    """Noon of a day."""
+    return datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=12)
+
+
+def opened(*, closed: bool = False) -> Case:
+    """A case of OWNER's that OPENER registered."""
+    case = Case(str(uuid4()), "rkn")
+    request = RegistrationSubmitted(by=OPENER, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm")
+    heard(case, register(request, case, ARRIVED))
+    if closed:
+        closure = CaseClosureRequested(by=OWNER, last_day_on=LAST_DAY, reason="COMPLETED")
+        assert isinstance(heard(case, close_case(closure, case, ARRIVED)), CaseClosed)
+    return case
+
+
+def heard(case: Case, decision: Decision) -> Decision:
+    if isinstance(decision, Fact):
+        evolve(case, decision, "")
+    return decision
+
+
+def need(by: By, **more: Any) -> NeedReported:
+    return NeedReported(**{"by": by, "need_id": str(uuid4()), "need_type": "WORK", **more})
+
+
+def consent(by: By = OWNER, **more: Any) -> ConsentGiven:
+    said = {"by": by, "consent_id": str(uuid4()), "purpose": "REFERRAL", "categories": (DataCategory.LANGUAGE,),
+            "recipients": ("vhs-neuss",), "valid_from_on": OPENED, "last_valid_on": OPENED + timedelta(days=400)}  # fmt: skip
+    return ConsentGiven(**{**said, **more})
+
+
+def reason(decision: Decision) -> str:
+    return decision.reason if isinstance(decision, Refused) else type(decision).__name__
+
+
+@pytest.mark.parametrize("by", [OWNER, OPENER])
+def test_whose_case_it_is_says_what_she_needs_and_agrees_to(by: By) -> None:
+    case, said, agreed = opened(), need(by), consent(by)
+    assert isinstance(heard(case, report_need(said, case, at(OPENED))), NeedRecorded)
+    assert isinstance(report_need(said, case, at(OPENED)), Unchanged)
+    other = said.model_copy(update={"need_type": "HOUSING"})
+    assert reason(report_need(other, case, at(OPENED))) == "NEED_EXISTS"
+    assert isinstance(heard(case, give_consent(agreed, case, ARRIVED)), ConsentGranted)
+    assert isinstance(give_consent(agreed, case, ARRIVED), Unchanged)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_stranger_who_knows_the_case_learns_nothing_of_her_whatever_it_says(closed: bool) -> None:
+    """Not that a case is closed, nor that a need or a consent stands; and it is in no consent that it gives itself."""
+    case = opened(closed=closed)
+    known, agreed = need(OWNER), consent()
+    heard(case, report_need(known, case, at(OPENED)))
+    heard(case, give_consent(agreed, case, ARRIVED))
+    for same in (known, known.model_copy(update={"need_type": "HOUSING"}), need(STRANGER)):
+        said = same.model_copy(update={"by": STRANGER})
+        assert {reason(report_need(said, case, at(day))) for day in (OPENED, LAST_DAY, date(2026, 6, 1))} == {
+            "NOT_YOURS"
+        }
+    late = {"valid_from_on": LAST_DAY + timedelta(days=1)}
+    for more in ({}, late, {"recipients": ("caritas-rkn",)}, {"consent_id": agreed.consent_id}):
+        assert reason(give_consent(consent(STRANGER, **more), case, ARRIVED)) == "NOT_YOURS"
+
+
+def test_whom_a_consent_names_may_report_a_need_while_it_holds() -> None:
+    case, agreed = opened(), consent()
+    assert reason(report_need(need(PROVIDER), case, at(OPENED))) == "NOT_YOURS"
+    heard(case, give_consent(agreed, case, ARRIVED))
+    for day, expected in ((OPENED - timedelta(days=1), "NOT_YOURS"), (OPENED, "NeedRecorded"),
+                          (agreed.last_valid_on, "NeedRecorded"), (agreed.last_valid_on + timedelta(days=1), "NOT_YOURS")):  # fmt: skip
+        assert reason(report_need(need(PROVIDER), case, at(day))) == expected
+    assert reason(give_consent(consent(PROVIDER), case, ARRIVED)) == "NOT_YOURS"
+    withdrawn = ConsentWithdrawn(by=OWNER, consent_id=agreed.consent_id, withdrawn_on=LAST_DAY)
+    assert isinstance(heard(case, withdraw_consent(withdrawn, case, ARRIVED)), ConsentRevoked)
+    assert reason(report_need(need(PROVIDER), case, at(LAST_DAY - timedelta(days=1)))) == "NeedRecorded"
+    assert reason(report_need(need(PROVIDER), case, at(LAST_DAY))) == "NOT_YOURS"
+
+
+def test_a_need_said_by_the_last_day_of_a_case_is_taken_although_it_is_heard_after_it() -> None:
+    case = opened(closed=True)
+    late = datetime(2026, 5, 20, 21, 59, tzinfo=UTC)  # a minute before midnight in the alliance's zone
+    assert reason(report_need(need(OWNER), case, late)) == "NeedRecorded"
+    assert reason(report_need(need(OWNER), case, late + timedelta(minutes=1))) == "CASE_CLOSED"
+
+
+def test_nobody_withdraws_a_consent_today_from_a_day_that_is_to_come() -> None:
+    """It stopped what is open today, and could not be moved to a later day."""
+    case, agreed = opened(), consent()
+    heard(case, give_consent(agreed, case, ARRIVED))
+    today = date(2026, 6, 1)
+    said = ConsentWithdrawn(by=STRANGER, consent_id=agreed.consent_id, withdrawn_on=today + timedelta(days=1))
+    no = withdraw_consent(said, case, ARRIVED)
+    assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/withdrawn_on")
+    said = said.model_copy(update={"withdrawn_on": today})
+    assert isinstance(heard(case, withdraw_consent(said, case, ARRIVED)), ConsentRevoked)
+    assert isinstance(withdraw_consent(said, case, ARRIVED - timedelta(days=1)), Unchanged)

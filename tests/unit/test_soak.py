@@ -1,0 +1,107 @@
+"""What a soak draws, what it must have in it, and from when on a window counts; without any service."""
+
+import asyncio
+import time
+from collections import Counter
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
+
+from deploy.soak.journal import Meant
+from deploy.soak.ledger import Progress
+from deploy.soak.load import Load
+from deploy.soak.night import Night, Window
+from deploy.soak.results import BROKE, HELD, Result
+from deploy.soak.rows import ROWS
+from deploy.soak.rows.messages import tripled
+from deploy.soak.soaking import QUOTAS, ROLES, Schedule, Soak, _elsewhere, unmet
+
+MANDATORY = {number for quota in QUOTAS for number in quota.rows}
+
+
+def drawn(seed: int, minutes: float, each: float = 1.0) -> list[tuple[float, int]]:
+    """(minute, row) of a soak whose rows take so many minutes each."""
+    schedule, at, found = Schedule(seed, minutes), 0.0, []
+    while at < minutes:
+        found.append((at, schedule.next(at / minutes).number))
+        at += each
+    return found
+
+
+def test_a_soak_of_half_an_hour_draws_what_it_must_have_and_spreads_it_over_the_time() -> None:
+    rows = drawn(1, 30.0)
+    counts = Counter(number for _, number in rows)
+    assert all(sum(counts[number] for number in quota.rows) >= quota.least for quota in QUOTAS)
+    must = [at for at, number in rows if number in MANDATORY]
+    for tenth in range(0, 24, 6):
+        assert any(tenth <= at < tenth + 6 for at in must), f"none between the minutes {tenth} and {tenth + 6}"
+    assert rows == drawn(1, 30.0) != drawn(2, 30.0)
+    assert not [row.name for row in ROWS if row.number in MANDATORY and _elsewhere(row)]
+
+
+def test_a_shorter_soak_has_its_share_and_a_longer_one_no_less_than_the_whole() -> None:
+    assert [quota.of(6) for quota in QUOTAS] == [1, 1, 0, 0]
+    assert [quota.of(30) for quota in QUOTAS] == [quota.of(300) for quota in QUOTAS] == [5, 3, 1, 1]
+    assert len(drawn(1, 3.0)) == 3
+
+
+def test_everybody_is_killed_once_before_anybody_twice() -> None:
+    schedule = Schedule(1, 30.0)
+    assert sorted(role for _ in range(3) for role in schedule.roles(2)) == sorted(ROLES)
+
+
+def result(row: int, outcome: str = HELD) -> Result:
+    """A row that ran."""
+    return Result(row, "", "", outcome, "", 1, "2026-01-01", 1.0)
+
+
+def test_what_a_soak_has_too_little_of_is_a_finding() -> None:
+    whole = [result(number) for number in (59, 60, 59, 60, 59, 6, 6, 6, 47, 106)]
+    done = Soak(
+        1, 30.0, "2026-01-01", kills=60, killed=dict.fromkeys(ROLES, 10), rows=whole, counts={"submissions": 100_000}
+    )
+    assert unmet(done) == []
+    assert done.quotas["partitions of 60 s"] == [5, 5]
+    done.rows = [*whole[:-1], result(106, BROKE)]
+    done.kills, done.counts = 59, {"submissions": 99_999}
+    del done.killed["postgres"]
+    assert unmet(done) == ["too few full stops: 0, at least 1", "too few submissions: 99999, at least 100000",
+                           "too few SIGKILLs: 59, at least 60", "too few roles killed: 5, at least 6"]  # fmt: skip
+
+
+def test_what_was_done_before_a_fault_bites_is_no_progress_beside_it() -> None:
+    applied, waves = {"reporting": 70}, []
+    moments: list[tuple[float, str]] = []
+
+    async def stands(name: str) -> int:
+        return applied[name]
+
+    night = SimpleNamespace(sender=SimpleNamespace(times=moments), applied=stands, wave=lambda *a, **b: waves.append(a))
+
+    async def window() -> list[Progress]:
+        opened = Window(cast("Night", night), "a fault", {"intake": 10, "reporting": 10})
+        await opened.opens()
+        moments.extend((time.monotonic(), "intake") for _ in range(50))
+        applied["reporting"] = 500
+        await asyncio.sleep(0.01)
+        await opened.bites()
+        moments.extend((time.monotonic(), name) for name in ("intake", "referral", "intake"))
+        applied["reporting"] = 503
+        healed = time.monotonic()
+        moments.append((healed + 1, "intake"))
+        return await opened.progress(healed)
+
+    assert asyncio.run(window()) == [Progress("a fault", "intake", 2, 10), Progress("a fault", "reporting", 3, 10)]
+    assert len(waves) == 1
+
+
+def test_a_flood_has_each_three_times_and_no_copy_beside_its_original() -> None:
+    night: Any = SimpleNamespace(chance=Load(1).chance)
+    wave = Load(5).wave(16, 20)
+    flood: list[Meant] = tripled(night, wave.then)
+    times = Counter((meant.id, meant.body, meant.headers) for meant in flood)
+    assert all(meant.copies == 1 for meant in flood)
+    assert len(flood) > 2.5 * len(wave.then)
+    assert {n for key, n in times.items() if key[2]} == {1}  # poison
+    beside = sum(one.id == other.id for one, other in pairwise(flood))
+    assert beside < len(flood) / 50
