@@ -57,6 +57,11 @@ async def test_a_fact_that_breaks_a_service_puts_its_subject_aside_until_the_ser
         assert (await sender.ask(need, course.case))["outcome"] == "recorded"  # intake is another's house
         (quarantined,) = await until(lambda: house.status("referral")["quarantined"])
         assert (quarantined["subject"], quarantined["why"]) == (course.case, "Broken")
+        kept = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/kept")).json()
+        replay = ["dead-letters", "replay", "referral", str(kept[0]["seq"]), "--why", "mended", "--format", "json"]
+        code, said = await typed(house, "referral", *replay)
+        (wrong,) = json.loads(said)["errors"]
+        assert code == 2 and f"`lotse release referral {course.case} --why REASON`" in wrong["hint"]
         await again(house, "referral")
         assert (await sender.ask(*run))["outcome"] == "recorded"  # it wakes the request, whose case is not whole yet
         tick = await sender.tick(datetime(2026, 3, 20, 6, tzinfo=UTC))
