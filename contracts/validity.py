@@ -8,7 +8,7 @@ legal text.
 import json
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from .envelope import ALLIANCE_ZONE, Listed, Model, Refused, refused
+from .envelope import ALLIANCE_ZONE, Again, Listed, Model, Refused, refused
 
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 """Of a day that somebody can have meant; what is reckoned with one stays within what a date can hold."""
@@ -143,7 +143,7 @@ def judge(said: Model, time: datetime, arrived: datetime | None = None) -> Refus
             return refused("CLOCK_AHEAD")
         for name in _fields(type(said), AwareDatetime):
             if (moment := getattr(said, name)) is not None and moment > latest:
-                return refused("CLOCK_AHEAD", at=f"/{name}")
+                return replace(refused("CLOCK_AHEAD", at=f"/{name}"), again=Again.MENDED)  # 2126 is long to wait
     for name in _fields(type(said), date):
         if (day := getattr(said, name)) is not None and not FIRST_YEAR <= day.year <= LAST_YEAR:
             return refused("DAY_IMPLAUSIBLE", at=f"/{name}")

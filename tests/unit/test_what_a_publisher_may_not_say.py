@@ -112,7 +112,11 @@ def test_every_type_that_says_when_it_was_reported_is_held_to_its_arrival() -> N
     for cls in ordered:
         said_ahead: dict[str, Any] = {**dict.fromkeys(cls.model_fields), "reported_at": ahead}
         no = judge(cls.model_construct(None, **said_ahead), arrived, arrived)
-        assert said(no) == ("CLOCK_AHEAD", "/reported_at") and no is not None and "reported_at" in no.hint
+        assert (
+            said(no) == ("CLOCK_AHEAD", "/reported_at")
+            and no is not None
+            and (no.again, "reported_at" in no.hint) == ("mended", True)
+        )
 
 
 def test_a_code_is_judged_by_the_day_of_the_message_and_not_by_the_day_of_its_arrival() -> None:
