@@ -21,7 +21,7 @@ def _wrong(what: str) -> PydanticCustomError:
 
 
 class KafkaSecurity(BaseModel):
-    """Who we are to Kafka, and how we know that it is Kafka. Options as aiokafka names them; none: nobody asks.
+    """Who we are to Kafka, and how we know that it is Kafka. As aiokafka names its options, and ssl_cafile; none: nobody asks.
 
     Raises ValidationError where two of them contradict each other or the certificates can't be read: a client would find that
     out later, or not at all and speak in clear."""

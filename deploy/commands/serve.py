@@ -77,7 +77,7 @@ async def _missing(name: str, dsn: str) -> list[str]:
         con = await asyncpg.connect(dsn, timeout=10)
     except (OSError, TimeoutError, asyncpg.PostgresError):
         return []
-    except (ValueError, asyncpg.InterfaceError) as error:
+    except ValueError as error:  # a ClientConfigurationError is one
         raise BadSettings(f"wrong: LOTSE_DATABASE ({type(error).__name__})") from None
     try:
         return (await schema_against_code(name, con))[0]

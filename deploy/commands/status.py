@@ -48,7 +48,7 @@ def app(exit_code: bool, watch: bool, shape: str) -> int:
 def parts(where: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Each service by its /status; the clock, which listens nowhere, by its process. Where time is simulated there is none."""
     said = {name: ask(where[name]) for name in SERVICES}
-    if not where["simulated"]:
+    if not where.get("simulated"):
         runs = Process(Path(where["folder"]) / "services", "clock").runs()
         said["clock"] = {"running": True} if runs else {"running": False, "why": "its process has ended"}
     return said
