@@ -14,7 +14,7 @@ from typing import Any
 from deploy.errors import Trouble
 from deploy.local.stack import ROOT
 from deploy.soak.faults.processes import mended
-from deploy.soak.mutants import FAILED, MUTANTS, NO_MUTANT, Seen, verdict
+from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, Seen, verdict
 from deploy.soak.night import Night
 from deploy.soak.rows import NOT_WRITTEN, PR, ROWS, NotRun, Row
 
@@ -183,4 +183,5 @@ def _seen_to_fail(row: Row, seen: Mapping[str, Any] | None) -> str:
         return NO_MUTANT.get(row.number, "not yet" if row.tier == PR else "")
     outcome, (what, *_) = verdict(mutant, seen["outcome"], [seen["what"]])
     control = "" if seen.get("control") else " (no control on record)"
-    return f"without: {seen['gone']}. {'' if outcome == FAILED else f'It {outcome}: '}{what}{control}"
+    said = {FAILED: "", HOLDS: "It holds: "}.get(outcome, "Not seen to fail: ")
+    return f"without: {seen['gone']}. {said}{what}{control}"

@@ -74,7 +74,7 @@ def test_the_table_says_what_was_taken_out_and_whether_the_row_failed(tmp_path: 
     write_table(kept, table)
     assert cells(table, one)[-1] == f"without: {MUTANTS[0].gone}. {MUTANTS[0].finds[0]}: x"
     assert cells(table, other)[-1] == f"without: {MUTANTS[1].gone}. It holds: all was well"
-    said = "It not seen: fails otherwise: Trouble: referral is not ready: (no control on record)"
+    said = "Not seen to fail: fails otherwise: Trouble: referral is not ready: (no control on record)"
     assert cells(table, third)[-1] == f"without: {MUTANTS[2].gone}. {said}"
 
 

@@ -26,7 +26,8 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     ),
     129: (
         "right revoked, wrong password, certificate expired, in Kafka (row 29)",
-        "the broker of these houses has no rights and no certificates",
+        "the broker of these houses has no rights and no certificates; one that has is asked in"
+        " tests/integration/test_a_guarded_kafka.py, and nothing is taken from it there while a service runs",
     ),
 }
 """Rows that nothing here runs, and why: shown as not run, never as passed."""
