@@ -113,7 +113,7 @@ class Status:
             "lag_seconds": self.lag_seconds, "oldest_unanswered_seconds": one["unanswered"],
             "outbox_rows": one["outbox"], "outbox_age_seconds": one["outbox_age"], "waiting": kept.get("waiting", 0),
             "early": kept.get("early", 0), "set_aside": kept.get("aside", 0), "quarantined": len(quarantined),
-            "held": sum(not h["what"].startswith("publisher:") for h in held), "gaps": len(gaps),
+            "held": sum(not h["what"].startswith("publisher:") and h["what"] not in self.node.unsent for h in held), "gaps": len(gaps),
             "publishers_held": sum(h["what"].startswith("publisher:") for h in held),
             "dead_letters": sum(r["letters"] for r in letters), "progress_age_seconds": self.idle(lag),
             "tick_age_seconds": (datetime.now(UTC) - acted).total_seconds() if acted else 0, "older_than_log_facts": self.older,

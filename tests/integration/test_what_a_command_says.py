@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -167,12 +168,12 @@ def test_help_says_what_each_setting_means(capsys: Out) -> None:
 def test_a_fault_of_ours_is_said_with_its_place_and_without_its_text(
     capsys: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "running.json").write_text('{"canary"')
-    code, message, hint = said(capsys, "status")
-    assert code == FAULT and message.startswith("a fault of ours: JSONDecodeError at ") and "--debug" in hint
-    assert "deploy/commands/up.py:" in message
-    with pytest.raises(json.JSONDecodeError):
-        main(["--debug", "status"])
+    announced(tmp_path, "http://h:canary")  # whose port httpx quotes
+    code, message, hint = said(capsys, "risks")
+    assert code == FAULT and message.startswith("a fault of ours: InvalidURL at ") and "--debug" in hint
+    assert "deploy/commands/read.py:" in message and "canary" not in message
+    with pytest.raises(httpx.InvalidURL, match="canary"):
+        main(["--debug", "risks"])
 
 
 @contextmanager

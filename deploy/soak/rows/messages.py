@@ -162,7 +162,11 @@ async def letters_kept(night: Night) -> int:
         lambda: progressed(night, "referral", began, 60), "60 answers beside letters that can't leave", 15
     )
     said = night.fleet.status("referral")
-    see(not said["held"] and not said["set_aside"]["count"], f"held {said['held']}, aside {said['set_aside']}")
+    held = [one["what"] for one in said["held"]]
+    see(
+        held == ["outbox/referral.dead-letters"], f"held {said['held']}: that the letters can't leave, and nothing else"
+    )
+    see(not said["set_aside"]["count"], f"aside {said['set_aside']}")
     return int(said["outbox"]["rows"])
 
 
