@@ -18,8 +18,13 @@ async def session(dsn: str, name: str) -> asyncpg.Connection:
 
 
 async def alive(lock: asyncpg.Connection, doing: Awaitable[T]) -> T:
-    """Waits for what does not use the session, and asks something over it meanwhile. Raises what either raises."""
+    """Waits for what does not use the session, and asks something over it meanwhile. Raises what either raises; whatever ends
+    the waiting ends what was waited for, too."""
     task = asyncio.ensure_future(doing)
-    while not (await asyncio.wait([task], timeout=LEASE / 4))[0]:
-        await lock.execute("select")
-    return task.result()
+    try:
+        while not (await asyncio.wait([task], timeout=LEASE / 4))[0]:
+            await lock.execute("select")
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -103,7 +103,6 @@ class Host:
             done.pop().result()
         finally:
             self.status.ready = False
-            faulthandler.cancel_dump_traceback_later()
             await broker.stop()
             for task in tasks:
                 task.cancel()
@@ -162,9 +161,12 @@ class Host:
 
     async def _beat(self) -> None:
         """Where the loop does not turn any more, the log says where it stands: functions and lines, no values."""
-        while True:
-            faulthandler.dump_traceback_later(BLOCKED_AFTER)
-            await asyncio.sleep(1)
+        try:
+            while True:
+                faulthandler.dump_traceback_later(BLOCKED_AFTER)
+                await asyncio.sleep(1)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     # --- the minder
 

@@ -53,6 +53,28 @@ async def test_a_leader_that_says_nothing_is_followed_by_another_and_one_that_wa
         first.terminate()
 
 
+async def test_what_a_leader_waits_for_ends_with_its_waiting(node: Running) -> None:
+    """Told to end, or without its session, it must not leave a reader behind: who takes Kafka down then waited for it."""
+    lock = await leader.session(node.settings.database.get_secret_value(), "lotse-leader-ends")
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def reads() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    try:
+        waiting = asyncio.create_task(leader.alive(lock, reads()))
+        await began.wait()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert waiting.cancelled() and ended.is_set()
+    finally:
+        await lock.close()
+
+
 async def test_a_relay_that_lost_its_lock_marks_nothing(
     prepared: LocalStack, node: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
