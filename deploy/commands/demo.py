@@ -115,7 +115,7 @@ def _show(played: Played, seen: dict[str, Any], shape: str) -> None:
         table.add_row(row["what"], f"{row['n']:,}")
     rate = played.records / max(played.seconds, 0.001)
     people = [table, *([_timeline(seen)] if seen["steps"] else []), *([_report(seen["report"])] if seen["report"] else []),
-              f"{played.records:,} submissions in {played.seconds:.1f} s of simulated days: {rate:,.0f}/s",
+              f"{played.records:,} sent, {played.twice} of them a second time, in {played.seconds:.1f} s of simulated days: {rate:,.0f}/s",
               f"answered once: {once} of {total}"]  # fmt: skip
     missing = [
         Wrong(
@@ -128,11 +128,14 @@ def _show(played: Played, seen: dict[str, Any], shape: str) -> None:
 def _timeline(seen: dict[str, Any]) -> Table:
     """One case as its case manager would read it: attendance only where it was missed or corrected."""
     table = Table("happened", "what", "", title=f"One case: {seen['case']}", title_justify="left")
+    attended = 0
     for step in sorted(seen["steps"], key=lambda step: (happened(step), step["recorded_at"], step["number"])):
         body, what = step["body"], step["type"].split(".")[2].replace("_", " ")
         if what == "attendance recorded" and body["presence"] in ("PRESENT", "LATE") and body["revision"] == 1:
+            attended += 1
             continue
         table.add_row(happened(step)[:10], what, " ".join(str(body.get(name, "")) for name in TELLING.get(what, ())))
+    table.caption, table.caption_justify = f"and {attended} days attended, not shown", "left"
     return table
 
 

@@ -35,6 +35,8 @@ class Played:
     left_out: int = 0
     """Not sent, because what it rests on was refused."""
     records: int = 0
+    twice: int = 0
+    """Of the records, those sent a second time."""
     seconds: float = 0.0
 
     @property
@@ -100,6 +102,7 @@ class Player:
                 acks.append(await self._producer.send(topic, event.submission.to_json(), key=event.subject.encode(),
                                                       headers=headers_of(attributes)))  # fmt: skip
                 played.records += 1
+            played.twice += event.twice
         await asyncio.gather(*acks)
         await self._answered(waited)
 
