@@ -165,8 +165,9 @@ async def soak(night: Night, minutes: float, rate: float) -> Soak:
                 result = await _one(night, traffic, schedule.next(part))
                 done.rows.append(result)
                 done.order.append(f"{part * minutes:.1f} {result.row} {result.outcome}")
-                due = math.ceil(_share(SIGKILLS, minutes) * min(1.0, passed())) - night.kills
-                await _killed(night, done, schedule.roles(min(max(due, 2), 6)))
+                due = math.ceil(_share(SIGKILLS, minutes) * min(1.0, passed() / SPREAD)) - night.kills
+                # what is due is made up for step by step, and after the last row whole
+                await _killed(night, done, schedule.roles(max(2, min(due, 6) if passed() < 1 else due)))
             await traffic.rest()
             await traffic.end()
             night.note("at rest: the ledger is drawn up")
