@@ -104,6 +104,13 @@ class JsonNumber:
 ALLIANCE_ZONE = ZoneInfo("Europe/Berlin")
 """The zone in which days (`_on`) are days. All alliances of the initiative lie in North Rhine-Westphalia."""
 
+
+@lru_cache(maxsize=256)  # a tick is asked about for every case
+def day_of(moment: datetime) -> date:
+    """The calendar day of an aware moment in the alliance's zone."""
+    return moment.astimezone(ALLIANCE_ZONE).date()
+
+
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 CODE_PATTERN = r"^[A-Z][A-Z0-9_]{0,63}$"
 ORGANISATION_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"

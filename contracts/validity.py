@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from .envelope import ALLIANCE_ZONE, Again, Listed, Model, Refused, refused
+from .envelope import Again, Listed, Model, Refused, day_of, refused
 
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 """Of a day that somebody can have meant; what is reckoned with one stays within what a date can hold."""
@@ -148,7 +148,7 @@ def judge(said: Model, time: datetime, arrived: datetime | None = None) -> Refus
         if (day := getattr(said, name)) is not None and not FIRST_YEAR <= day.year <= LAST_YEAR:
             return refused("DAY_IMPLAUSIBLE", at=f"/{name}")
     fields = _listed(type(said))
-    on = time.astimezone(ALLIANCE_ZONE).date() if fields else date.min
+    on = day_of(time) if fields else date.min
     for name, listed in fields:
         value = getattr(said, name)
         for number, code in enumerate(value if isinstance(value, tuple) else () if value is None else (value,)):

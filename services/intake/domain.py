@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, ClassVar, NamedTuple
 
-from contracts.envelope import ALLIANCE_ZONE, Decision, Fact, Unchanged, refused
+from contracts.envelope import Decision, Fact, Unchanged, day_of, refused
 from contracts.intake import (
     REASONS,
     CaseClosed,
@@ -87,7 +87,7 @@ def report_need(request: NeedReported, case: Case, said_at: datetime) -> Decisio
     """Whose case it is, or who was to know of her by a consent of that day, may see a need (domain B-02, 4.2). Anybody else is
     told nothing of her: not that there is such a case, a need, or an end. After the case's last day nothing is needed any
     more; what was said by then and is heard later is no less true."""
-    on, who = _day(said_at), request.by.organisation_id
+    on, who = day_of(said_at), request.by.organisation_id
     if not case.is_of(who) and not any(consent.lets_know(who, on) for consent in case.consents.values()):
         return refused("NOT_YOURS")
     known = case.needs.get(request.need_id)
@@ -129,7 +129,7 @@ def withdraw_consent(request: ConsentWithdrawn, case: Case, arrived: datetime) -
     withdrawn_on = case.consents[request.consent_id].withdrawn_on
     if request.withdrawn_on == withdrawn_on:
         return Unchanged()
-    if request.withdrawn_on > _day(arrived):
+    if request.withdrawn_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/withdrawn_on")
     if withdrawn_on is not None and request.withdrawn_on > withdrawn_on:
         return refused("WITHDRAWN_OTHERWISE", at="/withdrawn_on")
@@ -140,7 +140,7 @@ def close_case(request: CaseClosureRequested, case: Case, arrived: datetime) -> 
     """Only the owner closes a case, with a last day that has come, and says why (domain 3, closure; house 8.6)."""
     if case.opened is None or request.by.organisation_id != case.opened.owner_organisation_id:
         return refused("NOT_YOURS")
-    if request.last_day_on > _day(arrived):
+    if request.last_day_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/last_day_on")
     if case.last_day_on is not None:
         same = (request.last_day_on, request.reason) == (case.last_day_on, case.closed_because)
@@ -180,7 +180,3 @@ def view(case: Case) -> dict[str, list[tuple[Any, ...]]]:
         sum(consent.withdrawn_on is not None for consent in case.consents.values()),
     )  # fmt: skip
     return {"case_list": [row]}
-
-
-def _day(moment: datetime) -> date:
-    return moment.astimezone(ALLIANCE_ZONE).date()

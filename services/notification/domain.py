@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 from contracts.dropout import FRESH, DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
-from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact
+from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact, day_of
 from contracts.notification import (
     NoticeLine,
     NotificationAttempted,
@@ -138,11 +138,11 @@ def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> lis
 
 def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
     """One mail with all that is news, no single mails (domain F-03); said once (H-04). A mailbox that refuses gets one a day."""
-    part, today = office.notification, _day(ticked)
+    part, today = office.notification, day_of(ticked)
     if office.organisation_id not in mailboxes:
         return []  # the items stay on the list, and status says so
     if part.last_as_of is not None and (
-        part.last_as_of >= ticked or (part.failures >= MOST_REFUSALS and _day(part.last_as_of) >= today)
+        part.last_as_of >= ticked or (part.failures >= MOST_REFUSALS and day_of(part.last_as_of) >= today)
     ):
         return []
     oldest = today - FRESH
@@ -176,7 +176,7 @@ def due(office: Office, ticked: datetime) -> datetime | None:
     if not untold and not _untrue(office):
         return None
     newest = max([*untold, *([part.last_as_of] if part.last_as_of else [])], default=ticked) + timedelta(microseconds=1)
-    return newest if newest > ticked else datetime.combine(_day(ticked) + timedelta(days=1), time.min, ALLIANCE_ZONE)
+    return newest if newest > ticked else datetime.combine(day_of(ticked) + timedelta(days=1), time.min, ALLIANCE_ZONE)
 
 
 def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
@@ -215,10 +215,6 @@ def uncertain(attempt: NotificationAttempted) -> Fact:
 
 def _key(line: Any) -> str:
     return f"{line.case_id}|{line.about}|{line.rule}|{line.first_on.isoformat()}"
-
-
-def _day(moment: datetime) -> date:
-    return moment.astimezone(ALLIANCE_ZONE).date()
 
 
 def _line(line: NoticeLine) -> Line:

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
-from contracts.envelope import ALLIANCE_ZONE
+from contracts.envelope import day_of
 from contracts.reporting import Cell, ParticipationReport
 from services.runtime.database import Connection, Table
 
@@ -56,7 +56,7 @@ exactly."""
 
 def last_closed_month(ticked: datetime) -> date:
     """The first day of the last month that is over on the tick's day."""
-    today = ticked.astimezone(ALLIANCE_ZONE).date()
+    today = day_of(ticked)
     return date(today.year - 1, 12, 1) if today.month == 1 else date(today.year, today.month - 1, 1)
 
 
@@ -70,7 +70,7 @@ async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[Parti
             tenant,
         )
     }
-    today = ticked.astimezone(ALLIANCE_ZONE).date()
+    today = day_of(ticked)
     releases: list[ParticipationReport] = []
     for month, cells in groupby(rows, key=lambda row: row["month"].strftime("%Y-%m")):
         known = latest.get(month)
@@ -89,7 +89,7 @@ async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[Parti
                 for c in cells
             ),
         )
-        if known and (known["digest"] == report.digest() or known["as_of"].astimezone(ALLIANCE_ZONE).date() >= today):
+        if known and (known["digest"] == report.digest() or day_of(known["as_of"]) >= today):
             continue
         releases.append(report)
     for report in releases:

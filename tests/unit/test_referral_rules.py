@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contracts.attendance import AttendanceRecorded
 from contracts.codes import DeclineReason, EndKind, ExcuseReason, Presence, ReferralAnswer
 from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
-from contracts.envelope import By, Fact, Refused, Unchanged
+from contracts.envelope import By, Fact, Refused, Unchanged, day_of
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
 from contracts.referral import (
     ParticipationEnded,
@@ -28,7 +28,6 @@ from contracts.referral import (
     ReferralWithdrawn,
 )
 from services.referral.domain import Case, Run, answer, attend, due, end, evolve, react, refer, start, view, withdraw
-from services.referral.domain.state import day_of
 from tests.publishing import OWNER, PROVIDER, Course
 
 START = date(2026, 3, 2)

@@ -5,11 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from contracts.dropout import DropoutRiskRaised
-from contracts.envelope import By, Fact
+from contracts.envelope import By, Fact, day_of
 from contracts.intake import CaseOpened, ConsentGranted
 from contracts.referral import ReferralAccepted, ReferralSent
 from services.referral.domain import Case, due, evolve, react
-from services.referral.domain.state import day_of
 from tests.publishing import OWNER, PROVIDER, Course
 
 MIDNIGHTS = [  # computed by hand: Berlin is an hour ahead of UTC in winter and two in summer

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from contracts.attendance import AttendanceRecorded, AttendanceReported
 from contracts.codes import Presence
-from contracts.envelope import Decision, Unchanged, refused
-from services.referral.domain.state import Case, Meeting, day_of
+from contracts.envelope import Decision, Unchanged, day_of, refused
+from services.referral.domain.state import Case, Meeting
 
 
 def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decision:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from contracts.codes import ConsentPurpose, ReferralAnswer
-from contracts.envelope import Decision, Unchanged, of_another_kind, refused
+from contracts.envelope import Decision, Unchanged, day_of, of_another_kind, refused
 from contracts.referral import (
     OfferRunPublished,
     OfferRunSubmitted,
@@ -19,18 +19,7 @@ from contracts.referral import (
     ReferralStopped,
     ReferralWithdrawn,
 )
-from services.referral.domain.state import (
-    ACCEPTED,
-    DECLINED,
-    SENT,
-    STOPPED,
-    Case,
-    End,
-    Participation,
-    Run,
-    Start,
-    day_of,
-)
+from services.referral.domain.state import ACCEPTED, DECLINED, SENT, STOPPED, Case, End, Participation, Run, Start
 
 
 def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Decision:

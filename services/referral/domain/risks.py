@@ -17,9 +17,9 @@ from contracts.dropout import (
     DroppedOut,
     DroppedOutWithdrawn,
 )
-from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact
+from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact, day_of
 from contracts.referral import ReferralStopped
-from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Risk, Run, day_of
+from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Risk, Run
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3

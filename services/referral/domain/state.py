@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from contracts.attendance import AttendanceRecorded
@@ -15,7 +14,7 @@ from contracts.dropout import (
     DroppedOut,
     DroppedOutWithdrawn,
 )
-from contracts.envelope import ALLIANCE_ZONE, Fact
+from contracts.envelope import Fact
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
 from contracts.referral import (
     OfferRunPublished,
@@ -333,9 +332,3 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             part.dropped_out[fact.participation_id] = (fact.ended_before_on, fact.reason)
         case DroppedOutWithdrawn():
             part.dropped_out.pop(fact.participation_id, None)
-
-
-@lru_cache(maxsize=256)  # a tick is asked about for every case
-def day_of(moment: datetime) -> date:
-    """The calendar day of a moment in the alliance's zone."""
-    return moment.astimezone(ALLIANCE_ZONE).date()
