@@ -70,7 +70,8 @@ _CLAIMS = Edit(WORK, "        if lost := await self._claim(first):\n",
                "        lost: set[str] = set()\n        if await self._claim(first) and lost:\n")  # fmt: skip
 
 MUTANTS = (
-    Mutant((1, 6, 9, 22, 101), "the fence (what lies below its row is dropped) and the claim of ids", ("2 doubled",), (_FENCE, _CLAIMS)),
+    Mutant((1, 6, 9, 22, 101), "the fence (what lies below its row is dropped) and the claim of ids", ("2 doubled", "after it read all again"),
+           (_FENCE, _CLAIMS)),
     Mutant((2,), "the position moves in the transaction of its effect: it moves before it, by itself", ("are not answered", "1 lost"), (
         Edit("services/runtime/positions.py", "\" order by topic, part for update\"", "\" order by topic, part\""),
         Edit(BATCH, "    work = Work(node, con)\n    await work.open([m for m in fresh",
