@@ -20,7 +20,7 @@ from contracts.envelope import Answer, Tick, fact_id_of, read_attributes, read_i
 from contracts.topics import CLOCK
 from services.host.kafka import Reader
 from services.host.relay import Relay, letters_beyond, mark, unsent
-from services.host.running import Running, running
+from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions
 from services.runtime.database import Connection, columns, connect, encode
@@ -83,6 +83,7 @@ async def rebuild(
         node = running(service, settings, live, reader)
         learner = Learner(replace(node, pool=beside), told)
         done = learner.done
+        settle_in(50_000)  # some of what a fetch brings is garbage in cycles, and nobody else looks for it here
         if ahead := await letters_beyond(node):
             log.warning("nothing to compare with", facts=ahead)
         done.compared = not ahead and await live.fetchval("select exists (select from position)")  # none: it never ran

@@ -28,7 +28,7 @@ from services.host import operate
 from services.host.inputs import Inputs
 from services.host.kafka import Reader, read_otherwise
 from services.host.relay import Relay, letters_beyond
-from services.host.running import running
+from services.host.running import running, settle_in
 from services.host.settings import Settings
 from services.host.status import Status
 from services.runtime import errands, positions
@@ -44,6 +44,14 @@ BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
 BLOCKED_AFTER = 20.0  # seconds in which the loop does not turn once: Kafka has given its partitions away by then
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
+
+
+def _revive(consumer: Any) -> None:
+    """aiokafka's heartbeat ends at an error it does not know and at a group it may not read, and nobody begins another: Kafka
+    would put the member out for good. It joins anew. (There is no public way.)"""
+    beat = consumer._coordinator._heartbeat_task
+    if beat is not None and beat.done():
+        consumer._coordinator.request_rejoin()
 
 
 class Host:
@@ -91,9 +99,7 @@ class Host:
         jobs = [Relay(self.node).run(), self._mind(), self._beat()]
         jobs += [errands.run(self.node, self.inputs.claimed)] if self.service.errand else []
         tasks = [asyncio.create_task(job) for job in jobs]
-        gc.collect()
-        gc.freeze()  # what lives as long as the process is no garbage: +25-45 % of the loop
-        gc.set_threshold(500_000, 20, 20)  # more than a batch has in hand: it is gone before anybody looks through it
+        settle_in(500_000)
         broker, self.subscriber = self._faststream()
         try:
             await broker.start()
@@ -141,6 +147,7 @@ class Host:
                 raise
             except Exception as error:  # FastStream would say nothing of it, and come again
                 self.inputs.say_held("fetch", error)
+                _revive(consumer)
                 stands = await self.inputs.back(consumer)
                 if not isinstance(error, UnicodeDecodeError):
                     raise

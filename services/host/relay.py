@@ -75,7 +75,7 @@ class Relay:
 
     def __init__(self, node: Running, name: str | None = None) -> None:
         self.node, self.name = node, name or node.service.name
-        self._rests: dict[str, tuple[float, float]] = {}  # topic -> (until, length)
+        self._rests: dict[str, tuple[float, float]] = {}  # topic, "" for all of them -> (until, length)
         self._producer: Producer | None = None
 
     async def run(self) -> None:
@@ -91,8 +91,8 @@ class Relay:
                     raise OlderThanLog(f"{older} records")
                 await self._lead(lock)
             except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:
-                say_held(self.node.unsent, "relay", name_of(error))
-                await asyncio.sleep(0.5)
+                say_held(self.node.unsent, "relay", _why(error))
+                await asyncio.sleep(self._rest("") if isinstance(error, KafkaException) else 0.5)
             finally:
                 if lock is not None:
                     lock.terminate()
@@ -126,19 +126,24 @@ class Relay:
             " (select from outbox f where f.sent_at is null and f.tx = o.tx and not f.after and f.topic = any($1::text[])))"
             " order by id limit $2) o) o where upto - octet_length(records) < $3 order by id", resting, ROWS, BYTES,
         )  # fmt: skip
-        self.node.unsent.pop("relay", None)
-        if not rows:
-            return False
         delivery = Delivery(producer)
         await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]]))
         late = {row["tx"] for row in rows if row["topic"] in delivery.failed}
         answers = [row for row in rows if row["after"] and row["tx"] not in late]
         await alive(con, asyncio.to_thread(delivery.of, answers))
+        self.node.unsent.pop("relay", None)
+        if not rows:
+            return False
         for topic, why in delivery.failed.items():
-            length = min(self._rests.get(topic, (0.0, 0.25))[1] * 2, LONGEST_REST)
-            self._rests[topic] = (time.monotonic() + length, length)
+            self._rest(topic)
             say_held(self.node.unsent, f"outbox/{topic}", why)
         return await self._mark(con, delivery)
+
+    def _rest(self, topic: str) -> float:
+        """Twice as long as the last time, until something is acknowledged again."""
+        length = min(self._rests.get(topic, (0.0, 0.25))[1] * 2, LONGEST_REST)
+        self._rests[topic] = (time.monotonic() + length, length)
+        return length
 
     async def _mark(self, con: asyncpg.Connection, delivery: "Delivery") -> bool:
         """Marks the rows acknowledged whole, and where the logs end now. False where there is none."""
@@ -149,10 +154,15 @@ class Relay:
             self._rests.pop(part.topic, None)
             self.node.unsent.pop(f"outbox/{part.topic}", None)
         if ids:
+            self._rests.pop("", None)
             failpoint("after_ack")
             await mark(con, marks, ids)
         self.node.metrics.relayed.inc(delivery.acknowledged)
         return bool(ids)
+
+
+def _why(error: Exception) -> str:
+    return str(error.args[0].name()) if isinstance(error, KafkaException) else name_of(error)
 
 
 async def mark(con: Any, ends: Mapping[Part, int], ids: Sequence[int] = ()) -> None:
@@ -178,10 +188,12 @@ class Delivery:
         self.failed: dict[str, str] = {}
         """Topics of which a record was not acknowledged, and why."""
         self.acknowledged = 0
+        self._broken: KafkaError | None = None
 
     def of(self, rows: list[Any]) -> None:
         """Hands over every record in order, and waits until each is acknowledged or given up (SEND_LIMIT). Raises
-        KafkaException where the producer itself can no longer go on."""
+        KafkaException where the producer can no longer go on, as when it lost its right to be one: then nothing is known of
+        these rows."""
         self.rows += rows
         for row in rows:
             topic = row["topic"]
@@ -191,8 +203,19 @@ class Delivery:
                     self._open += 1
             except KafkaException as error:
                 self._given_up(topic, error.args[0])
-        while self._open:
-            self._producer.flush(1.0)  # sends at once what lingers, in whole batches
+        try:
+            while self._open:
+                self._producer.flush(1.0)  # sends at once what lingers, in whole batches
+            if self._broken is not None:
+                self._producer.poll(0)  # raises why, where it is not said yet
+                raise KafkaException(self._broken)
+        except (
+            SystemError
+        ) as error:  # about to raise why, it also told of records, which Python calls this: they are lost
+            why: BaseException | None = error
+            while why is not None and not isinstance(why, KafkaException):
+                why = why.__cause__
+            raise why or KafkaException(KafkaError(KafkaError._FATAL)) from None
 
     def _told(self, error: KafkaError | None, message: Message) -> None:
         self._open -= 1
@@ -203,8 +226,8 @@ class Delivery:
         self.ends[part] = -1 if offset is None or offset < 0 else offset + 1
 
     def _given_up(self, topic: str, error: KafkaError) -> None:
-        if error.fatal():
-            raise KafkaException(error)
+        if error.code() == KafkaError._FATAL:
+            self._broken = error
         self.failed.setdefault(topic, error.name())
 
 

@@ -1,5 +1,6 @@
 """What every part of one running process stands on: the service's node, its settings, Kafka, its figures."""
 
+import gc
 import json
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +37,14 @@ def say_held(held: dict[str, Held], what: str, why: str) -> None:
     if what not in held or held[what].why != why:
         held[what] = Held(what, why, datetime.now(UTC))
         log.warning("held", held=what, error=why)
+
+
+def settle_in(young: int) -> None:
+    """What is loaded by now lives as long as the process and is no garbage; what a batch has in hand, up to `young` objects, is
+    gone before anybody looks through it. At Python's own 700 that took 25-45 % of a service's loop and 30 % of a rebuild."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(young, 20, 20)
 
 
 def running(service: Service, settings: Settings, pool: asyncpg.Pool, reader: Reader) -> Running:

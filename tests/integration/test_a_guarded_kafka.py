@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -9,14 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.protocol.admin import CreateAclsRequest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from contracts.topics import load_publishers
 from deploy.local.operations import PUBLIC, make_operations_key
@@ -31,7 +39,16 @@ from tests.conftest import PUBLISHERS
 from tests.integration.conftest import Guarded
 from tests.publishing import NAME, Course, Publisher, until
 
-TOPIC, GROUP, LITERAL, PREFIXED, ALLOW, READ, WRITE = 2, 3, 3, 4, 3, 3, 4  # as Kafka numbers them
+READ, WRITE = AclOperation.READ, AclOperation.WRITE
+Right = tuple[str, ResourceType, str, ResourcePatternType, AclOperation]
+RIGHTS: tuple[Right, ...] = (
+    ("intake", ResourceType.TOPIC, "intake.", ResourcePatternType.PREFIXED, READ),
+    ("intake", ResourceType.TOPIC, "intake.", ResourcePatternType.PREFIXED, WRITE),
+    ("intake", ResourceType.TOPIC, "clock.ticks", ResourcePatternType.LITERAL, READ),
+    ("intake", ResourceType.GROUP, "lotse-intake", ResourcePatternType.LITERAL, READ),
+    ("clock", ResourceType.TOPIC, "clock.ticks", ResourcePatternType.LITERAL, WRITE),
+)
+"""What the documentation of the topics says of intake and the clock, and intake's own group."""
 
 
 @dataclass
@@ -60,7 +77,7 @@ def house(guarded_kafka: Guarded, tmp_path: Path) -> Iterator[House]:
     admin = KafkaSecurity.model_validate(guarded_kafka.options("SASL_PLAINTEXT", "admin"))
     address = guarded_kafka.addresses["SASL_PLAINTEXT"]
     asyncio.run(make_topics(address, load_publishers(PUBLISHERS), local=True, security=admin))
-    asyncio.run(give_rights(address, admin))
+    give(AdminClient(admin.librdkafka(address), logger=logging.getLogger("test")), *RIGHTS)
     postgres = Postgres(tmp_path / "postgres")
     postgres.start()
     try:
@@ -72,21 +89,22 @@ def house(guarded_kafka: Guarded, tmp_path: Path) -> Iterator[House]:
         postgres.process.stop()
 
 
-async def give_rights(address: str, security: KafkaSecurity) -> None:
-    """What the documentation of the topics says of intake and the clock, and intake's own group."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=address, **security.aiokafka())
-    await admin.start()
-    try:
-        rights = [("intake", TOPIC, "intake.", PREFIXED, right) for right in (READ, WRITE)]
-        rights += [("intake", TOPIC, "clock.ticks", LITERAL, READ), ("clock", TOPIC, "clock.ticks", LITERAL, WRITE)]
-        rights += [("intake", GROUP, "lotse-intake", LITERAL, READ)]
-        for user, kind, name, pattern, right in rights:
-            answer = await admin._send_request(
-                CreateAclsRequest(kind, name, pattern, f"User:{user}", "*", right, ALLOW)
-            )
-            assert answer.to_object()["creation_responses"][0]["error_code"] == 0
-    finally:
-        await admin.close()
+def give(admin: AdminClient, *rights: Right) -> None:
+    """Gives rights. Raises KafkaException."""
+    wanted = [_bound(AclBinding, right) for right in rights]
+    for done in admin.create_acls(wanted).values():
+        done.result(20)
+
+
+def take(admin: AdminClient, right: Right) -> None:
+    """Takes one away: from now on the broker says no."""
+    (done,) = admin.delete_acls([_bound(AclBindingFilter, right)]).values()
+    assert len(done.result(20)) == 1
+
+
+def _bound(kind: Any, right: Right) -> Any:
+    user, resource, name, pattern, operation = right
+    return kind(resource, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
 
 
 async def test_intake_the_clock_and_commands_get_through(house: House) -> None:
@@ -130,11 +148,51 @@ def ready(process: Process, port: str) -> bool:
         return False
 
 
-def status(env: dict[str, str]) -> dict[str, dict[str, int]]:
+def status(env: dict[str, str]) -> dict[str, Any]:
     """A service's own words."""
     with urlopen(f"http://127.0.0.1:{env['LOTSE_HTTP_PORT']}/status", timeout=5) as answer:  # noqa: S310
-        said: dict[str, dict[str, int]] = json.load(answer)
+        said: dict[str, Any] = json.load(answer)
         return said
+
+
+@pytest.mark.parametrize("at_work", [True, False], ids=["at work", "fresh"])
+@pytest.mark.parametrize(
+    ("right", "held"),
+    [(RIGHTS[0], {"fetch"}), (RIGHTS[1], {"relay", "outbox/intake.events"}), (RIGHTS[3], {"fetch"})],
+    ids=["to read", "to write", "to its group"],
+)
+async def test_a_right_that_is_taken_away_and_given_back(
+    house: House, right: Right, held: set[str], at_work: bool
+) -> None:
+    """faults.md A6, row 29, in Kafka: nobody crashes, status says what stands still and why, and it heals by itself. Where the
+    relay has sent nothing yet, librdkafka is not let begin, which it calls fatal."""
+    address, env = house.kafka.addresses["SASL_PLAINTEXT"], house.environment("SASL_PLAINTEXT", "intake")
+    security = KafkaSecurity.model_validate(house.kafka.options("SASL_PLAINTEXT", "admin"))
+    admin = AdminClient(security.librdkafka(address), logger=logging.getLogger("test"))
+    intake = Process(house.folder, "intake")
+    intake.start([sys.executable, "-m", "deploy.cli", "serve", "intake"], env)
+    steps = Course(date(2026, 3, 2)).steps()
+    try:
+        await until(lambda: ready(intake, env["LOTSE_HTTP_PORT"]), 60)
+        async with Publisher(address, security) as sender:
+            if at_work:
+                (first,) = await sender.answered(await sender.send(*steps[1]), patience=60)
+                assert first["outcome"] == "recorded"
+            take(admin, right)
+            id = await sender.send(*steps[2] if at_work else steps[1])
+            await until(lambda: denied(intake, env) & held, 60)
+            give(admin, right)
+            (told,) = await sender.answered(id, patience=90)
+        assert told["outcome"] == "recorded"
+        await until(lambda: not denied(intake, env), 60)
+    finally:
+        intake.stop()
+
+
+def denied(process: Process, env: dict[str, str]) -> set[str]:
+    """What stands still for want of a right. Raises Trouble where the service has ended."""
+    process.alive_or_raise()
+    return {found["what"] for found in status(env)["held"] if "authorization" in found["why"].lower()}
 
 
 async def test_a_broker_for_whom_nobody_we_trust_signed_is_not_spoken_to(

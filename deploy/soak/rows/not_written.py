@@ -26,8 +26,8 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     ),
     129: (
         "right revoked, wrong password, certificate expired, in Kafka (row 29)",
-        "the broker of these houses has no rights and no certificates; one that has is asked in"
-        " tests/integration/test_a_guarded_kafka.py, and nothing is taken from it there while a service runs",
+        "the broker of these houses has no rights and no certificates. Rights to read, to write and to the group are taken from a"
+        " service at work, and given back, in tests/integration/test_a_guarded_kafka.py; no certificate expires there",
     ),
 }
 """Rows that nothing here runs, and why: shown as not run, never as passed."""
