@@ -92,13 +92,14 @@ class Relay:
                 await self._lead(lock)
             except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:
                 say_held(self.node.unsent, "relay", _why(error))
-                await asyncio.sleep(self._rest("") if isinstance(error, KafkaException) else 0.5)
+                rest = self._rest("") if isinstance(error, KafkaException) else 0.5
             finally:
                 if lock is not None:
                     lock.terminate()
                 if self._producer is not None:  # what it still holds may arrive: late copies are duplicates by design
                     self._producer.purge(blocking=False)  # the thread that waits for acknowledgements ends, too
                     self._producer = None
+            await asyncio.sleep(rest)  # another process may lead meanwhile
 
     async def _lead(self, lock: asyncpg.Connection) -> None:
         self._producer = _producer(self.node, self.name)
@@ -110,6 +111,7 @@ class Relay:
             except asyncio.CancelledError:  # what Kafka has is marked before we go: no copies at the next start
                 await asyncio.wait([turn], timeout=3)
                 raise
+            self.node.unsent.pop("relay", None)  # it goes round
             if not sent:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL):  # wait_for forgets to end where it is woken, too, before 3.12
@@ -126,14 +128,13 @@ class Relay:
             " (select from outbox f where f.sent_at is null and f.tx = o.tx and not f.after and f.topic = any($1::text[])))"
             " order by id limit $2) o) o where upto - octet_length(records) < $3 order by id", resting, ROWS, BYTES,
         )  # fmt: skip
+        if not rows:
+            return False
         delivery = Delivery(producer)
         await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]]))
         late = {row["tx"] for row in rows if row["topic"] in delivery.failed}
         answers = [row for row in rows if row["after"] and row["tx"] not in late]
         await alive(con, asyncio.to_thread(delivery.of, answers))
-        self.node.unsent.pop("relay", None)
-        if not rows:
-            return False
         for topic, why in delivery.failed.items():
             self._rest(topic)
             say_held(self.node.unsent, f"outbox/{topic}", why)

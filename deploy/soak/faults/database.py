@@ -66,9 +66,7 @@ async def idle_operator(night: Night, service: str) -> AsyncIterator[int]:
             place = f"{dsn.replace(dsn.split('//')[1].split('@')[0], f'operator:{password}')}/{service}"
             idle = await asyncpg.connect(place, timeout=10)
             try:
-                await idle.execute("begin")
-                for table in await tables(con):
-                    await idle.execute(f"select from {table} for update")  # noqa: S608
+                await _look_at_all(idle, await tables(con))
                 yield int(await idle.fetchval("select pg_backend_pid()"))
             finally:
                 idle.terminate()
@@ -77,6 +75,20 @@ async def idle_operator(night: Night, service: str) -> AsyncIterator[int]:
             while await con.fetch(sql):
                 await asyncio.sleep(0.1)
             await con.execute("drop role operator")
+
+
+async def _look_at_all(idle: asyncpg.Connection, names: list[str], times: int = 20) -> None:
+    """Somebody who is told of a deadlock with the service, which takes its locks in another order, begins again."""
+    for _ in range(times):
+        try:
+            await idle.execute("begin")
+            for table in names:
+                await idle.execute(f"select from {table} for update")  # noqa: S608
+        except asyncpg.DeadlockDetectedError:
+            await idle.execute("rollback")
+        else:
+            return
+    raise TimeoutError(f"{times} deadlocks")
 
 
 async def megabytes(night: Night, service: str) -> int:

@@ -72,7 +72,7 @@ async def wrong_clock(night: Night) -> str:
                 wave.then = [meant if meant.poison else replace(meant, time=now) for meant in wave.then]
                 night.play(wave, pace=0.002)  # what is said now lies ahead of a clock two hours behind
                 await asyncio.sleep(2)
-                await night.until(lambda: not night.fleet.status("referral")["outbox"]["rows"], "facts to leave", 15)
+                await night.until(lambda: not night.fleet.status("referral")["outbox"]["rows"], "facts to leave", 30)
     finally:
         await restart(night, "referral")
     return "order by number, not by clock; nothing refused for it"
