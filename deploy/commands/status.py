@@ -17,6 +17,8 @@ from deploy.local.processes import Process
 from deploy.local.stack import SERVICES
 from deploy.printed import Wrong, formats, printed
 
+BESIDE = {"clock": "services", "kafka": "kafka", "postgres": "postgres", "mail": "mail"}
+"""What has no /status: part to the folder in which its process is written down."""
 EVERY = 2.0  # seconds between two looks
 
 
@@ -46,11 +48,12 @@ def app(exit_code: bool, watch: bool, shape: str) -> int:
 
 
 def parts(where: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Each service by its /status; the clock, which listens nowhere, by its process. Where time is simulated there is none."""
+    """Each service by its /status, what it stands on by its process. Where time is simulated there is no clock."""
     said = {name: ask(where[name]) for name in SERVICES}
-    if not where.get("simulated"):
-        runs = Process(Path(where["folder"]) / "services", "clock").runs()
-        said["clock"] = {"running": True} if runs else {"running": False, "why": "its process has ended"}
+    for name, folder in BESIDE.items():
+        if name != "clock" or not where.get("simulated"):
+            runs = Process(Path(where["folder"]) / folder, name).runs()
+            said[name] = {"running": True} if runs else {"running": False, "why": "its process has ended"}
     return said
 
 
@@ -67,7 +70,7 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
     """What a person should look at, one line each."""
     if not said["running"]:
         return [f"{name} is silent ({said['why']}); look at its log in the state folder"]
-    if name == "clock":
+    if name in BESIDE:
         return []
     if "database" in said:
         return [f"{name} cannot reach its database ({said['database']}); it holds everything and goes on by itself"]

@@ -18,9 +18,10 @@ import pytest
 import deploy.commands.up
 from deploy.cli import main
 from deploy.commands.letters import letters
-from deploy.commands.status import COLUMNS, findings_of, rows_of
+from deploy.commands.status import BESIDE, COLUMNS, findings_of, rows_of
 from deploy.errors import FAULT, UNREACHABLE, USAGE, Trouble
 from deploy.local.processes import Process
+from deploy.local.stack import SERVICES
 from deploy.services import EXAMPLES
 from services.host.settings import Settings
 from services.notification.organisations import MailSettings
@@ -226,33 +227,34 @@ def test_status_calls_what_answers_no_json_silent(capsys: Out, tmp_path: Path) -
         announced(tmp_path, url)
         assert main(["status", "--exit-code", "--format", "json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert all(one == {"running": False, "why": "JSONDecodeError"} for one in found["data"].values())
-    assert len(found["errors"]) == 4
+    assert all(found["data"][name] == {"running": False, "why": "JSONDecodeError"} for name in SERVICES)
+    assert {one["message"].split()[0] for one in found["errors"]} == {*SERVICES, *BESIDE} - {"clock"}
 
 
-def test_status_shows_the_clock_where_there_is_one(capsys: Out, tmp_path: Path) -> None:
-    clock = Process(tmp_path / "services", "clock")
-    clock.start([sys.executable, "-c", "import time; time.sleep(300)"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_status_shows_what_the_services_stand_on(capsys: Out, tmp_path: Path, name: str) -> None:
+    one = Process(tmp_path / BESIDE[name], name)
+    one.start([sys.executable, "-c", "import time; time.sleep(300)"])
     try:
         with answering(500, b"") as url:
             announced(tmp_path, url, simulated="")
             for running in (True, False):
                 main(["status", "--format", "json"])
                 found = json.loads(capsys.readouterr().out)
-                assert found["data"]["clock"]["running"] is running
-                assert any(one["message"].startswith("clock is silent") for one in found["errors"]) is not running
+                assert found["data"][name]["running"] is running
+                assert any(wrong["message"].startswith(f"{name} is silent") for wrong in found["errors"]) is not running
                 main(["status"])
-                (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("clock")]
-                assert line.split() == ["clock", "yes" if running else "no"]
-                assert clock.child is not None
-                clock.child.send_signal(signal.SIGKILL)
+                (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(name)]
+                assert line.split() == [name, "yes" if running else "no"]
+                assert one.child is not None
+                one.child.send_signal(signal.SIGKILL)
                 if running:  # ended, and nobody has fetched its exit code yet
-                    os.waitid(os.P_PID, clock.child.pid, os.WEXITED | os.WNOWAIT)
+                    os.waitid(os.P_PID, one.child.pid, os.WEXITED | os.WNOWAIT)
             announced(tmp_path, url, simulated="yes")
             main(["status", "--format", "json"])
             assert "clock" not in json.loads(capsys.readouterr().out)["data"]
     finally:
-        clock.stop()
+        one.stop()
 
 
 FIGURES = {"running": True, "ready": True, "lag_seconds": 0, "outbox": {"rows": 0}, "waiting": 0, "held": [], "gaps": [],
