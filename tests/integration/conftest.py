@@ -1,6 +1,7 @@
 """What several tests of one part stand on: a service's node without the service around it."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,16 +67,17 @@ class Guarded:
                 "sasl_plain_password": f"{user}-secret", **tls}  # fmt: skip
 
 
-@pytest.fixture
-def guarded_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
+@contextmanager
+def broker_that_asks(folder: Path) -> Iterator[Guarded]:
     """One with two doors, one of them with TLS."""
-    tls, (cafile, keystore) = free_port(), made(tmp_path)
+    tls, (cafile, keystore) = free_port(), made(folder)
     config = deploy.local.kafka.CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL://127.0.0.1:{port}")
     config = config.replace("SASL://127.0.0.1:{port}", f"SASL://127.0.0.1:{{port}},TLS://127.0.0.1:{tls}")
     config = config.replace(",PLAINTEXT:PLAINTEXT", ",SASL:SASL_PLAINTEXT,TLS:SASL_SSL")
-    monkeypatch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED.format(users=USERS, keystore=keystore))
-    broker = Kafka(tmp_path / "kafka", CACHE)
-    broker.start()
+    broker = Kafka(folder / "kafka", CACHE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED.format(users=USERS, keystore=keystore))
+        broker.start()
     try:
         broker.wait()
         yield Guarded({"SASL_PLAINTEXT": broker.address, "SASL_SSL": f"127.0.0.1:{tls}"}, cafile)
@@ -83,7 +85,15 @@ def guarded_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[G
         broker.process.stop()
 
 
+@pytest.fixture(scope="module")
+def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """One for all tests of a module."""
+    with broker_that_asks(tmp_path_factory.mktemp("guarded")) as broker:
+        yield broker
+
+
 @pytest.fixture
-def guarded(guarded_kafka: Guarded) -> str:
-    """Its address without TLS."""
-    return guarded_kafka.addresses["SASL_PLAINTEXT"]
+def guarded(tmp_path: Path) -> Iterator[str]:
+    """The address without TLS of one that knows nothing yet."""
+    with broker_that_asks(tmp_path) as broker:
+        yield broker.addresses["SASL_PLAINTEXT"]

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it forgets to say that it exports them
     AclBinding,
     AclBindingFilter,
     AclOperation,
@@ -70,21 +70,22 @@ class House:
         }  # fmt: skip
 
 
-@pytest.fixture
-def house(guarded_kafka: Guarded, tmp_path: Path) -> Iterator[House]:
+@pytest.fixture(scope="module")
+def house(guarded_kafka: Guarded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Topics, the rights of the catalogue for intake, and its database."""
-    make_operations_key(tmp_path)
+    folder = tmp_path_factory.mktemp("house")
+    make_operations_key(folder)
     admin = KafkaSecurity.model_validate(guarded_kafka.options("SASL_PLAINTEXT", "admin"))
     address = guarded_kafka.addresses["SASL_PLAINTEXT"]
     asyncio.run(make_topics(address, load_publishers(PUBLISHERS), local=True, security=admin))
     give(AdminClient(admin.librdkafka(address), logger=logging.getLogger("test")), *RIGHTS)
-    postgres = Postgres(tmp_path / "postgres")
+    postgres = Postgres(folder / "postgres")
     postgres.start()
     try:
         postgres.wait()
         database = postgres.provision(("intake",))["intake"]
         migrate("intake", database.owner)
-        yield House(guarded_kafka, tmp_path, database.runtime)
+        yield House(guarded_kafka, folder, database.runtime)
     finally:
         postgres.process.stop()
 
