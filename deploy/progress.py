@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from deploy.saying import say
 
 TELLS_EACH = 10.0  # seconds between two lines where there is no terminal, or one that is read aloud
 
@@ -24,7 +25,6 @@ class _Rate(ProgressColumn):
 @contextmanager
 def counted(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Gives what is called with how many more are done. Everything goes to stderr; ACCESSIBLE asks for lines."""
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn(),
                    console=say, disable=not say.is_terminal or bool(os.environ.get("ACCESSIBLE")), transient=True)  # fmt: skip
     done, began = 0, time.monotonic()

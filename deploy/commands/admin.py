@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from deploy.commands.up import running
 from deploy.doctor.place import Place
@@ -17,11 +16,10 @@ from deploy.installation import Installation, installation
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.printed import Wrong, formats, printed
+from deploy.saying import say
 from deploy.services import Fleet, Setup, declared, make_topics, mend_topics, migrations, publishers_from
 from deploy.services import migrate as migrate_service
 from services.connections import is_dsn
-
-say = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def use_running(name: str) -> None:

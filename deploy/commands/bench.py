@@ -18,7 +18,6 @@ from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 
 from deploy.bench import first
 from deploy.bench.figures import Figures, goals, goals_table
@@ -30,6 +29,7 @@ from deploy.errors import DONE, FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.kafka import COORDINATES
 from deploy.local.stack import ROOT
 from deploy.printed import Wrong, formats, printed
+from deploy.saying import say
 
 SHAPE = 3
 """Of the JSON file; parts of a file of another shape are not taken over."""
@@ -74,7 +74,6 @@ def app(
     except KeyError as unknown:
         raise Trouble(f"there is no part {unknown}", "lotse bench --list names them", USAGE) from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
     figures, made = Figures(), machine()
     ran: dict[str, Any] = taken_over(file, figures, made, plan) if file and only else {}
     failed: list[dict[str, str]] = []

@@ -11,6 +11,7 @@ import click
 from deploy.errors import FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.stack import ROOT
 from deploy.printed import Wrong, formats, printed
+from deploy.saying import complain, say
 
 if TYPE_CHECKING:
     from deploy.published.gate import Checked
@@ -72,7 +73,7 @@ def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
     found = gate.check(root)
     if found.breaks:
         _print(shape, found, None)
-        click.echo(f"{len(found.breaks)} breaks: nothing was released; mend what the check names", err=True)
+        complain.print(f"{len(found.breaks)} breaks: nothing was released; mend what the check names")
         return REFUSED
     cut, fresh, told = _cut(root, note, found)
     if not dry_run:
@@ -87,7 +88,7 @@ def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
     ]
     printed(shape, rows, data=data, columns=["release", "kind", "new"], people=[told.rstrip("\n")])
     done = "would be written" if dry_run else "written: commit contracts/released and docs/contracts"
-    click.echo(f"release {cut.number} {done}", err=True)
+    say.print(f"release {cut.number} {done}", markup=False)
     return 0
 
 
@@ -126,7 +127,7 @@ def _print(shape: str, found: "Checked", data: Any) -> None:
         else "nothing is released yet, so only samples and expectations can break"
     )
     counts = ", ".join(f"{count} {name}" for name, count in found.looked_at.items())
-    click.echo(f"{since}: {counts}; {len(found.breaks)} breaks, {len(found.order)} where order matters", err=True)
+    say.print(f"{since}: {counts}; {len(found.breaks)} breaks, {len(found.order)} where order matters")
 
 
 def _paragraphs(found: "Checked") -> Iterator[str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 import httpx
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from deploy.demo.play import TENANT, Played, Player
 from deploy.errors import DONE, FINDINGS
 from deploy.local.stack import LocalStack
 from deploy.printed import Wrong, formats, printed
+from deploy.saying import say
 from deploy.services import EXAMPLES, Fleet, Setup, publishers_from
 
 TELLING = {
@@ -46,7 +46,6 @@ def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: 
     Nothing is left running and nothing kept. Exit: 0 every submission answered once, 1 one was not.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
     kreis = Kreis(persons, weeks, seed)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
                    console=say, disable=not say.is_terminal)  # fmt: skip

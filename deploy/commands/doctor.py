@@ -9,6 +9,7 @@ from deploy.doctor.place import Place, place_of
 from deploy.doctor.said import Said, errors_of, exit_code, rows_of, told
 from deploy.local.stack import SERVICES
 from deploy.printed import formats, printed
+from deploy.saying import say
 
 
 @click.command()
@@ -28,7 +29,7 @@ def app(service: str | None, shape: str) -> int:
     printed(shape, rows_of(said), errors=errors_of(said), people=told(said))
     if shape != "json":
         count = {state: sum(one.state == state for one in said) for state in ("found", "good", "not checked")}
-        click.echo(f"{place.what}: {', '.join(f'{n} {state}' for state, n in count.items())}", err=True)
+        say.print(f"{place.what}: {', '.join(f'{n} {state}' for state, n in count.items())}", markup=False)
     return exit_code(said)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +20,6 @@ from deploy.installation import Installation, installation
 from deploy.printed import Wrong, formats, plain, printed
 from deploy.progress import counted
 
-say = Console(stderr=True, highlight=False, soft_wrap=True)
 STANDS = (Outcome.RECORDED, Outcome.UNCHANGED)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from contracts.topics import Publisher
@@ -22,6 +21,7 @@ from deploy.importer.store import Store
 from deploy.installation import Installation, installation
 from deploy.printed import Wrong, formats, printed
 from deploy.progress import counted
+from deploy.saying import complain, say
 
 
 @click.command()
@@ -98,7 +98,6 @@ async def _import(
 ) -> Account:  # fmt: skip
     persons = store.persons() if "person" not in mapping.about else {}
     planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
-    say = Console(stderr=True)
     async with Sender(house.kafka, house.security, publisher, mapping.tenant, store, patience) as sender:
 
         def interrupted() -> None:
@@ -141,7 +140,7 @@ def _show(
         figures |= {"stopped": account.stopped} if account.stopped else {}
         figures |= {"not sent": account.not_sent} if account.not_sent else {}
     if account.why:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(account.why, markup=False)
+        complain.print(account.why, markup=False)
     data: dict[str, Any] = {name.replace(" ", "_"): n for name, n in figures.items()}
     data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}
     rows: list[dict[str, Any]] = [{"what": name, "rows": n} for name, n in figures.items()]
@@ -164,15 +163,14 @@ def _show(
     printed(shape, rows, data=data, errors=errors, ok=code == DONE, people=[title, table])
     if shape == "json":
         return
-    say = Console(stderr=True, soft_wrap=True, highlight=False)
     if account.back:
         first = ", ".join(f"{row.file} row {row.number}: {reason}" for row, reason, _, _ in account.back[:5])
-        say.print(f"refused, the first: {first}", markup=False)
+        complain.print(f"refused, the first: {first}", markup=False)
     if lost:
-        say.print(f"{lost.message}: {lost.hint}", markup=False)
+        complain.print(f"{lost.message}: {lost.hint}", markup=False)
     if back:
-        say.print(f"all refused rows, to mend and send back: {back}", markup=False)
+        complain.print(f"all refused rows, to mend and send back: {back}", markup=False)
     if account.unanswered:
-        say.print("unanswered: `lotse status` shows where it stands still; run the same import again afterwards")
+        complain.print("unanswered: `lotse status` shows where it stands still; run the same import again afterwards")
     if account.left > account.unanswered:
-        say.print("stopped on their way, or not sent: run the same import again")
+        complain.print("stopped on their way, or not sent: run the same import again")

@@ -23,7 +23,6 @@ from aiokafka.errors import KafkaError
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
-from rich.console import Console
 
 from contracts import attendance, intake, referral
 from contracts.families import FACTS, SUBMISSIONS
@@ -36,11 +35,11 @@ from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES
 from deploy.printed import formats, plain, printed
 from deploy.progress import counted
+from deploy.saying import say
 from services.shapes import names_in, shape_of
 
 NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
 
-say = Console(stderr=True, highlight=False, soft_wrap=True)
 service = click.argument("name", metavar="SERVICE", type=click.Choice(SERVICES))
 at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given.")
 why = click.option("--why", required=True, help="The reason, for the audit.")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from contracts.topics import SUBMITTED, Publisher, submissions_topic
 from deploy.commands.up import RUNNING, STATE, announce, running
@@ -25,11 +24,11 @@ from deploy.printed import Wrong, formats, printed
 from deploy.progress import counted
 from deploy.sandbox.feed import Dials, Sending, feed
 from deploy.sandbox.sending import send
+from deploy.saying import say
 from deploy.services import EXAMPLES, Fleet, Setup, publishers_from
 from services.connections import KafkaSecurity
 
 SHARE = click.FloatRange(0, 1)
-say = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @click.command()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from deploy.errors import DONE, FINDINGS, USAGE, Trouble
 from deploy.local.stack import LocalStack
 from deploy.printed import Wrong, formats, printed
+from deploy.saying import say
 from deploy.services import Fleet, Setup
 from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
 from deploy.soak.mutants import FAILED, MUTANTS, Seen, seen_to_fail
@@ -78,19 +78,18 @@ def app(
     unknown = set(numbers) - {row.number for row in ROWS}
     if unknown:
         raise Trouble(f"no such row: {', '.join(map(str, sorted(unknown)))}", "`lotse soak --list` shows them", USAGE)
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
     if mutating:
         told = {number for mutant in MUTANTS for number in mutant.rows}
-        return _mutated([number for number in numbers or sorted(told) if number in told], seed, say, shape)
+        return _mutated([number for number in numbers or sorted(told) if number in told], seed, shape)
     if numbers:
-        return _rows(_each([row for n in numbers for row in ROWS if row.number == n], seed, say), shape)
-    with _night(1, seed, say) as night:
-        done = asyncio.run(_watched(night, minutes, rate, say))
-    return _done(done, shape, say, keeping)
+        return _rows(_each([row for n in numbers for row in ROWS if row.number == n], seed), shape)
+    with _night(1, seed) as night:
+        done = asyncio.run(_watched(night, minutes, rate))
+    return _done(done, shape, keeping)
 
 
 @contextmanager
-def _night(brokers: int, seed: int, say: Console) -> Iterator[Night]:
+def _night(brokers: int, seed: int) -> Iterator[Night]:
     """A house that stands for as long as this lasts."""
     with LocalStack.ephemeral(doors=1, brokers=brokers) as stack:
         fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
@@ -106,11 +105,11 @@ def _clock() -> str:
     return f"{datetime.now(UTC):%H:%M:%S}"
 
 
-def _each(rows: list[Row], seed: int, say: Console) -> list[Result]:
+def _each(rows: list[Row], seed: int) -> list[Result]:
     """Runs rows, each with its ledger; those that damage the log, and those with three brokers, on houses of their own."""
     results: list[Result] = []
     for kind in sorted({(row.brokers, row.rough) for row in rows}):
-        with _night(kind[0], seed, say) as night:
+        with _night(kind[0], seed) as night:
 
             async def run_all(kind: tuple[int, bool], night: Night) -> None:
                 for row in rows:
@@ -122,7 +121,7 @@ def _each(rows: list[Row], seed: int, say: Console) -> list[Result]:
     return results
 
 
-async def _watched(night: Night, minutes: float, rate: float, say: Console) -> Soak:
+async def _watched(night: Night, minutes: float, rate: float) -> Soak:
     """Runs the soak and tells figures all the while."""
 
     async def tell() -> None:
@@ -149,7 +148,7 @@ def _list(shape: str) -> int:
     return DONE
 
 
-def _mutated(numbers: Sequence[int], seed: int, say: Console, shape: str) -> int:
+def _mutated(numbers: Sequence[int], seed: int, shape: str) -> int:
     seen = []
     for one in seen_to_fail(numbers, seed, lambda what: say.print(f"{_clock()} {what}", markup=False)):
         keep(LAST, mutants=[one])
@@ -167,7 +166,7 @@ def _tabled() -> int:
     mutants = [Seen(**one) for one in last.get("mutants", {}).values()]
     keep(KEPT, *(Result(**one) for one in last["rows"].values()), soak=last["soak"], mutants=mutants)
     write_table()
-    Console(stderr=True).print(f"{TABLE.name} is written anew from {len(last['rows'])} rows")
+    say.print(f"{TABLE.name} is written anew from {len(last['rows'])} rows")
     return DONE
 
 
@@ -183,7 +182,7 @@ def _rows(results: list[Result], shape: str) -> int:
     return FINDINGS if broke else DONE
 
 
-def _done(done: Soak, shape: str, say: Console, keeping: bool) -> int:
+def _done(done: Soak, shape: str, keeping: bool) -> int:
     whole = asdict(done)
     file = LAST.with_name(f"soak-{done.seed}-{datetime.now(UTC):%Y%m%dT%H%M}.json")
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from deploy.errors import FINDINGS, USAGE, Trouble
 from deploy.local.processes import Process
 from deploy.local.stack import SERVICES
 from deploy.printed import Wrong, formats, printed
+from deploy.saying import complain
 
 BESIDE = {"clock": "services", "kafka": "kafka", "postgres": "postgres", "mail": "mail"}
 """What has no /status: part to the folder in which its process is written down."""
@@ -43,7 +44,7 @@ def app(exit_code: bool, watch: bool, shape: str) -> int:
     errors = [Wrong("FINDING", text, "`lotse doctor`; a runbook each in docs/runbooks") for text in findings]
     printed(shape, rows_of(said), data=said, errors=errors, people=[as_table(said)])
     for text in findings if shape != "json" else []:
-        click.echo(f"  {text}", err=True)
+        complain.print(f"  {text}", markup=False)
     return FINDINGS if exit_code and findings else 0
 
 

@@ -15,6 +15,7 @@ from deploy.local.kafka import SHORT_LIVED
 from deploy.local.processes import child_environment
 from deploy.local.stack import ROOT
 from deploy.printed import Wrong, formats, printed
+from deploy.saying import say
 
 BIN = Path(sys.executable).parent
 CHECKS = {
@@ -74,10 +75,10 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
                 ROOT,
                 environment,
                 says=says,
-                begins=lambda step: click.echo(f"--- {step.name}", err=True),
-                ended=lambda one: click.echo(f"--- {one.name}: {_result(one)}, {one.seconds:.1f} s", err=True),
+                begins=lambda step: say.print(f"--- {step.name}", markup=False),
+                ended=lambda one: say.print(f"--- {one.name}: {_result(one)}, {one.seconds:.1f} s", markup=False),
             )
-        click.echo(f"{len(done)} steps in {time.monotonic() - began:.0f} s", err=True)
+        say.print(f"{len(done)} steps in {time.monotonic() - began:.0f} s")
     rows = [{"step": one.name, "result": _result(one), "seconds": f"{one.seconds:.1f}"} for one in done]
     errors = [Wrong("FAILED", f"{one.name} failed", _alone(one.name)) for one in done if one.code]
     printed(shape, rows, columns=("step", "result", "seconds"), errors=errors)

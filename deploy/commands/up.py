@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 import psutil
-from rich.console import Console
 
 from deploy.errors import REFUSED, Trouble
 from deploy.local.stack import ROOT, SERVICES, LocalStack
 from deploy.printed import formats, plain, printed
+from deploy.saying import say
 from deploy.services import EXAMPLES, Fleet, Setup
 
 STATE = Path(os.environ.get("LOTSE_STATE", ROOT / ".lotse"))
@@ -39,7 +39,6 @@ RUNNING = STATE / "running.json"
 @formats
 def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool, shape: str) -> int:
     """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all. State lives in .lotse/."""
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
     STATE.mkdir(mode=0o700, exist_ok=True)
     if _found():
         raise Trouble("a stack is up already", "`lotse status` shows it; Ctrl-C in its window stops it", REFUSED)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+import deploy.commands.up
 from deploy.cli import cli, main
 from deploy.printed import Wrong, printed
 
@@ -43,10 +44,10 @@ def test_every_command_is_walked() -> None:
 
 
 @pytest.mark.parametrize("words", sorted(set(PRINTING) - WITHIN.keys()))
-def test_a_command_that_prints_data_offers_the_same_three_forms(words: str) -> None:
+def test_a_command_that_prints_data_offers_the_same_forms(words: str) -> None:
     (option,) = [one for one in ALL[words].params if "--format" in one.opts]
     assert isinstance(option.type, click.Choice)
-    assert list(option.type.choices) == ["table", "json", "csv"] and option.default == "table"
+    assert list(option.type.choices) == ["table", "json", "jsonl", "csv"] and option.default == "table"
 
 
 @pytest.mark.parametrize("words", PRINTING)
@@ -97,6 +98,33 @@ def test_csv_has_its_header_without_any_row_and_no_cell_a_spreadsheet_would_calc
     assert shown("csv", capsys, []).strip() == "reason,n,first"
     rows = list(csv.reader(io.StringIO(shown("csv", capsys))))
     assert rows == [["reason", "n", "first"], ["NO_CONSENT", "2", ""], ["'=2+3", "-1", '["a", "b"]']]
+
+
+def test_json_lines_are_the_rows_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [json.loads(line) for line in shown("jsonl", capsys).splitlines()] == ROWS
+    assert shown("jsonl", capsys, []) == ""
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--no-such-option"]], ids=["trouble", "usage"])
+def test_quiet_leaves_errors_and_twice_quiet_nothing(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(deploy.commands.up, "RUNNING", tmp_path / "running.json")
+    codes, said = set(), []
+    for quiet in ([], ["-q"], ["-qq"]):
+        codes.add(main([*quiet, *arguments]))
+        said.append(capsys.readouterr().err)
+    assert len(codes) == 1 and codes < {2, 3}
+    assert said[0] == said[1] != "" and said[2] == ""
+
+
+def test_quiet_leaves_out_what_goes_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    told: list[bool] = []
+    for quiet in ([], ["-q"], []):
+        (folder := tmp_path / f"{len(told)}").mkdir()
+        assert main([*quiet, "operations-key", str(folder)]) == 0
+        told.append(bool(capsys.readouterr().err))
+    assert told == [True, False, True]
 
 
 def test_a_table_shows_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

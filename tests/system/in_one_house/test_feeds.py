@@ -239,7 +239,7 @@ async def test_a_case_is_told_in_every_form(fleet: Fleet, tmp_path: Path) -> Non
     announce(fleet, tmp_path)
     env = {name: value for name, value in child_environment(PYTHONPATH=str(ROOT), LOTSE_STATE=str(tmp_path)).items()
            if name == "LOTSE_STATE" or not name.startswith("LOTSE_")}  # fmt: skip
-    for shape in ("json", "csv", "table"):
+    for shape in ("json", "jsonl", "csv", "table"):
         done = await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "deploy.cli", "case", course.case, "--format", shape],
                                        env=env, capture_output=True, text=True, check=True)  # fmt: skip
         assert "case_opened" in done.stdout and OWNER.organisation_id not in done.stdout
