@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import psutil
 
-from deploy.errors import REFUSED, Trouble
+from deploy.errors import INTERRUPTED, REFUSED, Trouble
 from deploy.local.stack import ROOT, SERVICES, LocalStack
 from deploy.printed import formats, plain, printed
 from deploy.saying import say
@@ -38,7 +38,7 @@ RUNNING = STATE / "running.json"
 @click.option("--simulated-time", is_flag=True, help="Accept ticks of the past, and start no clock.")
 @formats
 def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool, shape: str) -> int:
-    """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all. State lives in .lotse/."""
+    """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all, a second one at once. State lives in .lotse/."""
     STATE.mkdir(mode=0o700, exist_ok=True)
     if _found():
         raise Trouble("a stack is up already", "`lotse status` shows it; Ctrl-C in its window stops it", REFUSED)
@@ -50,8 +50,14 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
     stack = LocalStack.ephemeral() if ephemeral else LocalStack(STATE / "stack")
     fleet = Fleet(stack, Setup(publishers.resolve(), organisations.resolve(), simulated=simulated_time))
     stop = threading.Event()
+
+    def asked(*_: object) -> None:
+        if stop.is_set():  # the second time at once: the kernel ends its children, the next start finds its data
+            os._exit(INTERRUPTED)
+        stop.set()
+
     for sign in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sign, lambda *_: stop.set())
+        signal.signal(sign, asked)
     try:
         with say.status("starting ...") as shown:
 
