@@ -210,9 +210,8 @@ class Delivery:
             if self._broken is not None:
                 self._producer.poll(0)  # raises why, where it is not said yet
                 raise KafkaException(self._broken)
-        except (
-            SystemError
-        ) as error:  # about to raise why, it also told of records, which Python calls this: they are lost
+        except SystemError as error:
+            # about to raise why, it told of records in the same breath: Python calls that this, and what it told is lost
             why: BaseException | None = error
             while why is not None and not isinstance(why, KafkaException):
                 why = why.__cause__

@@ -83,7 +83,7 @@ async def _look_at_all(idle: asyncpg.Connection, names: list[str], times: int = 
         try:
             await idle.execute("begin")
             for table in names:
-                await idle.execute(f"select from {table} for update")  # noqa: S608
+                await idle.execute(f"select from {table} for update")  # noqa: S608  # a name of our own catalogue
         except asyncpg.DeadlockDetectedError:
             await idle.execute("rollback")
         else:
