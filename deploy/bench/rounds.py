@@ -156,7 +156,8 @@ async def _learnt(house: House, name: str, *families: str) -> None:
 
 async def _rebuilt(house: House, run: Run, name: str) -> None:
     records, seconds = await asyncio.to_thread(house.rebuild, name)
-    run.figures.add(f"rebuild of {name}", records / max(seconds, 1e-3), "records/s")
+    if records:  # by itself a part may find none: no rate, and not one of 0
+        run.figures.add(f"rebuild of {name}", records / max(seconds, 1e-3), "records/s")
     run.figures.note(f"rebuild of {name}", [f"{records:,} records"])
 
 
