@@ -1,5 +1,6 @@
 """`lotse up`: everything on this machine. Not for production."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -55,6 +56,8 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         if stop.is_set():  # the second time at once: the kernel ends its children, the next start finds its data
             os._exit(INTERRUPTED)
         stop.set()
+        with contextlib.suppress(RuntimeError):  # it may come while a line is being written
+            say.print("stopping; Ctrl-C again ends it at once")
 
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, asked)
@@ -83,12 +86,11 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
             for process in (*stack.processes.values(), *fleet.processes.values()):
                 process.alive_or_raise()
     except Trouble:
-        if stop.is_set():  # a terminal tells all of them at once
+        if stop.is_set():  # a terminal tells initdb and a download, too
             raise KeyboardInterrupt from None
         raise
     finally:
         RUNNING.unlink(missing_ok=True)
-        say.print("stopping ...")
         fleet.stop()
         stack.stop()
     return 0

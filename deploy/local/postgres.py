@@ -119,6 +119,7 @@ class Postgres:
         async def ask() -> None:
             async with asyncio.timeout(30):
                 while True:
+                    self.process.alive_or_raise()
                     try:
                         con = await asyncpg.connect(self.dsn("postgres", "postgres"), timeout=5)
                         await con.close()
@@ -126,7 +127,11 @@ class Postgres:
                     except (asyncpg.CannotConnectNowError, OSError):
                         await asyncio.sleep(0.05)
 
-        asyncio.run(ask())
+        try:
+            asyncio.run(ask())
+        except TimeoutError:
+            raise Trouble(f"Postgres does not answer:\n{self.process.last_words()}",
+                          f"see {self.process.log}", UNREACHABLE) from None  # fmt: skip
 
     def provision(self, services: tuple[str, ...]) -> dict[str, Database]:
         """A database and two roles for each service, reaching nothing else; doing it again changes nothing."""

@@ -68,7 +68,8 @@ class Process:
         return self.child.pid if self.child and self.child.poll() is None else None
 
     def start(self, argv: Sequence[str], env: Mapping[str, str] | None = None, user: str | None = None) -> None:
-        """Starts it; ended by the kernel when the thread that called this ends, so call it from the main thread."""
+        """Starts it; ended by the kernel when the thread that called this ends, so call it from the main thread. In a process
+        group of its own: a terminal's Ctrl-C tells who started it, who ends Kafka and Postgres after those who use them."""
         self.end_leftover()
 
         def tied() -> None:
@@ -77,7 +78,7 @@ class Process:
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(  # noqa: S603
                 list(argv), env=dict(env) if env is not None else None, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=tied, user=user, group=user, extra_groups=[] if user else None, cwd="/" if user else None,
+                preexec_fn=tied, process_group=0, user=user, group=user, extra_groups=[] if user else None, cwd="/" if user else None,
             )  # fmt: skip
         self._note.write_text(json.dumps({"pid": self.child.pid, "born": psutil.Process(self.child.pid).create_time()}))
 

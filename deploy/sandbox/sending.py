@@ -57,8 +57,6 @@ async def send(
             await publish(producer, Tick(at=tick))
             await publish(producer, Tick(at=tick + WAITS_AT_MOST))
     except (KafkaError, OSError) as error:
-        if stop.is_set():  # Ctrl-C at a terminal reaches Kafka, too
-            return sent
         raise Trouble(f"Kafka does not take the feed ({type(error).__name__})", "`lotse doctor`; check --kafka and the rights",
                       UNREACHABLE) from None  # fmt: skip
     finally:
