@@ -1,7 +1,6 @@
 """Child processes side by side: what each says is kept apart and shown in order, as if one ran after the other."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+from deploy.local.processes import tied_to_us
+
 TO_END = 120.0  # seconds an interrupted child has to take down what it started
 
 
@@ -94,13 +93,15 @@ class _Running:
         self.step, self._began, self._took, self._shown = step, time.monotonic(), 0.0, 0
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed when all of it is shown
 
-        def tied() -> None:
+        tied = tied_to_us(signal.SIGINT)
+
+        def hearing() -> None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell makes those it runs in the background deaf to it
-            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+            tied()
 
         self._child = subprocess.Popen(  # noqa: S603
             list(step.argv), cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=self._said,
-            stderr=subprocess.STDOUT, process_group=0, preexec_fn=tied,
+            stderr=subprocess.STDOUT, process_group=0, preexec_fn=hearing,
         )  # fmt: skip
 
     def alive(self) -> bool:

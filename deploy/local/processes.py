@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -54,6 +54,19 @@ def _taken(port: int) -> bool:
     return True
 
 
+def tied_to_us(sign: signal.Signals) -> Callable[[], None]:
+    """For `preexec_fn`: the child gets the signal when the thread that starts it ends. It ends by itself where that has happened
+    before the kernel knew: a mail sink whose parent was killed between fork and exec stayed for good."""
+    parent = os.getpid()
+
+    def tied() -> None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, sign)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return tied
+
+
 class Process:
     """One child: started, known by its pid file, stopped by SIGTERM and, past its limit, by SIGKILL."""
 
@@ -72,13 +85,11 @@ class Process:
         group of its own: a terminal's Ctrl-C tells who started it, who ends Kafka and Postgres after those who use them."""
         self.end_leftover()
 
-        def tied() -> None:
-            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(  # noqa: S603
                 list(argv), env=dict(env) if env is not None else None, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=tied, process_group=0, user=user, group=user, extra_groups=[] if user else None, cwd="/" if user else None,
+                preexec_fn=tied_to_us(signal.SIGKILL), process_group=0, user=user, group=user,
+                extra_groups=[] if user else None, cwd="/" if user else None,
             )  # fmt: skip
         self._note.write_text(json.dumps({"pid": self.child.pid, "born": psutil.Process(self.child.pid).create_time()}))
 

@@ -1,10 +1,12 @@
 """The local stack is a real one: it answers, keeps its data, and gives rights sparingly."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from deploy.errors import Trouble
@@ -37,6 +39,38 @@ def test_a_port_stays_its_owners_while_nobody_listens_there() -> None:
         assert free_port(port) != port
         holder.communicate("\n")
     assert free_port(port) == port == free_port(port)  # gone with its owner; and ours as often as we ask
+
+
+STARTER = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from deploy.local.processes import tied_to_us
+us, tied = os.getpid(), tied_to_us(signal.SIGKILL)
+
+def late():
+    Path(sys.argv[1]).write_text(str(os.getpid()))
+    while os.getppid() == us:
+        time.sleep(0.01)
+    tied()
+
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], preexec_fn=late)
+"""
+
+
+def test_a_child_whose_parent_dies_before_it_has_begun_ends(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(note)], env=child_environment(PYTHONPATH=str(ROOT))
+    ) as starter:
+        while not (note.exists() and note.read_text()):
+            assert starter.poll() is None
+        child = psutil.Process(int(note.read_text()))
+        starter.kill()
+    try:
+        assert not psutil.wait_procs([child], timeout=20)[1]
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def test_a_jar_with_another_sum_is_refused_by_name(tmp_path: Path) -> None:
