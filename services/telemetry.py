@@ -4,12 +4,13 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import structlog
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -63,27 +64,41 @@ def set_up_traces(service: str) -> None:
 def spanning(service: str, records: Sequence[Any]) -> Iterator[None]:
     """One span a batch, linked to what its messages were sent under; sizes and places only, no value of a message."""
     if isinstance(trace.get_tracer_provider(), TracerProvider):
-        links = [trace.Link(trace.get_current_span(context).get_span_context()) for context in _contexts(records)]
+        sent = (value for record in records for name, value in record.headers if name == "traceparent" and value)
+        contexts = [_context(text.decode("ascii", "replace")) for text in dict.fromkeys(islice(sent, MAX_LINKS))]
+        links = [trace.Link(trace.get_current_span(context).get_span_context()) for context in contexts]
         said = {"messaging.system": "kafka", "messaging.operation.type": "process", "messaging.batch.message_count": len(records),
                 "messaging.consumer.group.name": service, "messaging.destination.name": records[0].topic}  # fmt: skip
-        tracer = trace.get_tracer("lotse")
-        # an error's text and stack quote rows and messages: only its class goes to the collector
-        quiet: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
-        with tracer.start_as_current_span("process batch", kind=trace.SpanKind.CONSUMER, links=links, attributes=said, **quiet) as span:  # fmt: skip
-            try:
-                yield
-            except Exception as error:
-                span.set_attribute("error.type", type(error).__name__)
-                span.set_status(trace.StatusCode.ERROR)
-                raise
+        with _span("process batch", kind=trace.SpanKind.CONSUMER, links=links, attributes=said):
+            yield
     else:
         yield
 
 
-def _contexts(records: Sequence[Any]) -> Iterator[Any]:
-    sent = (value for record in records for name, value in record.headers if name == "traceparent" and value)
-    for text in dict.fromkeys(islice(sent, MAX_LINKS)):
-        yield TraceContextTextMapPropagator().extract({"traceparent": text.decode("ascii", "replace")})
+@contextlib.contextmanager
+def calling(what: str, traceparent: str | None) -> Iterator[Callable[[str], None]]:
+    """A span around what the world is asked to do, in the trace of what led to it. Gives what is called with how it ended: a
+    word of ours, which goes to the collector."""
+    context = _context(traceparent) if traceparent else None
+    with _span(what, kind=trace.SpanKind.CLIENT, context=context) as span:
+        yield lambda result: span.set_attribute("lotse.result", result)
+
+
+@contextlib.contextmanager
+def _span(name: str, **more: Any) -> Iterator[trace.Span]:
+    """An error's text and stack quote rows and messages: only its class goes to the collector."""
+    quiet: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
+    with trace.get_tracer("lotse").start_as_current_span(name, **more, **quiet) as span:
+        try:
+            yield span
+        except Exception as error:
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(trace.StatusCode.ERROR)
+            raise
+
+
+def _context(traceparent: str) -> Context:
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent})
 
 
 class Metrics:
@@ -123,5 +138,5 @@ GAUGES = {
     "dead_letters": "Messages that could never be read",
     "progress_age_seconds": "Seconds since the last settled batch, 0 while there is no lag",
     "tick_age_seconds": "Age of the newest tick acted on",
-    "older_than_log_facts": "By how many records the log is ahead of the database; more than 0: it does not serve",
+    "older_than_log_facts": "By how many records the log is ahead of the database, counted up to 100,000; more than 0: it does not serve",
 }

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -11,29 +12,40 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 
-def made(folder: Path) -> tuple[Path, Path]:
-    """An authority's certificate, and the key with the certificate it signed for 127.0.0.1; both PEM."""
+class Made(NamedTuple):
+    """Files of one broker, all PEM: an authority's certificate; the broker's key with the certificate it signed for 127.0.0.1;
+    the same with one that has expired."""
+
+    cafile: Path
+    keystore: Path
+    expired: Path
+
+
+def made(folder: Path) -> Made:
+    """Three files in a folder."""
     authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     signed = _certificate("Lotse test authority", authority, None, authority)
-    own = _certificate("127.0.0.1", key, signed, authority)
-    cafile, keystore = folder / "ca.pem", folder / "broker.pem"
-    cafile.write_bytes(signed.public_bytes(Encoding.PEM))
-    keystore.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + own.public_bytes(Encoding.PEM)
-    )
-    return cafile, keystore
+    found = Made(folder / "ca.pem", folder / "broker.pem", folder / "expired.pem")
+    found.cafile.write_bytes(signed.public_bytes(Encoding.PEM))
+    for file, left in ((found.keystore, timedelta(days=2)), (found.expired, timedelta(hours=-1))):
+        own = _certificate("127.0.0.1", key, signed, authority, left)
+        file.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + own.public_bytes(Encoding.PEM)
+        )
+    return found
 
 
 def _certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Certificate | None, signer: ec.EllipticCurvePrivateKey
-) -> x509.Certificate:
+    name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Certificate | None, signer: ec.EllipticCurvePrivateKey,
+    left: timedelta = timedelta(days=2),
+) -> x509.Certificate:  # fmt: skip
     now, subject = datetime.now(UTC), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     made = (
         x509.CertificateBuilder(subject_name=subject, issuer_name=issuer.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
+        .not_valid_after(now + left)
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
     )
     if issuer:

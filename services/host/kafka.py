@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from operator import methodcaller
 from typing import Any
 
@@ -122,7 +122,9 @@ class Reader:
             finally:
                 self._consumer.pause(tp)
 
-    async def records(self, ranges: Mapping[Part, tuple[int, int]], *, chunk: int = 5000) -> AsyncIterator[list[Any]]:
+    async def records(
+        self, ranges: Mapping[Part, tuple[int, int]], *, chunk: int = 5000
+    ) -> AsyncGenerator[list[Any], None]:
         """Yields lists of records of [start, end) of each partition, in order within a partition."""
         open_ = {TopicPartition(*part): end for part, (start, end) in ranges.items() if start < end}
         if not open_:

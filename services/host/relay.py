@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 ROWS, BYTES = 50, 4 << 20  # a look at the outbox; each row is a transaction's records, up to some thousand: some MB
 SEND_LIMIT = 30.0  # seconds; beyond, the topic rests and its late copies are duplicates by design
+MOST = 100_000  # ids: all of a long log's, where a database is gone, would be more memory than the service is given
 LONGEST_REST, POLL = 30.0, 0.2  # where another process writes to the outbox, nobody wakes us
 
 _letters = msgspec.msgpack.Decoder(list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]).decode
@@ -35,15 +36,25 @@ class OlderThanLog(Exception):
 
 async def letters_beyond(node: Running) -> int:
     """How many records of ours the log holds, beyond the acknowledged ends, that this database does not know of: more than 0
-    says that it is older than the log. What a relay sent late and twice is known: by timeline, claims, positions, outbox."""
+    says that it is older than the log. Not counted beyond MOST. What a relay sent late and twice is known: by timeline, claims,
+    positions, outbox."""
     parts = await node.reader.parts(node.own_topics)
     starts, ends = await node.reader.starts(parts), await node.reader.ends(parts)
     marks = {Part(r["topic"], r["part"]): r["next"] for r in await node.pool.fetch("select * from acked")}
     beyond = {p: (max(marks.get(p, 0), starts[p]), ends[p]) for p in parts if ends[p] > marks.get(p, 0)}
-    seen = {_id(r.key, r.headers): r.topic async for records in node.reader.records(beyond) for r in records}
-    known = {row["id"] for row in await node.pool.fetch(_KNOWN, [*seen])} if seen else set()
-    rows = await node.pool.fetch(_RELEASES, sorted({seen[id] for id in seen.keys() - known}))
-    return len(seen.keys() - known - {_id(key, headers) for row in rows for key, _, headers in unpack(row["records"])})
+    missing: set[str] = set()
+    by_rows: dict[str, set[str]] = {}
+    async with contextlib.aclosing(node.reader.records(beyond)) as found:
+        async for records in found:
+            topic, ids = records[0].topic, {_id(r.key, r.headers) for r in records}
+            ids -= {row["id"] for row in await node.pool.fetch(_KNOWN, [*ids])}
+            if ids and topic not in by_rows:
+                rows = await node.pool.fetch(_RELEASES, topic)
+                by_rows[topic] = {_id(key, headers) for row in rows for key, _, headers in unpack(row["records"])}
+            missing |= ids - by_rows.get(topic, set())
+            if len(missing) >= MOST:
+                break
+    return len(missing)
 
 
 async def unsent(live: asyncpg.Pool, beside: asyncpg.Pool) -> dict[str, int]:
@@ -65,7 +76,7 @@ _KNOWN = """select fact_id || ' ' || number as id from timeline join unnest($1::
  union all select i from unnest($1::text[]) i join answered on key = case when i ~ '^[0-9a-f-]{36}$' then i::uuid end
  union all select i from (select i, regexp_match(i, '^(.+)/([0-9]+)/([0-9]+)$') at from unnest($1::text[]) i) a
  join position on topic = at[1] and part = at[2]::int and next > at[3]::bigint"""
-_RELEASES = """select records from outbox where topic = any($1)
+_RELEASES = """select records from outbox where topic = $1
  and (sent_at is null or sent_at > now() - interval '1 hour')"""
 """What is known only by the rows that sent it."""
 

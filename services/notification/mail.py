@@ -11,6 +11,7 @@ from contracts.envelope import Fact, Recorded
 from contracts.notification import NotificationAttempted
 from services.notification.domain import failed, sent, uncertain
 from services.notification.organisations import Mailbox, MailSettings
+from services.telemetry import calling
 
 SUBJECTS = {"de": "Lotse: {n} Hinweise", "en": "Lotse: {n} notices"}
 TIMEOUT = 30.0  # seconds a step of the conversation may take; four of them are shorter than the lease
@@ -49,6 +50,12 @@ class Post:
     async def perform(self, recorded: Recorded) -> Fact:
         """Sent, failed (the server certainly has nothing: it said no, or nothing was handed over) or uncertain (silence after
         the message was handed over)."""
+        with calling("send mail", recorded.attributes.traceparent) as ended:
+            result = await self._handed_over(recorded)
+            ended(type(result).__name__)
+        return result
+
+    async def _handed_over(self, recorded: Recorded) -> Fact:
         attempt = recorded.fact
         assert isinstance(attempt, NotificationAttempted)
         to = self.mailboxes.get(recorded.attributes.subject.partition(":")[2])

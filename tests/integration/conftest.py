@@ -1,6 +1,6 @@
 """What several tests of one part stand on: a service's node without the service around it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,8 @@ class Guarded:
     addresses: dict[str, str]
     """Protocol to `host:port`."""
     cafile: Path
+    shows: Callable[[bool], None]
+    """Starts it anew, with a certificate that holds or one that has expired."""
 
     def options(self, protocol: str, user: str) -> dict[str, str]:
         """LOTSE_KAFKA_SECURITY of a user, before it is JSON."""
@@ -70,17 +72,23 @@ class Guarded:
 @contextmanager
 def broker_that_asks(folder: Path) -> Iterator[Guarded]:
     """One with two doors, one of them with TLS."""
-    tls, (cafile, keystore) = free_port(), made(folder)
+    tls, files, shown = free_port(), made(folder), folder / "shown.pem"
     config = deploy.local.kafka.CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL://127.0.0.1:{port}")
     config = config.replace("SASL://127.0.0.1:{port}", f"SASL://127.0.0.1:{{port}},TLS://127.0.0.1:{tls}")
     config = config.replace(",PLAINTEXT:PLAINTEXT", ",SASL:SASL_PLAINTEXT,TLS:SASL_SSL")
     broker = Kafka(folder / "kafka", CACHE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED.format(users=USERS, keystore=keystore))
-        broker.start()
-    try:
+
+    def shows(holds: bool) -> None:
+        broker.process.stop()
+        shown.write_bytes((files.keystore if holds else files.expired).read_bytes())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED.format(users=USERS, keystore=shown))
+            broker.start(broker.port or None)
         broker.wait()
-        yield Guarded({"SASL_PLAINTEXT": broker.address, "SASL_SSL": f"127.0.0.1:{tls}"}, cafile)
+
+    try:
+        shows(True)
+        yield Guarded({"SASL_PLAINTEXT": broker.address, "SASL_SSL": f"127.0.0.1:{tls}"}, files.cafile, shows)
     finally:
         broker.process.stop()
 

@@ -190,6 +190,38 @@ async def test_a_right_that_is_taken_away_and_given_back(
         intake.stop()
 
 
+async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> None:
+    """faults.md A6, row 29, of the broker: nobody speaks to it, nobody crashes, status and log say what stands still and why,
+    and it heals by itself."""
+    env, admin = house.environment("SASL_SSL", "intake"), house.kafka.options("SASL_PLAINTEXT", "admin")
+    address, steps = house.kafka.addresses["SASL_PLAINTEXT"], Course(date(2026, 3, 2)).steps()
+    intake = Process(house.folder, "intake-expired")
+    intake.start([sys.executable, "-m", "deploy.cli", "serve", "intake"], env)
+    try:
+        await until(lambda: ready(intake, env["LOTSE_HTTP_PORT"]), 60)
+        house.kafka.shows(False)
+        async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:  # by the other door
+            id = await sender.send(*steps[1])
+            said = await until(lambda: stands(intake, env), 90)
+            print(said)
+        house.kafka.shows(True)
+        async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:
+            (told,) = await sender.answered(id, patience=120)
+        assert told["outcome"] == "recorded"
+        await until(lambda: not stands(intake, env), 60)
+    finally:
+        intake.stop()
+        house.kafka.shows(True)
+    print(intake.last_words(1000))
+
+
+def stands(process: Process, env: dict[str, str]) -> list[Any]:
+    """What stands still, and why. Raises Trouble where the service has ended."""
+    process.alive_or_raise()
+    found: list[Any] = status(env)["held"]
+    return found
+
+
 def denied(process: Process, env: dict[str, str]) -> set[str]:
     """What stands still for want of a right. Raises Trouble where the service has ended."""
     process.alive_or_raise()
@@ -201,7 +233,7 @@ async def test_a_broker_for_whom_nobody_we_trust_signed_is_not_spoken_to(
 ) -> None:
     """Neither by aiokafka nor, for the relay, by librdkafka: both look whose certificate it is."""
     (tmp_path / "stranger").mkdir()
-    stranger, _ = made(tmp_path / "stranger")
+    stranger = made(tmp_path / "stranger").cafile
     address, options = guarded_kafka.addresses["SASL_SSL"], guarded_kafka.options("SASL_SSL", "admin")
     for cafile, trusted in ((guarded_kafka.cafile, True), (stranger, False)):
         security = KafkaSecurity.model_validate({**options, "ssl_cafile": cafile})

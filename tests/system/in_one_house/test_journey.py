@@ -16,7 +16,7 @@ from joserfc import jwe
 from joserfc.jwk import ECKey
 
 from contracts.codes import ExcuseReason, Presence
-from contracts.envelope import By
+from contracts.envelope import By, Submission
 from contracts.intake import RegistrationSubmitted
 from contracts.topics import CLOCK, OWNERS, REPORT, answers_topic, facts_topic
 from deploy.local.operations import PRIVATE
@@ -30,24 +30,24 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
     course, start = Course(date(2026, 3, 2)), date(2026, 3, 2)
     async with Publisher(fleet.stack.kafka) as sender:
         for submission, subject in course.steps():
-            id = await sender.send(submission, subject)
-            await sender.send(submission, subject, id=id)  # everything delivered twice
-            (answer,) = await sender.answered(id)
+            answer = await twice(sender, submission, subject)
             assert answer["outcome"] == "recorded", answer
-        await sender.tick(datetime(2026, 3, 10, 6, tzinfo=UTC))
+        await ticks(sender, datetime(2026, 3, 10, 6, tzinfo=UTC))
         await acted(fleet, "2026-03-10")
 
         meetings = [str(uuid4()) for _ in range(3)]
         for n, (meeting, presence) in enumerate(
             zip(meetings, [Presence.PRESENT, Presence.UNEXCUSED, Presence.UNEXCUSED], strict=True)
         ):
-            answer = await sender.ask(course.attendance(meeting, start + timedelta(days=2 * n), presence), course.case)
+            answer = await twice(
+                sender, course.attendance(meeting, start + timedelta(days=2 * n), presence), course.case
+            )
             assert answer["outcome"] == "recorded", answer
         (risk,) = await until(lambda: risks(fleet, course))
         assert (risk["rule"], risk["holds_from_on"], risk["open"]) == ("S2", "2026-03-06", True)
 
         await until(lambda: httpx.get(f"{fleet.url('notification')}/notices").json())
-        await sender.tick(datetime(2026, 3, 11, 6, tzinfo=UTC))
+        await ticks(sender, datetime(2026, 3, 11, 6, tzinfo=UTC))
         mails = await until(lambda: list(fleet.stack.mail_folder.glob("*.eml")))
         mail = email.message_from_bytes(mails[0].read_bytes())
         payload = mail.get_payload(decode=True)
@@ -57,25 +57,37 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
             assert never not in text
 
         corrected = course.attendance(meetings[2], start + timedelta(days=4), Presence.PRESENT, revision=2)
-        assert (await sender.ask(corrected, course.case))["outcome"] == "recorded"
+        assert (await twice(sender, corrected, course.case))["outcome"] == "recorded"
         await until(lambda: not risks(fleet, course)[0]["open"])
         assert risks(fleet, course)[0]["holds_from_on"] is None
 
         stranger = corrected.model_copy(update={"by": By(organisation_id="caritas-rkn"), "revision": 3})
-        assert (await sender.ask(stranger, course.case))["reason"] == "NOT_YOURS"
-        early = await sender.send(
-            course.attendance(meetings[0], start - timedelta(days=1), Presence.PRESENT, 2), course.case
-        )
-        assert (await sender.answered(early))[0]["reason"] == "NOT_RUNNING"
+        assert (await twice(sender, stranger, course.case))["reason"] == "NOT_YOURS"
+        early = course.attendance(meetings[0], start - timedelta(days=1), Presence.PRESENT, 2)
+        assert (await twice(sender, early, course.case))["reason"] == "NOT_RUNNING"
 
-        await sender.tick(datetime(2026, 4, 2, 6, tzinfo=UTC))
+        await ticks(sender, datetime(2026, 4, 2, 6, tzinfo=UTC))
         reports = await until(lambda: httpx.get(f"{fleet.url('reporting')}/reports/participation").json())
         cells = [cell for cell in reports[0]["body"]["cells"] if cell["municipality"] == "05162024"]
         assert reports[0]["month"] == "2026-03" and (cells[0]["entries"], cells[0]["stock"]) == (1, 1)
-        await sender.read()
+        assert (reports[0]["month"], reports[0]["vintage"]) == ("2026-03", 1)
+        await sender.ask(early, course.case)  # behind all that came twice, on its partition
         assert {id: len(sender.answers[id]) for id in sender.journal} == dict.fromkeys(sender.journal, 1)
         seen = await headers_are_as_documented(fleet)
         assert {"tick", "answer", "dropout_risk_raised", "notification_sent", "participation_report"} <= seen.keys()
+
+
+async def twice(sender: Publisher, submission: Submission, subject: str) -> dict[str, Any]:
+    """Delivered twice; its answer."""
+    id = await sender.send(submission, subject)
+    await sender.send(submission, subject, id=id)
+    return (await sender.answered(id))[0]
+
+
+async def ticks(sender: Publisher, at: datetime) -> None:
+    """The same moment, told twice."""
+    await sender.tick(at)
+    await sender.tick(at)
 
 
 async def test_a_health_reason_in_clear_is_not_taken_and_the_answer_says_what_is(fleet: Fleet) -> None:
