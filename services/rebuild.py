@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from contracts.envelope import Answer, Tick, fact_id_of, read_attributes, read_id
+from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK
 from services.host.kafka import Reader
 from services.host.relay import Relay, letters_beyond, mark, unsent
@@ -24,7 +24,8 @@ from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions
 from services.runtime.database import Connection, columns, connect, encode
-from services.runtime.messages import UUID, Message, Part, decode, inputs_of, moment_of
+from services.runtime.failures import arm, failpoint
+from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work, quarantined
 
@@ -40,8 +41,11 @@ COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("fami
 LOWER = f"select l.kind, l.id from {LIVE}.state l join {BESIDE}.state b using (kind, id) where l.shape < b.shape"
 """States of a shape before ours: a rebuild is how they get it."""
 
-KEPT = ("kept", "quarantine", "dead_letter", "claim", "tick", "outbox")
+KEPT = ("kept", "quarantine", "left_out", "dead_letter", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
+
+PASSED_OVER = """select topic, part, "offset" from kept where why = 'quarantined' union select topic, part, "offset" from left_out"""
+"""Records that live has read and not applied: they wait for their subject's release, or somebody said that they are none."""
 
 
 @dataclass
@@ -68,6 +72,8 @@ async def rebuild(
     Postgres raise."""
     if settings.database_owner is None:
         raise PermissionError("LOTSE_DATABASE_OWNER is not set")
+    if settings.failpoint:
+        arm(settings.failpoint)
     started, owner_dsn = time.monotonic(), settings.database_owner.get_secret_value()
     async with AsyncExitStack() as stack:
         live = await connect(settings.database.get_secret_value())
@@ -87,19 +93,21 @@ async def rebuild(
         if ahead := await letters_beyond(node):
             log.warning("nothing to compare with", facts=ahead)
         done.compared = not ahead and await live.fetchval("select exists (select from position)")  # none: it never ran
-        await learner.learn(None)
+        await learner.learn(live if done.compared else None)
         await _drained_and_swapped(owner, node, learner)
         done.seconds = time.monotonic() - started
         if not done.differences:
-            done.swept = await clock.sweep(node)
+            done.swept = await sweep(node)
             await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds,
                                "equal" if done.compared else "nothing to compare with")  # fmt: skip
     return done
 
 
 async def _make_beside(owner: Any, role: str, migrations: list[Path]) -> None:
-    """An empty schema beside, made by the same migrations."""
-    await owner.execute(f"drop schema if exists {BESIDE} cascade; create schema {BESIDE}; set search_path = {BESIDE}")
+    """An empty schema beside, made by the same migrations. An old one is there where a rebuild was killed before it went."""
+    await owner.execute(
+        f"drop schema if exists {BESIDE}, {OLD} cascade; create schema {BESIDE}; set search_path = {BESIDE}"
+    )
     for file in migrations:
         await owner.execute(file.read_text("utf-8").partition("-- migrate:down")[0])
     await owner.execute(f'grant usage on schema {BESIDE} to "{role}"')
@@ -121,9 +129,8 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
                 while draining and await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):  # fmt: skip
                     node.sending.set()
                     await asyncio.sleep(0.05)
-            stands = await positions.stand(node.pool) if learner.done.compared else None
-            await learner.learn(stands)
-            await learner.finish(owner, stands)
+            await learner.learn(node.pool if learner.done.compared else None)
+            await learner.finish(owner)
             if learner.done.compared:
                 learner.done.differences = await differences(owner, node.service)
             else:
@@ -134,6 +141,7 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
             for table in ("audit", "rebuilt", *(KEPT if learner.done.compared else ())):
                 await owner.execute(f"drop table {BESIDE}.{table}; alter table {LIVE}.{table} set schema {BESIDE}")
             await owner.execute(f"alter schema {LIVE} rename to {OLD}; alter schema {BESIDE} rename to {LIVE}")
+        failpoint("after_swap")
         await owner.execute(f"drop schema {OLD} cascade")
     finally:
         for task in draining:
@@ -148,15 +156,19 @@ class Learner:
         self.node, self.done, self.progress = node, Rebuilt(), progress
         self.facts = inputs_of(node.service, node.publishers, learning=True)
         self.read_to: dict[Part, int] = {}
+        self.passed_over: set[tuple[str, int, int]] = set()
         self.newest: datetime | None = None
         """The newest recorded time of an own fact."""
 
-    async def learn(self, stands: Mapping[Part, int] | None) -> None:
-        """Learns on from where it stands: others' facts up to the given positions, everything else up to the log's end."""
+    async def learn(self, live: asyncpg.Pool | None) -> None:
+        """Learns on from where it stands: others' facts as far as a live database has read them, and but for what that has not
+        applied, everything else up to the log's end."""
+        stands = await positions.stand(live) if live else None
+        self.passed_over = {tuple(row) for row in await live.fetch(PASSED_OVER)} if live else set()
         parts = await self.node.reader.parts({*self.facts, *self.node.own_topics})
         starts, ranges = await self.node.reader.starts(parts), {}
         for part, end in (await self.node.reader.ends(parts)).items():
-            if stands and part.topic in self.facts and self.facts[part.topic].kind == "fact":
+            if stands is not None and part.topic in self.facts and self.facts[part.topic].kind == "fact":
                 end = min(end, stands.get(part, 0))
             ranges[part] = (max(self.read_to.get(part, 0), starts[part]), end)
         async for records in self.node.reader.records(ranges):
@@ -170,7 +182,7 @@ class Learner:
         try:
             async with self.node.pool.acquire() as con, con.transaction():
                 if topic in self.facts:
-                    await self._facts(con, [decode(self.node.service, self.facts[topic], record) for record in records])
+                    await self._facts(con, self._read(topic, records))
                 elif topic in self.node.answers:
                     await self._answers(con, records)
                 elif (reports := self.node.service.reports) and topic == reports.topic:
@@ -185,6 +197,15 @@ class Learner:
             if not middle:
                 message = decode(self.node.service, self.facts[topic], records[0])
                 await quarantined(self.node, message, error, learning=True)
+
+    def _read(self, topic: str, records: list[Any]) -> list[Message]:
+        """The facts among them that live has applied."""
+        found = [decode(self.node.service, self.facts[topic], record) for record in records
+                 if (topic, record.partition, record.offset) not in self.passed_over]  # fmt: skip
+        for message in found:
+            if message.attributes is None:
+                log.error("a record is no fact", topic=topic, partition=message.part.part, offset=message.offset)
+        return [message for message in found if message.attributes is not None]
 
     async def _facts(self, con: Connection, messages: list[Message]) -> None:
         work = Work(self.node, con, learning=True)
@@ -203,7 +224,7 @@ class Learner:
         await _claim(con, claimed)
         if errand := self.node.service.errand:  # an attempt without a result becomes uncertain; nothing is made again
             made = [m for m in messages if isinstance(m.body, errand.fact)]
-            await con.executemany("insert into claim values ($1, $2, $3, now(), false) on conflict do nothing",
+            await con.executemany("insert into claim values ($1, $2, $3, now(), false, gen_random_uuid()) on conflict do nothing",
                                   [(m.attributes.id, encode(m.attributes).decode(), m.value) for m in made])  # fmt: skip
             results = [id.removesuffix(".result") for m in messages if (id := m.attributes.id).endswith(".result")]
             await con.execute("update claim set done = true where id = any($1)", results)
@@ -217,9 +238,9 @@ class Learner:
             found.setdefault(key or answer.reference, answer.content[3:])
         await _claim(con, found)
 
-    async def finish(self, owner: Any, stands: Mapping[Part, int] | None) -> None:
+    async def finish(self, owner: Any) -> None:
         """Positions, marks and time. Without a database to take them from, submissions are read from the log's start."""
-        if stands is not None:
+        if self.done.compared:
             await owner.execute(f"insert into {BESIDE}.position select * from {LIVE}.position;"
                                 f" insert into {BESIDE}.alliance select * from {LIVE}.alliance"
                                 " on conflict (tenant) do update set ticked = excluded.ticked, tick_id = excluded.tick_id,"
@@ -236,8 +257,10 @@ class Learner:
         starts, ends = await self.node.reader.starts(parts), await self.node.reader.ends(parts)
         found: list[tuple[datetime, str]] = []
         async for records in self.node.reader.records({part: (starts[part], ends[part]) for part in parts}):
-            found += [(at, read_id(r.headers) or "") for r in records if self.newest is None or moment_of(r.timestamp) <= self.newest
-                      if (at := Tick.__pydantic_validator__.validate_json(r.value).at) <= moment_of(r.timestamp) + clock.AHEAD]  # fmt: skip
+            ticks = (decode(self.node.service, self.node.inputs[CLOCK], record) for record in records)
+            found += [(tick.body.at, tick.id or "") for tick in ticks
+                      if tick.body is not None and (self.newest is None or tick.arrived <= self.newest)
+                      and tick.body.at <= tick.arrived + clock.AHEAD]  # fmt: skip
         return max(found, default=None)
 
 
@@ -264,3 +287,21 @@ async def differences(owner: Any, service: Service, most: int = 10) -> list[str]
     await owner.execute(f"insert into {BESIDE}.answered select * from {LIVE}.answered"
                         " on conflict (key) do update set content = excluded.content where answered.content is null")  # fmt: skip
     return found + [f"answered: {row['key']}" for row in rows]
+
+
+async def sweep(node: Running) -> int:
+    """React over every state there is; gives back the facts recorded. The law: on a quiet, caught-up system, none."""
+    total, last = 0, ("", "")
+
+    def count(work: Work) -> None:
+        nonlocal total
+        total += work.counts["facts"]
+
+    while rows := await node.pool.fetch(
+        "select kind, id, tenant from state where (kind, id) > ($1, $2) and tenant is not null"
+        " and not exists (select from quarantine q where q.subject = id) order by kind, id limit $3", *last, clock.CHUNK,
+    ):  # fmt: skip
+        last = (rows[-1]["kind"], rows[-1]["id"])
+        async with node.pool.acquire() as con, con.transaction():
+            await clock.react(Work(node, con), rows, count)
+    return total

@@ -137,6 +137,6 @@ GAUGES = {
     "gaps": "Partitions whose position lies outside the log",
     "dead_letters": "Messages that could never be read",
     "progress_age_seconds": "Seconds since the last settled batch, 0 while there is no lag",
-    "tick_age_seconds": "Age of the newest tick acted on",
+    "tick_age_seconds": "Age of the newest tick acted on, of the alliance for which time stands still the longest",
     "older_than_log_facts": "By how many records the log is ahead of the database, counted up to 100,000; more than 0: it does not serve",
 }

@@ -16,8 +16,8 @@ from contracts.envelope import Attributes, By, Submission, Tick, headers_of
 from contracts.intake import ConsentGiven, RegistrationSubmitted
 from contracts.referral import OfferRunSubmitted, ParticipationStartReported, ReferralAnswered, ReferralRequested
 from contracts.topics import answers_topic, submissions_topic
+from services.clock import publish
 from services.connections import KafkaSecurity
-from services.runtime.clock import publish
 
 SOURCE, NAME, TENANT = "https://kreis.example/lotse", "kreis", "rkn"
 OWNER, PROVIDER = By(organisation_id="rkn-thm"), By(organisation_id="vhs-neuss")

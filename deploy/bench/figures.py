@@ -185,7 +185,7 @@ def goals(f: Figures) -> list[Goal]:
     return [
         Goal("full way, two processes, submissions/s", f.median(two), 20_000),
         Goal("full way, two processes, floor, submissions/s", f.median(two), 14_000),
-        Goal("full way, two processes : the usual service", f.ratio(two, "usual service, a message"), 35),
+        Goal("full way, two processes : the usual service, one process", f.ratio(two, "usual service, a message"), 35),
         Goal("full way, two processes : a compiled twin", f.ratio(two, "compiled twin, two threads"), 0.6),
         Goal("loop without relay, one process, submissions/s", f.median(one), 10_000),
         Goal("loop without relay, one process, floor, submissions/s", f.median(one), 8_000),

@@ -27,7 +27,7 @@ from deploy.errors import FINDINGS, Trouble
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import Fleet, Setup, migrate
-from services.runtime.clock import publish
+from services.clock import publish
 
 PATIENCE = 120.0  # seconds without any step until a measurement is given up: its figures would be about something else
 TOPICS_AT_ONCE = 50  # hundreds in one request take longer than its limit

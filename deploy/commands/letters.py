@@ -417,14 +417,22 @@ def release(name: str, subject: str, without: tuple[int, ...], at: str | None, w
 
 @click.command("go-on")
 @service
+@click.option(
+    "--past",
+    default="",
+    metavar="TOPIC/PART/OFFSET",
+    help="Leave out this one record, on which a partition is held: it is no fact.",
+)
 @at
 @why
 @who
 @formats
-def go_on(name: str, at: str | None, why: str, who: str, shape: str) -> int:
+def go_on(name: str, past: str, at: str | None, why: str, who: str, shape: str) -> int:
     """Read partitions held at a gap again from their log's start, once what can be brought back is back (`republish`): what
-    was applied falls out, what is gone is gone."""
-    said = ask(name, at, "/operate/go-on", {"who": who, "why": why})
+    was applied falls out, what is gone is gone. Exit 4 where --past names what could be read: nothing is left out then."""
+    if past and not re.fullmatch(r"[a-z.-]+/\d{1,6}/\d{1,18}", past):
+        raise Trouble("--past names no record", "TOPIC/PART/OFFSET, as the service's log says it", USAGE)
+    said = ask(name, at, "/operate/go-on", {"who": who, "why": why, "past": past})
     printed(shape, [said], people=[f"{said['partitions']} partitions go on"])
     return DONE
 

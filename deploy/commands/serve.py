@@ -94,7 +94,7 @@ async def clock() -> int:
 
     from contracts.envelope import Tick  # noqa: PLC0415
     from deploy.installation import kafka_settings  # noqa: PLC0415
-    from services.runtime.clock import publish  # noqa: PLC0415
+    from services.clock import publish  # noqa: PLC0415
 
     said = kafka_settings()
     if said.kafka is None:

@@ -47,7 +47,7 @@ class Log:
                     return
                 yield records
         finally:
-            await source.aclose()  # type: ignore[attr-defined]  # a generator, declared as an iterator
+            await source.aclose()
 
 
 @asynccontextmanager

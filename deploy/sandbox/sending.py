@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 from contracts.envelope import Tick
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.sandbox.feed import Sending
+from services.clock import publish
 from services.connections import KafkaSecurity
-from services.runtime.clock import publish
 
 BREATH = 0.02  # seconds between two looks at what is due: at most so much is sent in one go
 WAITS_AT_MOST = timedelta(days=8)

@@ -43,6 +43,7 @@ log = structlog.get_logger()
 BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made an idle service cost twice as much)
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
 BLOCKED_AFTER = 20.0  # seconds in which the loop does not turn once: Kafka has given its partitions away by then
+LIVE_WITHIN = 2.0  # seconds /live may take: a kubelet waits one, asks three times, and then kills
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
 
@@ -191,7 +192,7 @@ class Host:
                 await self.status.look(await self.node.reader.ends(self.inputs.parts))
                 await self.inputs.look_after(self.subscriber.consumer, self.status.ends)
                 await self.inputs.act()
-                await errands.expire(self.node)
+                await errands.expire(self.node, self.inputs.claimed)
                 if time.monotonic() - committed > COMMIT_REST:
                     gc.collect()  # a fetch read by half is a cycle in aiokafka: few objects, some 100 kB each
                     await self._commit()
@@ -218,8 +219,9 @@ class Host:
         @app.get("/live")
         async def live(response: Response) -> dict[str, Any]:
             lag = {}
-            with contextlib.suppress(*RETRY):
-                lag = self.status.lag(await positions.stand(self.node.pool)) if self.status.ready else {}
+            with contextlib.suppress(*RETRY):  # who asks kills what is silent; a database that is silent is no reason
+                async with asyncio.timeout(LIVE_WITHIN):
+                    lag = self.status.lag(await positions.stand(self.node.pool)) if self.status.ready else {}
             stuck = self.status.idle(lag) > STUCK_AFTER and not self.inputs.held
             response.status_code = 503 if stuck else 200
             return {"live": not stuck}

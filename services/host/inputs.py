@@ -38,6 +38,14 @@ class Gap(Exception):
     """A position lies below the log's start or past its end: records are gone. Held, never skipped."""
 
 
+class NoFact(BadFact):
+    """A record on a topic of facts without a fact's headers; `where` is its offset."""
+
+    def __init__(self, where: int) -> None:
+        super().__init__(where)
+        self.where = where
+
+
 class Flood(Exception):
     """A publisher's limit of unreadable messages is reached; its partitions are held until the next hour."""
 
@@ -146,15 +154,18 @@ class Inputs:
         return stopped
 
     async def _decoded(self, fetched: Fetched, stopped: dict[Part, Stopped]) -> list[Message]:
-        """Each record by itself. A partition stops where a fact's headers can't be read, and at a publisher's limit."""
+        """Each record by itself. A partition stops where a fact's headers can't be read, unless somebody said that it is none
+        (`lotse go-on --past`), and at a publisher's limit."""
         messages: list[Message] = []
         used = None
         for part, records in fetched.items():
             input = self.node.inputs[part.topic]
             for record in records if part not in stopped else ():
                 message = decode(self.node.service, input, record)
-                if message.verdict is not None and input.publisher is None and message.attributes is None:
-                    stopped[part] = Stopped(BadFact(), record.offset)
+                if input.kind in ("fact", "own") and message.verdict is not None and message.attributes is None:
+                    if await positions.left_out(self.node.pool, part, record.offset):
+                        continue
+                    stopped[part] = Stopped(NoFact(record.offset), record.offset)
                     break
                 if message.verdict is not None and input.publisher is not None:
                     if used is None:

@@ -15,7 +15,7 @@ from services.host.running import Running
 from services.runtime import positions
 from services.runtime.database import RETRY, Connection, unpack
 from services.runtime.failures import name_of
-from services.runtime.messages import Part
+from services.runtime.messages import Part, decode
 from services.runtime.service import Name
 from services.runtime.work import Work, transact
 from services.shapes import names_in, shape_of
@@ -73,7 +73,8 @@ async def release(node: Running, subject: str, without: Sequence[int] = ()) -> i
         await con.execute("select from position order by topic, part for update")
         held, its = [f"!{subject}"], "from kept where string_to_array(rests_on, ' ') && $1"
         await con.execute("delete from quarantine where subject = $1", subject)
-        await con.execute(f"delete {its} and seq = any($2::bigint[])", held, without)
+        leave = f'with gone as (delete {its} and seq = any($2::bigint[]) returning topic, part, "offset")'
+        await con.execute(f"{leave} insert into left_out select * from gone on conflict do nothing", held, without)
         rows = await con.fetch(f"select * {its} order by seq for update", held)
         return await _again(node, con, more, rows)
 
@@ -91,6 +92,24 @@ async def go_on(node: Running) -> dict[Part, int]:
         await positions.lock(con, starts)
         await positions.move(con, starts)
     return starts
+
+
+async def go_past(node: Running, part: Part, offset: int) -> str:
+    """A partition held at a record that is no fact (its headers can't be read) goes on behind it, and every rebuild leaves it
+    out. Gives back why not: empty where it goes on. Twice is harmless."""
+    async with node.pool.acquire() as con, con.transaction():
+        next = (await positions.lock(con, [part])).get(part)
+        if next is None or part.topic not in node.inputs or node.inputs[part.topic].kind not in ("fact", "own"):
+            return "no topic of facts that is read here"
+        if next > offset:
+            return "" if await positions.left_out(con, part, offset) else "it was read already"
+        async for records in node.reader.records({part: (next, offset + 1)}):
+            for message in (decode(node.service, node.inputs[part.topic], record) for record in records):
+                if message.offset < offset or message.attributes is not None:
+                    return f"the record at {message.offset} is a fact"
+        await con.execute("insert into left_out values ($1, $2, $3) on conflict do nothing", *part, offset)
+        await positions.move(con, {part: offset + 1})
+    return ""
 
 
 def routes(node: Running) -> APIRouter:
@@ -145,10 +164,16 @@ def routes(node: Running) -> APIRouter:
         return {"rows": await republish(node, since)}
 
     @router.post("/operate/go-on")
-    async def go_on_(who: Who, why: Why) -> dict[str, int]:
-        gone_on = await go_on(node)
-        await audit(who, "go on", " ".join(f"{part.topic}/{part.part}:{at}" for part, at in gone_on.items()), why)
-        return {"partitions": len(gone_on)}
+    async def go_on_(
+        who: Who, why: Why, past: Annotated[str, Body(pattern=r"^([a-z.-]+/\d{1,6}/\d{1,18})?$")] = ""
+    ) -> dict[str, int]:
+        await audit(who, "go on", f"past {past}" if past else "from the logs' starts", why)
+        if not past:
+            return {"partitions": len(await go_on(node))}
+        topic, part, offset = past.split("/")
+        if why_not := await go_past(node, Part(topic, int(part)), int(offset)):
+            raise HTTPException(409, f"it does not go on: {why_not}")
+        return {"partitions": 1}
 
     @router.post("/operate/{what}")  # the last of these routes: it takes no other's name
     async def settle(what: Literal["replay", "give-up"], seqs: Seqs, who: Who, why: Why) -> dict[str, int]:

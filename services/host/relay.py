@@ -46,7 +46,10 @@ async def letters_beyond(node: Running) -> int:
     by_rows: dict[str, set[str]] = {}
     async with contextlib.aclosing(node.reader.records(beyond)) as found:
         async for records in found:
-            topic, ids = records[0].topic, {_id(r.key, r.headers) for r in records}
+            topic, ids = (
+                records[0].topic,
+                {_id(r.key, r.headers) for r in records} - {""},
+            )  # without both it is none of ours
             ids -= {row["id"] for row in await node.pool.fetch(_KNOWN, [*ids])}
             if ids and topic not in by_rows:
                 rows = await node.pool.fetch(_RELEASES, topic)

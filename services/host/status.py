@@ -41,22 +41,35 @@ class Status:
         self.ends: dict[Part, int] = {}
         self._watched: list[tuple[float, dict[Part, int]]] = []
         """Ends of the logs as they stood at moments, oldest first, not yet passed by all positions."""
-        self._applied_until = time.monotonic()
+        self._began = time.monotonic()
+        self._applied_until: float | None = None
+        """The moment up to which everything is applied; None until somebody has looked."""
 
     async def look(self, ends: dict[Part, int]) -> None:
         """Once a second: what stood in the logs at some moment and has been applied since says how far behind we are."""
         self.ends = ends
-        self._watched.append((time.monotonic(), ends))
         stands = await positions.stand(self.node.pool)
+        if self._applied_until is None:
+            self._applied_until = time.monotonic() - await self._backlog_seconds(stands)
+        self._watched.append((time.monotonic(), ends))
         while self._watched and all(stands.get(p, 0) >= end for p, end in self._watched[0][1].items()):
             self._applied_until = self._watched.pop(0)[0]
         if len(self._watched) > WATCHED:
             self._watched = self._watched[::2]
 
+    async def _backlog_seconds(self, stands: dict[Part, int]) -> float:
+        """By the broker's time, the age of the oldest record that stood there before this process did: whoever starts again
+        and again is not less late for it."""
+        waits = {part: (at, at + 1) for part, at in stands.items() if at < self.ends.get(part, 0)}
+        oldest = min(
+            [record.timestamp async for found in self.node.reader.records(waits) for record in found], default=None
+        )
+        return max(0.0, time.time() - oldest / 1000) if oldest is not None else 0.0
+
     @property
     def lag_seconds(self) -> float:
         """Age of the oldest input not applied, to a second or so; 0 where there is none."""
-        return time.monotonic() - self._applied_until if self._watched else 0.0
+        return time.monotonic() - self._applied_until if self._watched and self._applied_until is not None else 0.0
 
     def lag(self, stands: dict[Part, int]) -> dict[str, int]:
         """Records not applied, by topic."""
@@ -102,7 +115,7 @@ class Status:
         lag = self.lag(stands)
         gaps, known = [h for h in stopped if h["why"].startswith("Gap")], {h["what"] for h in held}
         held += {h["what"]: h for h in stopped if h not in gaps and h["what"] not in known}.values()
-        acted = max((r["acted"] for r in ticks if r["acted"]), default=None)
+        acted = [r["acted"] for r in ticks if r["ticked"]]
         findings = await self.node.service.note(con) if self.node.service.note else []
         if one["early_since"] and (datetime.now(UTC) - one["early_since"]).total_seconds() > EARLY_LIMIT:
             findings.append("facts wait for one that does not come: its owner's log lacks it, or its relay rests")
@@ -116,7 +129,7 @@ class Status:
             "held": sum(not h["what"].startswith("publisher:") and h["what"] not in self.node.unsent for h in held), "gaps": len(gaps),
             "publishers_held": sum(h["what"].startswith("publisher:") for h in held),
             "dead_letters": sum(r["letters"] for r in letters), "progress_age_seconds": self.idle(lag),
-            "tick_age_seconds": (datetime.now(UTC) - acted).total_seconds() if acted else 0, "older_than_log_facts": self.older,
+            "tick_age_seconds": self._tick_age(acted) if ticks else 0, "older_than_log_facts": self.older,
         }  # fmt: skip
         self.node.metrics.set(**figures)
         return {
@@ -134,6 +147,13 @@ class Status:
             "last_progress_seconds": round(time.monotonic() - self.inputs.progress, 1),
             "last_rebuild": _moment(one["rebuilt"]), "findings": findings,
         }  # fmt: skip
+
+    def _tick_age(self, acted: list[datetime | None]) -> float:
+        """Of the alliance for which time stands still the longest; where no tick was acted on, since this process began."""
+        since = [
+            (datetime.now(UTC) - at).total_seconds() if at else time.monotonic() - self._began for at in acted or [None]
+        ]
+        return max(since)
 
 
 def _held(held: Held) -> dict[str, str]:

@@ -19,6 +19,9 @@ from contracts.notification import (
 )
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
+MOST_LINES = (
+    2_000  # of 150 bytes; a fact of more than 1 MiB is taken by no topic, and no office would hear anything any more
+)
 MOST_REFUSALS = 4  # in a row: then once a day, since a mailbox that refuses is a person's job, not a flood of attempts
 
 
@@ -137,7 +140,8 @@ def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> lis
 
 
 def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
-    """One mail with all that is news, no single mails (domain F-03); said once (H-04). A mailbox that refuses gets one a day."""
+    """One mail with all that is news, no single mails (domain F-03); said once (H-04). A mailbox that refuses gets one a day.
+    What is more than a mail can hold is said at the next tick."""
     part, today = office.notification, day_of(ticked)
     if office.organisation_id not in mailboxes:
         return []  # the items stay on the list, and status says so
@@ -157,7 +161,7 @@ def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     if not lines:
         return []
     attempt_id = str(uuid5(NAMESPACE_URL, f"{office.id} {ticked.isoformat()}"))
-    return [NotificationAttempted(by=LOTSE, attempt_id=attempt_id, lines=tuple(lines), as_of=ticked)]
+    return [NotificationAttempted(by=LOTSE, attempt_id=attempt_id, lines=tuple(lines[:MOST_LINES]), as_of=ticked)]
 
 
 def _untrue(office: Office) -> list[tuple[str, Line]]:

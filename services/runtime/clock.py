@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import structlog
 
-from contracts.envelope import Attributes, Tick, headers_of, stamp
-from contracts.topics import CLOCK
+from contracts.envelope import Attributes, headers_of
 from services.runtime import positions
 from services.runtime.database import Connection
 from services.runtime.failures import name_of
@@ -28,19 +26,12 @@ WAIT_DAYS = 7
 Count = Callable[[Work], None]
 
 
-async def publish(producer: Any, tick: Tick) -> int:
-    """Publishes a moment; acknowledged when it returns, with the tick's offset. Time belongs to all alliances and is about
-    nothing else: no tenant, no subject."""
-    headers = [("ce_specversion", "1.0"), ("ce_id", str(uuid4())), ("ce_source", "//lotse/clock"), ("ce_type", Tick.ce_type),
-               ("ce_time", stamp(tick.at)), ("content-type", "application/json")]  # fmt: skip
-    packed = [(name, text.encode()) for name, text in headers]
-    sent = await producer.send_and_wait(CLOCK, tick.to_json(), key=b"tick", headers=packed)
-    return int(sent.offset)
-
-
 async def store(con: Connection, message: Message, ends: str, *, simulated: bool) -> None:
     """Keeps a tick with the ends of all inputs. One too far ahead of its own append time is held, and so is one far behind
-    it unless time is simulated."""
+    it unless time is simulated. One that can't be read says nothing: held, it would stop time for good."""
+    if message.verdict is not None:
+        log.error("a tick can't be read", offset=message.offset, verdict=message.verdict.rule)
+        return
     at, appended = message.body.at, message.arrived
     held = "AHEAD" if at > appended + AHEAD else "BEHIND" if at < appended - AHEAD and not simulated else None
     if held:
@@ -85,7 +76,8 @@ async def _begin(con: Connection, ticks: list[Any]) -> bool:
             await con.execute("select from alliance order by tenant for update")
             move = "update alliance set ticked = $1, tick_id = $2 where ticked is null or ticked < $1"
             await con.execute(move, ready["at"], ready["id"])
-            await con.execute("delete from tick where held is null and at <= $1", ready["at"])
+            gone = "case when held is null then at <= $1 else kept_at < now() - make_interval(days => $2) end"
+            await con.execute(f"delete from tick where {gone}", ready["at"], WAIT_DAYS)
     return ready is not ticks[0]
 
 
@@ -101,7 +93,7 @@ async def _due(node: Node, count: Count, most: int = CHUNK) -> bool:
         )  # fmt: skip
         broken[:] = [(row["kind"], row["id"]) for row in rows[:1]]
         if rows:
-            await _react(Work(node, con, by_time=True), rows, count)
+            await react(Work(node, con, by_time=True), rows, count)
         return bool(rows)
 
     try:
@@ -117,7 +109,8 @@ async def _due(node: Node, count: Count, most: int = CHUNK) -> bool:
         return True
 
 
-async def _react(work: Work, rows: list[Any], count: Count) -> None:
+async def react(work: Work, rows: list[Any], count: Count) -> None:
+    """These states are locked and asked what is missing."""
     await work.open([], names=[(row["kind"], row["id"]) for row in rows], tenants={row["tenant"] for row in rows})
     for slot in work.slots.values():
         work.react(slot)
@@ -164,21 +157,3 @@ async def _finish(node: Node, tenant: str, ticked: datetime, count: Count) -> No
         done = "update alliance set acted = $2 where tenant = $1 and (acted is null or acted < $2)"
         await con.execute(done, tenant, ticked)
     count(work)
-
-
-async def sweep(node: Node) -> int:
-    """React over every state there is; gives back the facts recorded. The law: on a quiet, caught-up system, none."""
-    total, last = 0, ("", "")
-
-    def count(work: Work) -> None:
-        nonlocal total
-        total += work.counts["facts"]
-
-    while rows := await node.pool.fetch(
-        "select kind, id, tenant from state where (kind, id) > ($1, $2) and tenant is not null"
-        " and not exists (select from quarantine q where q.subject = id) order by kind, id limit $3", *last, CHUNK,
-    ):  # fmt: skip
-        last = (rows[-1]["kind"], rows[-1]["id"])
-        async with node.pool.acquire() as con, con.transaction():
-            await _react(Work(node, con), rows, count)
-    return total

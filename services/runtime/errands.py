@@ -1,10 +1,14 @@
-"""Side effects on the world. The attempt is a fact first; read back it is claimed; who claimed it makes it, once.
+"""Side effects on the world. The attempt is a fact first; read back it is claimed; who claimed it begins and makes it, once.
 
-A claim without a result after its lease is uncertain, for a human: perhaps the world has it, perhaps not.
+A claim that was begun and has no result after its lease is uncertain, for a human: perhaps the world has it, perhaps not. One
+that was not begun is somebody else's to make.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import structlog
@@ -18,6 +22,7 @@ from services.runtime.work import Work
 
 log = structlog.get_logger()
 
+MOST = 100  # claims seen to at a time
 LONGEST = 120.0  # seconds an attempt may take; far below the lease, so that nobody sends what is already uncertain
 
 
@@ -36,40 +41,55 @@ async def claim(con: Connection, node: Node, back: list[Message]) -> list[Record
 
 
 async def run(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
-    """Makes claimed attempts, one after the other, and records what came of each."""
-    errand = node.service.errand
-    assert errand
+    """Makes claimed attempts, one after the other, and records what came of each. Begins none that somebody else has begun; a
+    reply that was lost is asked for again and says our name."""
+    me, begin = uuid4(), "update claim set begun_by = $2 where id = $1 and not done and coalesce(begun_by, $2) = $2"
     while True:
         attempt = await claimed.get()
+        id = attempt.attributes.id
+        if await _insisted(partial(node.pool.execute, begin, id, me)) != "UPDATE 0":
+            failpoint("after_begin")
+            result = await _made(node, attempt)
+            failpoint("after_errand")
+            await _insisted(partial(record, node, attempt, result))
+        node.making.discard(id)
+
+
+async def _insisted(act: Callable[[], Awaitable[Any]]) -> Any:
+    """Again until it is done: while the database is away nobody's lease ends."""
+    while True:
         try:
-            async with asyncio.timeout(LONGEST):
-                result = await errand.perform(attempt)
-        except Exception as error:  # we do not know what the world has: never made again by itself
-            log.error("an attempt is uncertain", id=attempt.attributes.id, error=name_of(error))
-            result = errand.uncertain(attempt)
-        failpoint("after_errand")
-        while True:  # the result must be recorded; while the database is away nobody's lease ends
-            try:
-                await record(node, attempt, result)
-                node.making.discard(attempt.attributes.id)
-                break
-            except Exception as error:
-                log.warning("held", held="result", error=name_of(error))
-                await asyncio.sleep(1)
+            return await act()
+        except Exception as error:
+            log.warning("held", held="result", error=name_of(error))
+            await asyncio.sleep(1)
 
 
-async def expire(node: Node) -> None:
-    """Records as uncertain what was claimed and never heard of again. What waits here for its turn, behind a mail server that
-    takes its time, is neither: its lease is renewed."""
+async def _made(node: Node, attempt: Recorded) -> Fact:
+    errand = node.service.errand
+    assert errand
+    try:
+        async with asyncio.timeout(LONGEST):
+            return await errand.perform(attempt)
+    except Exception as error:  # we do not know what the world has: never made again by itself
+        log.error("an attempt is uncertain", id=attempt.attributes.id, error=name_of(error))
+        return errand.uncertain(attempt)
+
+
+async def expire(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
+    """Of what was claimed and never heard of again: what was begun is uncertain, what was not is ours to make now. What waits
+    here for its turn, behind a mail server that takes its time, is neither: its lease is renewed."""
     if errand := node.service.errand:
-        renew = (
-            "update claim set lease_until = now() + make_interval(secs => $2) where id = any($1::text[]) and not done"
-        )
-        await node.pool.execute(renew, sorted(node.making), node.lease_seconds)
-        sql = "select id, attributes, body from claim where not done and lease_until < now() order by id limit 100"
-        for row in await node.pool.fetch(sql):
+        renew = "update claim set lease_until = now() + make_interval(secs => $2) where not done and id ="
+        await node.pool.execute(f"{renew} any($1::text[])", sorted(node.making), node.lease_seconds)
+        over = "select id from claim where not done and lease_until < now() order by id limit $1 for update skip locked"
+        for row in await node.pool.fetch(f"{renew} any(array({over})) returning *", MOST, node.lease_seconds):
             attempt = Recorded(_read(row["attributes"]), errand.fact.from_json(row["body"]))
-            await record(node, attempt, errand.uncertain(attempt))
+            if row["begun_by"] is not None:
+                await record(node, attempt, errand.uncertain(attempt))
+            else:
+                node.making.add(row["id"])
+                claimed.put_nowait(attempt)
 
 
 _read: Any = msgspec.json.Decoder(Attributes).decode

@@ -28,7 +28,9 @@ FAILPOINTS = (
     "after_commit",  # committed, the reply or the process lost
     "after_ack",  # Kafka has it, the outbox row is still there
     "after_claim",  # the claim is committed, the attempt not made
+    "after_begin",  # somebody has begun to make the attempt, the world does not have it
     "after_errand",  # the world has it (mail accepted), its result not recorded
+    "after_swap",  # a rebuild has put the new in place, the old is still there
 )
 _armed: list[tuple[str, str, int]] = []
 _hits: dict[str, int] = {}
@@ -71,9 +73,10 @@ class Held(NamedTuple):
 
 
 def name_of(error: BaseException) -> str:
-    """What may be said of an error: its class and Postgres' SQLSTATE and constraint, never its text: texts quote people."""
-    parts = (type(error).__name__, getattr(error, "sqlstate", None), getattr(error, "constraint_name", None))
-    return ":".join(str(part) for part in parts if part)
+    """What may be said of an error: its class, an offset of ours, Postgres' SQLSTATE and constraint, never its text: texts
+    quote people."""
+    parts = (type(error).__name__, *(getattr(error, name, None) for name in ("where", "sqlstate", "constraint_name")))
+    return ":".join(str(part) for part in parts if part not in (None, ""))
 
 
 async def unreadable_this_hour(con: Connection) -> Counter[str]:

@@ -50,3 +50,9 @@ async def hold(con: Connection, part: Part, why: str) -> None:
     await con.execute(
         "update position set held = $3, held_since = coalesce(held_since, now()) where (topic, part) = ($1, $2)"
         " and held is distinct from $3", *part, why)  # fmt: skip
+
+
+async def left_out(con: Any, part: Part, offset: int) -> bool:
+    """Whether somebody said that this record is none of ours."""
+    sql = 'select exists (select from left_out where (topic, part, "offset") = ($1, $2, $3))'
+    return bool(await con.fetchval(sql, *part, offset))

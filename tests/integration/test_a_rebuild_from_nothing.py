@@ -11,10 +11,10 @@ from contracts.envelope import Attributes, Tick, headers_of
 from contracts.intake import NeedRecorded
 from deploy.local.stack import LocalStack
 from deploy.services import migrations
+from services.clock import publish
 from services.host import relay
 from services.host.running import Running
 from services.rebuild import Learner, rebuild
-from services.runtime.clock import publish
 from services.runtime.outbox import Letter, Outgoing
 from tests.publishing import OWNER
 

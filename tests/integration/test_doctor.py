@@ -31,8 +31,8 @@ from deploy.local.processes import free_port
 from deploy.local.stack import ROOT, LocalStack
 from deploy.services import Fleet, Setup, make_topics
 from deploy.soak.faults.processes import clock_off
+from services.clock import publish
 from services.connections import KafkaSecurity
-from services.runtime.clock import publish
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.publishing import Course, Publisher
 

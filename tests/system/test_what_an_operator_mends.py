@@ -3,12 +3,15 @@
 import asyncio
 import json
 import shutil
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -17,7 +20,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from contracts.intake import NeedReported
+from contracts.envelope import Attributes, headers_of
+from contracts.intake import NeedRecorded, NeedReported
 from contracts.topics import submissions_topic
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES, LocalStack
@@ -197,6 +201,128 @@ async def test_spans_link_what_was_sent_to_what_was_done_and_a_collector_that_is
     finally:
         server.shutdown()
         await again(house, "referral")
+
+
+async def rebuilt(house: Fleet, name: str, **more: str) -> tuple[int, dict[str, Any]]:
+    """`lotse rebuild NAME`: its exit code, and what it says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "deploy.cli", "rebuild", name, "--format", "json", env=house.environment(name, **more),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    return process.returncode or 0, json.loads(out)["data"] if out else {}
+
+
+EQUAL = {"compared": True, "differences": [], "swept": 0}
+
+
+async def test_a_rebuild_does_not_call_what_a_service_has_not_read_yet_a_difference(house: Fleet) -> None:
+    """It is stopped and a fact of another's comes; killed between the swap and its end, a rebuild is in nobody's way."""
+    course = Course(DAY)
+    run, register, *more = course.steps()
+    house.processes["referral"].stop()
+    try:
+        async with Publisher(house.stack.kafka) as sender:
+            assert (await sender.ask(*register))["outcome"] == "recorded"
+            await until(lambda: house.status("intake")["outbox"]["rows"] == 0)
+        code, said = await rebuilt(house, "referral")
+        assert code == 0 and EQUAL.items() <= said.items(), said
+        assert (await rebuilt(house, "referral", LOTSE_FAILPOINT="after_swap:kill"))[0] == -signal.SIGKILL
+        code, said = await rebuilt(house, "referral")
+        assert code == 0 and EQUAL.items() <= said.items(), said
+    finally:
+        await again(house, "referral")
+    async with Publisher(house.stack.kafka) as sender:
+        for step in (run, *more):
+            assert (await sender.ask(*step))["outcome"] == "recorded"
+
+
+async def test_a_rebuild_leaves_a_subject_in_quarantine_to_its_release(house: Fleet) -> None:
+    """The code that rebuilds is mended and could apply what the service keeps: that is no difference, and not lost."""
+    course = Course(DAY)
+    needs = [NeedReported(by=OWNER, need_id=str(uuid4()), need_type="WORK") for _ in range(2)]
+    async with Publisher(house.stack.kafka) as sender:
+        assert (await sender.ask(*course.steps()[1]))["outcome"] == "recorded"
+        await until(lambda: house.status("referral")["lag"] == {})
+        await again(house, "referral", LOTSE_FAILPOINT="evolve:raise:1")
+        for need in needs:
+            assert (await sender.ask(need, course.case))["outcome"] == "recorded"
+        await until(lambda: [one["kept"] for one in house.status("referral")["quarantined"]] == [2])
+        await again(house, "referral")
+        code, said = await rebuilt(house, "referral")
+        assert code == 0 and EQUAL.items() <= said.items(), said
+        assert [one["kept"] for one in house.status("referral")["quarantined"]] == [2]
+        code, out = await typed(house, "referral", "release", "referral", course.case, "--why", "mended")
+        assert code == 0 and out == "2 messages taken up\n"
+        code, said = await rebuilt(house, "referral")
+        assert code == 0 and EQUAL.items() <= said.items(), said
+        for step in course.steps()[2:3]:
+            assert (await sender.ask(*step))["outcome"] == "recorded"
+
+
+async def test_what_is_no_fact_stops_its_partition_until_somebody_says_so_and_no_tick_stops_time(house: Fleet) -> None:
+    """Bytes without headers on a topic of facts and on the clock's, by whoever had the right."""
+    course = Course(DAY)
+    async with (
+        AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer,
+        Publisher(house.stack.kafka) as sender,
+    ):
+        await producer.send_and_wait("clock.ticks", b"x")
+        tick = await sender.tick(datetime(2026, 4, 25, 6, tzinfo=UTC))
+        for name in SERVICES:
+            await until(lambda: house.has_acted(name, tick))  # noqa: B023
+        sent = await producer.send_and_wait("intake.events", b"x")
+        place = f"intake.events/{sent.partition}/{sent.offset}"
+        stands = {"what": place.rpartition("/")[0], "why": f"NoFact:{sent.offset}"}
+        readers = ("referral", "reporting")
+        for name in readers:
+            await until(lambda: stands.items() <= (house.status(name)["held"] or [{}])[0].items())  # noqa: B023
+        for wrong, why in ((f"{place}0", "it does not go on"), (f"{stands['what']}/0", "it was read already")):
+            code, out = await typed(
+                house, "referral", "go-on", "referral", "--past", wrong, "--why", "garbage", "--format", "json"
+            )
+            assert code == 4 and why in out
+        for name in readers:
+            code, _ = await typed(house, name, "go-on", name, "--past", place, "--why", "garbage")
+            assert code == 0
+            await until(lambda: house.status(name)["held"] == [])  # noqa: B023
+        for step in course.steps():
+            assert (await sender.ask(*step))["outcome"] == "recorded"
+        await until(lambda: all(house.status(name)["lag"] == {} for name in readers))
+    for name in (*readers, "intake"):
+        code, said = await rebuilt(house, name)
+        assert code == 0 and EQUAL.items() <= said.items(), said
+    await again(house, "intake")  # it does not take what is none of its own for a log that is ahead
+
+
+async def test_a_forks_wrong_half_that_was_left_out_stays_left_out(house: Fleet) -> None:
+    """The last test of this house: by now a stranger has written to intake's log."""
+    course = Course(DAY)
+    register, consent = course.steps()[1:3]
+    need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
+    now = datetime.now(UTC)
+    async with (
+        AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer,
+        Publisher(house.stack.kafka) as sender,
+    ):
+        assert (await sender.ask(*register))["outcome"] == "recorded"
+        await until(lambda: house.status("referral")["lag"] == {} and house.status("intake")["outbox"]["rows"] == 0)
+        attributes = Attributes(id=str(uuid4()), source="//lotse/local/intake", type=need.ce_type, subject=course.case, time=now,
+                                tenant="rkn", streamversion=1, cause=str(uuid4()), recordedtime=now)  # fmt: skip
+        await producer.send_and_wait(
+            "intake.events", need.to_json(), key=course.case.encode(), headers=headers_of(attributes)
+        )
+        (held,) = await until(lambda: house.status("referral")["quarantined"])
+        assert (held["subject"], held["why"]) == (course.case, "Fork")
+        assert (await sender.ask(*consent))["outcome"] == "recorded"
+        await until(lambda: [one["kept"] for one in house.status("referral")["quarantined"]] == [2])
+        wrong = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/kept")).json()[0]["seq"]
+        code, _ = await typed(
+            house, "referral", "release", "referral", course.case, "--without", str(wrong), "--why", "a stranger's"
+        )
+        assert code == 0 and house.status("referral")["quarantined"] == []
+    code, said = await rebuilt(house, "referral")
+    assert code == 0 and EQUAL.items() <= said.items(), said
 
 
 def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(tmp_path: Path) -> None:

@@ -40,8 +40,7 @@ def opened(*, closed: bool = False) -> Case:
     request = RegistrationSubmitted(by=OPENER, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm")
     heard(case, register(request, case, ARRIVED))
     if closed:
-        closure = CaseClosureRequested(by=OWNER, last_day_on=LAST_DAY, reason="COMPLETED")
-        assert isinstance(heard(case, close_case(closure, case, ARRIVED)), CaseClosed)
+        assert isinstance(heard(case, close_case(closure(), case, ARRIVED)), CaseClosed)
     return case
 
 
@@ -59,6 +58,10 @@ def consent(by: By = OWNER, **more: Any) -> ConsentGiven:
     said = {"by": by, "consent_id": str(uuid4()), "purpose": "REFERRAL", "categories": (DataCategory.LANGUAGE,),
             "recipients": ("vhs-neuss",), "valid_from_on": OPENED, "last_valid_on": OPENED + timedelta(days=400)}  # fmt: skip
     return ConsentGiven(**{**said, **more})
+
+
+def closure(**more: Any) -> CaseClosureRequested:
+    return CaseClosureRequested(**{"by": OWNER, "last_day_on": LAST_DAY, "reason": "COMPLETED", **more})
 
 
 def reason(decision: Decision) -> str:
@@ -125,3 +128,32 @@ def test_nobody_withdraws_a_consent_today_from_a_day_that_is_to_come() -> None:
     said = said.model_copy(update={"withdrawn_on": today})
     assert isinstance(heard(case, withdraw_consent(said, case, ARRIVED)), ConsentRevoked)
     assert isinstance(withdraw_consent(said, case, ARRIVED - timedelta(days=1)), Unchanged)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("by", [OPENER, PROVIDER, STRANGER])
+def test_nobody_but_its_owner_closes_a_case_or_learns_that_it_is_closed(by: By, closed: bool) -> None:
+    """Not who opened it either, nor whom a consent names; whatever the day and the reason."""
+    case = opened(closed=closed)
+    heard(case, give_consent(consent(), case, ARRIVED))
+    for said in (closure(), closure(reason="MOVED"), closure(last_day_on=date(2026, 6, 2))):
+        assert reason(close_case(said.model_copy(update={"by": by}), case, ARRIVED)) == "NOT_YOURS"
+    assert reason(close_case(closure(by=by), Case(case.id, "rkn"), ARRIVED)) == "NOT_YOURS"
+
+
+def test_a_case_is_closed_on_a_day_that_has_come() -> None:
+    case, said = opened(), closure(last_day_on=date(2026, 6, 2))
+    before = datetime(2026, 6, 1, 21, 59, tzinfo=UTC)  # a minute before midnight in the alliance's zone
+    no = close_case(said, case, before)
+    assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/last_day_on")
+    fact = close_case(said, case, before + timedelta(minutes=1))
+    assert isinstance(fact, CaseClosed)
+    assert (fact.by, fact.last_day_on, fact.reason) == (OWNER, date(2026, 6, 2), "COMPLETED")
+
+
+def test_a_case_is_closed_once_and_not_otherwise() -> None:
+    case = opened(closed=True)
+    assert isinstance(close_case(closure(), case, ARRIVED), Unchanged)
+    for other in ({"last_day_on": LAST_DAY - timedelta(days=1)}, {"last_day_on": LAST_DAY + timedelta(days=1)},
+                  {"reason": "MOVED"}):  # fmt: skip
+        assert reason(close_case(closure(**other), case, ARRIVED)) == "CLOSED_OTHERWISE"

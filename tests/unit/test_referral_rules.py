@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.attendance import AttendanceRecorded
-from contracts.codes import DeclineReason, EndKind, ExcuseReason, Presence, ReferralAnswer
+from contracts.codes import DataCategory, DeclineReason, EndKind, ExcuseReason, Presence, ReferralAnswer
 from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import By, Fact, Refused, Unchanged, day_of
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
@@ -28,6 +28,7 @@ from contracts.referral import (
     ReferralWithdrawn,
 )
 from services.referral.domain import Case, Run, answer, attend, due, end, evolve, react, refer, start, view, withdraw
+from services.referral.domain.risks import Thresholds
 from tests.publishing import OWNER, PROVIDER, Course
 
 START = date(2026, 3, 2)
@@ -35,7 +36,7 @@ ARRIVED = datetime(2026, 6, 1, tzinfo=UTC)
 TICK = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def running(course: Course, *, started: bool = True) -> Case:
+def running(course: Course, *, started: bool = True, offer_type: str = "LANGUAGE_COURSE") -> Case:
     case = Case(course.case, "rkn")
     facts: list[Fact] = [
         CaseOpened(by=OWNER, municipality="05162024", programme="GK", sex="UNKNOWN", birth_year_band="UNKNOWN", language="UNKNOWN",
@@ -44,7 +45,7 @@ def running(course: Course, *, started: bool = True) -> Case:
                        recipients=("vhs-neuss",), valid_from_on=START, last_valid_on=START + timedelta(days=400)),
         ReferralSent(by=OWNER, referral_id=course.referral, run_id=course.run, consent_id=course.consent,
                      categories=("LANGUAGE",), requested_on=START, owner_organisation_id="rkn-thm",
-                     provider_organisation_id="vhs-neuss", block="F4", offer_type="LANGUAGE_COURSE", run_starts_on=START,
+                     provider_organisation_id="vhs-neuss", block="F4", offer_type=offer_type, run_starts_on=START,
                      run_ends_before_on=START + timedelta(days=90)),
         ReferralAccepted(by=PROVIDER, referral_id=course.referral, planned_start_on=START, answered_on=START),
     ]  # fmt: skip
@@ -133,6 +134,41 @@ def test_attendance_withdraws_the_risk_as_attended_and_a_correction_as_corrected
     assert isinstance(withdrawn, DropoutRiskWithdrawn) and withdrawn.reason == "ATTENDED"
 
 
+@pytest.mark.parametrize(
+    ("offer_type", "missed", "raised"),
+    [
+        ("LANGUAGE_COURSE", (8, 9), None),
+        ("LANGUAGE_COURSE", (7, 8, 9), (9, 1, 7)),
+        ("LANGUAGE_COURSE", (9, 10), (10, 2, 9)),
+        ("LANGUAGE_COURSE", (8, 9, 10), (10, 2, 8)),
+        ("COACHING", (8, 9), (9, 1, 8)),
+        ("COACHING", (9, 10, 11), None),
+        ("COACHING", (9, 10, 11, 12), (12, 2, 9)),
+    ],
+)
+def test_how_many_days_raise_the_risk_is_said_by_the_version_of_the_judged_day_for_the_offers_type(
+    offer_type: str, missed: tuple[int, ...], raised: tuple[int, int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 2 holds from day 10 on, whenever the days are reported. `raised`: judged day, rule version, first day."""
+    versions = (
+        Thresholds(1, date.min, {"LANGUAGE_COURSE": 3}, otherwise=2),
+        Thresholds(2, START + timedelta(days=10), {"LANGUAGE_COURSE": 2}, otherwise=4),
+    )
+    monkeypatch.setattr("services.referral.domain.risks.S2_THRESHOLDS", versions)
+    course = Course(START)
+    case = running(course, offer_type=offer_type)
+    seen = []
+    for n in missed:
+        reported(case, course, n, Presence.UNEXCUSED)
+        for fact in settle(case):
+            assert isinstance(fact, DropoutRiskRaised)
+            assert fact.days_on == tuple(START + timedelta(days=day) for day in missed if day <= n)
+            seen.append((n, fact.rule_version, (fact.first_on - START).days))
+    assert seen == ([raised] if raised else [])
+    (row,) = view(case)["risk_list"]
+    assert row[7] == (START + timedelta(days=raised[0]) if raised else None)
+
+
 def test_the_risk_closes_with_its_participation_and_a_drop_out_follows_only_a_reported_end() -> None:
     course = Course(START)
     case = running(course)
@@ -174,6 +210,37 @@ OVER: dict[str, Callable[[Course, date], Fact]] = {
     # nothing rests on it on the day itself: the day before was the last
     "revoked": lambda course, on: ConsentRevoked(by=OWNER, consent_id=course.consent, withdrawn_on=on + timedelta(days=1)),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("how", "why"), [("starts", "ATTENDED"), ("planned later", "CORRECTED"), *((how, "ENDED") for how in OVER)]
+)
+def test_a_no_show_is_withdrawn_once_and_says_why(how: str, why: str) -> None:
+    """Whose consent or case has ended: the referral is stopped first, and only then the risk withdrawn."""
+    course, on = Course(START), START + timedelta(days=9)
+    case = running(course, started=False)
+    (risk,) = settle(case, datetime(2026, 3, 10, 6, tzinfo=UTC))
+    assert isinstance(risk, DropoutRiskRaised)
+    assert (risk.about, risk.rule, risk.first_on) == (course.referral, "S6", START)  # the planned start
+    happens = OVER | {
+        "starts": lambda course, on: ParticipationStarted(
+            by=PROVIDER, participation_id=course.participation, referral_id=course.referral, run_id=course.run, block="F4",
+            started_on=on, revision=1, reported_at=TICK),
+        "planned later": lambda course, on: ReferralAccepted(
+            by=PROVIDER, referral_id=course.referral, planned_start_on=day_of(TICK), answered_on=on),
+    }  # fmt: skip
+    evolve(case, happens[how](course, on), "")
+    if how in ("closed", "revoked"):
+        (stopped,) = react(case, TICK)
+        assert isinstance(stopped, ReferralStopped)
+        evolve(case, stopped, "")
+    (withdrawn,) = settle(case)
+    assert isinstance(withdrawn, DropoutRiskWithdrawn) and withdrawn.reason == why
+    assert (withdrawn.case_id, withdrawn.about, withdrawn.rule, withdrawn.first_on) == (
+        course.case, course.referral, "S6", START,
+    )  # fmt: skip
+    assert (withdrawn.owner_organisation_id, withdrawn.as_of) == ("rkn-thm", TICK)
+    assert case.dropout.open == []
 
 
 @pytest.mark.parametrize("told_late", [True, False])
@@ -337,6 +404,51 @@ def test_nobody_refers_today_under_a_consent_that_begins_tomorrow() -> None:
     assert isinstance(refer(request, case, run, ARRIVED + timedelta(days=1)), ReferralSent)
 
 
+AGREED_UNTIL = START + timedelta(days=20)
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "withdrawn_on", "outcome"),
+    [
+        pytest.param({}, {}, None, "ReferralSent", id="all of it"),
+        pytest.param({"categories": ("EDUCATION", "LANGUAGE")}, {}, None, "ReferralSent", id="more than is asked"),
+        pytest.param({}, {"requested_on": START}, None, "ReferralSent", id="on the first day"),
+        pytest.param({}, {"requested_on": AGREED_UNTIL}, None, "ReferralSent", id="on the last day"),
+        pytest.param({"purpose": "EVALUATION"}, {}, None, "NO_CONSENT", id="for another purpose"),
+        pytest.param({"recipients": ("jmd-neuss", "rkn-thm")}, {}, None, "NO_CONSENT", id="to others, the owner too"),
+        pytest.param({}, {"categories": (DataCategory.EDUCATION, DataCategory.LANGUAGE)}, None, "NO_CONSENT",
+                     id="less than is asked"),
+        pytest.param({}, {"requested_on": START - timedelta(days=1)}, None, "NO_CONSENT", id="before the first day"),
+        pytest.param({}, {"requested_on": AGREED_UNTIL + timedelta(days=1)}, None, "NO_CONSENT", id="after the last day"),
+        pytest.param({}, {}, START + timedelta(days=9), "NO_CONSENT", id="withdrawn before"),
+        pytest.param({}, {}, START + timedelta(days=10), "NO_CONSENT", id="withdrawn that day"),
+        pytest.param({}, {}, START + timedelta(days=11), "NO_CONSENT", id="withdrawn since"),
+    ],
+)  # fmt: skip
+def test_nobody_is_referred_beyond_the_consent_that_is_named(
+    given: dict[str, Any], asked: dict[str, Any], withdrawn_on: date | None, outcome: str
+) -> None:
+    """It counts on the day of the request, not of its arrival; a withdrawal counts as soon as it is known, for days before it,
+    too. Another consent of the same person, which covers all of it, helps nobody."""
+    course, consent = Course(START), str(uuid4())
+    case = running(course, started=False)
+    run = Run(course.run, "rkn", "vhs-neuss", "F4", "LANGUAGE_COURSE", START, START + timedelta(days=90), 24)
+    agreed: dict[str, Any] = {"purpose": "REFERRAL", "categories": ("LANGUAGE",), "recipients": ("vhs-neuss",)}
+    evolve(case, ConsentGranted(by=OWNER, consent_id=consent, valid_from_on=START, last_valid_on=AGREED_UNTIL,
+                                **agreed | given), "")  # fmt: skip
+    if withdrawn_on is not None:
+        evolve(case, ConsentRevoked(by=OWNER, consent_id=consent, withdrawn_on=withdrawn_on), "")
+    request = ReferralRequested(
+        **{"by": OWNER, "referral_id": str(uuid4()), "run_id": course.run, "consent_id": consent,
+           "categories": (DataCategory.LANGUAGE,), "requested_on": START + timedelta(days=10)} | asked
+    )  # fmt: skip
+    said = refer(request, case, run, ARRIVED)
+    if isinstance(said, Refused):
+        assert (said.reason, said.at) == (outcome, "/consent_id")
+    else:
+        assert type(said).__name__ == outcome
+
+
 def test_nobody_answers_or_takes_back_on_a_day_that_is_to_come() -> None:
     course, today = Course(START), day_of(ARRIVED)
     tomorrow, planned = today + timedelta(days=1), START + timedelta(days=400)
@@ -414,22 +526,38 @@ def test_an_end_is_its_participations_alone_and_may_be_tomorrow_since_today_was_
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4), st.sampled_from(["PRESENT", "UNEXCUSED", "LATE"])),
-                unique_by=lambda r: r[:2], max_size=14), st.randoms())  # fmt: skip
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.integers(1, 4),
+                          st.sampled_from(["PRESENT", "UNEXCUSED", "LATE"])),
+                unique_by=lambda r: r[:3], max_size=14), st.randoms())  # fmt: skip
 def test_any_order_and_any_repeat_of_reports_ends_in_the_same_state(
-    rows: list[tuple[int, int, str]], chance: object
+    rows: list[tuple[int, int, int, str]], chance: object
 ) -> None:
+    """As facts that are folded and as reports that are decided; of each meeting the highest (reported_at, revision) stands."""
     course = Course(START)
     meetings = [str(uuid4()) for _ in range(6)]
-    facts = []
-    for n, revision, presence in rows:
+    reports = {}
+    for n, later, revision, presence in rows:
         report = course.attendance(meetings[n], START + timedelta(days=n), Presence(presence), revision)
-        facts.append(AttendanceRecorded.from_json(report.to_json()))
-    shuffled = [*facts, *facts[:5]]
+        moved = {"reported_at": report.reported_at + timedelta(days=later)}
+        reports[n, later, revision, presence] = report.model_copy(update=moved)
+    facts = [AttendanceRecorded.from_json(report.to_json()) for report in reports.values()]
+    shuffled, heard = [*facts, *facts[:5]], [*rows, *rows[:5]]
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
-    one, other = running(course), running(course)
+    chance.shuffle(heard)  # type: ignore[attr-defined]
+    one, other, decided = running(course), running(course), running(course)
     for fact in facts:
         evolve(one, fact, "")
     for fact in shuffled:
         evolve(other, fact, "")
-    assert one == other
+    stands: dict[int, tuple[int, int, int, str]] = {}
+    for row in heard:
+        decision = attend(reports[row], decided, ARRIVED)
+        if row == stands.get(row[0]):
+            assert isinstance(decision, Unchanged)
+        else:
+            assert isinstance(decision, AttendanceRecorded)
+            evolve(decided, decision, "")
+        stands[row[0]] = max(row, stands.get(row[0], row))
+    assert one == other == decided
+    known = decided.attendance.meetings.get(course.participation, {})
+    assert {id: meeting.presence for id, meeting in known.items()} == {meetings[n]: row[3] for n, row in stands.items()}

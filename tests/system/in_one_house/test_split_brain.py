@@ -60,7 +60,7 @@ async def test_two_workers_on_all_partitions_and_one_killed_at_a_seam(fleet: Fle
             await until(lambda: fleet.status("referral")["outbox"]["rows"] == 0)
             for _ in range(5):
                 await sender.read()
-            distinct = {id: {a["content"] for a in sender.answers[id]} for id in sent}
+            distinct = {id: {(a["content"], a["outcome"], a["fact_id"]) for a in sender.answers[id]} for id in sent}
             assert all(
                 len(found) == 1 and sender.answers[id][0]["outcome"] == "recorded" for id, found in distinct.items()
             )
