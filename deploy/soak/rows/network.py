@@ -9,6 +9,7 @@ from deploy.soak.faults import database, network, processes, the_log
 from deploy.soak.night import Night
 from deploy.soak.rows.kafka import alive_meanwhile
 from deploy.soak.rows.matrix import SOAK, row, see
+from deploy.soak.rows.processes import live
 
 
 @row(59, "a service cut from Kafka", "referral behind a proxy, connections reset and refused for 20 s (soak: 60)")
@@ -83,8 +84,9 @@ async def one_way(night: Night) -> str:
             proxy.mode = "one way"
             await window.bites()
             await asyncio.sleep(12)
+            see(await live(night, "referral") == 200, f"/live waits for the {what}: a kubelet would kill who holds on")
             proxy.heal()
-    return f"recovered in {night.recoveries[-2].seconds:.1f} and {night.recoveries[-1].seconds:.1f} s"
+    return f"/live answered; recovered in {night.recoveries[-2].seconds:.1f} and {night.recoveries[-1].seconds:.1f} s"
 
 
 @row(62, "a thin line", "referral and Kafka: 50 ms each way and 3 Mbit/s for 60 s", SOAK)
