@@ -115,6 +115,7 @@ async def profile(house: House, run: Run) -> None:
         "-f",
         "raw",
         "--function",
+        "--gil",  # threads that wait are samples, too, otherwise
         "--rate",
         str(RATE),
         "--duration",

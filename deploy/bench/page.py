@@ -25,20 +25,23 @@ on their topics. Measured from the moment a tenth is through to the moment the l
 number; the run fails where a fact or an answer is missing or too many. **The loop**: the same with the relay's lock taken
 away, until the last position has moved. **The relay**: what the loop left, until it stands on its topics.
 Every measured report corrects a meeting that is known, so that a state keeps its size; 6 % are unexcused absences, which
-raise and withdraw risks. Processes are frozen while a load is written, so that they begin with all of it there, every
-partition assigned, nothing cold. Repetitions are interleaved; what Lotse is held against reads the same topics
+raise and withdraw risks. Processes are frozen while a load is written, so that they begin with all of it there and every
+partition assigned; of two the second is new in each repetition. A checkpoint stands before each load, Lotse's and others'.
+Repetitions are interleaved; Lotse's processes stay, idle, while what it is held against reads the same topics
 (`tests/performance/`):
 
 - **limits**: the parts of the full way, bare, each alone.
-- **the usual service**: FastStream as its documentation shows it; it answers nothing, checks nobody, and relays nothing. For
-  latency it publishes what it stored, without an outbox.
+- **the usual service**: FastStream as its documentation shows it, one process, each message acknowledged by itself; it
+  answers nothing, checks nobody, and relays nothing. For latency it publishes what it stored, without an outbox.
 - **the compiled twin**: Java, kafka-clients and JDBC; the same tables, statements, checks, facts, answers and relay as
   referral's for attendance reports, two threads in one process, warm. It leaves out what `Twin.java` says at its head: above
   all what waits, halves, ticks, HTTP and metrics.
 - **relay, row by row**: the oldest row locked, sent, acknowledged, deleted.
 - **Kafka Connect**: Debezium's JDBC sink fills one table by upsert; no rules, no numbers, at least once.
 
-Postgres counts statements (`pg_stat_statements`) in every run; what is profiled by py-spy is not measured otherwise.
+Latencies count from the moment at which a submission was to be sent, so that a sender that is held up hides nothing.
+Postgres counts statements (`pg_stat_statements`) in every run; what is profiled by py-spy, of threads that hold Python's lock,
+is not measured otherwise.
 """
 
 

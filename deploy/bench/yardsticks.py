@@ -33,20 +33,24 @@ async def measure(house: House, figures: Figures, *, most: int, say: Callable[[s
     have it is said to be not run, and is a note of the run."""
     topics = [submissions_topic("attendance", p.name) for p in house.people.entries()[1:]]
     await house.admin.create_topics([NewTopic(SCRATCH, 4, 1, topic_configs={"compression.type": "lz4"})])
+    await house.database.execute("checkpoint")  # as before each of Lotse's loads
     said = await _run("limits", house.stack.kafka, house.database_dsn, min(most, ROWS_AT_ONCE), SCRATCH, *topics)
     for name, one in said.items():
         add(figures, f"limit, {name}", one)
+    await house.database.execute("checkpoint")
     found = await _run(
         "row_by_row", house.stack.kafka, house.database_dsn, min(most, ONE_BY_ONE), SCRATCH, facts_topic("attendance")
     )
     add(figures, "relay, row by row", found)
     await house.admin.delete_topics([SCRATCH])
     for kind, (name, count) in USUAL.items():
+        await house.database.execute("checkpoint")
         before, count = meters.cpu(house, ()), min(most, count)
         found = await _run("usual_service", kind, house.stack.kafka, house.database_dsn, count, *topics)
         add(figures, name, found)
         _around(house, figures, name, before, count)
     await house.database.execute("drop table if exists usual_attendance, usual_outbox")
+    await house.database.execute("checkpoint")
     before = meters.cpu(house, ())
     try:
         found = await twin.measure(house, warm=most, count=most)

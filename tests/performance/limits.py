@@ -70,9 +70,8 @@ async def consume(servers: str, topics: list[str], count: int, *, decode: bool) 
                                 auto_offset_reset="earliest")  # fmt: skip
     await consumer.start()
     try:
-        await consumer.getmany(timeout_ms=5_000, max_records=1)
         seen, validate = 0, AttendanceReported.__pydantic_validator__.validate_json
-        with Watch() as watch:
+        with Watch() as watch:  # from the first record on: the client fetches ahead
             while seen < count:
                 for records in (await consumer.getmany(timeout_ms=1_000, max_records=2_000)).values():
                     seen += len(records)
