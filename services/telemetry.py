@@ -65,7 +65,7 @@ def spanning(service: str, records: Sequence[Any]) -> Iterator[None]:
     """One span a batch, linked to what its messages were sent under; sizes and places only, no value of a message."""
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         sent = (value for record in records for name, value in record.headers if name == "traceparent" and value)
-        contexts = [_context(text.decode("ascii", "replace")) for text in dict.fromkeys(islice(sent, MAX_LINKS))]
+        contexts = [_context(text.decode("ascii", "replace")) for text in islice(dict.fromkeys(sent), MAX_LINKS)]
         links = [trace.Link(trace.get_current_span(context).get_span_context()) for context in contexts]
         said = {"messaging.system": "kafka", "messaging.operation.type": "process", "messaging.batch.message_count": len(records),
                 "messaging.consumer.group.name": service, "messaging.destination.name": records[0].topic}  # fmt: skip

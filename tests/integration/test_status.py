@@ -1,0 +1,37 @@
+"""What alerts rest on: how far behind a service is, by the oldest thing and not by its own start."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from aiokafka import AIOKafkaProducer
+
+from contracts.topics import submissions_topic
+from services.host.inputs import Inputs
+from services.host.running import Running
+from services.host.status import Status
+from tests.publishing import NAME
+
+LATE = 7200
+
+
+async def test_who_starts_anew_is_as_late_as_before(node: Running) -> None:
+    """One that starts again each four minutes would never be late by a quarter of an hour."""
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        for part, seconds in enumerate((60, LATE, 0)):
+            await producer.send_and_wait(submissions_topic("intake", NAME), b"x", partition=part,
+                                         timestamp_ms=round((time.time() - seconds) * 1000))  # fmt: skip
+    inputs = Inputs(node)
+    await inputs.refresh()
+    status = Status(node, inputs)
+    assert status.lag_seconds == 0  # nobody has looked
+    await status.look(await node.reader.ends(inputs.parts))
+    assert LATE <= status.lag_seconds < LATE + 60
+
+
+async def test_time_is_as_old_as_for_the_alliance_for_which_it_stands_still(node: Running) -> None:
+    now = datetime.now(UTC)
+    rows = [("quick", now), ("slow", now - timedelta(seconds=LATE))]
+    await node.pool.executemany("insert into alliance (tenant, ticked, tick_id, acted) values ($1, $2, $1, $2)", rows)
+    await Status(node, Inputs(node)).said()
+    age = node.metrics.registry.get_sample_value("lotse_tick_age_seconds")
+    assert age is not None and LATE <= age < LATE + 60
