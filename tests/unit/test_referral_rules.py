@@ -169,6 +169,41 @@ def test_how_many_days_raise_the_risk_is_said_by_the_version_of_the_judged_day_f
     assert row[7] == (START + timedelta(days=raised[0]) if raised else None)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_stricter_version_undoes_no_risk_that_held_before_it(at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absent on 8, 9, 10, 11: from day 9 on it holds by version 1; the fourth absence is no correction of the second."""
+    versions = (Thresholds(1, date.min, {}, otherwise=2), Thresholds(2, START + timedelta(days=10), {}, otherwise=4))
+    monkeypatch.setattr("services.referral.domain.risks.S2_THRESHOLDS", versions)
+    course = Course(START)
+    case = running(course)
+    seen: list[Fact] = []
+    for n in range(8, 12):
+        reported(case, course, n, Presence.UNEXCUSED)
+        seen += [] if at_once and n < 11 else settle(case)
+    (fact,) = seen
+    assert isinstance(fact, DropoutRiskRaised)
+    assert (fact.rule_version, fact.first_on) == (1, START + timedelta(days=8))
+
+
+def test_a_day_that_differs_is_not_called_unchanged() -> None:
+    """What was left on another day than is said now stands as it was said first."""
+    course = Course(START)
+    case, later = running(course, started=False), START + timedelta(days=12)
+    said = ReferralAnswered(
+        by=PROVIDER,
+        referral_id=course.referral,
+        answer=ReferralAnswer.DECLINED,
+        reason=DeclineReason.FULL,
+        answered_on=later,
+    )
+    fact = answer(said, case, ARRIVED)
+    assert isinstance(fact, ReferralDeclined)
+    evolve(case, fact, "")
+    assert answer(said, case, ARRIVED) == Unchanged()
+    other = answer(said.model_copy(update={"answered_on": START + timedelta(days=3)}), case, ARRIVED)
+    assert isinstance(other, Refused) and other.reason == "NOT_OPEN"
+
+
 def test_the_risk_closes_with_its_participation_and_a_drop_out_follows_only_a_reported_end() -> None:
     course = Course(START)
     case = running(course)

@@ -76,7 +76,7 @@ def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decis
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != case.owner_of(referral):
         return refused("NOT_YOURS")
-    if referral.state == STOPPED and referral.reason == request.reason:
+    if (referral.state, referral.reason, referral.left_on) == (STOPPED, request.reason, request.withdrawn_on):
         return Unchanged()
     if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
         return refused("NOT_OPEN", at="/referral_id")
@@ -111,7 +111,7 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
         )
     if request.reason is None:
         return refused("DECLINE_NEEDS_REASON", at="/reason")
-    if referral.state == DECLINED and referral.reason == request.reason:
+    if (referral.state, referral.reason, referral.left_on) == (DECLINED, request.reason, request.answered_on):
         return Unchanged()
     if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
         return refused("NOT_OPEN", at="/referral_id")

@@ -75,18 +75,15 @@ def absences(case: Case, id: str, participation: Participation, referral: Referr
     return [Absences(days, broken=before < len(attended)) for before, days in runs.items()]
 
 
-def s2_holds(run: Absences, offer_type: str) -> bool:
-    """S2 holds on a run's last day."""
-    return len(run.days) >= threshold_on(run.days[-1], offer_type)[0]
+def s2_holds_on(run: Absences, offer_type: str) -> date | None:
+    """The first course day on which S2 holds in a run, by the version of that day: a stricter one that holds later does not
+    undo what was true."""
+    return next((day for count, day in enumerate(run.days, 1) if count >= threshold_on(day, offer_type)[0]), None)
 
 
 def s2_holds_from_on(runs: list[Absences], offer_type: str) -> date | None:
     """The first course day on which S2 holds in the days as known now, whether or not it was raised on the way."""
-    for run in runs:
-        for count, day in enumerate(run.days, 1):
-            if count >= threshold_on(day, offer_type)[0]:
-                return day
-    return None
+    return next((day for run in runs if (day := s2_holds_on(run, offer_type)) is not None), None)
 
 
 def s6_holds_from_on(planned_start_on: date) -> date:
@@ -146,8 +143,8 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
         if not runs and not open_:
             continue
         present = runs[-1] if runs and not runs[-1].broken and participation.ended_before_on is None else None
-        if present is not None and not s2_holds(present, referral.offer_type):
-            present = None
+        holds_on = s2_holds_on(present, referral.offer_type) if present else None
+        present = present if holds_on else None
         held = present.days[0] if present else None
         owner = case.owner_of(referral)
         for risk in open_:
@@ -158,9 +155,9 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
                     by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, first_on=risk.first_on, last_missed_on=present.days[-1],
                     owner_organisation_id=owner, as_of=ticked,
                 )  # fmt: skip
-        if present is not None and held not in {risk.first_on for risk in open_}:
+        if present is not None and holds_on is not None and held not in {risk.first_on for risk in open_}:
             yield DropoutRiskRaised(
-                by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, rule_version=threshold_on(present.days[-1], referral.offer_type)[1],
+                by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, rule_version=threshold_on(holds_on, referral.offer_type)[1],
                 first_on=present.days[0], days_on=tuple(present.days), owner_organisation_id=owner, as_of=ticked,
             )  # fmt: skip
 
@@ -176,7 +173,7 @@ def _why_s2(risk: Risk, participation: Participation, runs: list[Absences], offe
     """ENDED with its participation; ATTENDED where the absences stand and somebody came after; else CORRECTED."""
     if participation.ended_before_on is not None:
         return RiskEnd.ENDED
-    stands = any(run.days[0] == risk.first_on and run.broken and s2_holds(run, offer_type) for run in runs)
+    stands = any(run.days[0] == risk.first_on and run.broken and s2_holds_on(run, offer_type) for run in runs)
     return RiskEnd.ATTENDED if stands else RiskEnd.CORRECTED
 
 
