@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -176,3 +177,18 @@ def test_history_mails_nobody() -> None:
     assert lines(office, TICK + DAY) == []
     office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a", evidence=date(2026, 2, 24)))
     assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
+
+
+def test_what_no_mail_can_hold_is_said_at_the_next_tick_and_each_risk_once() -> None:
+    """A fact of more than a megabyte leaves nobody's outbox, and no office would hear anything any more."""
+    cases = [str(UUID(int=n)) for n in range(4500)]
+    office = heard(
+        Office(f"rkn:{OFFICE}", "rkn"), *(raised("a").model_copy(update={"case_id": case}) for case in cases)
+    )
+    told: list[str] = []
+    for n in range(1, 5):
+        for fact in asked(office, TICK + n * QUARTER):
+            assert isinstance(fact, NotificationAttempted) and len(fact.to_json()) < 500_000
+            told += [line.case_id for line in fact.lines]
+            heard(office, sent(fact))
+    assert sorted(told) == cases
