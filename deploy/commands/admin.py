@@ -131,12 +131,14 @@ def rebuild(service: str, shape: str) -> int:
 
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
     from services.rebuild import rebuild as run  # noqa: PLC0415
+    from services.telemetry import set_up_logs  # noqa: PLC0415
 
     use_running(service)
     started = time.monotonic()
     files = [file for _, folder in migrations(service) for file in sorted(folder.glob("*.sql"))]
     try:
         settings = load_settings()
+        set_up_logs(service, settings.log_level)  # to stderr: unset they would stand among the data
         if settings.database_owner is None:
             raise Trouble("missing: LOTSE_DATABASE_OWNER", "a rebuild makes a schema as the owner; set its DSN", USAGE)
         publishers_from(settings.publishers, "LOTSE_PUBLISHERS")
