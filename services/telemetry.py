@@ -30,11 +30,29 @@ def _only_loggable(_logger: Any, _method: str, event: Any) -> Any:
     return {key: value for key, value in event.items() if key in LOGGABLE}
 
 
+OF_LIBRARIES = ("certificate has expired", "certificate verify failed", "Authentication failed", "Connection refused",
+                "Failed to resolve")  # fmt: skip
+"""What of a library's own words helps at night, and quotes nobody."""
+SAID_AGAIN = 10.0  # seconds; a broker that is away is told of a hundred times in one
+
+
 class _Foreign(logging.Handler):
-    """Libraries' logs: the template of the message, never its arguments, which may quote what others sent."""
+    """Libraries' logs: the template of the message, or a known word of it; never its arguments, which may quote what others
+    sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().log(record.levelno, "library", name=record.name, why=str(record.msg)[:200])
+        with contextlib.suppress(TypeError, ValueError):  # arguments that do not fit their template
+            known = next((word for word in OF_LIBRARIES if word in record.getMessage()), None)
+            if known is None and record.name.startswith("aiokafka"):
+                return  # 75 lines a second a client while a broker is away, of which one is enough
+            said = (record.name, known or str(record.msg)[:200])
+            if record.created - self._said.get(said, 0.0) > SAID_AGAIN:
+                self._said[said] = record.created
+                structlog.get_logger().log(record.levelno, "library", name=said[0], why=said[1])
 
 
 def set_up_logs(service: str, level: str) -> None:
@@ -48,7 +66,7 @@ def set_up_logs(service: str, level: str) -> None:
         cache_logger_on_first_use=True)  # fmt: skip
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # 75 lines a second a client while a broker is away
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
 
 
 def set_up_traces(service: str) -> None:

@@ -6,6 +6,7 @@ No record is written and no group is joined.
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -152,6 +153,9 @@ async def _unreachable(place: Place, error: BaseException) -> Said:
             async with asyncio.timeout(PATIENCE):
                 _, writer = await asyncio.open_connection(host, int(port))
             writer.close()
+            if why := await _certificate(place, host, int(port)):
+                return found("kafka", f"the certificate of {address} is not taken: {why}", "services hold everything until it is",
+                             "renew it, or name who signed it: ssl_cafile in LOTSE_KAFKA_SECURITY", unreachable=True)  # fmt: skip
             return found(
                 "kafka", f"something listens at {address} and does not take us", "a wrong user, password or security protocol, or"
                 " no Kafka", "export LOTSE_KAFKA_SECURITY='{\"security_protocol\": ..., \"sasl_mechanism\": ...}'", unreachable=True)  # fmt: skip
@@ -160,6 +164,20 @@ async def _unreachable(place: Place, error: BaseException) -> Said:
                  f"tail {place.folder}/kafka/kafka.log   # then `lotse up` again" if place.local
                  else f"nc -vz {place.kafka.split(',')[0].replace(':', ' ')}   # then start the broker, open the way, or set LOTSE_KAFKA",
                  unreachable=True)  # fmt: skip
+
+
+async def _certificate(place: Place, host: str, port: int) -> str:
+    """Why its certificate is refused; empty where it is not, or where nobody asks for one."""
+    if context := place.security.context:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                _, writer = await asyncio.open_connection(host, port, ssl=context)
+            writer.close()
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+        except (OSError, TimeoutError):
+            pass
+    return ""
 
 
 async def _stand(

@@ -202,8 +202,15 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
         house.kafka.shows(False)
         async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:  # by the other door
             id = await sender.send(*steps[1])
-            said = await until(lambda: stands(intake, env), 90)
-            print(said)
+            await until(lambda: stands(intake, env), 90)
+            await until(lambda: "certificate has expired" in intake.last_words(1000), 60)
+            doctor = await asyncio.to_thread(
+                subprocess.run, [sys.executable, "-m", "deploy.cli", "doctor", "intake"], env=env, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert doctor.returncode == 3
+            assert doctor.stdout.startswith(
+                f"kafka: the certificate of {env['LOTSE_KAFKA']} is not taken: certificate has expired"
+            )
         house.kafka.shows(True)
         async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:
             (told,) = await sender.answered(id, patience=120)
@@ -212,7 +219,6 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
     finally:
         intake.stop()
         house.kafka.shows(True)
-    print(intake.last_words(1000))
 
 
 def stands(process: Process, env: dict[str, str]) -> list[Any]:
