@@ -15,7 +15,7 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     63: ("a tenth of all packets lost", "needs a network namespace"),
     66: ("DNS failure", "needs a network namespace"),
     67: ("temporary directory full, root file system read-only", "needs a container"),
-    71: ("certificate expires", "the local broker has no TLS"),
+    71: ("certificate expires", "nothing here warns before; what is after, as row 129"),
     72: ("N and N+1 together", "there is one version"),
     73: ("rollback after an expand migration", "there is one version"),
     77: ("erasure during replay and backup", "no sealed fields yet"),
@@ -27,7 +27,8 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     129: (
         "right revoked, wrong password, certificate expired, in Kafka (row 29)",
         "the broker of these houses has no rights and no certificates. Rights to read, to write and to the group are taken from a"
-        " service at work, and given back, in tests/integration/test_a_guarded_kafka.py; no certificate expires there",
+        " service at work and given back, and a broker's certificate expires and is renewed, in"
+        " tests/integration/test_a_guarded_kafka.py",
     ),
 }
 """Rows that nothing here runs, and why: shown as not run, never as passed."""
