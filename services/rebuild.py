@@ -41,10 +41,11 @@ COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("fami
 LOWER = f"select l.kind, l.id from {LIVE}.state l join {BESIDE}.state b using (kind, id) where l.shape < b.shape"
 """States of a shape before ours: a rebuild is how they get it."""
 
-KEPT = ("kept", "quarantine", "left_out", "dead_letter", "claim", "tick", "outbox")
+KEPT = ("kept", "quarantine", "dead_letter", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
 
-PASSED_OVER = """select topic, part, "offset" from kept where why = 'quarantined' union select topic, part, "offset" from left_out"""
+PASSED_OVER = """select topic, part, "offset" from kept where $1 and why = 'quarantined'
+ union select topic, part, "offset" from left_out"""
 """Records that live has read and not applied: they wait for their subject's release, or somebody said that they are none."""
 
 
@@ -93,7 +94,7 @@ async def rebuild(
         if ahead := await letters_beyond(node):
             log.warning("nothing to compare with", facts=ahead)
         done.compared = not ahead and await live.fetchval("select exists (select from position)")  # none: it never ran
-        await learner.learn(live if done.compared else None)
+        await learner.learn(live)
         await _drained_and_swapped(owner, node, learner)
         done.seconds = time.monotonic() - started
         if not done.differences:
@@ -129,7 +130,7 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
                 while draining and await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):  # fmt: skip
                     node.sending.set()
                     await asyncio.sleep(0.05)
-            await learner.learn(node.pool if learner.done.compared else None)
+            await learner.learn(node.pool)
             await learner.finish(owner)
             if learner.done.compared:
                 learner.done.differences = await differences(owner, node.service)
@@ -138,7 +139,7 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
             if learner.done.differences:
                 return
             # what operators did is never forgotten
-            for table in ("audit", "rebuilt", *(KEPT if learner.done.compared else ())):
+            for table in ("audit", "rebuilt", "left_out", *(KEPT if learner.done.compared else ())):
                 await owner.execute(f"drop table {BESIDE}.{table}; alter table {LIVE}.{table} set schema {BESIDE}")
             await owner.execute(f"alter schema {LIVE} rename to {OLD}; alter schema {BESIDE} rename to {LIVE}")
         failpoint("after_swap")
@@ -160,11 +161,11 @@ class Learner:
         self.newest: datetime | None = None
         """The newest recorded time of an own fact."""
 
-    async def learn(self, live: asyncpg.Pool | None) -> None:
-        """Learns on from where it stands: others' facts as far as a live database has read them, and but for what that has not
-        applied, everything else up to the log's end."""
-        stands = await positions.stand(live) if live else None
-        self.passed_over = {tuple(row) for row in await live.fetch(PASSED_OVER)} if live else set()
+    async def learn(self, live: asyncpg.Pool) -> None:
+        """Learns on from where it stands, but for what operators left out: others' facts as far as the live database has read
+        and applied them, where there is something to compare with, everything else up to the log's end."""
+        stands = await positions.stand(live) if self.done.compared else None
+        self.passed_over = {tuple(row) for row in await live.fetch(PASSED_OVER, self.done.compared)}
         parts = await self.node.reader.parts({*self.facts, *self.node.own_topics})
         starts, ranges = await self.node.reader.starts(parts), {}
         for part, end in (await self.node.reader.ends(parts)).items():

@@ -2,6 +2,7 @@
 quarantine, send again what Kafka lost. Each is written down: who, what, why."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -103,10 +104,13 @@ async def go_past(node: Running, part: Part, offset: int) -> str:
             return "no topic of facts that is read here"
         if next > offset:
             return "" if await positions.left_out(con, part, offset) else "it was read already"
-        async for records in node.reader.records({part: (next, offset + 1)}):
-            for message in (decode(node.service, node.inputs[part.topic], record) for record in records):
-                if message.offset < offset or message.attributes is not None:
-                    return f"the record at {message.offset} is a fact"
+        if offset >= (await node.reader.ends([part]))[part]:
+            return "its log does not reach there"
+        async with aclosing(node.reader.records({part: (next, offset + 1)})) as found:
+            async for records in found:
+                for message in (decode(node.service, node.inputs[part.topic], record) for record in records):
+                    if message.offset < offset or message.attributes is not None:
+                        return f"the record at {message.offset} is a fact"
         await con.execute("insert into left_out values ($1, $2, $3) on conflict do nothing", *part, offset)
         await positions.move(con, {part: offset + 1})
     return ""

@@ -277,7 +277,9 @@ async def test_what_is_no_fact_stops_its_partition_until_somebody_says_so_and_no
         readers = ("referral", "reporting")
         for name in readers:
             await until(lambda: stands.items() <= (house.status(name)["held"] or [{}])[0].items())  # noqa: B023
-        for wrong, why in ((f"{place}0", "it does not go on"), (f"{stands['what']}/0", "it was read already")):
+        wrongs = {f"{place}0": "it does not go on", f"{stands['what']}/0": "it was read already",
+                  f"{stands['what']}/999999": "its log does not reach there"}  # fmt: skip
+        for wrong, why in wrongs.items():
             code, out = await typed(
                 house, "referral", "go-on", "referral", "--past", wrong, "--why", "garbage", "--format", "json"
             )

@@ -158,25 +158,27 @@ def settled(fleet: Fleet) -> bool:
 
 async def begun_of(fleet: Fleet) -> dict[str, bool]:
     """Attempt to whether somebody began to make it."""
-    con = await asyncpg.connect(fleet.stack.databases["notification"].runtime, server_settings={"search_path": "lotse"})
-    try:
-        rows = await con.fetch("select body::json ->> 'attempt_id' as attempt, begun_by is not null as begun"
-                               " from (select convert_from(body, 'UTF8') as body, begun_by from claim) c")  # fmt: skip
-    finally:
-        await con.close()
+    rows = await asked(fleet, "select body::json ->> 'attempt_id' as attempt, begun_by is not null as begun"
+                              " from (select convert_from(body, 'UTF8') as body, begun_by from claim) c")  # fmt: skip
     return {row["attempt"]: row["begun"] for row in rows}
 
 
 async def results_of(fleet: Fleet) -> dict[str, list[str]]:
     """Attempt to the results recorded for it."""
-    con = await asyncpg.connect(fleet.stack.databases["notification"].runtime, server_settings={"search_path": "lotse"})
-    try:
-        rows = await con.fetch("select split_part(type, '.', 3) as what, body::json ->> 'attempt_id' as attempt from timeline"
-                               " where body::json ->> 'attempt_id' is not null")  # fmt: skip
-    finally:
-        await con.close()
+    rows = await asked(fleet, "select split_part(type, '.', 3) as what, body::json ->> 'attempt_id' as attempt from timeline"
+                              " where body::json ->> 'attempt_id' is not null")  # fmt: skip
     found: dict[str, list[str]] = {row["attempt"]: [] for row in rows if row["what"] == "notification_attempted"}
     for row in rows:
         if row["what"] != "notification_attempted":
             found[row["attempt"]].append(row["what"])
     return found
+
+
+async def asked(fleet: Fleet, sql: str) -> list[asyncpg.Record]:
+    """Rows of notification's database."""
+    con = await asyncpg.connect(fleet.stack.databases["notification"].runtime, server_settings={"search_path": "lotse"})
+    try:
+        rows: list[asyncpg.Record] = await con.fetch(sql)
+        return rows
+    finally:
+        await con.close()
