@@ -160,7 +160,7 @@ MUTANTS = (
                  "        self._contiguous |= {part: rs[-1].offset + 1 for part, rs in fetched.items()}\n        for part in fetched:\n"),)),
     Mutant((105,), "what wakes many cases names all their states at once: one by one", ("are not answered", "TimeoutError"),
            (Edit(WORK, "                missing.update(name for name in message.names if name not in self.slots)\n",
-                 "                if missing := {name for name in message.names if name not in self.slots}:\n                    raise Widen(missing)\n"),)),
+                 "                if missing := {name for name in message.names if name not in self.slots}:\n                    raise Again(missing)\n"),)),
     Mutant((160,), "a read while the database is away is answered 503", ("/counts gave 500",),
            (Edit(HOST, "            app.add_exception_handler(kind, away)\n", "            pass\n"),)),
 )  # fmt: skip

@@ -17,8 +17,7 @@ from services.runtime import positions
 from services.runtime.database import RETRY, Connection, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import Part, decode
-from services.runtime.service import Name
-from services.runtime.work import Work, transact
+from services.runtime.work import Again, Work, transact
 from services.shapes import names_in, shape_of
 
 log = structlog.get_logger()
@@ -29,12 +28,12 @@ Subject = Annotated[str, Body()]
 Seqs = Annotated[tuple[int, ...], Body()]
 
 
-async def _again(node: Running, con: Connection, more: set[Name], rows: Sequence[Any], *, give_up: bool = False) -> int:
+async def _again(node: Running, con: Connection, known: Again, rows: Sequence[Any], *, give_up: bool = False) -> int:
     """Takes kept messages up again, in order: a fact is learnt, a submission claims its id (unless it has) and is judged or
     given up. Gives back how many are settled."""
     work = Work(node, con)
     messages = [message for row in rows if (message := work.taken_up(row)) is not None]
-    await work.open(messages, names=more)
+    await work.open(messages, known)
     for message in messages:
         if message.input.publisher is None:
             work.learn(message)
@@ -53,9 +52,9 @@ async def replay(node: Running, seqs: Sequence[int] | None = None, *, give_up: b
     sql = "select seq from kept where why = 'aside' and ($1::bigint[] is null or seq = any($1)) order by seq"
     for (seq,) in await node.pool.fetch(sql, seqs):
 
-        async def one(con: Connection, more: set[Name], seq: int = seq) -> int:
+        async def one(con: Connection, known: Again, seq: int = seq) -> int:
             rows = await con.fetch("select * from kept where seq = $1 and why = 'aside' for update", seq)
-            return await _again(node, con, more, rows, give_up=give_up)
+            return await _again(node, con, known, rows, give_up=give_up)
 
         try:
             await transact(node, one)
@@ -69,7 +68,7 @@ async def release(node: Running, subject: str, without: Sequence[int] = ()) -> i
     """Takes up, in order, all that was kept of a subject in quarantine, leaving out the named rows; all of it or, where
     something still can't be applied, nothing. Gives back how many messages."""
 
-    async def act(con: Connection, more: set[Name]) -> int:
+    async def act(con: Connection, known: Again) -> int:
         # no batch is keeping back more of it now
         await con.execute("select from position order by topic, part for update")
         held, its = [f"!{subject}"], "from kept where string_to_array(rests_on, ' ') && $1"
@@ -77,7 +76,7 @@ async def release(node: Running, subject: str, without: Sequence[int] = ()) -> i
         leave = f'with gone as (delete {its} and seq = any($2::bigint[]) returning topic, part, "offset")'
         await con.execute(f"{leave} insert into left_out select * from gone on conflict do nothing", held, without)
         rows = await con.fetch(f"select * {its} order by seq for update", held)
-        return await _again(node, con, more, rows)
+        return await _again(node, con, known, rows)
 
     return await transact(node, act)
 

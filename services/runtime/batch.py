@@ -7,8 +7,7 @@ from services.runtime import clock, errands, positions
 from services.runtime.database import Connection
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
-from services.runtime.service import Name
-from services.runtime.work import NOT_THE_DATA, Work, quarantined, transact
+from services.runtime.work import NOT_THE_DATA, Again, Work, quarantined, transact
 
 
 class Around(NamedTuple):
@@ -31,7 +30,7 @@ async def apply(
     if not messages:
         return
     try:
-        work = await transact(node, lambda con, more: _walk(node, con, messages, contiguous, lasts, around.ends, more))
+        work = await transact(node, lambda con, known: _walk(node, con, messages, contiguous, lasts, around, known))
     except NOT_THE_DATA:
         raise
     except Exception as error:
@@ -47,14 +46,11 @@ async def apply(
 
 async def _walk(
     node: Node, con: Connection, messages: Sequence[Message], contiguous: Mapping[Part, int], lasts: Mapping[Part, int],
-    ends: str, more: set[Name],
+    around: Around, known: Again,
 ) -> Work:  # fmt: skip
     """Positions, alliances, states, heard, claims, rules, save; all of it or none."""
-    first: dict[Part, int] = {}
-    last: dict[Part, int] = {}
-    for message in messages:
-        first.setdefault(message.part, message.offset)
-        last[message.part] = message.offset + 1
+    first = {message.part: message.offset for message in reversed(messages)}
+    last = {message.part: message.offset + 1 for message in messages}
     position = await positions.lock(con, first)
     # Only a batch that begins above its row is astray. One that begins below it is another worker's shadow: what the
     # other applied is dropped. (Sought away each time, the slower of two workers would never apply anything.)
@@ -63,7 +59,7 @@ async def _walk(
         raise positions.Astray(astray)
     fresh = [m for m in messages if m.offset >= position[m.part]]
     work = Work(node, con)
-    await work.open([m for m in fresh if m.input.kind in ("fact", "submission")], names=more)
+    await work.open([m for m in fresh if m.input.kind in ("fact", "submission")], known)
     for message in fresh:
         if message.input.kind == "fact":
             work.learn(message)
@@ -71,7 +67,7 @@ async def _walk(
         work.judge(message)
     for message in fresh:
         if message.input.kind == "time":
-            await clock.store(con, message, ends, simulated=node.simulated_time)
+            await clock.store(con, message, around.ends, simulated=node.simulated_time)
     if node.service.errand:
         work.claims = await errands.claim(con, node, [m for m in fresh if m.input.kind == "own"])
     await work.save()

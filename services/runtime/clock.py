@@ -14,8 +14,7 @@ from services.runtime.failures import name_of
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.outbox import Letter
-from services.runtime.service import Name
-from services.runtime.work import NOT_THE_DATA, Work, transact
+from services.runtime.work import NOT_THE_DATA, Again, Work, transact
 
 log = structlog.get_logger()
 
@@ -86,7 +85,7 @@ async def _due(node: Node, count: Count, most: int = CHUNK) -> bool:
     quarantine: what is known of it is not all there is. One whose rule breaks goes there, found by halves."""
     broken: list[tuple[str, str]] = []
 
-    async def chunk(con: Connection, _: set[Name]) -> bool:
+    async def chunk(con: Connection, _: Again) -> bool:
         rows = await con.fetch(
             "select s.kind, s.id, s.tenant from state s join alliance a on a.tenant = s.tenant where s.due_at <= a.ticked"
             " and not exists (select from quarantine q where q.subject = s.id) order by s.kind, s.id limit $1", most,
@@ -121,7 +120,7 @@ async def react(work: Work, rows: list[Any], count: Count) -> None:
 async def _expired(node: Node, count: Count) -> bool:
     """Refuses a chunk of what has waited seven days of ticks. A wait that began before the first tick begins with it."""
 
-    async def chunk(con: Connection, more: set[Name]) -> bool:
+    async def chunk(con: Connection, known: Again) -> bool:
         await con.execute("update kept k set since = a.ticked from alliance a where k.why = 'waiting' and a.tenant = k.tenant"
                           " and k.since is null and a.ticked is not null")  # fmt: skip
         rows = await con.fetch(
@@ -132,7 +131,7 @@ async def _expired(node: Node, count: Count) -> bool:
         )  # fmt: skip
         work = Work(node, con)
         messages = [message for row in rows if (message := work.taken_up(row)) is not None]
-        await work.open(messages, names=more)
+        await work.open(messages, known)
         for message in messages:
             if not work.has_settled(message):
                 work.judge(message, claimed=True, expired=True)

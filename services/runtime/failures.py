@@ -41,16 +41,16 @@ class Broken(Exception):
 
 
 def arm(spec: str) -> None:
-    """Arms `name:kill|raise|lose|block[:nth time]`. Settings refuse this without LOTSE_TESTING."""
+    """Arms `name:kill|raise|once|lose|block[:nth time]`. Settings refuse this without LOTSE_TESTING."""
     name, action, *nth = spec.split(":")
-    if name not in FAILPOINTS or action not in ("kill", "raise", "lose", "block"):
-        raise ValueError(f"failpoints are {', '.join(FAILPOINTS)}, each with :kill, :raise, :lose or :block")
+    if name not in FAILPOINTS or action not in ("kill", "raise", "once", "lose", "block"):
+        raise ValueError(f"failpoints are {', '.join(FAILPOINTS)}, each with :kill, :raise, :once, :lose or :block")
     _armed.append((name, action, int(nth[0]) if nth else 1))
 
 
 def failpoint(name: str) -> None:
-    """Nothing, unless a test armed it. `kill`, `lose` (the connection) and `block` (all that runs in the loop, for good) strike
-    once; `raise` every time from the nth on."""
+    """Nothing, unless a test armed it. `kill`, `once` (raises), `lose` (the connection) and `block` (all that runs in the loop,
+    for good) strike once; `raise` every time from the nth on."""
     for armed, action, nth in _armed:
         if armed == name:
             hits = _hits[name] = _hits.get(name, 0) + 1
@@ -60,7 +60,7 @@ def failpoint(name: str) -> None:
                 raise ConnectionResetError(name)
             if action == "block" and hits == nth:
                 time.sleep(86_400)
-            if action == "raise" and hits >= nth:
+            if (action == "raise" and hits >= nth) or (action == "once" and hits == nth):
                 raise Broken(name)
 
 

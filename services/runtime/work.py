@@ -44,7 +44,7 @@ from services.runtime.service import Name, State
 
 MAX_WAITING = 10_000  # for one publisher: a flood of things that rest on nothing must not fill the disk
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
-MAX_WIDENINGS = 20
+MAX_ATTEMPTS = 20
 ALWAYS_DUE = datetime(1, 1, 1, tzinfo=UTC)
 NAMELESS = "unreadable"
 """Subject and tenant of an answer to a message whose own could not be read."""
@@ -63,12 +63,17 @@ TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_
 """Columns of a service's own facts as they were recorded, for people to read."""
 
 
-class Widen(Exception):
-    """What is woken names states that are not locked: begin again with them, since locks are taken in one order."""
+@dataclass(eq=False)
+class Again(Exception):
+    """A transaction begins again, wiser: what is woken names states that are not locked, and locks are taken in one order; or it
+    breaks in somebody else's transaction, which goes on without it."""
 
-    def __init__(self, names: set[Name]) -> None:
-        super().__init__(f"{len(names)} more states")
-        self.names = names
+    names: set[Name] = field(default_factory=set)
+    aside: dict[tuple[Part, int], str] = field(default_factory=dict)
+    """Place to error of what broke when it was woken."""
+
+
+FIRST = Again()  # what the first attempt knows
 
 
 class Fork(Exception):
@@ -134,34 +139,34 @@ class Alliance(NamedTuple):
     tick_id: str | None
 
 
-NOT_THE_DATA: tuple[type[Exception], ...] = (*RETRY, positions.Astray, Widen, NewerShape)
+NOT_THE_DATA: tuple[type[Exception], ...] = (*RETRY, positions.Astray, Again, NewerShape)
 """Errors that no splitting of a batch would mend."""
 
 _read_known, _read_last = msgspec.json.Decoder(Known).decode, msgspec.json.Decoder(Last).decode
 T = TypeVar("T")
 
 
-async def transact(node: Node, act: Callable[[Connection, set[Name]], Awaitable[T]]) -> T:
-    """One transaction; begun again, with more states, where what is woken names some that are not locked."""
-    more: set[Name] = set()
-    for _ in range(MAX_WIDENINGS):
+async def transact(node: Node, act: Callable[[Connection, Again], Awaitable[T]]) -> T:
+    """One transaction; begun again, some times, with what the attempt before taught us (`Again`). Where ever more breaks of what
+    is woken, raises what broke last: then who woke it is kept."""
+    known = FIRST
+    for _ in range(MAX_ATTEMPTS):
         try:
             async with node.pool.acquire() as con:
                 try:
                     async with con.transaction():
-                        done = await act(con, more)
+                        done = await act(con, known)
                         failures.failpoint("before_commit")
                 except Exception as error:
                     if isinstance(error, NOT_THE_DATA) or not con.is_closed():
                         raise
-                    raise ConnectionResetError(
-                        failures.name_of(error)
-                    ) from None  # whatever it says: the data did nothing
+                    raise ConnectionResetError(failures.name_of(error)) from None  # the data did nothing
                 failures.failpoint("after_commit")
                 return done
-        except Widen as widen:
-            more |= widen.names
-    raise TimeoutError("what waits grew faster than it could be locked")
+        except Again as again:
+            known = Again(known.names | again.names, known.aside | again.aside)
+            broken = again.__cause__
+    raise broken or TimeoutError("what waits grew faster than it could be locked")
 
 
 class Work:
@@ -192,12 +197,13 @@ class Work:
     # --- lock and load
 
     async def open(
-        self, messages: Sequence[Message], *, names: Iterable[Name] = (), tenants: Iterable[str] = ()
-    ) -> None:
+        self, messages: Sequence[Message], known: Again = FIRST, *, names: Iterable[Name] = (), tenants: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         """Locks and loads all these messages name, in the one order in which everybody takes locks."""
+        self._breaking = known.aside
         readable = [m for m in messages if m.attributes is not None and m.verdict is None and m.denied is None]
         await self._share({*tenants, *(m.attributes.tenant for m in readable)})
-        await self._lock({*names, *(name for m in readable for name in m.names)})
+        await self._lock({*names, *known.names, *(name for m in readable for name in m.names)})
         self.now = datetime.now(UTC)
         # a statement of its own, after the locks: under a lock only the locked row itself is fresh
         self.quarantined = {row["subject"] for row in await self.con.fetch("select subject from quarantine")}
@@ -267,7 +273,7 @@ class Work:
                     for id in row["rests_on"].split():
                         self._resting[id].append(message)
         if missing:  # all at once: one by one, twenty cases that waited for one run stopped everything for ever
-            raise Widen(missing)
+            raise Again(missing)
 
     def taken_up(self, row: Any) -> Message | None:
         """A kept message, read anew. None where its publisher is gone from the file: nothing takes it up again but a replay,
@@ -306,7 +312,7 @@ class Work:
                     give = "update answered set content = $2 where key = $1"
                     await self.con.execute(give, reference, message.content[3:])
                     self._answer(message, Outcome.RECORDED, fact_id=fact_id_of(reference))
-        again = {_reuse_key(m): m for m in (m for found in contents.values() for m in found.values())
+        again = {answer_id_of(m.reference, m.content): m for m in (m for found in contents.values() for m in found.values())
                  if m.content != first[m.reference]}  # fmt: skip
         told = await self._claim({key: message.content for key, message in again.items()})
         for key in sorted(again.keys() - told):
@@ -427,7 +433,7 @@ class Work:
                 return self._answer(message, Outcome.REFUSED, no=of_another_kind(named))
             if not claimed:
                 raise
-            return self._keep_back(Kept(message, "aside", [], claimed=True, error=failures.name_of(error)))
+            return self.set_aside(message, failures.name_of(error), claimed=True)
         if isinstance(decision, Fact):
             id, a = fact_id_of(message.reference), attributes
             self.record(slots[0], decision, id, message.reference, a.time, a.traceparent, a.tenant)
@@ -451,11 +457,20 @@ class Work:
         self._keep_back(Kept(message, "waiting", [id], claimed=True))
 
     def _wake(self, ids: Iterable[str]) -> None:
-        """What waits is judged at once, in the order in which it came; what still rests on something unknown stays."""
+        """What waits is judged at once, in the order in which it came; what still rests on something unknown stays. What breaks
+        is set aside, and nothing that it left half done stays."""
         for id in ids:
             for message in self._resting.pop(id, []):
-                self._keep.pop((message.part, message.offset), None)
-                self.judge(message, claimed=True)
+                self._keep.pop(place := (message.part, message.offset), None)
+                if place in self._breaking:
+                    self.set_aside(message, self._breaking[place], claimed=True)
+                    continue
+                try:
+                    self.judge(message, claimed=True)
+                except NOT_THE_DATA:
+                    raise
+                except Exception as error:
+                    raise Again(aside={place: failures.name_of(error)}) from error
 
     def _keep_back(self, kept: Kept) -> None:
         self._keep[kept.message.part, kept.message.offset] = kept
@@ -473,9 +488,9 @@ class Work:
         if message.seq is not None:
             self._settled.append(message.seq)
 
-    def set_aside(self, message: Message, error: str) -> None:
-        """What a rule of ours could not bear: it claims no id, is counted and named, and is judged again by a replay."""
-        self._keep_back(Kept(message, "aside", [], error=error))
+    def set_aside(self, message: Message, error: str, *, claimed: bool = False) -> None:
+        """What a rule of ours could not bear is counted and named, and judged again by a replay; it claims no id, unless it has."""
+        self._keep_back(Kept(message, "aside", [], claimed, error))
 
     async def quarantine(self, message: Message, error: str) -> None:
         """A fact that can't be applied: all that concerns its subject is kept, in order, until somebody releases it."""
@@ -600,9 +615,7 @@ class Work:
         if settled := sorted(set(self._settled) - {kept.message.seq for kept in self._keep.values()}):
             await self.con.execute("delete from kept where seq = any($1::bigint[])", settled)
         if self._stranded:
-            aside = (
-                "update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher' where seq = any($1::bigint[])"
-            )
+            aside = "update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher' where seq = any($1)"
             await self.con.execute(aside, self._stranded)
         new = [kept.message for kept in self._keep.values() if kept.message.seq is None and kept.why == "waiting"]
         if new:
@@ -627,12 +640,12 @@ async def quarantined(node: Node, message: Message, error: Exception, *, learnin
     """Keeps one message that could not be applied, in a transaction of its own: a submission is set aside alone; a fact puts
     its subject into quarantine. Both are ours to mend."""
 
-    async def act(con: Connection, more: set[Name]) -> None:
+    async def act(con: Connection, known: Again) -> None:
         position = {} if learning else await positions.lock(con, [message.part])
         if position.get(message.part, 0) > message.offset:
             return
         work = Work(node, con, learning=learning)
-        await work.open([message], names=more)
+        await work.open([message], known)
         if message.input.publisher is not None:
             work.set_aside(message, failures.name_of(error))
         else:
@@ -660,7 +673,3 @@ def _released(subjects: set[str]) -> list[str]:
 
 def _stream(family: str, subject: str) -> str:
     return f"{family}/{subject}"
-
-
-def _reuse_key(message: Message) -> str:
-    return answer_id_of(message.reference, message.content)

@@ -9,14 +9,14 @@ import pytest
 from deploy.local.stack import LocalStack
 from services.runtime.database import RETRY, connect
 from services.runtime.node import Node
-from services.runtime.work import transact
+from services.runtime.work import Again, transact
 
 
 async def failing(stack: LocalStack, error: Exception, *, killed: bool) -> None:
     """Raises in the middle of a transaction, whose backend is ended before by somebody else."""
     pool = await connect(stack.databases["referral"].runtime)
 
-    async def act(con: Any, _: set[Any]) -> None:
+    async def act(con: Any, _: Again) -> None:
         if killed:
             other = await asyncpg.connect(stack.databases["referral"].runtime)
             await other.execute("select pg_terminate_backend($1)", con.get_server_pid())

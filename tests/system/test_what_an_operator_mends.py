@@ -119,6 +119,34 @@ async def test_what_waited_and_breaks_is_set_aside_and_hurts_nothing_that_woke_i
         assert house.status("referral")["set_aside"]["count"] == 0 and house.status("referral")["waiting"] == 0
 
 
+async def test_what_waited_and_breaks_where_its_fact_is_folded_hurts_neither_who_woke_it_nor_who_waited_beside_it(
+    house: Fleet,
+) -> None:
+    """By then states have changed: the transaction begins again without it."""
+    first, second = Course(DAY), Course(DAY)
+    second.run = first.run
+    run = first.steps()[0]
+    async with Publisher(house.stack.kafka) as sender:
+        waiting = []
+        for course in (first, second):
+            _, register, consent, refer, *_ = course.steps()
+            for submission in (register, consent):
+                assert (await sender.ask(*submission))["outcome"] == "recorded"
+            waiting.append(await sender.send(*refer))
+        await until(lambda: house.status("referral")["waiting"] == 2 and house.status("referral")["lag"] == {})
+        await again(
+            house, "referral", LOTSE_FAILPOINT="evolve:once:2"
+        )  # the run is folded, then the first referral breaks
+        assert (await sender.ask(*run))["outcome"] == "recorded"
+        assert (await sender.answered(waiting[1]))[0]["outcome"] == "recorded"
+        said = house.status("referral")
+        assert (said["set_aside"]["count"], said["waiting"], said["quarantined"]) == (1, 0, [])
+        await again(house, "referral")
+        assert (await sender.answered(waiting[0]))[0]["outcome"] == "recorded"
+        assert house.status("referral")["set_aside"]["count"] == 0
+        assert len(sender.answers[waiting[1]]) == 1
+
+
 async def test_one_publishers_flood_of_unreadable_messages_stops_it_alone_until_the_next_hour(house: Fleet) -> None:
     topic = submissions_topic("attendance", "oulad")
     async with (

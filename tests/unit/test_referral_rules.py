@@ -395,6 +395,50 @@ def test_a_start_before_the_end_is_taken_although_it_is_heard_after_it_and_both_
     assert isinstance(no, Refused) and no.reason == why
 
 
+@pytest.mark.parametrize("said", ["yes", "no", "taken back"])
+@pytest.mark.parametrize("how", ["closed", "revoked"])
+def test_what_was_said_of_a_referral_before_the_end_is_taken_although_it_is_heard_after_it(how: str, said: str) -> None:
+    """Both orders end the same, and what lies after the end is refused in both."""
+    course, on = Course(START), START + timedelta(days=18)
+    yes = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, planned_start_on=START,
+                           answered_on=on)  # fmt: skip
+    changed = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL, "planned_start_on": None}
+    no = yes.model_copy(update=changed)
+    back = ReferralWithdrawn(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", withdrawn_on=on)
+
+    def decide(case: Case, late: int = 0) -> Any:
+        if said == "taken back":
+            return withdraw(back.model_copy(update={"withdrawn_on": on + timedelta(days=late)}), case, ARRIVED)
+        told = (yes if said == "yes" else no).model_copy(update={"answered_on": on + timedelta(days=late)})
+        return answer(told, case, ARRIVED)
+
+    states = []
+    for first in (True, False):
+        case = running(course, started=False)
+        case.referral.referrals = {
+            id: referral._replace(state="SENT", planned_start_on=None)
+            for id, referral in case.referral.referrals.items()
+        }
+        for heard in ("end", "said") if first else ("said", "end"):
+            if heard == "end":
+                evolve(case, ending(course, how), "")
+            else:
+                late = decide(case, late=1)
+                assert not first or (isinstance(late, Refused) and late.reason == "NOT_OPEN")
+                fact = decide(case)
+                assert isinstance(fact, Fact)
+                evolve(case, fact, "")
+            settle(case, datetime(2026, 3, 3, tzinfo=UTC))  # before anybody worries that nobody came
+        assert decide(case) == Unchanged()
+        states.append(view(case))
+        begun = start(started(course, on), case, ARRIVED)
+        if said == "yes":
+            assert isinstance(begun, ParticipationStarted)
+        else:
+            assert isinstance(begun, Refused) and begun.reason == "NOT_ACCEPTED"
+    assert states[0] == states[1]
+
+
 def test_what_was_never_accepted_or_taken_back_by_its_owner_is_not_started() -> None:
     course = Course(START)
     stopped = ReferralStopped(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", stopped_on=START)

@@ -19,7 +19,7 @@ from contracts.referral import (
     ReferralStopped,
     ReferralWithdrawn,
 )
-from services.referral.domain.state import ACCEPTED, DECLINED, SENT, STOPPED, Case, End, Participation, Run, Start
+from services.referral.domain.state import DECLINED, STOPPED, Case, End, Participation, Run, Start
 
 
 def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Decision:
@@ -72,13 +72,14 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
 
 
 def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decision:
-    """The case's owner takes back what has not started, on a day that has come (domain D-01, D-04)."""
+    """The case's owner takes back what has not started, on a day that has come (domain D-01, D-04). What stopped a referral since
+    does not undo what was done on a day before it, and is heard later; so it is with answers, and with starts."""
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != case.owner_of(referral):
         return refused("NOT_YOURS")
     if (referral.state, referral.reason, referral.left_on) == (STOPPED, request.reason, request.withdrawn_on):
         return Unchanged()
-    if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
+    if not case.open_on(request.referral_id, request.withdrawn_on):
         return refused("NOT_OPEN", at="/referral_id")
     if request.withdrawn_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/withdrawn_on")
@@ -89,7 +90,8 @@ def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decis
 
 def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision:
     """The provider accepts or declines, a no with its reason; until somebody has started it may change its answer to no, or
-    the planned start (domain D-01, D-04)."""
+    the planned start (domain D-01, D-04). A yes that is heard after its referral was stopped is stopped in its turn, and lets a
+    start on a day before that be told."""
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
@@ -102,9 +104,9 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
         return refused("FUTURE_DAY", at="/answered_on")
     if accepts:
         planned = request.planned_start_on or referral.run_starts_on
-        if referral.state == ACCEPTED and referral.planned_start_on == planned:
+        if referral.was_accepted and referral.planned_start_on == planned:
             return Unchanged()
-        if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
+        if not case.open_on(request.referral_id, request.answered_on):
             return refused("NOT_OPEN", at="/referral_id")
         return ReferralAccepted(
             by=request.by, referral_id=request.referral_id, planned_start_on=planned, answered_on=request.answered_on
@@ -113,7 +115,7 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
         return refused("DECLINE_NEEDS_REASON", at="/reason")
     if (referral.state, referral.reason, referral.left_on) == (DECLINED, request.reason, request.answered_on):
         return Unchanged()
-    if referral.state not in (SENT, ACCEPTED) or case.started(request.referral_id):
+    if not case.open_on(request.referral_id, request.answered_on):
         return refused("NOT_OPEN", at="/referral_id")
     return ReferralDeclined(
         by=request.by, referral_id=request.referral_id, reason=request.reason, answered_on=request.answered_on

@@ -70,10 +70,14 @@ class Referral(NamedTuple):
     """The day on which it was declined or stopped."""
 
     @property
+    def was_stopped(self) -> bool:
+        """By a withdrawn consent or the closed case; nobody took it back: what was before that may be heard later."""
+        return self.state == STOPPED and self.reason in (StopReason.CONSENT_WITHDRAWN, StopReason.CASE_CLOSED)
+
+    @property
     def was_accepted(self) -> bool:
-        """Accepted, now or until a withdrawn consent or the closed case stopped it: a start before that may be heard later."""
-        stopped = self.state == STOPPED and self.reason in (StopReason.CONSENT_WITHDRAWN, StopReason.CASE_CLOSED)
-        return self.state == ACCEPTED or (stopped and self.planned_start_on is not None)
+        """Accepted, now or until it was stopped."""
+        return self.state == ACCEPTED or (self.was_stopped and self.planned_start_on is not None)
 
 
 class Start(NamedTuple):
@@ -189,6 +193,12 @@ class Case:
     def started(self, referral_id: str) -> bool:
         """Whether anybody started under this referral."""
         return referral_id in [p.referral_id for p in self.referral.participations.values()]
+
+    def open_on(self, referral_id: str, day: date) -> bool:
+        """Whether a referral could be answered or taken back on that day, as far as known now."""
+        referral = self.referral.referrals[referral_id]
+        stopped_after = referral.was_stopped and not self.no_consent_on(referral, day) and not self.closed_on(day)
+        return (referral.state in (SENT, ACCEPTED) or stopped_after) and not self.started(referral_id)
 
     def withdrawn_from_on(self, referral: Referral) -> date | None:
         """The day from which nothing rests on the consent any more under which somebody was referred."""
