@@ -101,7 +101,7 @@ def _show(played: Played, seen: dict[str, Any], shape: str) -> None:
         "risks withdrawn": counts["risks_raised"] - counts["risks_open"],
         "mails sent": mails["sent"],
         "submissions refused": sum(refused.values()),
-        "left out: refused or not yet told what it rests on": played.left_out,
+        "left out, resting on a refusal": played.left_out,
     }
     total, once = len(played.journal), played.answered_once
     rows = [{"what": name, "n": figure} for name, figure in figures.items()]

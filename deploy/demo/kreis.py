@@ -209,8 +209,8 @@ class Kreis:
         leaves = chance.random() < 0.38
         weeks = chance.choices([1, 2, 3, 4, 5, 7, 9], [20, 20, 16, 12, 10, 12, 10])[0]
         end = min(over, start + weeks * 7 + chance.choice(COURSE_DAYS)) if leaves else over
-        self._attends(case, participation, started, provider, start, end, leaves)
-        told = self._weekday(end + (chance.randint(1, 6) if leaves else 0))
+        self._attends(case, participation, (tells, started), provider, start, end, leaves)
+        told = self._weekday(max(tells, end + (chance.randint(1, 6) if leaves else 0)))
         why = chance.choice(
             [EndReason.WORK, EndReason.CHILDCARE, EndReason.MOVED, EndReason.PERSON_WITHDREW, EndReason.UNKNOWN]
         )
@@ -238,17 +238,17 @@ class Kreis:
             by=provider, participation_id=participation, ended_before_on=self._on(before), kind=kind, reason=why,
             revision=revision, reported_at=self._said(day),
         )  # fmt: skip
-        return self._add(day, report, case, rests_on, hour=16)
+        return self._add(day, report, case, rests_on, hour=17)  # who comes and leaves on a day has come first
 
     def _said(self, day: int) -> datetime:
-        """When a provider reports who comes and goes: at four."""
+        """When a provider reports who comes and goes: from four on."""
         return datetime.combine(self._on(day), time(16), UTC)
 
     def _attends(
-        self, case: str, participation: str, started: str, provider: By, start: int, end: int, leaves: bool
+        self, case: str, participation: str, begun: tuple[int, str], provider: By, start: int, end: int, leaves: bool
     ) -> None:
-        """Absence is strongly clustered: a few miss much. Who leaves had begun to stay away."""
-        chance = self._chance
+        """Absence is strongly clustered: a few miss much. Who leaves had begun to stay away. No day is told before the start is."""
+        chance, (tells, started) = self._chance, begun
         misses = chance.betavariate(0.35, 5.0)
         for day in range(start, min(end, len(self.days))):
             if day % 7 not in COURSE_DAYS:
@@ -259,9 +259,8 @@ class Kreis:
             else:
                 presence = chance.choices([Presence.PRESENT, Presence.LATE, Presence.EXCUSED], [86, 6, 8])[0]
             late = 0 if chance.random() < 0.65 else chance.randint(2, 6)
-            self._report(
-                case, participation, started, provider, self._id(), day, self._weekday(day + late), presence, 1
-            )
+            told = self._weekday(max(tells, day + late))
+            self._report(case, participation, started, provider, self._id(), day, told, presence, 1)
 
     def _report(
         self, case: str, participation: str, started: str, provider: By, meeting: str, day: int, told: int,
