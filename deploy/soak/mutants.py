@@ -139,7 +139,7 @@ MUTANTS = (
     Mutant((51,), "a database is held against the log before it is served from", ("to refuse", "the ledger says"),
            (Edit(HOST, "while older := await letters_beyond(self.node):", "while older := 0:"),)),
     Mutant((8, 55), "a batch may take five minutes between two polls: three seconds", ("a member left",),
-           (Edit(HOST, "session_timeout_ms=20_000", "session_timeout_ms=20_000, max_poll_interval_ms=3_000"),)),
+           (Edit(HOST, "max_poll_interval_ms=self.settings.poll_interval_seconds * 1000", "max_poll_interval_ms=3_000"),)),
     Mutant((58,), "/status names who holds a lock that can't be had", ("a blocker that is named",),
            (Edit(STATUS, "if any(\":55P03\" in h[\"why\"] for h in held):", "if False:"),)),
     Mutant((59,), "the minder outlives Kafka's absence", ("are not answered", "outbox"),

@@ -90,7 +90,8 @@ class Night:
     async def tick(self, at: datetime | None = None) -> int:
         """Publishes the next minute of the simulated day, or a moment; gives back its offset."""
         self.ticks += 1
-        at = at or FIRST_TICK + timedelta(minutes=self.ticks)
+        next = FIRST_TICK + timedelta(minutes=self.ticks)
+        at = at or max(next, (self.ticked or next) + timedelta(minutes=1))  # time only goes forward
         headers = [("ce_specversion", b"1.0"), ("ce_id", str(uuid4()).encode()), ("ce_source", b"//lotse/clock"),
                    ("ce_type", b"lotse.clock.tick.v1"), ("ce_time", at.isoformat().encode()), ("content-type", b"application/json")]  # fmt: skip
         body = json.dumps({"at": at.isoformat()}).encode()

@@ -144,6 +144,7 @@ class Relay:
         )  # fmt: skip
         if not rows:
             return False
+        failpoint("before_send")
         delivery = Delivery(producer)
         await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]]))
         late = {row["tx"] for row in rows if row["topic"] in delivery.failed}

@@ -153,6 +153,5 @@ async def _finish(node: Node, tenant: str, ticked: datetime, count: Count) -> No
                 attributes = Attributes(key, node.source, kind, key, ticked, tenant, recordedtime=work.now)
                 work.out.after[reports.topic].append(Letter(key.encode(), release.to_json(), headers_of(attributes)))
         await work.save()
-        done = "update alliance set acted = $2 where tenant = $1 and (acted is null or acted < $2)"
-        await con.execute(done, tenant, ticked)
+        await con.execute("update alliance set acted = greatest(acted, $2) where tenant = $1", tenant, ticked)
     count(work)

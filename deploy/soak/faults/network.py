@@ -1,6 +1,6 @@
 """The network: what lies between a service and what it talks to."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from deploy.local.processes import free_port
@@ -10,9 +10,11 @@ from deploy.soak.proxy import Proxy
 
 
 @asynccontextmanager
-async def through(night: Night, name: str, *, kafka: bool = False, database: bool = False) -> AsyncIterator[Proxy]:
+async def through(
+    night: Night, name: str, *, kafka: bool = False, database: bool = False, more: Mapping[str, str] | None = None
+) -> AsyncIterator[Proxy]:
     """A service that reaches Kafka (by a door of the broker) or Postgres only through a proxy; afterwards directly again."""
-    stack, settings = night.fleet.stack, {}
+    stack, settings = night.fleet.stack, dict(more or {})
     if kafka:
         outer, inner = stack.doors[0]
         settings["LOTSE_KAFKA"] = f"127.0.0.1:{outer}"

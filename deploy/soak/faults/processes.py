@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import ROOT, SERVICES
@@ -88,6 +90,18 @@ async def frozen(one: Process, seconds: float) -> AsyncIterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+def struck(one: Process) -> bool:
+    """Whether it has ended, or is frozen: a seam may lie before it serves."""
+    assert one.child is not None
+    return one.pid is None or psutil.Process(one.child.pid).status() == psutil.STATUS_STOPPED
+
+
+def thawed(one: Process) -> None:
+    """SIGCONT; harmless where it is not frozen, or gone."""
+    if one.child is not None and one.pid is not None:
+        os.kill(one.child.pid, signal.SIGCONT)
+
+
 @asynccontextmanager
 async def another(night: Night, name: str, *, own_group: bool = True, **settings: str) -> AsyncIterator[Process]:
     """A further worker of a service, ready. In a group of its own it has every partition, too: split brain, permanently."""
@@ -96,11 +110,13 @@ async def another(night: Night, name: str, *, own_group: bool = True, **settings
     group = {"LOTSE_GROUP": f"second-{uuid4().hex[:6]}"} if own_group else {}
     one.start([*MAIN, "serve", name], fleet.environment(name, **group, LOTSE_HTTP_PORT=str(port), **settings))
     try:
-        await night.until(lambda: b"serving" in one.log.read_bytes(), f"another worker of {name}")
+        armed = "LOTSE_FAILPOINT" in settings
+        await night.until(
+            lambda: b"serving" in one.log.read_bytes() or (armed and struck(one)), f"another worker of {name}"
+        )
         yield one
     finally:
-        if one.child is not None and one.pid is not None:
-            os.kill(one.child.pid, signal.SIGCONT)
+        thawed(one)
         await asyncio.to_thread(one.stop)
 
 
@@ -132,6 +148,13 @@ def descriptors(one: Process) -> int:
     """Open descriptors of a process."""
     assert one.pid is not None
     return int(psutil.Process(one.pid).num_fds())
+
+
+def metric(night: Night, service: str, name: str, **labels: str) -> float:
+    """What a service counts under a name since it was started, over all that have these labels."""
+    said = httpx.get(f"{night.fleet.url(service)}/metrics", timeout=20).text
+    samples = [one for family in text_string_to_metric_families(said) for one in family.samples if one.name == name]
+    return sum(one.value for one in samples if labels.items() <= one.labels.items())
 
 
 async def lotse(night: Night, service: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -31,10 +31,13 @@ async def cut_from_kafka(night: Night) -> str:
 @row(
     60,
     "a service cut from its database",
-    "referral behind a proxy, connections reset and refused for 25 s (soak: 60), longer than its session in Kafka",
+    "referral behind a proxy, connections reset and refused for 25 s (soak: 60): longer than its session in Kafka, and three times"
+    " as long as it may go without a poll (here 8 s, soak: 20)",
 )
 async def cut_from_database(night: Night) -> str:
-    async with network.through(night, "referral", database=True) as proxy:
+    lasts = night.lasts(25, 60)
+    interval = {"LOTSE_POLL_INTERVAL_SECONDS": str(int(lasts) // 3)}
+    async with network.through(night, "referral", database=True, more=interval) as proxy:
         before = await the_log.members(night, "referral")
         size = processes.rss(night.fleet.processes["referral"])
         beside = {"intake": 10, "reporting": 10}
@@ -46,7 +49,7 @@ async def cut_from_database(night: Night) -> str:
             answer = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
             took = time.monotonic() - began
             see(answer.status_code == 503 and took < 15, f"/counts gave {answer.status_code} after {took:.1f} s")
-            await asyncio.sleep(max(0.0, night.lasts(25, 60) - took))
+            await asyncio.sleep(max(0.0, lasts - took))
             proxy.heal()
         grown = processes.rss(night.fleet.processes["referral"]) - size
         see(await the_log.members(night, "referral") == before and before, "a member left")

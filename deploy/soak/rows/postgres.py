@@ -77,7 +77,11 @@ async def set_back_while_it_runs(night: Night) -> str:
     return f"they ended by themselves and said why; {'; '.join(seen)}; rebuilt, the ledger says nothing"
 
 
-@row(49, "connections exhausted", "referral's role limited to one connection for 10 s, those it has ended")
+@row(
+    49,
+    "connections exhausted",
+    "referral's role limited to one connection for 10 s, those it has ended; twelve read at once meanwhile",
+)
 async def exhausted(night: Night) -> str:
     async with night.broken("one connection only", beside={"intake": 10, "reporting": 10}) as window:
         night.wave(12, 16, pace=0.01)
@@ -87,9 +91,18 @@ async def exhausted(night: Night) -> str:
             began = time.monotonic()
             said = await asyncio.to_thread(night.fleet.status, "referral")
             see(said["running"] and time.monotonic() - began < 15, "/status does not come back")
+            reads = await asyncio.gather(*(asyncio.to_thread(_read, night) for _ in range(12)))
+            see(not (odd := [read for read in reads if read not in ("200", "503 5")]), f"reads gave {odd}")
             one = night.fleet.processes["referral"]
             see(one.pid is not None, f"referral ended: {one.last_words()}")
-    return f"held and said so; recovered in {night.recoveries[-1].seconds:.1f} s"
+    refused = reads.count("503 5")
+    return f"held and said so; {refused} of 12 reads were told to come back; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+def _read(night: Night) -> str:
+    """What somebody who reads hears within ten seconds: the code, and when to ask again."""
+    said = httpx.get(f"{night.fleet.url('referral')}/counts", timeout=10)
+    return f"{said.status_code} {said.headers.get('retry-after', '')}".strip()
 
 
 @row(
@@ -129,13 +142,16 @@ async def deadlocks(night: Night) -> str:
         await asyncio.sleep(0.5)
         await window.bites()
         victim = await database.cross(night, "referral", 8)
-    return (
-        f"8 rounds, in {victim} of them the other session gave way; recovered in {night.recoveries[-1].seconds:.1f} s"
-    )
+    counted = processes.metric(night, "referral", "lotse_batches_held_total", error="DeadlockDetectedError")
+    see(counted, "no deadlock is counted")
+    return (f"8 rounds, in {victim} of them the other session gave way, {counted:.0f} batches of referral did and came again;"
+            f" recovered in {night.recoveries[-1].seconds:.1f} s")  # fmt: skip
 
 
 @row(
-    52, "a migration run twice, and two at once", "lotse migrate of each service, two processes at once, then once more"
+    52,
+    "a migration run twice, two at once, and one that can't have its lock",
+    "lotse migrate of each service, two processes at once, then once more; referral's with a table that a reader holds, under load",
 )
 async def migrations(night: Night) -> str:
     for name in SERVICES:
@@ -143,8 +159,20 @@ async def migrations(night: Night) -> str:
         done += [await processes.lotse(night, name, "migrate", name)]
         see(all(one.returncode == 0 for one in done), f"{name}: {[one.stderr[-200:] for one in done]}")
         see("nothing to do" in done[-1].stderr + done[-1].stdout, done[-1].stderr)
-    night.wave(2, 6)
-    return "the second is a no-op"
+    async with night.broken("a migration waits for a lock", beside={"intake": 5}):
+        night.wave(8, 16, pace=0.01)
+        began = time.monotonic()
+        async with database.reader_before_a_migration(night, "referral"):
+            done = [await processes.lotse(night, "referral", "migrate", "referral")]
+        took = time.monotonic() - began
+        see(
+            done[0].returncode == 3 and "lock timeout" in done[0].stderr,
+            f"{done[0].returncode}: {done[0].stderr[-300:]}",
+        )
+        see(took < 20, f"it gave up after {took:.0f} s")
+        done += [await processes.lotse(night, "referral", "migrate", "referral")]
+        see("Applied" in done[1].stderr + done[1].stdout, done[1].stderr)
+    return f"the second is a no-op; without its lock it gave up after {took:.1f} s and said why, and ran once it had it"
 
 
 @row(55, "slow database", "a proxy delays referral's database by 500 ms each way, 8 s (soak: 30), then 1 MB/s, 4 s")
@@ -169,22 +197,30 @@ async def slow_database(night: Night) -> str:
 @row(
     51,
     "a database older than the log; a database gone",
-    "referral's database set back to a copy, intake's dropped; rebuild",
+    "referral's and notification's databases set back to copies, intake's dropped; rebuild",
     rough=True,
 )
 async def set_back(night: Night) -> str:
     await night.rest()
-    await asyncio.to_thread(night.fleet.processes["referral"].stop)
-    await database.copied(night, "referral")
-    await start(night, "referral")
-    await night.wave(10, 16)
-    await night.rest()
-    for name in ("referral", "intake"):
+    older, lost = ("referral", "notification"), "intake"
+    for name in older:
         await asyncio.to_thread(night.fleet.processes[name].stop)
-    await database.restored(night, "referral")
-    await database.gone(night, "intake")
+        await database.copied(night, name)
+        await start(night, name)
+    mails = len(list(night.fleet.stack.mail_folder.glob("*.eml")))
+    await night.wave(10, 26)
+    await night.rest()
+    see(
+        len(list(night.fleet.stack.mail_folder.glob("*.eml"))) > mails,
+        "no mail left since the copy: nothing was tested",
+    )
+    for name in (*older, lost):
+        await asyncio.to_thread(night.fleet.processes[name].stop)
+    for name in older:
+        await database.restored(night, name)
+    await database.gone(night, lost)
     seen = []
-    for name in ("referral", "intake"):
+    for name in (*older, lost):
         seen.append(await refuses(night, name))
         done = await processes.lotse(night, name, "rebuild", name)
         see(done.returncode == 0, f"rebuild {name} ended with {done.returncode}: {done.stderr[-300:]}")
@@ -193,9 +229,11 @@ async def set_back(night: Night) -> str:
             night.fleet.start_one(name)
         await asyncio.to_thread(night.fleet.wait_ready, name)
     night.wave(8, 12)
-    ledger = await night.balance()
+    ledger = await night.balance(last=True)
     see(ledger.balanced, f"the ledger says:\n{ledger}")
-    return "; ".join(seen) + "; rebuilt, swept 0 facts, the ledger says nothing"
+    months = ledger.counts["months released"]
+    see(months, "no month is released: no figure was held against the journal")
+    return "; ".join(seen) + f"; rebuilt, swept 0 facts; the ledger says nothing, nor of the figures of {months} months"
 
 
 async def refuses(night: Night, name: str) -> str:

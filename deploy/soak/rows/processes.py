@@ -58,18 +58,24 @@ async def copies(night: Night) -> int:
     return len(ids) - len(set(ids))
 
 
-@row(4, "crash of the relay before publishing", "SIGKILL of intake and referral every 0-2 s, six times")
+@row(
+    4,
+    "crash of the relay before publishing",
+    "failpoint before_send, SIGKILL, in referral; then SIGKILL of intake and referral every 0-2 s, four times (soak: twelve)",
+)
 async def killed_again_and_again(night: Night) -> str:
+    seen = await at_seam(night, "referral", "before_send")
     async with night.broken("kills at random"):
         night.wave(24, 24, pace=0.004)
-        for n in range(6):
+        kills = round(night.lasts(4, 12))
+        for n in range(kills):
             await asyncio.sleep(night.chance.uniform(0, 2))
             name = ("referral", "intake")[n % 2]
             kill(night, name)
             await start(night, name, LOTSE_GROUP=f"{name}-{n}")  # a dead member's session is looked at in row 15
         for name in ("referral", "intake"):
             await restart(night, name)
-    return f"6 SIGKILLs, recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{seen}; {kills} SIGKILLs, recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
 @row(5, "SIGTERM in mid-batch", "SIGTERM of each service under load")
@@ -163,8 +169,7 @@ async def longest_batch(night: Night, service: str, enough: float, patience: flo
 
 def held_batches(night: Night, service: str) -> float:
     """How many batches of a service were sought back since it was started."""
-    said = httpx.get(f"{night.fleet.url(service)}/metrics", timeout=20).text.splitlines()
-    return sum(float(line.split()[-1]) for line in said if line.startswith("lotse_batches_held_total"))
+    return processes.metric(night, service, "lotse_batches_held_total")
 
 
 @row(

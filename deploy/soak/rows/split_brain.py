@@ -5,21 +5,21 @@ import time
 from random import Random
 
 from deploy.soak.faults import processes
-from deploy.soak.faults.processes import another, armed
-from deploy.soak.night import Night
+from deploy.soak.faults.processes import another, armed, restart
+from deploy.soak.night import ANSWERING, Night
 from deploy.soak.rows.matrix import SOAK, row, see
+
+SEAMS = ("before_commit", "after_commit", "before_send", "after_ack")
+OF_MAIL = ("after_claim", "after_begin", "after_errand")
+LEASE = "4"  # seconds: what a dead worker has begun is uncertain before the row is over
 
 
 async def split(night: Night, name: str, workers: int, seconds: float) -> str:
-    """Workers of one service, each with every partition, some dying at seams, some frozen, some killed: for ever two minds."""
+    """Workers of one service, each with every partition, some dying at seams, some frozen there, some killed: for ever two
+    minds."""
     chance, deaths = Random(night.chance.random()), 0
-    seams = [
-        "before_commit:kill:{n}",
-        "after_commit:kill:{n}",
-        "after_ack:kill:{n}",
-        "before_commit:lose:{n}",
-        "after_commit:lose:{n}",
-    ]
+    at = SEAMS + (OF_MAIL if name == "notification" else ())
+    seams = [f"{seam}:{what}" for seam in at for what in ("kill", "stop")] + ["before_commit:lose", "after_commit:lose"]
     async with night.broken(f"{workers} workers of {name} on all partitions", limit=45):
         traffic = night.wave(36, 30, pace=seconds / 1100)
         others = [asyncio.create_task(_mind(night, name, chance, seams)) for _ in range(workers - 1)]
@@ -27,6 +27,8 @@ async def split(night: Night, name: str, workers: int, seconds: float) -> str:
             until = time.monotonic() + seconds
             while time.monotonic() < until or not traffic.done() or deaths < workers:
                 await asyncio.sleep(0.2)
+                if name not in ANSWERING:  # it has most to do where time passes
+                    await night.tick()
                 if traffic.done() and time.monotonic() > until + 4 * seconds:
                     break  # nobody dies: said below
                 if (
@@ -43,19 +45,24 @@ async def split(night: Night, name: str, workers: int, seconds: float) -> str:
             await asyncio.gather(*others, return_exceptions=True)
     see(deaths >= workers, f"only {deaths} deaths")
     night.kills += deaths
+    night.doubtful += 2 * deaths if name == "notification" else 0  # one in hand, one claimed behind it
     return f"{deaths} deaths and losses at seams, frozen and killed at random; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
 async def _mind(night: Night, name: str, chance: Random, seams: list[str]) -> int:
     """One further worker and its end; 1 where it died."""
-    seam = chance.choice(seams).format(n=chance.randint(2, 12))
-    async with another(night, name, LOTSE_FAILPOINT=seam) as one:
+    seam = chance.choice(seams)
+    nth = chance.randint(1, 2) if seam.partition(":")[0] in OF_MAIL else chance.randint(2, 12)
+    seam = f"{seam}:{nth}"
+    async with another(night, name, LOTSE_FAILPOINT=seam, LOTSE_LEASE_SECONDS=LEASE) as one:
         until = time.monotonic() + chance.uniform(3, 7)
         while time.monotonic() < until and one.pid is not None:
             await asyncio.sleep(0.1)
         if one.pid is not None and chance.random() < 0.4:
             async with processes.frozen(one, chance.uniform(0.5, 3)):
                 pass
+        processes.thawed(one)  # where it froze at a seam: it goes on with what others have done meanwhile
+        await asyncio.sleep(chance.uniform(0, 1))
         if one.pid is not None:
             one.kill()
         return 1
@@ -78,6 +85,23 @@ async def four_minds(night: Night) -> str:
 @row(103, "split brain: two workers of intake on all partitions", "as 101, 20 s", SOAK)
 async def two_minds_of_intake(night: Night) -> str:
     return await split(night, "intake", 2, 20)
+
+
+@row(
+    107, "split brain: two workers of notification on all partitions", "as 101, at the seams of a mail, too, 30 s", SOAK
+)
+async def two_minds_of_notification(night: Night) -> str:
+    await restart(night, "notification", LOTSE_LEASE_SECONDS=LEASE)
+    try:
+        return await split(night, "notification", 2, 30)
+    finally:
+        await night.rest()
+        await restart(night, "notification")
+
+
+@row(109, "split brain: four workers of reporting on all partitions", "as 101, 20 s", SOAK)
+async def four_minds_of_reporting(night: Night) -> str:
+    return await split(night, "reporting", 4, 20)
 
 
 @row(
