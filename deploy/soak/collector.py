@@ -10,10 +10,10 @@ TAKES, SILENT, GONE = "takes spans", "is silent", "is gone"
 
 
 class Collector:
-    """OTLP over HTTP on loopback; `taken` counts the bytes of spans it was sent, answered or not."""
+    """OTLP over HTTP on loopback; `said` is what it was sent of spans, answered or not."""
 
     def __init__(self) -> None:
-        self.port, self.taken, self.mode = free_port(), 0, TAKES
+        self.port, self.said, self.mode = free_port(), bytearray(), TAKES
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -40,7 +40,7 @@ class Collector:
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")
                     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-                    self.taken += len(await reader.readexactly(int(lengths[0].partition(b":")[2]) if lengths else 0))
+                    self.said += await reader.readexactly(int(lengths[0].partition(b":")[2]) if lengths else 0)
                     if self.mode == TAKES:
                         writer.write(
                             b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n"

@@ -19,6 +19,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
@@ -215,7 +216,9 @@ class Host:
 
     @contextlib.asynccontextmanager
     async def _http(self) -> AsyncIterator[None]:
-        app = FastAPI(title=f"Lotse {self.service.name}", docs_url=None, redoc_url=None)
+        # FastAPI's own spans name the path and the query, whatever somebody typed there, and its records quote errors
+        quiet = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)
+        app = FastAPI(title=f"Lotse {self.service.name}", docs_url=None, redoc_url=None, telemetry=quiet)
 
         @app.get("/live")
         async def live(response: Response) -> dict[str, Any]:

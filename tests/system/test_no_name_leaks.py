@@ -17,6 +17,7 @@ from contracts.topics import submissions_topic
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import SERVICES, LocalStack
 from deploy.services import Fleet
+from deploy.soak.collector import collecting
 from tests.conftest import four_services
 from tests.publishing import SOURCE, TENANT, Course, Publisher, until
 
@@ -32,6 +33,13 @@ def house() -> Iterator[Fleet]:
     """A house whose rules break at one submission, and which a flood may fill."""
     with LocalStack.ephemeral() as stack, four_services(stack) as fleet:
         yield fleet
+
+
+async def anew(house: Fleet, name: str, **more: str) -> None:
+    """Stops a service and starts it anew, with these settings."""
+    await asyncio.to_thread(house.processes[name].stop)  # beside the loop: who is told of spans answers in it
+    house.start_one(name, **more)
+    await asyncio.to_thread(house.wait_ready, name)
 
 
 def named(body: bytes) -> bytes:
@@ -76,9 +84,13 @@ async def test_a_name_comes_out_nowhere_whatever_becomes_of_the_message(house: F
     run, register, consent, refer, answer, start = course.steps()
     trace = f"00-{NAME}"
     async with (
+        collecting() as collector,
         Publisher(house.stack.kafka) as sender,
         AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer,
     ):
+        traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "500"}  # ms
+        for name in SERVICES:
+            await anew(house, name, **traced)
         sender.trace = trace
         for submission, subject in (run, register, consent, refer, answer, start):
             assert (await sender.ask(submission, subject, body=named(submission.to_json())))["outcome"] == "recorded"
@@ -105,9 +117,7 @@ async def test_a_name_comes_out_nowhere_whatever_becomes_of_the_message(house: F
             headers = dict(headers_of(right)) | {key: text.encode() for key, text in wrong.items()}
             await sender.raw("attendance", value, [*headers.items(), ("x-who", NAME.encode())])
             assert (await sender.answered(id))[0]["outcome"] == ("unreadable" if NAME not in wrong else "unchanged")
-        house.processes["referral"].stop()
-        house.start_one("referral", LOTSE_FAILPOINT="decide:raise:1")
-        await asyncio.to_thread(house.wait_ready, "referral")
+        await anew(house, "referral", LOTSE_FAILPOINT="decide:raise:1", **traced)
         await sender.send(*Course(DAY).steps()[0], body=named(Course(DAY).steps()[0][0].to_json()))
         await until(lambda: house.status("referral")["set_aside"]["count"])
         forged = Attributes(id=str(uuid4()), source="//lotse/local/intake", type="lotse.intake.case_opened.v1", subject=str(uuid4()),
@@ -118,22 +128,24 @@ async def test_a_name_comes_out_nowhere_whatever_becomes_of_the_message(house: F
         await until(lambda: house.status("referral")["quarantined"])
         tick = await sender.tick(datetime(2026, 3, 20, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("intake", tick))
-    said = await everything_said(house)
+        said = await everything_said(house)
+        await anew(house, "referral")  # its end says what it has not said yet
+        await until(lambda: b"intake" in collector.said)
+        said["spans"] = bytes(collector.said)
     # what we forged ourselves stands on the facts' topic, and on no other
     said["intake.events"] = (
         said["intake.events"].replace(NAME.encode() + b"\n" + named(b"{}"), b"").replace(NAME.encode(), b"", 1)
     )
     assert [where for where, text in said.items() if NAME.encode() in text] == []
     assert any("/kept/" in page for page in said)
+    assert b"referral" in said["spans"]
     assert all(said[topic] for topic in ("intake.events", "referral.events", "referral.dead-letters"))  # we did look
     assert (house.stack.folder / PRIVATE).stat().st_mode & 0o077 == 0
 
 
 async def test_a_publisher_with_ten_thousand_that_wait_is_refused_more_and_nobody_else(house: Fleet) -> None:
     """A flood of things that rest on nothing must not fill the disk, and says so to who sends it."""
-    house.processes["referral"].stop()
-    house.start_one("referral")
-    await asyncio.to_thread(house.wait_ready, "referral")
+    await anew(house, "referral")
     body = Course(DAY).attendance(str(uuid4()), DAY, Presence.PRESENT).to_json()
     topic, before = submissions_topic("attendance", "kreis"), house.status("referral")["waiting"]
     report = AttendanceReported.from_json(body)

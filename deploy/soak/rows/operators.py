@@ -85,7 +85,7 @@ async def collector_gone(night: Night) -> str:
                 await night.until(
                     partial(progressed, night, "referral", began, 40), f"answers while the collector {mode}"
                 )
-            see(collector.taken, "no span was sent, so nothing was tested")
+            see(len(collector.said), "no span was sent, so nothing was tested")
         grown = processes.rss(one) - before
         await collector.become(SILENT)
         night.wave(2, 6)
@@ -96,7 +96,7 @@ async def collector_gone(night: Night) -> str:
         await start(night, "referral")
     see(code == 0 and took < 10, f"SIGTERM ended with {code} after {took:.0f} s")
     see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
-    return f"{collector.taken >> 10} KiB of spans; nothing waited, {max(0, grown >> 20)} MiB more; exit 0 after {took:.1f} s"
+    return f"{len(collector.said) >> 10} KiB of spans; nothing waited, {max(0, grown >> 20)} MiB more; exit 0 after {took:.1f} s"
 
 
 @row(
