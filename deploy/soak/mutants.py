@@ -138,6 +138,8 @@ MUTANTS = (
     )),
     Mutant((51,), "a database is held against the log before it is served from", ("to refuse", "the ledger says"),
            (Edit(HOST, "while older := await letters_beyond(self.node):", "while older := 0:"),)),
+    Mutant((52,), "a migration waits five seconds for a lock: a minute", ("it gave up after",),
+           (Edit("services/runtime/migrations/0003_states_in_line.sql", "set lock_timeout = '5s';", "set lock_timeout = '60s';"),)),
     Mutant((8, 55), "a batch may take five minutes between two polls: three seconds", ("a member left",),
            (Edit(HOST, "max_poll_interval_ms=self.settings.poll_interval_seconds * 1000", "max_poll_interval_ms=3_000"),)),
     Mutant((58,), "/status names who holds a lock that can't be had", ("a blocker that is named",),
@@ -167,7 +169,6 @@ MUTANTS = (
 NO_MUTANT = {
     12: "Kafka's own group protocol guards it, no line of ours",
     47: "Postgres' own replication guards it, no line of ours",
-    52: "dbmate's own lock and table of versions guard it, no line of ours",
 }
 """Rows for which nothing is taken out, and why."""
 
