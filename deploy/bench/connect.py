@@ -19,7 +19,7 @@ from deploy.bench.house import PATIENCE, House
 from deploy.errors import FINDINGS, Trouble
 from deploy.local.kafka import resolved
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import CACHE
+from deploy.places import CACHE
 
 SINK = "io.debezium:debezium-connector-jdbc:3.4.0.Final"
 COORDINATES = "+".join([

@@ -10,8 +10,8 @@ from contracts.topics import answers_topic
 from deploy.bench.figures import Figures
 from deploy.bench.house import PATIENCE
 from deploy.bench.people import People, Reports
+from deploy.fleet import Fleet, Setup
 from deploy.local.stack import LocalStack
-from deploy.services import Fleet, Setup
 
 
 def measure(figures: Figures) -> None:

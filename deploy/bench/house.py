@@ -24,9 +24,11 @@ from contracts.envelope import Tick
 from contracts.topics import catalogue
 from deploy.bench.people import People, Record
 from deploy.errors import FINDINGS, Trouble
+from deploy.fleet import Fleet, Setup
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import SERVICES, LocalStack
-from deploy.services import Fleet, Setup, migrate
+from deploy.local.stack import LocalStack
+from deploy.places import SERVICES
+from deploy.services import migrate
 from services.clock import publish
 
 PATIENCE = 120.0  # seconds without any step until a measurement is given up: its figures would be about something else

@@ -12,7 +12,7 @@ from deploy.errors import Trouble
 from deploy.local.kafka import jars as kafka_jars
 from deploy.local.kafka import resolved
 from deploy.local.processes import child_environment
-from deploy.local.stack import CACHE, ROOT
+from deploy.places import CACHE, ROOT
 
 YARDSTICKS = ROOT / "tests" / "performance"
 DRIVER = "org.postgresql:postgresql:42.7.7"

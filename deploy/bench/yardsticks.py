@@ -17,7 +17,7 @@ from deploy.bench.figures import Figures
 from deploy.bench.house import PATIENCE, House
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.local.processes import child_environment
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 
 SCRATCH = "bench.scratch"
 ROWS_AT_ONCE = 40_000

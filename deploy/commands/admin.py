@@ -12,12 +12,14 @@ from deploy.commands.up import running
 from deploy.doctor.place import Place
 from deploy.doctor.said import errors_of, exit_code, rows_of, told
 from deploy.errors import DONE, FINDINGS, UNREACHABLE, USAGE, Trouble
+from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, installation
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
-from deploy.local.stack import SERVICES, LocalStack
+from deploy.local.stack import LocalStack
+from deploy.places import SERVICES
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
-from deploy.services import Fleet, Setup, declared, make_topics, mend_topics, migrations, publishers_from
+from deploy.services import declared, make_topics, mend_topics, migrations, publishers_from
 from deploy.services import migrate as migrate_service
 from services.connections import is_dsn
 

@@ -27,7 +27,7 @@ from deploy.bench.parts import Part, Plan, chosen, everything, furnish
 from deploy.bench.rounds import Run
 from deploy.errors import DONE, FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.kafka import COORDINATES
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.errors import FINDINGS, REFUSED, USAGE, Trouble
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import complain, say
 

@@ -15,10 +15,12 @@ from deploy.commands.read import happened
 from deploy.demo.kreis import MOST_WEEKS, NAMES, Kreis
 from deploy.demo.play import TENANT, Played, Player
 from deploy.errors import DONE, FINDINGS
+from deploy.fleet import Fleet, Setup
 from deploy.local.stack import LocalStack
+from deploy.places import EXAMPLES
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
-from deploy.services import EXAMPLES, Fleet, Setup, publishers_from
+from deploy.services import publishers_from
 
 TELLING = {
     "attendance recorded": ("meeting_on", "presence", "revision"),

@@ -7,7 +7,7 @@ import click
 from deploy.doctor import databases, files, kafka, machine, post
 from deploy.doctor.place import Place, place_of
 from deploy.doctor.said import Said, errors_of, exit_code, rows_of, told
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 from deploy.printed import formats, printed
 from deploy.saying import say
 

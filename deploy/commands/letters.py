@@ -32,7 +32,7 @@ from deploy.commands.up import running
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.installation import kafka_security
 from deploy.local.operations import PRIVATE
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 from deploy.printed import formats, plain, printed
 from deploy.progress import counted
 from deploy.saying import say

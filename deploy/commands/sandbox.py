@@ -18,14 +18,16 @@ from deploy.demo.kreis import MOST_WEEKS, Kreis
 from deploy.demo.play import TENANT
 from deploy.errors import DONE, FINDINGS, INTERRUPTED, REFUSED, USAGE, Trouble
 from deploy.feeds.log import opened
+from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, kafka_security
 from deploy.local.stack import LocalStack
+from deploy.places import EXAMPLES
 from deploy.printed import Wrong, formats, printed
 from deploy.progress import counted
 from deploy.sandbox.feed import Dials, Sending, feed
 from deploy.sandbox.sending import send
 from deploy.saying import say
-from deploy.services import EXAMPLES, Fleet, Setup, publishers_from
+from deploy.services import publishers_from
 from services.connections import KafkaSecurity
 
 SHARE = click.FloatRange(0, 1)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deploy.errors import FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 
 QUARTER = 900  # seconds between ticks
 

@@ -15,10 +15,10 @@ import click
 from rich.table import Table
 
 from deploy.errors import DONE, FINDINGS, USAGE, Trouble
+from deploy.fleet import Fleet, Setup
 from deploy.local.stack import LocalStack
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
-from deploy.services import Fleet, Setup
 from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
 from deploy.soak.mutants import FAILED, MUTANTS, Seen, seen_to_fail
 from deploy.soak.night import Night

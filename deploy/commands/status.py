@@ -14,7 +14,7 @@ from rich.text import Text
 from deploy.commands.up import running
 from deploy.errors import FINDINGS, USAGE, Trouble
 from deploy.local.processes import Process
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import complain
 

@@ -13,7 +13,7 @@ from deploy.errors import FINDINGS
 from deploy.lanes import Done, Step, side_by_side
 from deploy.local.kafka import SHORT_LIVED
 from deploy.local.processes import child_environment
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
 

@@ -12,10 +12,11 @@ import click
 import psutil
 
 from deploy.errors import INTERRUPTED, REFUSED, Trouble
-from deploy.local.stack import ROOT, SERVICES, LocalStack
+from deploy.fleet import Fleet, Setup
+from deploy.local.stack import LocalStack
+from deploy.places import EXAMPLES, ROOT, SERVICES
 from deploy.printed import formats, plain, printed
 from deploy.saying import say
-from deploy.services import EXAMPLES, Fleet, Setup
 
 STATE = Path(os.environ.get("LOTSE_STATE", ROOT / ".lotse"))
 RUNNING = STATE / "running.json"

@@ -14,8 +14,8 @@ from contracts.envelope import Attributes, Tick, headers_of
 from contracts.topics import SUBMITTED, Publisher, answers_topic, submissions_topic
 from deploy.demo.kreis import Event, Kreis, moments
 from deploy.errors import UNREACHABLE, Trouble
-from deploy.local.stack import SERVICES
-from deploy.services import Fleet
+from deploy.fleet import Fleet
+from deploy.places import SERVICES
 from services.clock import publish
 
 TENANT = "rkn"

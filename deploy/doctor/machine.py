@@ -21,7 +21,7 @@ from deploy.commands.up import STATE
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked
 from deploy.errors import Trouble
-from deploy.local.stack import CACHE, ROOT
+from deploy.places import CACHE, ROOT
 
 MIB = 1024 * 1024
 DISK = 1024 * MIB  # Kafka stops for good when a segment can't be written; a day's demo writes less than half of this

@@ -8,8 +8,8 @@ from pathlib import Path
 from deploy.commands.up import STATE, running
 from deploy.errors import USAGE, Trouble
 from deploy.installation import kafka_settings
-from deploy.local.stack import SERVICES, LocalStack
-from deploy.services import EXAMPLES
+from deploy.local.stack import LocalStack
+from deploy.places import EXAMPLES, SERVICES
 from services.connections import KafkaSecurity
 
 

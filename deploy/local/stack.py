@@ -13,10 +13,7 @@ from deploy.local.kafka import Kafka, cluster
 from deploy.local.operations import PUBLIC, make_operations_key
 from deploy.local.postgres import Database, Postgres
 from deploy.local.processes import Process, child_environment, free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("intake", "referral", "notification", "reporting")
-CACHE = ROOT / ".lotse" / "cache"
+from deploy.places import CACHE, ROOT, SERVICES
 
 Progress = Callable[[str], None]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from contracts.families import PUBLISHED
 from contracts.intake import CaseOpened, RegistrationSubmitted
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.published.asyncapi import as_yaml, document
 from deploy.published.changelog import changelog
 from deploy.published.pages import pages

@@ -21,7 +21,7 @@ from contracts.attributes import Verdict
 from contracts.envelope import Tick
 from contracts.families import PUBLISHED
 from contracts.messages import STRUCTURED, read_body, read_message
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.published.asyncapi import ANYONE
 from deploy.published.comparing import BOTH, Change, Role, compare, member
 from deploy.published.expectations import Expectation, expectations

@@ -14,7 +14,7 @@ from typing import Any
 from contracts import lists
 from contracts.families import PUBLISHED
 from deploy.errors import FINDINGS, Trouble
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.published.asyncapi import KEYS, topics, types_on
 from deploy.published.schemas import Schema, attributes_schema, schema_of
 

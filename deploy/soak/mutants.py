@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from deploy.local.kafka import SHORT_LIVED
 from deploy.local.processes import child_environment
-from deploy.local.stack import CACHE, ROOT
+from deploy.places import CACHE, ROOT
 
 LIMIT = 600.0  # seconds a mutated row may take, its stack included
 COPIED = ("contracts", "services", "deploy")

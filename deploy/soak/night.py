@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
-from deploy.local.stack import SERVICES
-from deploy.services import Fleet
+from deploy.fleet import Fleet
+from deploy.places import SERVICES
 from deploy.soak.expected import WAITS, Expected, expect
 from deploy.soak.journal import Journal
 from deploy.soak.ledger import Ledger, Progress, Recovery, held_against

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from deploy.local.stack import SERVICES
-from deploy.services import Fleet
+from deploy.fleet import Fleet
+from deploy.places import SERVICES
 from deploy.soak.journal import Place
 from deploy.soak.ledger import Observed, SeenAnswer, SeenCell, SeenFact, SeenLetter, SeenParticipation
 from deploy.soak.load import CANARY, PUBLISHERS

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import Trouble
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.soak.faults.processes import mended
 from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, Seen, verdict
 from deploy.soak.night import Night

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from aiokafka.errors import KafkaError
 
 from deploy.errors import Trouble
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 from deploy.soak.faults.processes import kill, mended, start
 from deploy.soak.night import Night
 from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, THE_SOAKS, Result, logs_kept

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from deploy.cli import cli
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from services.telemetry import Metrics
 
 ALERTS = sorted((ROOT / "deploy" / "alerts").glob("*.yaml"))

@@ -21,7 +21,7 @@ from contracts.envelope import Fact, Id, Privacy
 from contracts.families import FACTS, PUBLISHED
 from deploy.cli import main
 from deploy.errors import Trouble
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.published.changelog import changelog
 from deploy.published.expectations import EXPECTATIONS
 from deploy.published.files import differing, generate, generated

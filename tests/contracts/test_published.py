@@ -11,7 +11,7 @@ from contracts import lists
 from contracts.families import PUBLISHED, SUBMISSIONS, TYPES, from_message
 from contracts.messages import STRUCTURED
 from contracts.topics import READS
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.published.asyncapi import document
 from deploy.published.files import SCHEMAS, differing, generate, generated
 from deploy.published.released import EXAMPLES

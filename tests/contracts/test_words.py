@@ -11,7 +11,7 @@ from contracts import attendance, dropout, intake, lists, notification, referral
 from contracts.codes import LANGUAGE_PATTERN, MUNICIPALITY_PATTERN
 from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.published.samples import samples_of
 from deploy.published.schemas import schema_of
 

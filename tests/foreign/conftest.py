@@ -14,8 +14,9 @@ from contracts.envelope import Submission
 from contracts.referral import ParticipationEndReported, ParticipationStartReported
 from deploy.demo.kreis import Kreis
 from deploy.demo.play import Player
-from deploy.local.stack import ROOT, SERVICES
-from deploy.services import Fleet, publishers_from
+from deploy.fleet import Fleet
+from deploy.places import ROOT, SERVICES
+from deploy.services import publishers_from
 from tests.conftest import PUBLISHERS
 from tests.foreign.tools import SUBSCRIBER, npm, packages
 from tests.publishing import NAME, PROVIDER, Course, Publisher, until

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.published.asyncapi import as_yaml, document
 from tests.foreign.tools import script
 

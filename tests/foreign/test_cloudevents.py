@@ -8,8 +8,8 @@ from pathlib import Path
 
 from contracts.attributes import Attributes, moment
 from contracts.messages import to_message
-from deploy.local.stack import ROOT
-from deploy.services import Fleet
+from deploy.fleet import Fleet
+from deploy.places import ROOT
 from tests.foreign.log import records_on
 from tests.foreign.tools import script
 

@@ -15,8 +15,8 @@ from uuid import UUID
 
 import pytest
 
-from deploy.local.stack import ROOT
-from deploy.services import Fleet
+from deploy.fleet import Fleet
+from deploy.places import ROOT
 from tests.foreign.log import records_on
 from tests.foreign.tools import kcat, node, said_by, skip_out_of_reach, was_out_of_reach
 from tests.publishing import Course, Publisher

@@ -15,8 +15,9 @@ from aiokafka import AIOKafkaProducer
 
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import NeedRecorded
+from deploy.fleet import Fleet
 from deploy.local.stack import LocalStack
-from deploy.services import Fleet, make_topics, publishers_from
+from deploy.services import make_topics, publishers_from
 from tests.conftest import PUBLISHERS
 from tests.foreign.conftest import PLAYED_UNTIL
 from tests.foreign.log import records_on

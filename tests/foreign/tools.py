@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import pytest
 
-from deploy.local.stack import CACHE, ROOT
+from deploy.places import CACHE, ROOT
 
 HERE = Path(__file__).parent
 SUBSCRIBER = ROOT / "deploy" / "examples" / "subscriber-ts"

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 import deploy.local.kafka
 from deploy.local.kafka import Kafka
 from deploy.local.processes import free_port
-from deploy.local.stack import CACHE, LocalStack
+from deploy.local.stack import LocalStack
+from deploy.places import CACHE
 from deploy.services import declared
 from services.connections import KafkaSecurity
 from services.host.kafka import Reader

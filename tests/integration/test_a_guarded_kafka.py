@@ -30,7 +30,7 @@ from contracts.topics import load_publishers
 from deploy.local.operations import PUBLIC, make_operations_key
 from deploy.local.postgres import Postgres
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.services import make_topics, migrate
 from services.connections import KafkaSecurity
 from services.host.kafka import Reader

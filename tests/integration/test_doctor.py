@@ -27,9 +27,11 @@ from contracts.topics import load_publishers
 from deploy.commands.up import announce
 from deploy.doctor import machine
 from deploy.doctor.place import Place
+from deploy.fleet import Fleet, Setup
 from deploy.local.processes import free_port
-from deploy.local.stack import ROOT, LocalStack
-from deploy.services import Fleet, Setup, make_topics
+from deploy.local.stack import LocalStack
+from deploy.places import ROOT
+from deploy.services import make_topics
 from deploy.soak.faults.processes import clock_off
 from services.clock import publish
 from services.connections import KafkaSecurity

@@ -13,7 +13,7 @@ import pytest
 from deploy.commands.test import LANES
 from deploy.lanes import Done, Step, side_by_side
 from deploy.local.processes import child_environment
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 
 
 def python(name: str, code: str) -> Step:

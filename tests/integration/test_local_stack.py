@@ -12,7 +12,8 @@ import pytest
 from deploy.errors import Trouble
 from deploy.local.kafka import checked
 from deploy.local.processes import child_environment, free_port
-from deploy.local.stack import ROOT, LocalStack
+from deploy.local.stack import LocalStack
+from deploy.places import ROOT
 
 
 async def test_a_runtime_role_has_no_ddl_and_reaches_no_other_service(prepared: LocalStack) -> None:

@@ -21,8 +21,7 @@ from deploy.commands.letters import letters
 from deploy.commands.status import BESIDE, COLUMNS, findings_of, rows_of
 from deploy.errors import FAULT, UNREACHABLE, USAGE, Trouble
 from deploy.local.processes import Process
-from deploy.local.stack import SERVICES
-from deploy.services import EXAMPLES
+from deploy.places import EXAMPLES, SERVICES
 from services.host.settings import Settings
 from services.notification.organisations import MailSettings
 from tests.unit.test_settings import GOOD

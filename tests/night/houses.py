@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from deploy.fleet import Fleet, Setup
 from deploy.local.stack import LocalStack
-from deploy.services import Fleet, Setup
 from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
 from deploy.soak.night import Night
 from deploy.soak.results import BROKE, HELD, NOT_RUN, run

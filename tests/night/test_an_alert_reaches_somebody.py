@@ -17,9 +17,9 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from deploy.fleet import Fleet
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import ROOT
-from deploy.services import Fleet
+from deploy.places import ROOT
 from tests.conftest import four_services, new_stack
 from tests.publishing import Course, Publisher, until
 

@@ -25,7 +25,7 @@ from uuid import UUID
 from contracts.attributes import Attributes
 from contracts.families import TYPES, Received, from_message
 from contracts.messages import KafkaMessage, to_message
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.published.samples import instance
 from deploy.published.schemas import schema_of
 

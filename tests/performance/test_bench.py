@@ -20,7 +20,7 @@ from deploy.bench.people import QUIET, People, Record, Reports
 from deploy.bench.rounds import Run
 from deploy.commands.bench import SHAPE, houses, taken_over
 from deploy.errors import Trouble
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 
 LOG = """\
 2026-01-01 10:00:00.000 UTC [11] LOG:  statement: BEGIN;

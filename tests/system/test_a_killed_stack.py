@@ -18,7 +18,8 @@ import httpx
 import psutil
 import pytest
 
-from deploy.local.stack import ROOT, LocalStack
+from deploy.local.stack import LocalStack
+from deploy.places import ROOT
 from tests.publishing import Course, Publisher
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from deploy.demo.kreis import Kreis
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -20,8 +20,9 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from contracts.codes import Presence
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import CaseClosureRequested, CaseOpened, ConsentWithdrawn, NeedRecorded, NeedReported
-from deploy.local.stack import SERVICES, LocalStack
-from deploy.services import Fleet
+from deploy.fleet import Fleet
+from deploy.local.stack import LocalStack
+from deploy.places import SERVICES
 from services.connections import KafkaSecurity
 from services.host.kafka import Reader
 from tests.conftest import four_services

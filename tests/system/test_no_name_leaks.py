@@ -14,9 +14,10 @@ from contracts.attendance import AttendanceReported
 from contracts.codes import Presence
 from contracts.envelope import Attributes, headers_of
 from contracts.topics import submissions_topic
+from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE
-from deploy.local.stack import SERVICES, LocalStack
-from deploy.services import Fleet
+from deploy.local.stack import LocalStack
+from deploy.places import SERVICES
 from deploy.soak.collector import collecting
 from tests.conftest import four_services
 from tests.publishing import SOURCE, TENANT, Course, Publisher, until

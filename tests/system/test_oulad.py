@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from deploy.commands.up import announce
-from deploy.local.stack import ROOT, SERVICES, LocalStack
-from deploy.services import EXAMPLES, Fleet
+from deploy.fleet import Fleet
+from deploy.local.stack import LocalStack
+from deploy.places import EXAMPLES, ROOT, SERVICES
 from tests.conftest import four_services
 from tests.oulad_recomputed import Participation, recomputed
 from tests.publishing import Publisher, until

@@ -22,7 +22,7 @@ from contracts.topics import SUBMITTED, submissions_topic
 from deploy.feeds.log import opened
 from deploy.installation import Installation
 from deploy.local.kafka import Kafka
-from deploy.local.stack import CACHE, ROOT
+from deploy.places import CACHE, ROOT
 from deploy.services import make_topics, publishers_from
 from services.connections import KafkaSecurity
 from tests.conftest import PUBLISHERS

@@ -23,9 +23,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import NeedRecorded, NeedReported
 from contracts.topics import submissions_topic
+from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE
-from deploy.local.stack import SERVICES, LocalStack
-from deploy.services import Fleet
+from deploy.local.stack import LocalStack
+from deploy.places import SERVICES
 from tests.conftest import four_services
 from tests.publishing import OWNER, SOURCE, Course, Publisher, until
 from tests.typing_commands import typed

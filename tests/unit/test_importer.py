@@ -21,7 +21,7 @@ from deploy.importer.files import CsvFile, Row, look_through, write_back
 from deploy.importer.mapping import load_mapping
 from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.store import Store
-from deploy.services import EXAMPLES
+from deploy.places import EXAMPLES
 
 OULAD = EXAMPLES / "oulad"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.soak.expected import EXISTS, RECORDED, ZONE, Expected, Said, expect, grid
 from deploy.soak.journal import Journal, Place
 from deploy.soak.ledger import (

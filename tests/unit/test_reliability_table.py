@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.commands.soak import told
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, NOT_SEEN, Edit, Mutant, Seen, edited, verdict
 from deploy.soak.results import HELD, NONE, NOT_RUN, OWN, THE_SOAKS, Result, keep, write_table
 from deploy.soak.rows import NOT_WRITTEN, PR, ROWS

@@ -9,8 +9,8 @@ import pytest
 from contracts.topics import load_publishers
 from contracts.validate import judge
 from deploy.demo.kreis import Kreis
+from deploy.places import EXAMPLES
 from deploy.sandbox.feed import BREAKS, Dials, Sending, feed
-from deploy.services import EXAMPLES
 
 KREIS = load_publishers(EXAMPLES / "publishers.toml")["kreis"]
 NONE = Dials()

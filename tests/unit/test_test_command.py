@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.commands.test import BY_FILE, LEVELS, LONGEST, apart, steps
-from deploy.local.stack import ROOT
+from deploy.places import ROOT
 
 ON_DEMAND = "performance"
 """A benchmark is no timed test: `lotse bench`."""

@@ -17,7 +17,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.processes import Process, free_port
-from deploy.local.stack import ROOT, SERVICES
+from deploy.places import ROOT, SERVICES
 from deploy.soak.night import Night
 
 WRONG_CLOCK = Path(__file__).parents[1] / "wrong_clock"

@@ -6,7 +6,7 @@ from collections import Counter
 
 import httpx
 
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 from deploy.soak.faults import database, disks, processes, the_log
 from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 from deploy.soak.faults import database, disks, network, processes, the_log
 from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night

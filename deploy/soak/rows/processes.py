@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import httpx
 
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 from deploy.soak.faults import database, network, processes, the_log
 from deploy.soak.faults.processes import another, armed, dead, kill, restart, start
 from deploy.soak.night import PATIENCE, Night

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from deploy.commands.letters import letters
+from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE, make_operations_key
-from deploy.services import Fleet
 from tests.publishing import SOURCE, Publisher, until
 from tests.typing_commands import typed
 

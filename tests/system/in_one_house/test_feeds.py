@@ -24,9 +24,9 @@ from contracts.envelope import By
 from contracts.referral import ReferralAnswered
 from deploy.cli import main
 from deploy.commands.up import announce
+from deploy.fleet import Fleet
 from deploy.local.processes import child_environment, free_port
-from deploy.local.stack import ROOT
-from deploy.services import Fleet
+from deploy.places import ROOT
 from tests.architecture.test_formats import ENVELOPE, PRINTING
 from tests.conftest import ORGANISATIONS, PUBLISHERS
 from tests.publishing import NAME, OWNER, PROVIDER, SOURCE, Course, Publisher

@@ -19,10 +19,10 @@ from contracts.codes import ExcuseReason, Presence
 from contracts.envelope import By, Submission
 from contracts.intake import RegistrationSubmitted
 from contracts.topics import CLOCK, OWNERS, REPORT, answers_topic, facts_topic
+from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE
-from deploy.local.stack import SERVICES
+from deploy.places import SERVICES
 from deploy.published.asyncapi import headers_schema
-from deploy.services import Fleet
 from tests.publishing import FAMILIES, NAME, Course, Publisher, until
 
 

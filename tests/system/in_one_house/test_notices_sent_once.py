@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from contracts.codes import Presence
 from contracts.envelope import By, Submission
-from deploy.services import Fleet
+from deploy.fleet import Fleet
 from tests.conftest import second_worker
 from tests.publishing import OWNER, Course, Publisher, until
 

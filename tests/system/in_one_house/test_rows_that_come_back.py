@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from deploy.services import EXAMPLES, Fleet
+from deploy.fleet import Fleet
+from deploy.places import EXAMPLES
 from tests.conftest import PUBLISHERS
 from tests.publishing import until
 from tests.typing_commands import typed, typing

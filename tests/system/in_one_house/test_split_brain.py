@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from contracts.codes import Presence
-from deploy.local.stack import SERVICES
-from deploy.services import Fleet, declared, migrations
+from deploy.fleet import Fleet
+from deploy.places import SERVICES
+from deploy.services import declared, migrations
 from services.host.settings import load_settings
 from services.rebuild import rebuild
 from tests.conftest import second_worker
