@@ -141,7 +141,7 @@ MUTANTS = (
     Mutant((52,), "a migration waits five seconds for a lock: a minute", ("it gave up after",),
            (Edit("services/runtime/migrations/0003_states_in_line.sql", "set lock_timeout = '5s';", "set lock_timeout = '60s';"),)),
     Mutant((8, 55), "a batch may take five minutes between two polls: three seconds", ("a member left",),
-           (Edit(HOST, "max_poll_interval_ms=self.settings.poll_interval_seconds * 1000", "max_poll_interval_ms=3_000"),)),
+           (Edit(HOST, "max_poll_interval_ms=self.settings.poll_seconds * 1000", "max_poll_interval_ms=3_000"),)),
     Mutant((58,), "/status names who holds a lock that can't be had", ("a blocker that is named",),
            (Edit(STATUS, "if any(\":55P03\" in h[\"why\"] for h in held):", "if False:"),)),
     Mutant((59,), "the minder outlives Kafka's absence", ("are not answered", "outbox"),

@@ -137,7 +137,7 @@ class Host:
             pattern=f"^({names})$", group_id=self.settings.group or f"lotse-{self.service.name}", batch=True,
             ack_policy=AckPolicy.MANUAL, auto_offset_reset="earliest",
             isolation_level="read_committed", session_timeout_ms=20_000, rebalance_timeout_ms=60_000,
-            max_poll_interval_ms=self.settings.poll_interval_seconds * 1000,
+            max_poll_interval_ms=self.settings.poll_seconds * 1000,
             max_partition_fetch_bytes=1024 * 1024, fetch_max_bytes=8 * 1024 * 1024, parser=parse, decoder=undecoded,
         )  # fmt: skip
 

@@ -54,7 +54,7 @@ class Settings(KafkaSettings):
     """Ticks may lie in the past, in any step: for demos, replays and tests."""
     group: str | None = None
     """Kafka group id; the service's name unless a test wants two workers on all partitions."""
-    poll_interval_seconds: int = Field(default=300, ge=5)
+    poll_seconds: int = Field(default=300, ge=5)
     """Seconds between two polls after which Kafka gives a member's partitions away: longer than a batch may take."""
     lease_seconds: int = Field(default=300, ge=1)
     """After this a claim without a result is uncertain. Longer than an attempt may take."""

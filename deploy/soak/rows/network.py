@@ -36,7 +36,7 @@ async def cut_from_kafka(night: Night) -> str:
 )
 async def cut_from_database(night: Night) -> str:
     lasts = night.lasts(25, 60)
-    interval = {"LOTSE_POLL_INTERVAL_SECONDS": str(int(lasts) // 3)}
+    interval = {"LOTSE_POLL_SECONDS": str(int(lasts) // 3)}
     async with network.through(night, "referral", database=True, more=interval) as proxy:
         before = await the_log.members(night, "referral")
         size = processes.rss(night.fleet.processes["referral"])
