@@ -78,11 +78,15 @@ MUTANTS = (
              "    async with node.pool.acquire() as early:\n        await positions.move(early, lasts)\n"
              "    work = Work(node, con)\n    await work.open([m for m in fresh"),
     )),
-    Mutant((3,), "what is sent again has the same id: it gets another", ("2 doubled", "4 forked", "3 invented"),
+    Mutant((3,), "what is sent again has the same id: it gets another, and who comes back finds in its log what it never said",
+           ("2 doubled", "4 forked", "3 invented", "older than the log"),
            (Edit(RELAY, "produce(topic, value, key, headers=headers,",
                  "produce(topic, value, key, headers=[(n, t[:-6] + b\"%06d\" % (time.monotonic_ns() % 10**6) if n == \"ce_id\" else t) for n, t in headers],"),)),
     Mutant((7,), "of a leader that says nothing Postgres ends the session", ("9 standstill",),
            (Edit("services/leader.py", ", \"idle_session_timeout\": f\"{LEASE:.0f}s\"}", "}"),)),
+    Mutant((4,), "what is sent is marked when it is acknowledged: before it is sent", ("are not answered", "1 lost"),
+           (Edit(RELAY, "        failpoint(\"before_send\")\n",
+                 "        await mark(con, {}, [row[\"id\"] for row in rows])\n        failpoint(\"before_send\")\n"),)),
     Mutant((4,), "the relay sends the oldest first: it sends the newest first", ("4 disordered",),
            (Edit(RELAY, "< $3 order by id\"", "< $3 order by id desc\""),)),
     Mutant((5, 10), "SIGTERM is heard", ("ended with -15", "did not end with 0"),
@@ -246,7 +250,7 @@ def _run(tree: Path, number: int, seed: int) -> tuple[str, list[str]]:
     if not said["data"]:
         return NOT_SEEN, [(err.strip().splitlines() or [f"exit {child.returncode}"])[-1][:300]]
     (result,) = said["data"]
-    findings = [finding.splitlines()[0] for finding in result["findings"]]
+    findings = [" ".join(finding.split()) for finding in result["findings"]]
     return (FAILED, findings) if findings else (HOLDS, [result["seen"]])
 
 
