@@ -140,11 +140,12 @@ def close_case(request: CaseClosureRequested, case: Case, arrived: datetime) -> 
     """Only the owner closes a case, with a last day that has come, and says why (domain 3, closure; house 8.6)."""
     if case.opened is None or request.by.organisation_id != case.opened.owner_organisation_id:
         return refused("NOT_YOURS")
+    if request.last_day_on == case.last_day_on:
+        return Unchanged() if request.reason == case.closed_because else refused("CLOSED_OTHERWISE", at="/reason")
     if request.last_day_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/last_day_on")
     if case.last_day_on is not None:
-        same = (request.last_day_on, request.reason) == (case.last_day_on, case.closed_because)
-        return Unchanged() if same else refused("CLOSED_OTHERWISE", at="/last_day_on")
+        return refused("CLOSED_OTHERWISE", at="/last_day_on")
     return CaseClosed(by=request.by, last_day_on=request.last_day_on, reason=request.reason)
 
 

@@ -153,7 +153,9 @@ def test_a_case_is_closed_on_a_day_that_has_come() -> None:
 
 def test_a_case_is_closed_once_and_not_otherwise() -> None:
     case = opened(closed=True)
-    assert isinstance(close_case(closure(), case, ARRIVED), Unchanged)
-    for other in ({"last_day_on": LAST_DAY - timedelta(days=1)}, {"last_day_on": LAST_DAY + timedelta(days=1)},
-                  {"reason": "MOVED"}):  # fmt: skip
-        assert reason(close_case(closure(**other), case, ARRIVED)) == "CLOSED_OTHERWISE"
+    for arrived in (ARRIVED, ARRIVED - timedelta(days=400)):  # a broker's clock that was put back
+        assert isinstance(close_case(closure(), case, arrived), Unchanged)
+    for other, at in (({"last_day_on": LAST_DAY - timedelta(days=1)}, "/last_day_on"),
+                      ({"last_day_on": LAST_DAY + timedelta(days=1)}, "/last_day_on"), ({"reason": "MOVED"}, "/reason")):  # fmt: skip
+        no = close_case(closure(**other), case, ARRIVED)
+        assert isinstance(no, Refused) and (no.reason, no.at) == ("CLOSED_OTHERWISE", at)
