@@ -18,13 +18,13 @@ import structlog
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK
+from services.failpoints import arm, failpoint
 from services.host.kafka import Reader
 from services.host.relay import Relay, letters_beyond, mark, unsent
 from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions
 from services.runtime.database import Connection, columns, connect, encode
-from services.runtime.failures import arm, failpoint
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work, quarantined

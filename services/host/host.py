@@ -25,6 +25,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 from prometheus_client import generate_latest
 
+from services.failpoints import arm
 from services.host import operate
 from services.host.inputs import Inputs
 from services.host.kafka import Reader, read_otherwise
@@ -34,7 +35,7 @@ from services.host.settings import Settings
 from services.host.status import Status
 from services.runtime import errands, positions
 from services.runtime.database import RETRY, connect
-from services.runtime.failures import arm, name_of
+from services.runtime.failures import name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
 from services.telemetry import set_up_logs, set_up_traces

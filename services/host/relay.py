@@ -14,10 +14,11 @@ import structlog
 from aiokafka.errors import KafkaError as ReaderError
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from services.failpoints import failpoint
 from services.host.running import Running, say_held
 from services.leader import alive, session
 from services.runtime.database import RETRY, columns, unpack
-from services.runtime.failures import failpoint, name_of
+from services.runtime.failures import name_of
 from services.runtime.messages import Part
 
 log = structlog.get_logger()

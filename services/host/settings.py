@@ -1,9 +1,10 @@
 """Settings of a service, from the environment (`LOTSE_*`). A missing or wrong one is named, its value never printed."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.connections import Dsn, KafkaSecurity, Security, Servers
@@ -14,6 +15,16 @@ FROM_ENVIRONMENT = SettingsConfigDict(
 """Empty is not set. What stands under a setting is what `lotse serve --help` says of it."""
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
 Some = TypeVar("Some", bound=BaseSettings)
+
+
+def _loopback(host: str) -> str:
+    if not ip_address(host).is_loopback:
+        raise ValueError("no loopback address")
+    return host
+
+
+Loopback = Annotated[str, AfterValidator(_loopback)]
+"""Whoever reaches it may read cases and release subjects: until tokens come only this machine does."""
 
 
 class BadSettings(Exception):
@@ -44,8 +55,8 @@ class Settings(KafkaSettings):
     """publishers.toml: who may publish, for whom."""
     operations_key: Path
     """The operations' public key (JWK, EC): dead letters are sealed to it."""
-    http_host: str = "127.0.0.1"  # loopback only until tokens come
-    """Where it listens."""
+    http_host: Loopback = "127.0.0.1"
+    """Where it listens: a loopback address, since it asks nobody who they are yet."""
     http_port: int = Field(ge=0, le=65535)
     """Where it listens; 0: on a free port."""
     installation: str = Field(default="local", pattern=r"^[a-z0-9-]{1,32}$")

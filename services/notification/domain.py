@@ -145,6 +145,8 @@ def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     part, today = office.notification, day_of(ticked)
     if office.organisation_id not in mailboxes:
         return []  # the items stay on the list, and status says so
+    if part.in_flight:
+        return []  # what it ends with decides what the office believes; that of two at once nobody could tell
     if part.last_as_of is not None and (
         part.last_as_of >= ticked or (part.failures >= MOST_REFUSALS and day_of(part.last_as_of) >= today)
     ):

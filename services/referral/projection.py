@@ -6,7 +6,7 @@ from services.runtime.database import Connection, Table
 
 REFERRAL_BOARD = Table(
     "referral_board",
-    ("referral_id",),
+    ("case_id", "referral_id"),
     {
         "referral_id": "text", "case_id": "text", "tenant": "text", "run_id": "text", "provider_organisation_id": "text",
         "owner_organisation_id": "text", "block": "text", "state": "text", "reason": "text", "requested_on": "date",
@@ -16,7 +16,7 @@ REFERRAL_BOARD = Table(
 
 PARTICIPATION_LIST = Table(
     "participation_list",
-    ("participation_id",),
+    ("case_id", "participation_id"),
     {
         "participation_id": "text", "referral_id": "text", "case_id": "text", "tenant": "text", "run_id": "text", "block": "text",
         "started_on": "date", "ended_before_on": "date", "end_kind": "text", "dropped_out": "boolean",
@@ -25,7 +25,7 @@ PARTICIPATION_LIST = Table(
 
 RISK_LIST = Table(
     "risk_list",
-    ("about", "rule"),
+    ("case_id", "about", "rule"),
     {
         "about": "text", "rule": "text", "case_id": "text", "tenant": "text", "participation_id": "text", "referral_id": "text",
         "run_id": "text", "holds_from_on": "date", "raised": "int", "open": "boolean", "owner_organisation_id": "text",

@@ -66,7 +66,7 @@ def view(case: Case) -> dict[str, list[tuple[Any, ...]]]:
     """A row a participation that has started."""
     return {
         "participation_period": [
-            (id, case.tenant, case.municipality, p.block, p.start.on, p.end.before_on if p.end else None)
+            (case.id, id, case.tenant, case.municipality, p.block, p.start.on, p.end.before_on if p.end else None)
             for id, p in case.participations.items()
             if p.start is not None
         ]

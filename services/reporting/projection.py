@@ -11,9 +11,9 @@ from services.runtime.database import Connection, Table
 
 PARTICIPATION_PERIOD = Table(
     "participation_period",
-    ("participation_id",),
+    ("case_id", "participation_id"),
     {
-        "participation_id": "text", "tenant": "text", "municipality": "text", "block": "text", "started_on": "date",
+        "case_id": "text", "participation_id": "text", "tenant": "text", "municipality": "text", "block": "text", "started_on": "date",
         "ended_before_on": "date",
     },
 )  # fmt: skip

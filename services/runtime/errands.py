@@ -14,8 +14,9 @@ import msgspec
 import structlog
 
 from contracts.envelope import Attributes, Fact, Recorded
+from services.failpoints import failpoint
 from services.runtime.database import Connection, columns, encode
-from services.runtime.failures import failpoint, name_of
+from services.runtime.failures import name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
 from services.runtime.work import Work

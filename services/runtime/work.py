@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
+import asyncpg
 import msgspec
 
 from contracts.envelope import (
@@ -35,6 +36,7 @@ from contracts.envelope import (
 from contracts.hints import unread
 from contracts.stream import Stream
 from contracts.topics import answers_topic, facts_topic
+from services.failpoints import failpoint
 from services.runtime import failures, positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
 from services.runtime.messages import Message, Part, read
@@ -82,6 +84,10 @@ class Fork(Exception):
 
 class BadFact(Exception):
     """A fact that can't be read or folded: ours to mend."""
+
+
+class TwoThings(Exception):
+    """Two things of different kinds became known under one id, each before the other: their numbers are the same."""
 
 
 class Restless(Exception):
@@ -156,12 +162,12 @@ async def transact(node: Node, act: Callable[[Connection, Again], Awaitable[T]])
                 try:
                     async with con.transaction():
                         done = await act(con, known)
-                        failures.failpoint("before_commit")
+                        failpoint("before_commit")
                 except Exception as error:
                     if isinstance(error, NOT_THE_DATA) or not con.is_closed():
                         raise
                     raise ConnectionResetError(failures.name_of(error)) from None  # the data did nothing
-                failures.failpoint("after_commit")
+                failpoint("after_commit")
                 return done
         except Again as again:
             known = Again(known.names | again.names, known.aside | again.aside)
@@ -191,6 +197,7 @@ class Work:
         self._settled: list[int] = []  # what was kept and is not any more
         self._stranded: list[int] = []  # what was kept and can't be read: its publisher is gone from the file
         self._claimed: set[str] = set()
+        self._taken: set[Name] = set()
         self._timeline: list[tuple[Any, ...]] = []
         self._dead: list[Message] = []
 
@@ -231,6 +238,7 @@ class Work:
         rows = await self.con.fetch(sql, *wanted)
         if len(rows) < len(names):
             new = sorted(names - {(row["kind"], row["id"]) for row in rows})
+            await self._look_for_others(new)
             make = "insert into state (kind, id) select * from unnest($1::text[], $2::text[]) on conflict do nothing"
             await self.con.execute(make, *columns(new))
             rows = await self.con.fetch(sql, *wanted)
@@ -242,6 +250,16 @@ class Work:
                 kind, id, row["tenant"], self.service.read_state[kind](body), _read_known(row["known"]),
                 _read_last(row["last"]), row["due_at"],
             )  # fmt: skip
+
+    async def _look_for_others(self, new: list[Name]) -> None:
+        """Of names that are new, those whose id is known as another kind of thing: what stands under an id (its numbers, its
+        rows) would be two things'."""
+        others = [(kind, id) for mine, id in new for kind in self.service.states if kind != mine]
+        if others:
+            sql = ("select s.id from state s join unnest($1::text[], $2::text[]) n(kind, id) on s.kind = n.kind and s.id = n.id"
+                   " where s.body is not null")  # fmt: skip
+            taken = {row["id"] for row in await self.con.fetch(sql, *columns(others))}
+            self._taken |= {name for name in new if name[1] in taken}
 
     async def _load_heard(self, keys: list[tuple[str, str]]) -> set[str]:
         """The last number of each learned family and subject; gives back what kept early facts rest on."""
@@ -391,7 +409,7 @@ class Work:
         if slot.state is None:
             slot.tenant = attributes.tenant
             slot.state = self.service.states[slot.kind](id=slot.id, tenant=slot.tenant)
-        failures.failpoint("evolve")
+        failpoint("evolve")
         self.service.evolve(slot.state, fact, attributes.cause or attributes.id)
         slot.known.given.update(self.service.ids_made_known(fact, attributes.subject))
         slot.last.cause, slot.last.trace = attributes.id, attributes.traceparent or slot.last.trace
@@ -412,6 +430,8 @@ class Work:
         slots = [self.slots[name] for name in message.names]
         if any(slot.tenant != attributes.tenant for slot in slots if slot.tenant is not None):
             return self._answer(message, Outcome.REFUSED, no=refused("NOT_YOURS"))
+        if message.names[0] in self._taken:
+            return self._answer(message, Outcome.REFUSED, no=of_another_kind("subject"))
         if held := self._held(message):
             return self._keep_back(Kept(message, "waiting", _released(held), claimed=True))
         for name in submission.rests_on():
@@ -426,7 +446,7 @@ class Work:
             name: self._state(of_kind[kind], attributes.tenant) if kind else times[name] for name, kind in parameters
         }
         try:
-            failures.failpoint("decide")
+            failpoint("decide")
             decision = rule(submission, **given)
         except Exception as error:
             if isinstance(error, KeyError) and (named := _named(submission, error.args[0])) is not None:
@@ -601,7 +621,10 @@ class Work:
         await failures.bury(self.con, self.node, self._dead, self.out)
         await self.out.write(self.con)
         if self._timeline:
-            await self.con.copy_records_to_table("timeline", records=self._timeline, columns=TIMELINE)
+            try:
+                await self.con.copy_records_to_table("timeline", records=self._timeline, columns=TIMELINE)
+            except asyncpg.UniqueViolationError:  # no other worker's: the state is locked
+                raise TwoThings("one id") from None
         for table in self.service.tables:
             await table.write(self.con, rows[table.name], owners[table.name])
 

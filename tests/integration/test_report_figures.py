@@ -58,8 +58,8 @@ async def test_the_grid_is_what_counting_says(prepared: LocalStack, seed: int) -
     await transaction.start()
     try:
         await con.executemany(
-            "insert into participation_period (participation_id, tenant, municipality, block, started_on, ended_before_on)"
-            " values ($1, $2, $3, $4, $5, $6)",
+            "insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on, ended_before_on)"
+            " values ($1, $1, $2, $3, $4, $5, $6)",
             [(f"{tenant}-{n}", tenant, *period) for n, period in enumerate(periods)],
         )
         said = {(release.month, cell.municipality, cell.block): (cell.entries, cell.exits, cell.stock)
@@ -82,8 +82,8 @@ async def test_months_that_a_correction_leaves_outside_are_released_anew(prepare
     con = await asyncpg.connect(prepared.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
     transaction = con.transaction()
     await transaction.start()
-    keep = ("insert into participation_period (participation_id, tenant, municipality, block, started_on, ended_before_on)"
-            " values ($1, $2, $3, $4, $5, $6) on conflict (participation_id) do update"
+    keep = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on, ended_before_on)"
+            " values ($1, $1, $2, $3, $4, $5, $6) on conflict (case_id, participation_id) do update"
             " set started_on = excluded.started_on, ended_before_on = excluded.ended_before_on")  # fmt: skip
     newest: dict[tuple[str, str, str], tuple[int, int, int]] = {}
     vintages: dict[str, list[int]] = {}

@@ -58,6 +58,55 @@ async def test_a_lost_commit_on_a_quiet_partition_is_found_out_by_nobody_else(ho
         await asyncio.to_thread(house.wait_ready, "referral")
 
 
+async def test_an_id_is_one_kind_of_thing_and_who_uses_it_for_another_stops_nobody(house: Fleet) -> None:
+    """A provider knows the ids of cases it reports on. Facts are numbered by subject: two things under one id have the same
+    numbers."""
+    known, taken, other = Course(DAY), Course(DAY), Course(DAY)
+    async with Publisher(house.stack.kafka) as sender:
+        for submission, subject in known.steps()[:5]:
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        no = await sender.ask(known.steps()[0][0], known.case)  # a run under the id of a case
+        assert (no["outcome"], no["reason"], no["again"]) == ("refused", "UNKNOWN_SUBJECT", "mended")
+        assert (await sender.ask(*known.steps()[5]))["outcome"] == "recorded"
+        assert (await sender.ask(taken.steps()[0][0], taken.case))[
+            "outcome"
+        ] == "recorded"  # before there is such a case
+        run, register, consent, refer, *_ = taken.steps()
+        for submission, subject in (run, register, consent):
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        await sender.send(*refer)
+        (aside,) = await until(lambda: house.status("referral")["set_aside"]["which"])
+        assert aside["error"] == "TwoThings"
+        for submission, subject in other.steps():
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        assert not house.status("referral")["held"]
+        give_up = ["dead-letters", "give-up", "referral", "--reason", "TwoThings", "--why", "its id is a run's"]
+        assert (await typed(house, "referral", *give_up))[0] == 0
+        assert not house.status("referral")["set_aside"]["count"]
+
+
+async def test_an_id_that_two_cases_use_is_two_things(house: Fleet) -> None:
+    """A provider's number of a person, used in both of her cases: neither takes away the other's row, nor its entry."""
+    first, second = Course(DAY), Course(DAY)
+    second.participation, second.referral = first.participation, first.referral
+    async with Publisher(house.stack.kafka) as sender:
+        for course in (first, second):
+            for submission, subject in course.steps():
+                assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+    for course in (first, second):
+        case = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/cases/{course.case}")).json()
+        assert [row["participation_id"] for row in case["participation_list"]] == [first.participation]
+        assert [row["run_id"] for row in case["referral_board"]] == [course.run]
+    con = await asyncpg.connect(house.stack.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
+    try:
+        count = "select count(*) from participation_period where participation_id = $1"
+        async with asyncio.timeout(30):
+            while await con.fetchval(count, first.participation) < 2:
+                await asyncio.sleep(0.1)
+    finally:
+        await con.close()
+
+
 async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_replay(house: Fleet) -> None:
     """By halves: the one submission a rule breaks on claims no id and gets no answer; what is refused before it, does."""
     house.processes["referral"].stop()

@@ -192,3 +192,18 @@ def test_what_no_mail_can_hold_is_said_at_the_next_tick_and_each_risk_once() -> 
             told += [line.case_id for line in fact.lines]
             heard(office, sent(fact))
     assert sorted(told) == cases
+
+
+def test_of_two_mails_the_second_waits_for_the_end_of_the_first_and_no_withdrawal_is_lost_where_both_fail() -> None:
+    """A mail server that is slow for longer than a tick: what the first ends with decides what the office believes."""
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
+    heard(office, sent(last(office)), withdrawn("a"))
+    assert lines(office, TICK + 2 * QUARTER) == [("WITHDRAWN", "a")]
+    slow = last(office)
+    heard(office, raised("a", as_of=TICK + 2 * QUARTER), raised("b", as_of=TICK + 2 * QUARTER))
+    assert lines(office, TICK + 3 * QUARTER) == []
+    heard(office, failed(slow, "UNREACHABLE"))
+    assert lines(office, TICK + 3 * QUARTER) == [("RAISED", "b")]  # of "a" the office still believes what holds again
+    heard(office, failed(last(office), "UNREACHABLE"), withdrawn("a"))
+    assert lines(office, TICK + 4 * QUARTER) == [("RAISED", "b"), ("WITHDRAWN", "a")]

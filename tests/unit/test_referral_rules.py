@@ -528,6 +528,18 @@ def test_nobody_is_referred_beyond_the_consent_that_is_named(
         assert type(said).__name__ == outcome
 
 
+def test_an_answer_of_another_day_is_another_answer() -> None:
+    course = Course(START)
+    case = running(course, started=False)
+    yes = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, planned_start_on=START,
+                           answered_on=START)  # fmt: skip
+    assert answer(yes, case, ARRIVED) == Unchanged()
+    earlier = answer(yes.model_copy(update={"answered_on": START - timedelta(days=30)}), case, ARRIVED)
+    assert isinstance(earlier, ReferralAccepted) and earlier.answered_on == START - timedelta(days=30)
+    evolve(case, earlier, "")
+    assert isinstance(answer(yes, case, ARRIVED), ReferralAccepted)
+
+
 def test_nobody_answers_or_takes_back_on_a_day_that_is_to_come() -> None:
     course, today = Course(START), day_of(ARRIVED)
     tomorrow, planned = today + timedelta(days=1), START + timedelta(days=400)

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from services.failpoints import arm
 from services.host.settings import BadSettings, load_settings
-from services.runtime.failures import arm
 
 GOOD = {
     "LOTSE_KAFKA": "127.0.0.1:9092", "LOTSE_DATABASE": "postgresql://u:hush@h/d", "LOTSE_PUBLISHERS": "publishers.toml",
@@ -40,7 +40,8 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str) 
      ("LOTSE_KAFKA", "canary-7:90x2"), ("LOTSE_KAFKA", "h:9092,canary-7"), ("LOTSE_KAFKA", "canary-7:9092/x"),
      ("LOTSE_KAFKA", "SSL://canary-7:9092"), ("LOTSE_KAFKA", "canary-7:0"), ("LOTSE_KAFKA", "canary-7:9092,"),
      ("LOTSE_DATABASE", "postgresql://u:canary-7/x@h/d"), ("LOTSE_DATABASE", "postgresql://u:canary-7#x@h/d"),
-     ("LOTSE_DATABASE_OWNER", "postgresql://u:1?canary-7@h/d"), ("LOTSE_LOG_LEVEL", "canary-7")],
+     ("LOTSE_DATABASE_OWNER", "postgresql://u:1?canary-7@h/d"), ("LOTSE_LOG_LEVEL", "canary-7"),
+     ("LOTSE_HTTP_HOST", "0.0.0.0"), ("LOTSE_HTTP_HOST", "10.1.2.3"), ("LOTSE_HTTP_HOST", "canary-7")],
 )  # fmt: skip
 def test_a_wrong_setting_is_named_and_its_value_is_not(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)

@@ -104,7 +104,10 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
         return refused("FUTURE_DAY", at="/answered_on")
     if accepts:
         planned = request.planned_start_on or referral.run_starts_on
-        if referral.was_accepted and referral.planned_start_on == planned:
+        if referral.was_accepted and (referral.planned_start_on, referral.accepted_on) == (
+            planned,
+            request.answered_on,
+        ):
             return Unchanged()
         if not case.open_on(request.referral_id, request.answered_on):
             return refused("NOT_OPEN", at="/referral_id")

@@ -68,6 +68,7 @@ class Referral(NamedTuple):
     reason: str = ""
     left_on: date | None = None
     """The day on which it was declined or stopped."""
+    accepted_on: date | None = None
 
     @property
     def was_stopped(self) -> bool:
@@ -181,7 +182,7 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 4
+    shape: ClassVar[int] = 5
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -298,7 +299,8 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
                 fact.requested_on, list(fact.categories), fact.run_starts_on, fact.run_ends_before_on,
             )  # fmt: skip
         case ReferralAccepted():
-            _change(part, fact.referral_id, state=ACCEPTED, planned_start_on=fact.planned_start_on, left_on=None)
+            _change(part, fact.referral_id, state=ACCEPTED, planned_start_on=fact.planned_start_on, left_on=None,
+                    accepted_on=fact.answered_on)  # fmt: skip
         case ReferralDeclined():
             _change(part, fact.referral_id, state=DECLINED, reason=fact.reason, left_on=fact.answered_on)
         case ReferralStopped():

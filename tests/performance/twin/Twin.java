@@ -790,13 +790,13 @@ public final class Twin {
                 copy.copyIn("copy timeline (family, subject, number, fact_id, type, time, recorded_at, cause, body) from stdin",
                     new StringReader(timeline.toString()));
             }
-            upsert(con, "referral_board", "referral_id", board, "referral_id text, case_id text, tenant text, run_id text,"
+            upsert(con, "referral_board", "case_id, referral_id", board, "referral_id text, case_id text, tenant text, run_id text,"
                 + " provider_organisation_id text, owner_organisation_id text, block text, state text, reason text,"
                 + " requested_on date, planned_start_on date");
-            upsert(con, "participation_list", "participation_id", lists, "participation_id text, referral_id text,"
+            upsert(con, "participation_list", "case_id, participation_id", lists, "participation_id text, referral_id text,"
                 + " case_id text, tenant text, run_id text, block text, started_on date, ended_on date, end_kind text,"
                 + " dropped_out boolean");
-            upsert(con, "risk_list", "about, rule", risks, "about text, rule text, case_id text, tenant text,"
+            upsert(con, "risk_list", "case_id, about, rule", risks, "about text, rule text, case_id text, tenant text,"
                 + " participation_id text, referral_id text, run_id text, holds_from_on date, raised int, open boolean,"
                 + " owner_organisation_id text");
         }

@@ -30,19 +30,17 @@ create table timeline (
     primary key (family, subject, number)
 );
 create table referral_board (
-    referral_id text primary key, case_id text not null, tenant text not null, run_id text not null,
+    referral_id text not null, case_id text not null, tenant text not null, run_id text not null,
     provider_organisation_id text not null, owner_organisation_id text not null, block text not null, state text not null,
-    reason text, requested_on date not null, planned_start_on date
+    reason text, requested_on date not null, planned_start_on date, primary key (case_id, referral_id)
 ) with (fillfactor = 80);
-create index referral_board_case on referral_board (case_id);
 create table participation_list (
-    participation_id text primary key, referral_id text not null, case_id text not null, tenant text not null,
-    run_id text not null, block text not null, started_on date, ended_on date, end_kind text, dropped_out boolean not null
+    participation_id text not null, referral_id text not null, case_id text not null, tenant text not null,
+    run_id text not null, block text not null, started_on date, ended_on date, end_kind text, dropped_out boolean not null,
+    primary key (case_id, participation_id)
 ) with (fillfactor = 80);
-create index participation_list_case on participation_list (case_id);
 create table risk_list (
     about text not null, rule text not null, case_id text not null, tenant text not null, participation_id text,
     referral_id text not null, run_id text not null, holds_from_on date, raised int not null, open boolean not null,
-    owner_organisation_id text not null, primary key (about, rule)
+    owner_organisation_id text not null, primary key (case_id, about, rule)
 ) with (fillfactor = 80);
-create index risk_list_case on risk_list (case_id);
