@@ -37,7 +37,7 @@ class AttendanceReported(Submission):
 
     participation_id: Id
     meeting_id: Id
-    """The course meeting, the same for all who are in it. Several on one day are one course day."""
+    """The course meeting. Of one participation several on one day are one course day."""
     meeting_on: Day
     """The day of the meeting."""
     units_planned: PlannedUnits
@@ -66,7 +66,7 @@ class AttendanceRecorded(Fact):
 
     participation_id: Id
     meeting_id: Id
-    """The course meeting, the same for all who are in it."""
+    """The course meeting."""
     meeting_on: Day
     """The day of the meeting."""
     units_planned: PlannedUnits

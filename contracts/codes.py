@@ -93,6 +93,7 @@ class Programme(Coded):
     DIAA = "DIAA", "Durchstarten in Ausbildung und Arbeit"
     KIM = "KIM", "Kommunales Integrationsmanagement"
     OTHER = "OTHER", "another one"
+    UNKNOWN = "UNKNOWN", "not known"
 
 
 class Block(Coded):

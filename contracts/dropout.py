@@ -31,7 +31,7 @@ class DropoutRiskRaised(DropoutFact):
     """What the rule looks at: of S2 the participation, of S6 the referral, since nobody takes part yet."""
     rule: Annotated[Code, Listed("rule")]
     rule_version: RuleVersion
-    """Which version of the rule's thresholds holds on the last of `days_on`; counts from 1."""
+    """Which version of the rule's thresholds held on the day from which the rule holds; counts from 1."""
     first_on: Day
     """The first of `days_on`."""
     days_on: Annotated[tuple[Day, ...], Field(min_length=1), Privacy.INTERNAL]

@@ -66,7 +66,7 @@ class Rebuilt:
 
 
 async def rebuild(
-    service: Service, settings: Settings, sql: list[Path], told: Callable[[int], None] = lambda _: None
+    service: Service, settings: Settings, sql: list[Path], told: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Rebuilt:
     """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves. Needs
     LOTSE_DATABASE_OWNER (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and
@@ -153,10 +153,12 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
 class Learner:
     """Learns a service's tables from its own facts, others' facts, its answers and its releases: evolve only."""
 
-    def __init__(self, node: Running, progress: Callable[[int], None]) -> None:
+    def __init__(self, node: Running, progress: Callable[[int, int], None]) -> None:
         self.node, self.done, self.progress = node, Rebuilt(), progress
         self.facts = inputs_of(node.service, node.publishers, learning=True)
         self.read_to: dict[Part, int] = {}
+        self.total = 0
+        """How many records there are to learn, as far as is known."""
         self.passed_over: set[tuple[str, int, int]] = set()
         self.newest: datetime | None = None
         """The newest recorded time of an own fact."""
@@ -172,10 +174,11 @@ class Learner:
             if stands is not None and part.topic in self.facts and self.facts[part.topic].kind == "fact":
                 end = min(end, stands.get(part, 0))
             ranges[part] = (max(self.read_to.get(part, 0), starts[part]), end)
+        self.total += sum(max(0, end - start) for start, end in ranges.values())
         async for records in self.node.reader.records(ranges):
             await self._take(records[0].topic, records)
             self.done.records += len(records)
-            self.progress(self.done.records)
+            self.progress(self.done.records, self.total)
         self.read_to |= {part: max(start, end) for part, (start, end) in ranges.items()}
 
     async def _take(self, topic: str, records: list[Any]) -> None:
@@ -275,7 +278,8 @@ async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
 async def differences(owner: Any, service: Service, most: int = 10) -> list[str]:
     """`table: key` of the first rows that differ between live and beside, compared as whole sets by named columns."""
     found: list[str] = []
-    own = {t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in service.tables}  # fmt: skip
+    tables = [*service.tables, *([service.reports.table] if service.reports else [])]
+    own = {t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in tables}
     for name, (key, compared) in sorted((COMPARED | own).items()):
         where = f"where body is not null and (kind, id) not in ({LOWER})" if name == "state" else ""
         one, other = (f"select {key}, {compared} from {schema}.{name} {where}" for schema in (LIVE, BESIDE))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,10 @@ def rebuild(service: str, shape: str) -> int:
         publishers_from(settings.publishers, "LOTSE_PUBLISHERS")
         with say.status("learning ...") as shown:
 
-            def progress(count: int) -> None:
-                shown.update(f"learnt {count:,} records, {count / (time.monotonic() - started):,.0f}/s ...")
+            def progress(count: int, total: int) -> None:
+                rate = count / (time.monotonic() - started)
+                left = timedelta(seconds=round(max(0, total - count) / rate))
+                shown.update(f"learnt {count:,} of {total:,} records, {rate:,.0f}/s, {left} left ...")
 
             done = asyncio.run(run(declared(service), settings, files, progress))
     except BadSettings as bad:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -61,10 +62,14 @@ def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: 
             with bar:
                 task = bar.add_task(f"{weeks} weeks", total=weeks * 7, rate="")
 
+                began = time.monotonic()
+
                 def progress(day: int, records: int) -> None:
-                    bar.update(task, completed=day, rate=f"day {day} of {weeks * 7}, {records:,} submissions")
+                    rate = records / (time.monotonic() - began)
+                    said = f"day {day} of {weeks * 7}, {records:,} submissions, {rate:,.0f}/s"
+                    bar.update(task, completed=day, rate=said)
                     if bar.disable and day % 28 == 0:
-                        say.print(f"day {day} of {weeks * 7}, {records:,} submissions")
+                        say.print(said)
 
                 played = asyncio.run(player.play(kreis, progress))
             seen = _look(fleet)

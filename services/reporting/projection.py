@@ -20,6 +20,12 @@ PARTICIPATION_PERIOD = Table(
 
 TABLES = (PARTICIPATION_PERIOD,)
 
+RELEASE = Table(
+    "release",
+    ("tenant", "month", "vintage"),
+    {"tenant": "text", "month": "text", "vintage": "int", "as_of": "timestamptz", "digest": "text", "body": "text"},
+)
+
 GRID = """
 with period as (
     select municipality, block, date_trunc('month', started_on)::date as starts, date_trunc('month', ended_before_on)::date as ends

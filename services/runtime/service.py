@@ -39,6 +39,8 @@ class Reports:
     topic: str
     take: Callable[[Any, str, datetime], Awaitable[Sequence[Any]]]
     learn: Callable[[Any, str, bytes], Awaitable[None]]
+    table: Table
+    """Where they are kept as they were published."""
 
 
 @dataclass(frozen=True)

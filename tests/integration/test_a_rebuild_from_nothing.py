@@ -26,7 +26,7 @@ async def test_a_tick_that_is_held_for_being_ahead_is_not_the_time_of_a_rebuild(
     async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
         for at in sent:
             await publish(producer, Tick(at=at))
-    tick = await Learner(node, lambda _: None)._tick()
+    tick = await Learner(node, lambda _done, _total: None)._tick()
     assert tick is not None and tick[0] == now + timedelta(minutes=9)
 
 

@@ -100,3 +100,25 @@ async def test_months_that_a_correction_leaves_outside_are_released_anew(prepare
     finally:
         await transaction.rollback()
         await con.close()
+
+
+async def test_a_month_is_released_once_a_day_whatever_is_corrected_on_it(prepared: LocalStack) -> None:
+    """What changes again on the day of a release is in the next day's."""
+    tenant, said = "twice-a-day", "05162024"
+    con = await asyncpg.connect(prepared.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
+    transaction = con.transaction()
+    await transaction.start()
+    add = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on)"
+           " values ($1, $1, $2, $3, 'F4', $4)")  # fmt: skip
+    vintages: list[list[tuple[str, int]]] = []
+    try:
+        for n, at in enumerate(
+            (TICKED, TICKED + timedelta(hours=1), TICKED + timedelta(hours=2), TICKED + timedelta(days=1))
+        ):
+            await con.execute(add, f"{tenant}-{n}", tenant, said, date(2026, 4, 10 + n))
+            vintages.append([(release.month, release.vintage) for release in await take(con, tenant, at)])
+    finally:
+        await transaction.rollback()
+        await con.close()
+    first, *same_day, next_day = vintages
+    assert ("2026-04", 1) in first and same_day == [[], []] and ("2026-04", 2) in next_day
