@@ -25,6 +25,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 from prometheus_client import generate_latest
 
+from services import errands
 from services.failpoints import arm
 from services.host import operate
 from services.host.inputs import Inputs
@@ -33,7 +34,7 @@ from services.host.relay import Relay, letters_beyond
 from services.host.running import running, settle_in
 from services.host.settings import Settings
 from services.host.status import Status
-from services.runtime import errands, positions
+from services.runtime import positions
 from services.runtime.database import RETRY, connect
 from services.runtime.failures import name_of
 from services.runtime.outbox import forget_sent

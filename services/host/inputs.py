@@ -11,11 +11,12 @@ import structlog
 from aiokafka import TopicPartition
 
 from contracts.envelope import Recorded
+from services.dead_letters import UNREADABLE_LIMIT, unreadable_this_hour
 from services.failpoints import failpoint
 from services.host.running import Running, say_held
 from services.runtime import batch, clock, positions
 from services.runtime.database import encode
-from services.runtime.failures import UNREADABLE_LIMIT, Held, name_of, unreadable_this_hour
+from services.runtime.failures import Held, name_of
 from services.runtime.messages import Message, Part, decode
 from services.runtime.positions import Astray
 from services.runtime.work import BadFact, Fork, Work

@@ -6,7 +6,7 @@ import asyncpg
 from fastapi import APIRouter
 
 from services.notification import projection
-from services.runtime.database import timeline_of
+from services.timeline import timeline_of
 
 
 def routes(pool: asyncpg.Pool) -> APIRouter:

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from services.runtime import clock, errands, positions
+from services import errands
+from services.runtime import clock, positions
 from services.runtime.database import Connection
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node

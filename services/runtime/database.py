@@ -83,11 +83,3 @@ async def connect(dsn: str, *, schema: str = "lotse", size: int = 6) -> asyncpg.
     return await asyncpg.create_pool(
         dsn, min_size=1, max_size=size, timeout=10, command_timeout=60, reset=reset, server_settings=limits | more
     )
-
-
-async def timeline_of(con: Connection, subject: str) -> list[dict[str, Any]]:
-    """A subject's own facts as recorded, oldest first, superseded ones included."""
-    rows = await con.fetch(
-        "select family, number, fact_id, type, time, recorded_at, cause, body from timeline where subject = $1"
-        " order by recorded_at, family, number", subject)  # fmt: skip
-    return [{**dict(row), "body": msgspec.json.decode(row["body"])} for row in rows]

@@ -36,9 +36,11 @@ from contracts.envelope import (
 from contracts.hints import unread
 from contracts.stream import Stream
 from contracts.topics import answers_topic, facts_topic
+from services.dead_letters import bury
 from services.failpoints import failpoint
-from services.runtime import failures, positions
+from services.runtime import positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
+from services.runtime.failures import name_of
 from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
 from services.runtime.outbox import Letter, Outgoing
@@ -166,7 +168,7 @@ async def transact(node: Node, act: Callable[[Connection, Again], Awaitable[T]])
                 except Exception as error:
                     if isinstance(error, NOT_THE_DATA) or not con.is_closed():
                         raise
-                    raise ConnectionResetError(failures.name_of(error)) from None  # the data did nothing
+                    raise ConnectionResetError(name_of(error)) from None  # the data did nothing
                 failpoint("after_commit")
                 return done
         except Again as again:
@@ -453,7 +455,7 @@ class Work:
                 return self._answer(message, Outcome.REFUSED, no=of_another_kind(named))
             if not claimed:
                 raise
-            return self.set_aside(message, failures.name_of(error), claimed=True)
+            return self.set_aside(message, name_of(error), claimed=True)
         if isinstance(decision, Fact):
             id, a = fact_id_of(message.reference), attributes
             self.record(slots[0], decision, id, message.reference, a.time, a.traceparent, a.tenant)
@@ -490,7 +492,7 @@ class Work:
                 except NOT_THE_DATA:
                     raise
                 except Exception as error:
-                    raise Again(aside={place: failures.name_of(error)}) from error
+                    raise Again(aside={place: name_of(error)}) from error
 
     def _keep_back(self, kept: Kept) -> None:
         self._keep[kept.message.part, kept.message.offset] = kept
@@ -618,7 +620,7 @@ class Work:
             await self.con.execute(drop, *columns(empty))
         await self._save_heard()
         await self._save_kept()
-        await failures.bury(self.con, self.node, self._dead, self.out)
+        await bury(self.con, self.node, self._dead, self.out)
         await self.out.write(self.con)
         if self._timeline:
             try:
@@ -670,9 +672,9 @@ async def quarantined(node: Node, message: Message, error: Exception, *, learnin
         work = Work(node, con, learning=learning)
         await work.open([message], known)
         if message.input.publisher is not None:
-            work.set_aside(message, failures.name_of(error))
+            work.set_aside(message, name_of(error))
         else:
-            await work.quarantine(message, failures.name_of(error))
+            await work.quarantine(message, name_of(error))
         await work.save()
         if position:
             await positions.move(con, {message.part: message.offset + 1})

@@ -1,6 +1,8 @@
 """A service is read in ten minutes; what apps listen to is what the catalogue says."""
 
 import ast
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,9 +16,16 @@ from services.reporting import app as reporting
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 
 
-def code_lines(file: Path) -> int:
+def formatted(file: Path) -> str:
+    """As `ruff format` writes it, also where a mark tells it to leave a table as it stands."""
+    plain = re.sub(r" *# fmt: skip", "", file.read_text())
+    argv = [sys.executable, "-m", "ruff", "format", "--no-cache", "--stdin-filename", str(file), "-"]
+    return subprocess.run(argv, input=plain, capture_output=True, text=True, check=True).stdout
+
+
+def code_lines(file: Path, text: str | None = None) -> int:
     """Lines of code: without blank lines, comments and docstrings."""
-    text = file.read_text()
+    text = text or file.read_text()
     said: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -37,7 +46,7 @@ def test_a_service_is_read_in_ten_minutes(service: str) -> None:
 @pytest.mark.parametrize("room", ["runtime", "host"])
 def test_what_every_service_stands_on_is_read_in_an_hour(room: str) -> None:
     """House 2: the walk of a transaction, and the process around it, 1,200 lines each."""
-    assert 0 < sum(code_lines(file) for file in (SERVICES / room).rglob("*.py")) <= 1200
+    assert 0 < sum(code_lines(file, formatted(file)) for file in (SERVICES / room).rglob("*.py")) <= 1200
 
 
 def test_a_rebuild_is_read_in_a_quarter_of_it() -> None:
