@@ -109,6 +109,25 @@ async def until(what: Callable[[], Any], patience: float = 120) -> Any:
     return found
 
 
+async def told_again(kafka: str, *topics: str, which: Callable[[Any], bool] = lambda _: True) -> int:
+    """Every record of these topics (that is picked) once more, as it is, behind the others of its partition; how many."""
+    parts = [TopicPartition(topic, part) for topic in topics for part in range(4)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest")
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    again = 0
+    async with consumer, producer:
+        consumer.assign(parts)
+        ends = await consumer.end_offsets(parts)
+        while any([await consumer.position(part) < ends[part] for part in parts]):
+            for part, records in (await consumer.getmany(timeout_ms=100)).items():
+                for record in records:
+                    if record.offset < ends[part] and which(record):
+                        await producer.send_and_wait(part.topic, record.value, key=record.key, headers=list(record.headers),
+                                                     partition=part.partition)  # fmt: skip
+                        again += 1
+    return again
+
+
 class Course:
     """One person on the way into a course: the submissions, in order."""
 

@@ -23,7 +23,7 @@ from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, ROOT, SERVICES
 from tests.conftest import four_services
 from tests.oulad_recomputed import Participation, recomputed
-from tests.publishing import Publisher, until
+from tests.publishing import Publisher, told_again, until
 
 OULAD = EXAMPLES / "oulad"
 ACTED = datetime(2026, 3, 15, 6, tzinfo=UTC)
@@ -163,7 +163,7 @@ async def test_an_import_killed_on_its_way_is_finished_by_the_next(
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_one_run_in_another_order_with_duplicates_and_corrections(
-    lotse: Callable[..., str], data: Path, tmp_path: Path, seed: int
+    house: Fleet, lotse: Callable[..., str], data: Path, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
     folder = prepared(data, tmp_path)
@@ -185,6 +185,11 @@ async def test_one_run_in_another_order_with_duplicates_and_corrections(
         if run.startswith("AAA") and pairs:
             truth[run, ref] = (pairs[0], False)
     assert printed(lotse) == truth and len(truth) > 100
+    count = await facts(house, "attendance")
+    picked = random.Random(seed)
+    again = await told_again(house.stack.kafka, "attendance.submissions.oulad", which=lambda _: picked.random() < 0.01)
+    await ticked(house, ACTED + timedelta(days=10 + seed))  # acted on behind all of them
+    assert again > 50 and await facts(house, "attendance") == count and printed(lotse) == truth
 
 
 def corrects(row: dict[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE
 from deploy.places import SERVICES
 from deploy.published.asyncapi import headers_schema
-from tests.publishing import FAMILIES, NAME, Course, Publisher, until
+from tests.publishing import FAMILIES, NAME, Course, Publisher, told_again, until
 
 
 async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet) -> None:
@@ -71,6 +71,11 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
         cells = [cell for cell in reports[0]["body"]["cells"] if cell["municipality"] == "05162024"]
         assert reports[0]["month"] == "2026-03" and (cells[0]["entries"], cells[0]["stock"]) == (1, 1)
         assert (reports[0]["month"], reports[0]["vintage"]) == ("2026-03", 1)
+        before = await read_by_people(fleet, course)
+        assert await told_again(fleet.stack.kafka, *map(facts_topic, OWNERS)) > 10
+        last = await sender.tick(datetime(2026, 4, 2, 6, 1, tzinfo=UTC))  # acted on behind all of them
+        await until(lambda: all(fleet.has_acted(name, last) for name in SERVICES))
+        assert await read_by_people(fleet, course) == before
         await sender.ask(early, course.case)  # behind all that came twice, on its partition
         assert {id: len(sender.answers[id]) for id in sender.journal} == dict.fromkeys(sender.journal, 1)
         seen = await headers_are_as_documented(fleet)
@@ -82,6 +87,15 @@ async def twice(sender: Publisher, submission: Submission, subject: str) -> dict
     id = await sender.send(submission, subject)
     await sender.send(submission, subject, id=id)
     return (await sender.answered(id))[0]
+
+
+async def read_by_people(fleet: Fleet, course: Course) -> dict[str, Any]:
+    """What each service says of a case, its office, and the months."""
+    pages = {"intake": f"cases/{course.case}", "referral": f"cases/{course.case}", "notification": "attempts",
+             "reporting": "reports/participation"}  # fmt: skip
+    async with httpx.AsyncClient(timeout=30) as client:
+        read = {name: (await client.get(f"{fleet.url(name)}/{page}")).json() for name, page in pages.items()}
+        return read | {"notices": (await client.get(f"{fleet.url('notification')}/notices")).json()}
 
 
 async def ticks(sender: Publisher, at: datetime) -> None:
