@@ -25,6 +25,7 @@ from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions
 from services.runtime.database import Connection, columns, connect, encode
+from services.runtime.failures import name_of
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work, quarantined
@@ -198,7 +199,9 @@ class Learner:
             middle = len(records) // 2
             for half in (records[:middle], records[middle:]) if middle else ():
                 await self._take(topic, half)
-            if not middle:
+            if not middle and topic not in self.facts:
+                log.error("a record can't be learnt", topic=topic, offset=records[0].offset, error=name_of(error))
+            elif not middle:
                 message = decode(self.node.service, self.facts[topic], records[0])
                 await quarantined(self.node, message, error, learning=True)
 

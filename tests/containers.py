@@ -118,8 +118,10 @@ class PostgresBox(Postgres):
 class ContainerStack(LocalStack):
     """What tests stand on, with Kafka and Postgres in containers."""
 
-    def __init__(self, folder: Path, *, remove: bool = False, doors: int = 0) -> None:
-        assert not doors, "a proxy before Kafka is only there for a stack from packages"
+    def __init__(self, folder: Path, *, remove: bool = False, doors: int = 0, brokers: int = 1) -> None:
+        assert not doors and brokers == 1, (
+            "doors for a proxy and three brokers are only there for a stack from packages"
+        )
         super().__init__(folder, remove=remove)
         self._kafka, self.postgres = KafkaBox(self.folder / "kafka"), PostgresBox(self.folder / "postgres")
         self._brokers = [self._kafka]

@@ -70,7 +70,7 @@ _CLAIMS = Edit(WORK, "        if lost := await self._claim(first):\n",
                "        lost: set[str] = set()\n        if await self._claim(first) and lost:\n")  # fmt: skip
 
 MUTANTS = (
-    Mutant((1, 6, 9, 22, 101), "the fence (what lies below its row is dropped) and the claim of ids", ("2 doubled", "after it read all again"),
+    Mutant((1, 6, 9, 22, 101, 102, 103), "the fence (what lies below its row is dropped) and the claim of ids", ("2 doubled", "after it read all again"),
            (_FENCE, _CLAIMS)),
     Mutant((2,), "the position moves in the transaction of its effect: it moves before it, by itself", ("are not answered", "1 lost"), (
         Edit("services/runtime/positions.py", "\" order by topic, part for update\"", "\" order by topic, part\""),
@@ -98,8 +98,9 @@ MUTANTS = (
     )),
     Mutant((18, 19), "librdkafka's answers are waited for in a thread: in the loop", ("were refused meanwhile",),
            (Edit(RELAY, "await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row[\"after\"]]))",
-                 "delivery.of([row for row in rows if not row[\"after\"]])"),)),
-    Mutant((23,), "a position is held against the log's start and end", ("a gap that is named", "the gap was skipped"),
+                 "delivery.of([row for row in rows if not row[\"after\"]])"),
+            Edit(RELAY, "await alive(con, asyncio.to_thread(delivery.of, answers))", "delivery.of(answers)"))),
+    Mutant((23, 24), "a position is held against the log's start and end", ("a gap that is named", "the gap was skipped"),
            (Edit(INPUTS, "if starts[part] <= stands <= ends[part] and not", "if starts[part] <= max(stands, starts[part]) and not"),)),
     Mutant((29,), "a right that is gone is the infrastructure's fault, not the message's", ("are not answered", "set aside"),
            (Edit(DATABASE, "asyncpg.SyntaxOrAccessError,  #", "asyncpg.UndefinedTableError,  #"),)),

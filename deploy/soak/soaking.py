@@ -53,7 +53,7 @@ QUOTAS = (
 )
 SUBMISSIONS, SIGKILLS = 100_000, 60
 SPREAD = 0.8  # of the time: the last of them is begun by then, since a row takes up to two minutes
-IN_FLIGHT = 2  # attempts a killed notification may have had in hand: one an office
+IN_FLIGHT = 1  # attempts a killed notification may have begun: they are made one by one
 
 
 @dataclass

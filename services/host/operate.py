@@ -64,15 +64,22 @@ async def replay(node: Running, seqs: Sequence[int] | None = None, *, give_up: b
             log.warning("still set aside", error=name_of(error))
 
 
+class NoFactOfIts(Exception):
+    """What is to be left out is no fact of the subject's: a submission left out would never be answered."""
+
+
 async def release(node: Running, subject: str, without: Sequence[int] = ()) -> int:
-    """Takes up, in order, all that was kept of a subject in quarantine, leaving out the named rows; all of it or, where
-    something still can't be applied, nothing. Gives back how many messages."""
+    """Takes up, in order, all that was kept of a subject in quarantine, leaving out the named facts; all of it or, where
+    something still can't be applied, nothing. Gives back how many messages. Raises NoFactOfIts, and what can't be applied."""
 
     async def act(con: Connection, known: Again) -> int:
         # no batch is keeping back more of it now
         await con.execute("select from position order by topic, part for update")
         held, its = [f"!{subject}"], "from kept where string_to_array(rests_on, ' ') && $1"
         await con.execute("delete from quarantine where subject = $1", subject)
+        other = f"select exists (select from kept where seq = any($2::bigint[]) and seq not in (select seq {its} and publisher = ''))"
+        if await con.fetchval(other, held, without):
+            raise NoFactOfIts
         leave = f'with gone as (delete {its} and seq = any($2::bigint[]) returning topic, part, "offset")'
         await con.execute(f"{leave} insert into left_out select * from gone on conflict do nothing", held, without)
         rows = await con.fetch(f"select * {its} order by seq for update", held)

@@ -16,9 +16,8 @@ from aiokafka import AIOKafkaProducer
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import NeedRecorded
 from deploy.fleet import Fleet
-from deploy.local.stack import LocalStack
 from deploy.services import make_topics, publishers_from
-from tests.conftest import PUBLISHERS
+from tests.conftest import PUBLISHERS, new_stack
 from tests.foreign.conftest import PLAYED_UNTIL
 from tests.foreign.log import records_on
 from tests.foreign.tools import node
@@ -73,7 +72,7 @@ async def test_it_drops_what_was_delivered_before_and_nothing_else(built: Path, 
 @pytest.fixture(scope="module")
 def log() -> Iterator[str]:
     """Topics without a house: what is done to them is nobody's fault."""
-    with LocalStack.ephemeral() as stack:
+    with new_stack() as stack:
         asyncio.run(make_topics(stack.kafka, publishers_from(PUBLISHERS), local=True))
         yield stack.kafka
 

@@ -37,6 +37,9 @@ async def test_what_an_older_database_had_not_sent_is_named_and_what_the_log_hol
     sent, lost = (fact(str(uuid4())) for _ in range(2))
     async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
         await producer.send_and_wait("intake.events", sent.value, key=sent.key, headers=sent.headers)
+        await producer.send_and_wait(
+            "intake.answers.kreis", b"no answer", key=b"x"
+        )  # by whoever had the right: passed over
     out = Outgoing()
     out.facts["intake.events"] += [sent, lost]
     out.after["intake.dead-letters"] += [Letter(b"intake.submissions.kreis/0/99999", b"sealed", [])]

@@ -21,12 +21,11 @@ from contracts.codes import Presence
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import CaseClosureRequested, CaseOpened, ConsentWithdrawn, NeedRecorded, NeedReported
 from deploy.fleet import Fleet
-from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
 from services.connections import KafkaSecurity
 from services.host.kafka import Reader
-from tests.conftest import four_services
-from tests.publishing import OWNER, PROVIDER, Course, Publisher, until
+from tests.conftest import four_services, new_stack
+from tests.publishing import OWNER, PROVIDER, SOURCE, TENANT, Course, Publisher, until
 from tests.typing_commands import typed
 
 DAY = date(2026, 3, 2)
@@ -35,7 +34,7 @@ DAY = date(2026, 3, 2)
 @pytest.fixture(scope="module")
 def house() -> Iterator[Fleet]:
     """A stack of its own: what is done to its topics here is not mended again."""
-    with LocalStack.ephemeral() as stack, four_services(stack) as fleet:
+    with new_stack() as stack, four_services(stack) as fleet:
         yield fleet
 
 
@@ -105,6 +104,20 @@ async def test_an_id_that_two_cases_use_is_two_things(house: Fleet) -> None:
                 await asyncio.sleep(0.1)
     finally:
         await con.close()
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_what_comes_compressed_is_read(house: Fleet, codec: str) -> None:
+    run, subject = Course(DAY).steps()[0]
+    about = Attributes(str(uuid4()), SOURCE, run.ce_type, subject, datetime.now(UTC), TENANT)
+    async with (
+        Publisher(house.stack.kafka) as sender,
+        AIOKafkaProducer(bootstrap_servers=house.stack.kafka, compression_type=codec) as producer,
+    ):
+        await producer.send_and_wait(
+            "referral.submissions.kreis", run.to_json(), key=subject.encode(), headers=headers_of(about)
+        )
+        assert (await sender.answered(about.id))[0]["outcome"] == "recorded"
 
 
 async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_replay(house: Fleet) -> None:

@@ -16,10 +16,9 @@ from contracts.envelope import Attributes, headers_of
 from contracts.topics import submissions_topic
 from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE
-from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
 from deploy.soak.collector import collecting
-from tests.conftest import four_services
+from tests.conftest import four_services, new_stack
 from tests.publishing import SOURCE, TENANT, Course, Publisher, until
 
 DAY = date(2026, 3, 2)
@@ -32,7 +31,7 @@ OURS = ("intake.events", "referral.events", "attendance.events", "dropout.events
 @pytest.fixture(scope="module")
 def house() -> Iterator[Fleet]:
     """A house whose rules break at one submission, and which a flood may fill."""
-    with LocalStack.ephemeral() as stack, four_services(stack) as fleet:
+    with new_stack() as stack, four_services(stack) as fleet:
         yield fleet
 
 

@@ -19,9 +19,8 @@ import pytest
 
 from deploy.commands.up import announce
 from deploy.fleet import Fleet
-from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, ROOT, SERVICES
-from tests.conftest import four_services
+from tests.conftest import four_services, new_stack
 from tests.oulad_recomputed import Participation, recomputed
 from tests.publishing import Publisher, told_again, until
 
@@ -41,7 +40,7 @@ def data() -> Path:
 @pytest.fixture(scope="module")
 def house() -> Iterator[Fleet]:
     """A stack of its own, beside the other tests' one; commands find it. Its office has a mailbox."""
-    with LocalStack.ephemeral() as stack, four_services(stack) as fleet:
+    with new_stack() as stack, four_services(stack) as fleet:
         announce(fleet, stack.folder)
         yield fleet
 

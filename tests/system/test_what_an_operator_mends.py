@@ -27,7 +27,7 @@ from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
-from tests.conftest import four_services
+from tests.conftest import four_services, new_stack
 from tests.publishing import OWNER, SOURCE, Course, Publisher, until
 from tests.typing_commands import typed
 
@@ -37,7 +37,7 @@ DAY = date(2026, 3, 2)
 @pytest.fixture(scope="module")
 def house() -> Iterator[Fleet]:
     """A stack of its own: what is done to it here is nobody else's."""
-    with LocalStack.ephemeral() as stack, four_services(stack) as fleet:
+    with new_stack() as stack, four_services(stack) as fleet:
         yield fleet
 
 
@@ -347,18 +347,26 @@ async def test_a_forks_wrong_half_that_was_left_out_stays_left_out(house: Fleet)
         assert (held["subject"], held["why"]) == (course.case, "Fork")
         assert (await sender.ask(*consent))["outcome"] == "recorded"
         await until(lambda: [one["kept"] for one in house.status("referral")["quarantined"]] == [2])
-        wrong = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/kept")).json()[0]["seq"]
+        assert (await sender.ask(*course.steps()[0]))["outcome"] == "recorded"
+        asked = await sender.send(*course.steps()[3])  # what she asks for meanwhile is kept with it
+        await until(lambda: [one["kept"] for one in house.status("referral")["quarantined"]] == [3])
+        kept = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/kept")).json()
+        wrong, hers = kept[0]["seq"], kept[-1]["seq"]
+        release = ["release", "referral", course.case, "--why", "a stranger's", "--without", str(wrong), "--without"]
+        assert (await typed(house, "referral", *release, str(hers)))[0] == 4  # left out it would never be answered
+        assert [one["kept"] for one in house.status("referral")["quarantined"]] == [3]
         code, _ = await typed(
             house, "referral", "release", "referral", course.case, "--without", str(wrong), "--why", "a stranger's"
         )
         assert code == 0 and house.status("referral")["quarantined"] == []
+        assert (await sender.answered(asked))[0]["outcome"] == "recorded"
     code, said = await rebuilt(house, "referral")
     assert code == 0 and EQUAL.items() <= said.items(), said
 
 
 def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(tmp_path: Path) -> None:
     """Row 28: Kafka's data is set back; owners send again, publishers too, and held partitions go on when told so."""
-    with LocalStack.ephemeral() as stack, four_services(stack) as house:
+    with new_stack() as stack, four_services(stack) as house:
         data, copy = stack.folder / "kafka" / "data", tmp_path / "data"
         asyncio.run(sent_and_answered(house, Course(DAY)))
         before = datetime.now(UTC)

@@ -152,10 +152,11 @@ async def letters_kept(night: Night) -> int:
     wave = night.load.wave(12, 12, noise=False)  # of six cases three may attend: too few to answer so often
     sound = [meant for meant in wave.then if meant.type == "attendance_reported"]
     refused = f"outbox/{LETTERS_OF_REFERRAL}"
-    async with asyncio.timeout(60):  # a broker follows its controller a moment later: until then letters are written
-        while refused not in [one["what"] for one in night.fleet.status("referral")["held"]]:
-            night.play(Wave(then=[night.load.poisoned(night.chance.choice(sound)) for _ in range(4)]))
-            await asyncio.sleep(2)
+    until = time.monotonic() + 60  # a broker follows its controller a moment later: until then letters are written
+    while refused not in [one["what"] for one in night.fleet.status("referral")["held"]]:
+        see(time.monotonic() < until, "there are no letters kept in the outbox: nothing is held")
+        night.play(Wave(then=[night.load.poisoned(night.chance.choice(sound)) for _ in range(4)]))
+        await asyncio.sleep(2)
     began = time.monotonic()
     night.play(wave, pace=0.01)
     await night.until(

@@ -54,7 +54,7 @@ async def silent_mail(night: Night) -> str:
                 if len(list(folder.glob("*.eml"))) > before:
                     break
             await night.until(lambda: len(list(folder.glob("*.eml"))) > before, "a mail accepted")
-            night.doubtful += 2  # one in hand, one claimed behind it: an attempt an office
+            night.doubtful += 1  # the one it had begun
             kill(night, "notification")
             hold.unlink()
             await start(night, "notification", LOTSE_LEASE_SECONDS="4")

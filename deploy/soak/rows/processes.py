@@ -287,19 +287,21 @@ async def hangs(night: Night) -> str:
     said = log.stat().st_size
     async with night.broken("referral hangs", beside={"intake": 5}):
         night.wave(8, 16, pace=0.005)
-        began, code = time.monotonic(), 200
-        while code == 200 and time.monotonic() - began < 30:
-            code = await live(night, "referral")
-            await asyncio.sleep(0.2)
-        see(code != 200, "/live said 200 of a hanging process")
-        took = time.monotonic() - began
-        while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 60:
-            await asyncio.sleep(0.5)
-        see(stacks, "nothing in the log says where it hangs")
-        shown = time.monotonic() - began
-        kill(night, "referral")
-        began = time.monotonic()
-        await start(night, "referral")
+        try:
+            began, code = time.monotonic(), 200
+            while code == 200 and time.monotonic() - began < 30:
+                code = await live(night, "referral")
+                await asyncio.sleep(0.2)
+            see(code != 200, "/live said 200 of a hanging process")
+            took = time.monotonic() - began
+            while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 60:
+                await asyncio.sleep(0.5)
+            see(stacks, "nothing in the log says where it hangs")
+            shown = time.monotonic() - began
+        finally:  # whatever was seen, it hangs
+            kill(night, "referral")
+            began = time.monotonic()
+            await start(night, "referral")
         back = time.monotonic() - began
     return (f"/live gave no answer after {took:.1f} s, where it hangs stood in the log after {shown:.1f} s; a new process served"
             f" {back:.1f} s after the SIGKILL of the old")  # fmt: skip

@@ -1,7 +1,9 @@
 """Split brain (ours, numbered above 100): several workers, each with every partition."""
 
 import asyncio
+import itertools
 import time
+from collections import Counter
 from random import Random
 
 from deploy.soak.faults import processes
@@ -17,47 +19,52 @@ LEASE = "4"  # seconds: what a dead worker has begun is uncertain before the row
 async def split(night: Night, name: str, workers: int, seconds: float) -> str:
     """Workers of one service, each with every partition, some dying at seams, some frozen there, some killed: for ever two
     minds."""
-    chance, deaths = Random(night.chance.random()), 0
+    chance, struck = Random(night.chance.random()), Counter[str]()
     at = SEAMS + (OF_MAIL if name == "notification" else ())
     seams = [f"{seam}:{what}" for seam in at for what in ("kill", "stop")] + ["before_commit:lose", "after_commit:lose"]
+    chance.shuffle(seams)
+    turn = itertools.cycle(seams)  # each before any comes again
+    ended = 0
     async with night.broken(f"{workers} workers of {name} on all partitions", limit=45):
         traffic = night.wave(36, 30, pace=seconds / 1100)
-        others = [asyncio.create_task(_mind(night, name, chance, seams)) for _ in range(workers - 1)]
+        others = [asyncio.create_task(_mind(night, name, chance, next(turn))) for _ in range(workers - 1)]
         try:
             until = time.monotonic() + seconds
-            while time.monotonic() < until or not traffic.done() or deaths < workers:
+            while time.monotonic() < until or not traffic.done() or struck.total() < workers:
                 await asyncio.sleep(0.2)
                 if name not in ANSWERING:  # it has most to do where time passes
                     await night.tick()
                 if traffic.done() and time.monotonic() > until + 4 * seconds:
                     break  # nobody dies: said below
                 if (
-                    traffic.done() and deaths < workers
+                    traffic.done() and struck.total() < workers
                 ):  # a slow machine takes long to start who shall die under traffic
                     traffic = night.wave(12, 20, pace=seconds / 1100)
                 for n, one in enumerate(others):
                     if one.done():
-                        deaths += one.result()
-                        others[n] = asyncio.create_task(_mind(night, name, chance, seams))
+                        struck[one.result()] += 1
+                        struck.pop("", None)
+                        ended += 1
+                        others[n] = asyncio.create_task(_mind(night, name, chance, next(turn)))
         finally:
             for one in others:
                 one.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-    see(deaths >= workers, f"only {deaths} deaths")
-    night.kills += deaths
-    night.doubtful += 2 * deaths if name == "notification" else 0  # one in hand, one claimed behind it
-    return f"{deaths} deaths and losses at seams, frozen and killed at random; recovered in {night.recoveries[-1].seconds:.1f} s"
+    see(struck.total() >= workers, f"only {dict(struck)} struck")
+    night.kills += ended
+    night.doubtful += ended if name == "notification" else 0  # what each had begun
+    return (f"{ended} workers came and were killed, before that {', '.join(sorted(struck))} had struck; recovered in"
+            f" {night.recoveries[-1].seconds:.1f} s")  # fmt: skip
 
 
-async def _mind(night: Night, name: str, chance: Random, seams: list[str]) -> int:
-    """One further worker and its end; 1 where it died."""
-    seam = chance.choice(seams)
+async def _mind(night: Night, name: str, chance: Random, seam: str) -> str:
+    """One further worker and its end; the seam that struck it before, if it did."""
     nth = chance.randint(1, 2) if seam.partition(":")[0] in OF_MAIL else chance.randint(2, 12)
-    seam = f"{seam}:{nth}"
-    async with another(night, name, LOTSE_FAILPOINT=seam, LOTSE_LEASE_SECONDS=LEASE) as one:
+    async with another(night, name, LOTSE_FAILPOINT=f"{seam}:{nth}", LOTSE_LEASE_SECONDS=LEASE) as one:
         until = time.monotonic() + chance.uniform(3, 7)
         while time.monotonic() < until and one.pid is not None:
             await asyncio.sleep(0.1)
+        struck = processes.struck(one) or (seam.endswith(":lose") and b"ConnectionResetError" in one.log.read_bytes())
         if one.pid is not None and chance.random() < 0.4:
             async with processes.frozen(one, chance.uniform(0.5, 3)):
                 pass
@@ -65,7 +72,7 @@ async def _mind(night: Night, name: str, chance: Random, seams: list[str]) -> in
         await asyncio.sleep(chance.uniform(0, 1))
         if one.pid is not None:
             one.kill()
-        return 1
+        return seam if struck else ""
 
 
 @row(
