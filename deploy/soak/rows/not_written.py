@@ -12,7 +12,7 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     53: ("new code on old schema", "tests/integration/test_doctor.py starts one; it names the migration and ends"),
     56: ("I/O error on fsync", "needs libfiu (Debian: fiu-utils)"),
     57: ("PgBouncer in transaction mode", "needs pgbouncer"),
-    63: ("a tenth of all packets lost", "needs a network namespace"),
+    63: ("a tenth of all packets lost", "needs netem, which this kernel does not have"),
     66: ("DNS failure", "needs a network namespace"),
     67: ("temporary directory full, root file system read-only", "needs a container"),
     71: ("certificate expires", "nothing here warns before; what is after, as row 129"),
