@@ -20,6 +20,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from contracts.codes import Presence
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import NeedRecorded, NeedReported
 from contracts.topics import submissions_topic
@@ -210,26 +211,39 @@ async def test_spans_link_what_was_sent_to_what_was_done_and_a_collector_that_is
     Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
     try:
-        await again(house, "referral", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="200")
+        for name in ("referral", "notification"):
+            await again(house, name, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="200")
         async with Publisher(house.stack.kafka) as sender:
             run, subject = Course(DAY).steps()[0]
             assert (await sender.ask(run, subject))["outcome"] == "recorded"
             trace = bytes.fromhex(sender.trace.split("-")[1])
 
-            def linked() -> bool:
-                spans = [span for body in got for resource in ExportTraceServiceRequest.FromString(body).resource_spans
-                         for scope in resource.scope_spans for span in scope.spans]  # fmt: skip
-                return any(link.trace_id == trace for span in spans for link in span.links)
+            def spans() -> list[Any]:
+                return [span for body in got for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+                        for scope in resource.scope_spans for span in scope.spans]  # fmt: skip
 
-            await until(linked)
-            assert subject.encode() not in b"".join(got)  # places and counts, no value of a message
+            await until(lambda: any(link.trace_id == trace for span in spans() for link in span.links))
+            tick = await sender.tick(datetime(2026, 4, 23, 7, tzinfo=UTC))
+            await until(lambda: house.has_acted("referral", tick))
+            course = Course(date(2026, 4, 20))  # by the time of this house somebody is told of her
+            for submission, about in course.steps():
+                assert (await sender.ask(submission, about))["outcome"] == "recorded"
+            for day in (20, 22):
+                report = course.attendance(str(uuid4()), date(2026, 4, day), Presence.UNEXCUSED)
+                assert (await sender.ask(report, course.case))["outcome"] == "recorded"
+            await until(lambda: course.case in httpx.get(f"{house.url('notification')}/notices").text)
+            await sender.tick(datetime(2026, 4, 24, 6, tzinfo=UTC))
+            await until(lambda: any(span.name == "send mail" and span.trace_id == trace for span in spans()))
+            for id in (subject, course.case):
+                assert id.encode() not in b"".join(got)  # places and counts, no value of a message
             server.shutdown()
             server.server_close()
             run, subject = Course(DAY).steps()[0]
             assert (await sender.ask(run, subject))["outcome"] == "recorded"
     finally:
         server.shutdown()
-        await again(house, "referral")
+        for name in ("referral", "notification"):
+            await again(house, name)
 
 
 async def rebuilt(house: Fleet, name: str, **more: str) -> tuple[int, dict[str, Any]]:
