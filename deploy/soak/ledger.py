@@ -101,6 +101,8 @@ class Observed:
     cases: list[str] = field(default_factory=list)
     """Cases intake lists; a row each, as in everything below, so that a doubled row is seen."""
     risks: list[Mapping[str, Any]] = field(default_factory=list)
+    referrals: list[tuple[str, str]] = field(default_factory=list)
+    """(case, referral) of the board."""
     participations: list[SeenParticipation] = field(default_factory=list)
     notices: list[Mapping[str, Any]] = field(default_factory=list)
     reports: list[SeenCell] = field(default_factory=list)
@@ -374,6 +376,13 @@ def _rest(
     for case in sorted(set(cases) - set(expected.cases)):
         ledger.add(3, "invented", f"the case {case} is in the list")
     _twice(ledger, "the case", cases)
+    board = Counter(observed.referrals)
+    _twice(ledger, "the referral", board)
+    must = {(case, referral) for referral, case in expected.referrals.items()}
+    for case, referral in sorted(must - board.keys()):
+        ledger.add(1, "lost", f"the referral {referral} of the case {case} is not on the board")
+    for case, referral in sorted(board.keys() - must):
+        ledger.add(3, "invented", f"the referral {referral} of the case {case} is on the board")
     rows = {row.id: row for row in observed.participations}
     _twice(ledger, "the participation", Counter(row.id for row in observed.participations))
     for id, (case, start, end, dropped) in expected.periods.items():

@@ -241,7 +241,7 @@ class Night:
         """At rest: the ledger of everything since the night began. `last`: the next day is ticked, so that reports are due."""
         await self.rest(LAST_DAY_TICK if last else None)
         expected = self.expected()
-        observed = await observe(self.fleet, {case for case, _, _, _ in expected.periods.values()})
+        observed = await observe(self.fleet, set(expected.referrals.values()))
         ledger = held_against(expected, observed, ticked=self.ticked, figures=last, doubtful=self.doubtful,
                               recoveries=self.recoveries, progress=self.progress)  # fmt: skip
         self.recoveries, self.progress = [], []  # named once

@@ -104,7 +104,8 @@ def _named(raw: bytes) -> bool:
 
 
 def _logs(folder: Path) -> list[Path]:
-    return [*(folder / "services").glob("*.log"), *(folder / "second").glob("*.log")]
+    """Those of the services, and of Kafka, Postgres and the mail server beside them."""
+    return [log for place in (".", "services", "second", "kafka*", "postgres") for log in folder.glob(f"{place}/*.log")]
 
 
 async def _ask(fleet: Fleet, seen: Observed, cases: list[str]) -> None:
@@ -122,13 +123,16 @@ async def _ask(fleet: Fleet, seen: Observed, cases: list[str]) -> None:
         seen.notices = await get("notification", "/notices")
         at_once = asyncio.Semaphore(8)
 
-        async def participations(case: str) -> list[SeenParticipation]:
+        async def look_at(case: str) -> None:
             async with at_once:
-                return [SeenParticipation(case, row["participation_id"], row["started_on"], row["ended_before_on"], row["dropped_out"])
-                        for row in (await get("referral", f"/cases/{case}"))["participation_list"]]  # fmt: skip
+                said = await get("referral", f"/cases/{case}")
+            seen.referrals += [(case, row["referral_id"]) for row in said["referral_board"]]
+            seen.participations += [
+                SeenParticipation(case, row["participation_id"], row["started_on"], row["ended_before_on"], row["dropped_out"])
+                for row in said["participation_list"]
+            ]  # fmt: skip
 
-        for rows in await asyncio.gather(*(participations(case) for case in cases)):
-            seen.participations += rows
+        await asyncio.gather(*(look_at(case) for case in cases))
         for release in await get("reporting", "/reports/participation"):
             seen.reports += [SeenCell(release["month"], *(cell[name] for name in SeenCell._fields[1:]))
                              for cell in release["body"]["cells"]]  # fmt: skip

@@ -126,6 +126,7 @@ class World:
     def _tables(self) -> None:
         expected, seen = self.expected, self.seen
         seen.cases = list(expected.cases)
+        seen.referrals = [(case, referral) for referral, case in expected.referrals.items()]
         seen.participations = [
             SeenParticipation(case, id, str(start), str(end) if end else None, dropped)
             for id, (case, start, end, dropped) in expected.periods.items()
@@ -207,6 +208,18 @@ def lose_a_mail(world: World) -> None:
 
 def lose_a_row(world: World) -> None:
     del world.seen.participations[3]
+
+
+def lose_a_referrals_row(world: World) -> None:
+    del world.seen.referrals[2]
+
+
+def invent_a_referrals_row(world: World) -> None:
+    world.seen.referrals.append((world.seen.referrals[0][0], str(uuid4())))
+
+
+def double_a_referrals_row(world: World) -> None:
+    world.seen.referrals.append(world.seen.referrals[0])
 
 
 def lose_the_telling(world: World) -> None:
@@ -479,6 +492,7 @@ DAMAGES: dict[Callable[[World], None], str] = {
     answer_twice_under_another_id: "doubled", answer_under_another_id: "doubled", raise_since_another_day_too: "doubled",
     tell_twice: "doubled", tell_nobodys_worry: "invented", tell_another_office: "invented",
     take_back_what_nobody_was_told: "invented", fail_the_telling: "lost",
+    lose_a_referrals_row: "lost", invent_a_referrals_row: "invented", double_a_referrals_row: "doubled",
     double_a_case: "doubled", double_a_participation: "doubled", double_a_risk: "doubled", double_a_notice: "doubled",
     double_a_cell: "doubled", double_a_letter: "doubled", show_a_participation_under_another_case: "swapped",
     swap_two_bodies: "swapped", swap_two_subjects: "swapped", swap_two_fact_ids: "swapped", swap_an_owner: "swapped",
