@@ -221,10 +221,16 @@ def seen_to_fail(numbers: Iterable[int], seed: int, say: Callable[[str], None]) 
 
 def verdict(mutant: Mutant, outcome: str, findings: list[str]) -> tuple[str, list[str]]:
     """What a run without the guard says: that it fails only where a finding speaks of what was taken out, that one first."""
-    mine = [finding for finding in findings if any(word in finding for word in mutant.finds)]
+    mine = [finding for finding in findings if _tells(mutant, finding) >= 0]
     if outcome == FAILED and not mine:
         return NOT_SEEN, [f"fails otherwise: {findings[0]}", *findings[1:]]
-    return outcome, [*mine, *(finding for finding in findings if finding not in mine)]
+    shown = [finding if (at := _tells(mutant, finding)) < 150 else f"... {finding[at - 30 :]}" for finding in mine]
+    return outcome, [*shown, *(finding for finding in findings if finding not in mine)]
+
+
+def _tells(mutant: Mutant, finding: str) -> int:
+    """Where a finding speaks of what was taken out; -1 where it does not."""
+    return max(finding.find(word) for word in mutant.finds)
 
 
 def copied(tree: Path) -> None:
