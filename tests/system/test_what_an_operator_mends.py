@@ -223,7 +223,7 @@ async def test_spans_link_what_was_sent_to_what_was_done_and_a_collector_that_is
                         for scope in resource.scope_spans for span in scope.spans]  # fmt: skip
 
             await until(lambda: any(link.trace_id == trace for span in spans() for link in span.links))
-            tick = await sender.tick(datetime(2026, 4, 23, 7, tzinfo=UTC))
+            tick = await sender.tick(datetime(2026, 4, 24, 7, tzinfo=UTC))
             await until(lambda: house.has_acted("referral", tick))
             course = Course(date(2026, 4, 20))  # by the time of this house somebody is told of her
             for submission, about in course.steps():
@@ -232,7 +232,7 @@ async def test_spans_link_what_was_sent_to_what_was_done_and_a_collector_that_is
                 report = course.attendance(str(uuid4()), date(2026, 4, day), Presence.UNEXCUSED)
                 assert (await sender.ask(report, course.case))["outcome"] == "recorded"
             await until(lambda: course.case in httpx.get(f"{house.url('notification')}/notices").text)
-            await sender.tick(datetime(2026, 4, 24, 6, tzinfo=UTC))
+            await sender.tick(datetime(2026, 4, 24, 8, tzinfo=UTC))
             await until(lambda: any(span.name == "send mail" and span.trace_id == trace for span in spans()))
             for id in (subject, course.case):
                 assert id.encode() not in b"".join(got)  # places and counts, no value of a message
