@@ -89,7 +89,7 @@ class BadFact(Exception):
 
 
 class TwoThings(Exception):
-    """Two things of different kinds became known under one id, each before the other: their numbers are the same."""
+    """Two things of different kinds became known under one id at the same moment: their numbers are the same."""
 
 
 class Restless(Exception):
@@ -240,7 +240,6 @@ class Work:
         rows = await self.con.fetch(sql, *wanted)
         if len(rows) < len(names):
             new = sorted(names - {(row["kind"], row["id"]) for row in rows})
-            await self._look_for_others(new)
             make = "insert into state (kind, id) select * from unnest($1::text[], $2::text[]) on conflict do nothing"
             await self.con.execute(make, *columns(new))
             rows = await self.con.fetch(sql, *wanted)
@@ -252,16 +251,17 @@ class Work:
                 kind, id, row["tenant"], self.service.read_state[kind](body), _read_known(row["known"]),
                 _read_last(row["last"]), row["due_at"],
             )  # fmt: skip
+        await self._look_for_others([name for name in sorted(names) if not self.slots[name].known.stream])
 
-    async def _look_for_others(self, new: list[Name]) -> None:
-        """Of names that are new, those whose id is known as another kind of thing: what stands under an id (its numbers, its
-        rows) would be two things'."""
-        others = [(kind, id) for mine, id in new for kind in self.service.states if kind != mine]
-        if others:
+    async def _look_for_others(self, unsaid: list[Name]) -> None:
+        """Of names of which we have said nothing yet, those whose id is known as another kind of thing: what stands under an id
+        (its numbers, its rows) would be two things'."""
+        others = [(kind, id) for mine, id in unsaid for kind in self.service.states if kind != mine]
+        if others and not self.learning:
             sql = ("select s.id from state s join unnest($1::text[], $2::text[]) n(kind, id) on s.kind = n.kind and s.id = n.id"
                    " where s.body is not null")  # fmt: skip
             taken = {row["id"] for row in await self.con.fetch(sql, *columns(others))}
-            self._taken |= {name for name in new if name[1] in taken}
+            self._taken |= {name for name in unsaid if name[1] in taken}
 
     async def _load_heard(self, keys: list[tuple[str, str]]) -> set[str]:
         """The last number of each learned family and subject; gives back what kept early facts rest on."""
