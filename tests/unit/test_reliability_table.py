@@ -8,7 +8,7 @@ import pytest
 from deploy.commands.soak import told
 from deploy.places import ROOT
 from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, NOT_SEEN, Edit, Mutant, Seen, edited, verdict
-from deploy.soak.results import HELD, NONE, NOT_RUN, OWN, THE_SOAKS, Result, keep, write_table
+from deploy.soak.results import HELD, KEPT, NONE, NOT_RUN, OWN, TABLE, THE_SOAKS, Result, keep, write_table
 from deploy.soak.rows import NOT_WRITTEN, ROWS
 from deploy.soak.soaking import Soak, told_not_run
 
@@ -126,3 +126,10 @@ def test_a_soak_tells_every_row_it_did_not_run_and_why() -> None:
     done.rows.append(other)
     told_not_run(done)
     assert ran.name not in done.not_run and done.not_run[ROWS[1].name] == "no such tool here"
+
+
+def test_the_table_that_is_committed_is_the_one_its_runs_give(tmp_path: Path) -> None:
+    """Edited by hand, or older than its rows, it would say what nobody saw."""
+    table = tmp_path / "reliability.md"
+    write_table(KEPT, table)
+    assert table.read_text() == TABLE.read_text()
