@@ -200,7 +200,8 @@ class Learner:
             for half in (records[:middle], records[middle:]) if middle else ():
                 await self._take(topic, half)
             if not middle and topic not in self.facts:
-                log.error("a record can't be learnt", topic=topic, offset=records[0].offset, error=name_of(error))
+                place = {"topic": topic, "partition": records[0].partition, "offset": records[0].offset}
+                log.error("a record can't be learnt", **place, error=name_of(error))
             elif not middle:
                 message = decode(self.node.service, self.facts[topic], records[0])
                 await quarantined(self.node, message, error, learning=True)

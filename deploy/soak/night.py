@@ -205,9 +205,7 @@ class Night:
         await self.nothing_lags()
         for second in (0, 1):
             await self.tick_through(at + timedelta(minutes=second) if at else None)
-            await (
-                self.nothing_lags()
-            )  # what the first raised has left its outbox: told at the second, if it stands before it
+            await self.nothing_lags()  # what the first raised stands on its topic: told at the second
         await self._until(self._mailed, "a result for each attempt")
         await self.nothing_lags()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from contracts.topics import READS
+from deploy.places import SERVICES as SERVICES_STARTED
 from services.intake import app as intake
 from services.referral import app as referral
 from services.reporting import app as reporting
@@ -52,6 +53,10 @@ def test_what_every_service_stands_on_is_read_in_an_hour(room: str) -> None:
 def test_a_rebuild_is_read_in_a_quarter_of_it() -> None:
     """A process of its own, beside the service: it learns with the runtime's own walk."""
     assert 0 < code_lines(SERVICES / "rebuild.py") <= 250
+
+
+def test_the_services_that_are_started_are_those_the_catalogue_knows() -> None:
+    assert tuple(READS) == SERVICES_STARTED
 
 
 @pytest.mark.parametrize("app", [intake, referral, reporting], ids=lambda app: str(app.__name__))

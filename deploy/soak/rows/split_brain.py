@@ -35,10 +35,8 @@ async def split(night: Night, name: str, workers: int, seconds: float) -> str:
                 if name not in ANSWERING:  # it has most to do where time passes
                     await night.tick()
                 if traffic.done() and time.monotonic() > until + 4 * seconds:
-                    break  # nobody dies: said below
-                if (
-                    traffic.done() and struck.total() < workers
-                ):  # a slow machine takes long to start who shall die under traffic
+                    break  # too few were struck: said below
+                if traffic.done() and struck.total() < workers:  # a slow machine takes long to start who shall die
                     traffic = night.wave(12, 20, pace=seconds / 1100)
                 for n, one in enumerate(others):
                     if one.done():

@@ -69,6 +69,7 @@ class Referral(NamedTuple):
     left_on: date | None = None
     """The day on which it was declined or stopped."""
     accepted_on: date | None = None
+    """The day of the acceptance that stands, or stood."""
 
     @property
     def was_stopped(self) -> bool:
