@@ -118,11 +118,12 @@ async def react(work: Work, rows: list[Any], count: Count) -> None:
 
 
 async def _expired(node: Node, count: Count) -> bool:
-    """Refuses a chunk of what has waited seven days of ticks. A wait that began before the first tick begins with it."""
+    """Refuses a chunk of what has waited seven days of ticks, counted from the first that was acted on after it came: after a
+    clock that stood still for a week the next tick would refuse what came a second before it."""
 
     async def chunk(con: Connection, known: Again) -> bool:
-        await con.execute("update kept k set since = a.ticked from alliance a where k.why = 'waiting' and a.tenant = k.tenant"
-                          " and k.since is null and a.ticked is not null")  # fmt: skip
+        await con.execute("update kept k set since = a.ticked from alliance a where a.tenant = k.tenant and k.seq in"
+                          " (select seq from kept where why = 'waiting' and since is null order by seq for update skip locked)")
         rows = await con.fetch(
             "select k.* from kept k join alliance a on a.tenant = k.tenant where k.why = 'waiting'"
             " and k.since <= a.ticked - make_interval(days => $1) and k.topic = any($3::text[])"  # others' publisher is gone

@@ -654,11 +654,10 @@ class Work:
 
     def _kept_row(self, m: Message, why: str, rests_on: list[str], claimed: bool, error: str) -> tuple[Any, ...]:
         a = m.attributes
-        since = m.since or self.alliances.get(a.tenant, Alliance(None, None)).ticked
         headers = [(n, bytes(text)) for n, text in m.headers
                    if text is not None and (n in KEPT_HEADERS or n.startswith("ce_"))]  # fmt: skip
-        return (*m.part, m.offset, m.arrived, why, _publisher(m), a.tenant, a.subject, " ".join(rests_on), claimed, error, since,
-                pack(headers), m.value)  # fmt: skip
+        return (*m.part, m.offset, m.arrived, why, _publisher(m), a.tenant, a.subject, " ".join(rests_on), claimed, error,
+                m.since, pack(headers), m.value)  # fmt: skip
 
 
 async def quarantined(node: Node, message: Message, error: Exception, *, learning: bool = False) -> None:

@@ -446,14 +446,16 @@ async def test_a_need_counts_by_the_day_it_was_said_and_a_stranger_learns_nothin
 
 
 async def test_what_waits_is_refused_after_seven_days_of_ticks_and_not_before(house: Fleet) -> None:
-    """Days are ticks', not clocks'. What a publisher left waiting who is gone from the file takes nobody else's turn."""
+    """Days are ticks', not clocks', and begin with the first tick after it came: a clock that stood still for eight days
+    refuses nobody. What a publisher left waiting who is gone from the file takes nobody else's turn."""
     first, behind = Course(DAY), Course(DAY)
-    ticked = datetime(2026, 3, 4, 7, tzinfo=UTC)
+    before = datetime(2026, 3, 4, 7, tzinfo=UTC)
+    ticked = before + timedelta(days=8)
     con = await asyncpg.connect(house.stack.databases["referral"].runtime, server_settings={"search_path": "lotse"})
     try:
         async with Publisher(house.stack.kafka) as sender:
             assert (await sender.ask(*Course(DAY).steps()[0]))["outcome"] == "recorded"
-            await acted(house, sender, ticked)  # the alliance is known: its time begins
+            await acted(house, sender, before)  # the alliance is known: its time begins
             waits = [await waiting(house, sender, first)]
             await con.execute(
                 "insert into kept (why, publisher, tenant, subject, rests_on, topic, part, \"offset\", since, arrived, headers,"
@@ -461,6 +463,7 @@ async def test_what_waits_is_refused_after_seven_days_of_ticks_and_not_before(ho
                 " arrived, headers, value, claimed from kept, generate_series(1, 600) n where rests_on = $1", first.run,
             )  # fmt: skip
             waits.append(await waiting(house, sender, behind))
+            await acted(house, sender, ticked)
             await acted(house, sender, ticked + timedelta(days=7, seconds=-1))
             await sender.read()
             assert not sender.answers.keys() & set(waits)
