@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
@@ -74,12 +75,12 @@ class Said:
     @property
     def fact_id(self) -> str:
         """The id of the one fact it can lead to."""
-        return str(uuid5(uuid5(uuid5(NAMESPACE_URL, self.source), self.id), "fact"))
+        return _derived(self.source, self.id, "fact")
 
     @property
     def answer_id(self) -> str:
         """The id of the answer to this content."""
-        return str(uuid5(uuid5(uuid5(NAMESPACE_URL, self.source), self.id), self.content))
+        return _derived(self.source, self.id, self.content)
 
     @property
     def statement(self) -> str:
@@ -148,6 +149,11 @@ def _enter(expected: Expected, entry: Entry, publishers: Mapping[str, Publisher]
             return
     contents.append(Said(meant.publisher, publisher.source, meant.id, meant.family, meant.type, meant.subject, meant.tenant, body,
                          reference, content, verdict, entry.acknowledged, entry.sent, _thing(meant.type, meant.subject, body)))  # fmt: skip
+
+
+@lru_cache(1 << 16)  # the ledger asks for each some ten times
+def _derived(source: str, id: str, name: str) -> str:
+    return str(uuid5(uuid5(uuid5(NAMESPACE_URL, source), id), name))
 
 
 def identity(meant: Meant, source: str) -> tuple[str, str]:
