@@ -17,7 +17,8 @@ import asyncpg
 import structlog
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
-from contracts.topics import CLOCK
+from contracts.topics import CLOCK, dead_letters_topic
+from services.dead_letters import learn_buried
 from services.failpoints import arm, failpoint
 from services.host.kafka import Reader
 from services.host.relay import Relay, letters_beyond, mark, unsent
@@ -42,7 +43,7 @@ COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("fami
 LOWER = f"select l.kind, l.id from {LIVE}.state l join {BESIDE}.state b using (kind, id) where l.shape < b.shape"
 """States of a shape before ours: a rebuild is how they get it."""
 
-KEPT = ("kept", "quarantine", "dead_letter", "claim", "tick", "outbox")
+KEPT = ("kept", "quarantine", "dead_letter", "buried", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
 
 PASSED_OVER = """select topic, part, "offset" from kept where $1 and why = 'quarantined'
@@ -193,6 +194,8 @@ class Learner:
                 elif (reports := self.node.service.reports) and topic == reports.topic:
                     for record in records:
                         await reports.learn(con, read_attributes(record.headers).tenant, record.value)
+                elif topic == dead_letters_topic(self.node.service.name) and not self.done.compared:
+                    await learn_buried(con, records)
         except NOT_THE_DATA:
             raise
         except Exception as error:

@@ -122,8 +122,10 @@ async def _expired(node: Node, count: Count) -> bool:
     clock that stood still for a week the next tick would refuse what came a second before it."""
 
     async def chunk(con: Connection, known: Again) -> bool:
-        await con.execute("update kept k set since = a.ticked from alliance a where a.tenant = k.tenant and k.seq in"
-                          " (select seq from kept where why = 'waiting' and since is null order by seq for update skip locked)")
+        await con.execute(
+            "update kept k set since = a.ticked from alliance a where a.tenant = k.tenant and k.seq in"
+            " (select seq from kept where why = 'waiting' and since is null order by seq for update skip locked)"
+        )
         rows = await con.fetch(
             "select k.* from kept k join alliance a on a.tenant = k.tenant where k.why = 'waiting'"
             " and k.since <= a.ticked - make_interval(days => $1) and k.topic = any($3::text[])"  # others' publisher is gone

@@ -522,12 +522,6 @@ def test_what_failed_or_was_taken_back_may_be_told_again(world: World) -> None:
     assert kinds(world) == set()
 
 
-def test_a_letter_may_be_sealed_again_where_submissions_were_read_again_after_a_rebuild(world: World) -> None:
-    double_a_letter(world)
-    world.seen.status["referral"] = {**world.seen.status["referral"], "last_rebuild": "2026-06-01T06:00:00Z"}
-    assert kinds(world) == set()
-
-
 def test_too_slow_a_recovery_and_a_standstill_of_the_rest_are_named(world: World) -> None:
     assert kinds(world, recoveries=[Recovery("Kafka gone", 31.0, 30.0), Recovery("a kill", 2.0, 30.0)]) == {"slow"}
     assert kinds(world, progress=[Progress("referral was stopped", "intake", 3, 20)]) == {"standstill"}
