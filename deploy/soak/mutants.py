@@ -171,6 +171,7 @@ MUTANTS = (
 NO_MUTANT = {
     12: "Kafka's own group protocol guards it, no line of ours",
     13: "as rows 39 and 101: no line is its own",
+    14: "what a dead process had not committed comes again: as rows 2 and 104",
     16: "Kafka's replication and its clients' retries guard it, no line of ours",
     17: "Kafka's replication and its clients' retries guard it, no line of ours",
     20: "Kafka's min.insync.replicas guards it, and what row 116 takes out",
@@ -182,11 +183,13 @@ NO_MUTANT = {
     61: "as row 60",
     62: "as rows 8 and 55",
     65: "as row 59",
+    67: "who writes to no file needs no line for it",
     69: "as row 8",
     76: "OpenTelemetry's own buffer guards it, no line of ours",
     106: "as row 5",
     107: "as rows 75 and 101",
     109: "as row 101; what comes twice falls out by its number, too",
+    110: "as rows 59 and 60",
     137: "as row 37",
 }
 """Rows for which nothing is taken out, and why; `as row N`: what is taken out there."""

@@ -1,6 +1,7 @@
 """One night: a house, a sender with its journal, faults that heal, and at the end the ledger."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
@@ -127,7 +128,8 @@ class Night:
         self, fault: str, *, limit: float = RECOVERS_WITHIN, beside: Mapping[str, int] | None = None
     ) -> AsyncIterator["Window"]:
         """While a fault lasts; whoever breaks, heals inside, and says when it bites. Afterwards: how long until nothing lagged,
-        and what the parts named in `beside` did since it bit (at least so much)."""
+        and what the parts named in `beside` did since it bit (at least so much). Recovered is who has applied all that its inputs
+        held when it was healed, and has answered it."""
         self.note(f"begins: {fault}")
         window = Window(self, fault, beside or {})
         await window.opens()
@@ -135,6 +137,7 @@ class Night:
         healed = time.monotonic()
         self.note(f"healed: {fault} after {healed - window.began:.1f} s")
         self.progress += await window.progress(healed)
+        await self.read_up()
         await self.nothing_lags()
         if self._under_load():  # and what is sent now is answered, too
             await self.until(
@@ -145,12 +148,34 @@ class Night:
 
     async def applied(self, name: str) -> int:
         """How far a service's positions have moved, ticks left out: what can be seen of one that answers nobody."""
+        return sum((await self._stands(name)).values())
+
+    async def _stands(self, name: str) -> dict[TopicPartition, int]:
         con = await asyncpg.connect(f"{self.fleet.stack.admin_dsn.rpartition('/')[0]}/{name}", timeout=10)
         try:
-            sql = "select coalesce(sum(next), 0)::bigint from lotse.position where topic <> 'clock.ticks'"
-            return int(await con.fetchval(sql))
+            rows = await con.fetch("select topic, part, next from lotse.position where topic <> 'clock.ticks'")
+            return {TopicPartition(row["topic"], row["part"]): row["next"] for row in rows}
         finally:
             await con.close()
+
+    async def read_up(self, patience: float = PATIENCE) -> None:
+        """Every service has applied what its inputs held at this moment, whatever comes meanwhile. Raises Trouble with who has
+        not, and by how many records."""
+        ends: dict[TopicPartition, int] = {}
+        behind: dict[str, int] = dict.fromkeys(SERVICES, -1)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            with contextlib.suppress(KafkaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # just back
+                stands = {name: await self._stands(name) for name in SERVICES}
+                ends = ends or await self.sender.ends({part for parts in stands.values() for part in parts})
+                left = {
+                    name: sum(max(0, ends[part] - at) for part, at in parts.items()) for name, parts in stands.items()
+                }
+                if not (behind := {name: n for name, n in left.items() if n}):
+                    return
+            await asyncio.sleep(0.2)
+        raise Trouble(f"after {patience:.0f} s not all is applied that the inputs held: {behind} records left",
+                      f"the logs stand in {self.fleet.stack.folder}/services", UNREACHABLE)  # fmt: skip
 
     def note(self, what: str) -> None:
         """Into the schedule, and to whoever watches."""
@@ -239,7 +264,7 @@ class Night:
         """At rest: the ledger of everything since the night began. `last`: the next day is ticked, so that reports are due."""
         await self.rest(LAST_DAY_TICK if last else None)
         expected = self.expected()
-        observed = await observe(self.fleet, set(expected.referrals.values()))
+        observed = await observe(self.fleet, {*expected.cases, *expected.referrals.values()})
         ledger = held_against(expected, observed, ticked=self.ticked, figures=last, doubtful=self.doubtful,
                               recoveries=self.recoveries, progress=self.progress)  # fmt: skip
         self.recoveries, self.progress = [], []  # named once

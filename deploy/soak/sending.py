@@ -6,7 +6,7 @@ import logging
 import time
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from random import Random
 from types import TracebackType
@@ -178,6 +178,12 @@ class Sender:
             key = (meant.publisher, meant.id, identity(meant, PUBLISHERS[meant.publisher].source)[1])
             if key not in self.answered:
                 self.awaited.setdefault(key, time.monotonic())
+
+    async def ends(self, parts: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where partitions end now, open transactions left out. Raises KafkaError."""
+        async with asyncio.timeout(10):
+            found: dict[TopicPartition, int] = await self._consumer.end_offsets(list(parts))
+        return found
 
     async def acknowledged(self, patience: float = 120.0) -> None:
         """Waits until Kafka has all; sends again what it refused. Raises Trouble with what it was refused with."""

@@ -13,8 +13,20 @@ from uuid import uuid4
 
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.soak.faults.database import end_others, session
-from deploy.soak.faults.processes import start
+from deploy.soak.faults.processes import MAIN, restart, start
 from deploy.soak.night import Night
+
+READ_ONLY = """
+mount -t tmpfs -o size=4k none "$1"
+head -c 4096 /dev/zero > "$1/full"
+awk '$4 ~ /^rw/ && $2 !~ "^/(proc|sys|dev)(/|$)" && $2 != full {print $2}' full="$1" /proc/self/mounts |
+    while read -r at; do mount -o remount,bind,ro "$at"; done
+! touch "$2/x" 2> /dev/null
+shift 2
+exec "$@"
+"""
+"""For `sh -ec`, in mounts of its own: a temporary directory ($1) that is full, and nothing else that can be written, which is
+tried in a folder ($2); then what is to run. It stays the same process."""
 
 
 class Disk:
@@ -57,6 +69,22 @@ def disk(night: Night, mib: int) -> Iterator[Disk]:
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S603, S607
         folder.rmdir()
+
+
+@asynccontextmanager
+async def read_only(night: Night, name: str) -> AsyncIterator[None]:
+    """A service that can write to no file, its temporary directory full; an ordinary one in its place afterwards."""
+    one, full = night.fleet.processes[name], night.fleet.stack.folder / f"full-{uuid4().hex[:6]}"
+    full.mkdir()
+    await asyncio.to_thread(one.stop)
+    sealed = ["unshare", "--mount", "sh", "-ec", READ_ONLY, "sealed", str(full), str(night.fleet.stack.folder)]
+    one.start([*sealed, *MAIN, "serve", name], night.fleet.environment(name, TMPDIR=str(full)))
+    try:
+        await asyncio.to_thread(night.fleet.wait_ready, name)
+        yield
+    finally:
+        await restart(night, name)
+        full.rmdir()
 
 
 @asynccontextmanager

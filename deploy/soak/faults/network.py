@@ -1,12 +1,33 @@
 """The network: what lies between a service and what it talks to."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 
 from deploy.local.processes import free_port
 from deploy.soak.faults.processes import restart
 from deploy.soak.night import Night
 from deploy.soak.proxy import Proxy
+
+
+@asynccontextmanager
+async def all_through(night: Night, names: Sequence[str]) -> AsyncIterator[list[Proxy]]:
+    """Services that reach Kafka through one proxy and each its database through its own; afterwards directly again."""
+    stack = night.fleet.stack
+    with ExitStack() as proxies:
+        outer, inner = stack.doors[0]
+        found = [proxies.enter_context(Proxy(outer, inner))]
+        for name in names:
+            port = free_port()
+            found.append(proxies.enter_context(Proxy(port, stack.postgres_port)))
+            database = stack.databases[name].runtime.replace(f":{stack.postgres_port}/", f":{port}/")
+            await restart(night, name, LOTSE_KAFKA=f"127.0.0.1:{outer}", LOTSE_DATABASE=database)
+        try:
+            yield found
+        finally:
+            for proxy in found:
+                proxy.heal()
+            for name in names:
+                await restart(night, name)
 
 
 @asynccontextmanager

@@ -144,6 +144,38 @@ def rss(one: Process) -> int:
     return int(psutil.Process(one.pid).memory_info().rss)
 
 
+class Watchdog:
+    """Ends a service by SIGKILL as soon as it has more memory than it may, as a container's limit does."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.peak = most, 0
+        """Bytes of resident memory: allowed, and seen."""
+
+    def has_bitten(self) -> bool:
+        """Whether the service had more than it may."""
+        return self.peak > self.most
+
+    async def watch(self, night: Night, name: str) -> None:
+        """Until it has bitten, or is cancelled."""
+        while not self.has_bitten():
+            with contextlib.suppress(psutil.NoSuchProcess, AssertionError):  # not yet, or not any more
+                self.peak = max(self.peak, rss(night.fleet.processes[name]))
+            await asyncio.sleep(0.005)
+        kill(night, name)
+
+
+@asynccontextmanager
+async def memory_limited(night: Night, name: str, most: int) -> AsyncIterator[Watchdog]:
+    """While a service may have so many bytes of resident memory."""
+    dog = Watchdog(most)
+    watching = asyncio.create_task(dog.watch(night, name))
+    try:
+        yield dog
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
 def descriptors(one: Process) -> int:
     """Open descriptors of a process."""
     assert one.pid is not None

@@ -60,6 +60,44 @@ async def cut_from_database(night: Night) -> str:
     )
 
 
+OTHERS = ("intake", "notification", "reporting")
+
+
+@row(
+    110,
+    "every other service and what it talks to",
+    "intake, notification and reporting behind proxies, Kafka's and each database's at once: slow (0.3 s each way), reset, deaf, one"
+    " way, cut, each for 4 s (soak: 25)",
+)
+async def everybody_else(night: Night) -> str:
+    lasts = night.lasts(4, 25)
+    async with network.all_through(night, OTHERS) as proxies:
+        seen = [proxy.accepted for proxy in proxies]
+        see(all(seen), f"connections through each proxy: {seen}")
+        async with night.broken("everybody else is cut off", limit=75, beside={"referral": 20}) as window:
+            night.wave(12, 16, pace=0.01)
+            await night.tick()
+            for proxy in proxies:
+                proxy.delay = 0.3
+            await window.bites()
+            for mode in ("slow", "reset", "deaf", "one way", "cut"):
+                for proxy in proxies:
+                    proxy.delay = 0.3 if mode == "slow" else 0.0
+                    match mode:
+                        case "deaf" | "one way":
+                            proxy.mode = mode
+                        case "cut":
+                            proxy.cut()
+                        case "reset":
+                            proxy.reset()
+                await asyncio.sleep(lasts)
+            for name in OTHERS:
+                see(night.fleet.processes[name].pid is not None, f"{name} ended")
+            for proxy in proxies:
+                proxy.heal()
+    return f"{night.progress[-1].done} answers of referral meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
 @row(160, "a read while the database is away", "referral behind a proxy, its database refused; GET /counts", quiet=True)
 async def unavailable(night: Night) -> str:
     async with network.through(night, "referral", database=True) as proxy:

@@ -2,7 +2,6 @@
 
 NOT_WRITTEN: dict[int, tuple[str, str]] = {
     11: ("two pods with the same group_instance_id", "no static membership"),
-    14: ("out of memory", "needs a memory cgroup of its own"),
     25: ("partitions increased", "partitions are for good (contracts/topics.py)"),
     26: ("compaction removed intermediates", "no topic is compacted"),
     28: ("acknowledged events vanish", "tests/system/test_what_an_operator_mends.py sets a broker's data back"),
@@ -14,7 +13,6 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     57: ("PgBouncer in transaction mode", "needs pgbouncer"),
     63: ("a tenth of all packets lost", "needs netem, which this kernel does not have"),
     66: ("DNS failure", "needs a network namespace"),
-    67: ("temporary directory full, root file system read-only", "needs a container"),
     71: ("certificate expires", "nothing here warns before; what is after, as row 129"),
     72: ("N and N+1 together", "there is one version"),
     73: ("rollback after an expand migration", "there is one version"),

@@ -1,16 +1,82 @@
-"""Resources and time: descriptors, processor, clocks."""
+"""Resources and time: memory, disks a service writes to, descriptors, processor, clocks."""
 
 import asyncio
+import json
 import time
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import psutil
 
-from deploy.soak.faults import database, network, processes, the_log
-from deploy.soak.faults.processes import restart
+from deploy.places import SERVICES
+from deploy.soak.faults import database, disks, network, processes, the_log
+from deploy.soak.faults.processes import restart, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import SOAK, row, see
+from deploy.soak.rows.matrix import SOAK, NotRun, row, see
+
+LITTLE, CONTAINER = 4 << 20, 256 << 20
+"""Bytes of memory: less than reading anything takes, and what a container would have (250 MB are promised under load)."""
+
+
+@row(
+    14,
+    "out of memory",
+    "a watchdog ends referral by SIGKILL when it has 4 MiB more than as it began, three times, on a backlog of 600 reports of"
+    " 120 KiB; then at 256 MiB",
+)
+async def out_of_memory(night: Night) -> str:
+    wave = night.load.wave(24, 25, noise=False)
+    padding = "x" * (120 << 10)
+    fat = [replace(one, body=json.dumps({**json.loads(one.body), "padding": padding}).encode()) for one in wave.then]
+    await night.play(replace(wave, then=[]))
+    await night.sender.acknowledged()
+    await night.nothing_lags()
+    grown = []
+    async with night.broken("out of memory", beside={"intake": 5}) as window:
+        await asyncio.to_thread(night.fleet.processes["referral"].stop)
+        await night.play(replace(wave, first=[], then=fat))
+        await window.bites()
+        try:
+            for n in range(3):  # in groups of their own: a dead member's session is looked at in row 15
+                await start(night, "referral", LOTSE_GROUP=f"fat-{n}")
+                rest = processes.rss(night.fleet.processes["referral"])
+                async with processes.memory_limited(night, "referral", rest + LITTLE) as dog:
+                    await night.until(dog.has_bitten, f"death {n + 1} of referral by its memory")
+                grown.append(f"{rest >> 20} to {dog.peak >> 20} MiB")
+            async with processes.memory_limited(night, "referral", CONTAINER) as dog:
+                await start(night, "referral", LOTSE_GROUP="fat")
+                await night.read_up()
+            see(not dog.has_bitten(), f"{len(fat)} fat reports are more than {CONTAINER >> 20} MiB can bear: a crash loop")
+        finally:
+            await restart(night, "referral")
+    return (
+        f"died as it grew from {', '.join(grown)}; what was left it read with {dog.peak >> 20} MiB;"
+        f" recovered in {night.recoveries[-1].seconds:.1f} s"
+    )
+
+
+@row(
+    67,
+    "temporary directory full, root file system read-only",
+    "every service in mounts of its own, nothing in them writable but /dev, its temporary directory of 4 KiB full",
+)
+async def nothing_writable(night: Night) -> str:
+    if why := disks.no_disk():
+        raise NotRun(why)
+    mails = len(list(night.fleet.stack.mail_folder.glob("*.eml")))
+    async with AsyncExitStack() as sealed:
+        for name in SERVICES:
+            await sealed.enter_async_context(disks.read_only(night, name))
+        logs = {name: night.fleet.processes[name].log.stat().st_size for name in SERVICES}
+        await night.wave(10, 26)
+        await night.rest()
+        for name, written in logs.items():
+            log = night.fleet.processes[name].log.read_bytes()[written:]
+            see(b'"level": "error"' not in log, f"{name} logged an error: {log[-300:]!r}")
+    told = len(list(night.fleet.stack.mail_folder.glob("*.eml"))) - mails
+    see(told, "no mail left, so not all was tried")
+    return f"each started, served, answered, and {told} mails left; nobody logged an error"
 
 
 @row(
