@@ -8,7 +8,6 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     30: ("autoscaler flapping", "as row 9"),
     34: ("breaking schema change", "a gate over samples, in tests/contracts"),
     45: ("ciphertext whose key was destroyed", "no sealed fields yet"),
-    53: ("new code on old schema", "tests/integration/test_doctor.py starts one; it names the migration and ends"),
     56: ("I/O error on fsync", "needs libfiu (Debian: fiu-utils)"),
     57: ("PgBouncer in transaction mode", "needs pgbouncer"),
     63: ("a tenth of all packets lost", "needs netem, which this kernel does not have"),

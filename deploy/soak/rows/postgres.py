@@ -8,11 +8,15 @@ from typing import Any
 
 import httpx
 
-from deploy.places import SERVICES
+from deploy.places import ROOT, SERVICES
 from deploy.soak.faults import database, disks, network, processes, the_log
 from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night
 from deploy.soak.rows.matrix import SOAK, NotRun, row, see
+
+RUNTIME_MIGRATIONS = ROOT / "services" / "runtime" / "migrations"
+LATER = ("state", "timeline", "outbox", "answered", "kept", "position", "alliance", "risk_list", "participation_list")
+"""Tables to which a later release has added a column, with a default as each migration must."""
 
 
 @row(46, "Postgres killed under load", "SIGKILL of the postmaster and its children, twice")
@@ -172,6 +176,61 @@ async def migrations(night: Night) -> str:
         see(took < 20, f"it gave up after {took:.0f} s")
         see("Applied" in ran.stderr + ran.stdout, ran.stderr)
     return f"the second is a no-op; without its lock it gave up after {took:.1f} s and said why, and ran once it had it"
+
+
+@row(
+    53,
+    "new code on an old schema, old code on a new one",
+    "referral's newest migration undone: serve, migrate; then a later release's version and columns beside ours, under load; then its"
+    " states, which ours can't read",
+)
+async def other_schema(night: Night) -> str:
+    newest = max(RUNTIME_MIGRATIONS.glob("*.sql"))
+    undo, version = newest.read_text("utf-8").partition("-- migrate:down")[2], newest.name.partition("_")[0]
+    one = night.fleet.processes["referral"]
+    await asyncio.to_thread(one.stop)
+    try:
+        async with database.session(night, "referral") as con:
+            await con.execute(f"set search_path = lotse; {undo}")
+            await con.execute("delete from lotse.runtime_migrations where version = $1", version)
+        refused = await processes.lotse(night, "referral", "serve", "referral")
+        see(refused.returncode == 4 and newest.stem in refused.stderr and "lotse migrate referral" in refused.stderr,
+            f"serve ended with {refused.returncode}: {refused.stderr[-300:]}")  # fmt: skip
+    finally:
+        ran = await processes.lotse(night, "referral", "migrate", "referral")
+    see(newest.stem in ran.stderr + ran.stdout, ran.stderr)
+    try:
+        async with database.session(night, "referral") as con:
+            for table in LATER:
+                await con.execute(
+                    f"alter table lotse.{table} add column later text not null default 'of a release to come'"
+                )
+            await con.execute("insert into lotse.runtime_migrations values ('9999')")
+        await start(night, "referral")
+        wave = night.wave(8, 16, pace=0.02)
+        await night.until(lambda: len(night.sender.times) > 20, "answers")
+        async with database.session(night, "referral") as con:
+            rewritten = await con.fetch("update lotse.state set shape = shape + 1 where kind = 'case' returning id")
+            try:  # a later release wrote them, and was taken back
+                await night.until(
+                    lambda: night.fleet.status("referral").get("held"), "referral to hold what it can't read"
+                )
+                see(
+                    "NewerShape" in str(night.fleet.status("referral")["held"]),
+                    f"held: {night.fleet.status('referral')['held']}",
+                )
+            finally:
+                back = "update lotse.state set shape = shape - 1 where kind = 'case' and id = any($1)"
+                await con.execute(back, [row["id"] for row in rewritten])
+        await wave
+        await night.sender.acknowledged()
+        await night.nothing_lags()
+    finally:
+        async with database.session(night, "referral") as con:
+            for table in LATER:
+                await con.execute(f"alter table lotse.{table} drop column if exists later")
+            await con.execute("delete from lotse.runtime_migrations where version = '9999'")
+    return f"without {newest.stem} it refused to start and said so; a schema with {len(LATER)} columns of a later release it served; its states it held"
 
 
 @row(55, "slow database", "a proxy delays referral's database by 500 ms each way, 8 s (soak: 30), then 1 MB/s, 4 s")

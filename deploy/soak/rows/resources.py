@@ -47,7 +47,10 @@ async def out_of_memory(night: Night) -> str:
             async with processes.memory_limited(night, "referral", CONTAINER) as dog:
                 await start(night, "referral", LOTSE_GROUP="fat")
                 await night.read_up()
-            see(not dog.has_bitten(), f"{len(fat)} fat reports are more than {CONTAINER >> 20} MiB can bear: a crash loop")
+            see(
+                not dog.has_bitten(),
+                f"{len(fat)} fat reports are more than {CONTAINER >> 20} MiB can bear: a crash loop",
+            )
         finally:
             await restart(night, "referral")
     return (
