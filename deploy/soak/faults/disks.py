@@ -51,6 +51,8 @@ def no_disk() -> str:
     """Why no disk can be mounted here; empty where one can."""
     if os.geteuid():
         return "mounting a disk of its own needs root"
+    if missing := [tool for tool in ("mount", "unshare") if shutil.which(tool) is None]:
+        return f"{' and '.join(missing)} (Debian: util-linux) cannot be found"
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=False, capture_output=True)  # noqa: S607
         if done.returncode == 0:

@@ -13,15 +13,15 @@ from deploy.soak.proxy import Proxy
 async def all_through(night: Night, names: Sequence[str]) -> AsyncIterator[list[Proxy]]:
     """Services that reach Kafka through one proxy and each its database through its own; afterwards directly again."""
     stack = night.fleet.stack
+    outer, inner = stack.doors[0]
     with ExitStack() as proxies:
-        outer, inner = stack.doors[0]
         found = [proxies.enter_context(Proxy(outer, inner))]
-        for name in names:
-            port = free_port()
-            found.append(proxies.enter_context(Proxy(port, stack.postgres_port)))
-            database = stack.databases[name].runtime.replace(f":{stack.postgres_port}/", f":{port}/")
-            await restart(night, name, LOTSE_KAFKA=f"127.0.0.1:{outer}", LOTSE_DATABASE=database)
         try:
+            for name in names:
+                port = free_port()
+                found.append(proxies.enter_context(Proxy(port, stack.postgres_port)))
+                database = stack.databases[name].runtime.replace(f":{stack.postgres_port}/", f":{port}/")
+                await restart(night, name, LOTSE_KAFKA=f"127.0.0.1:{outer}", LOTSE_DATABASE=database)
             yield found
         finally:
             for proxy in found:
