@@ -231,13 +231,14 @@ class Night:
         for second in (0, 1):
             await self.tick_through(at + timedelta(minutes=second) if at else None)
             await self.nothing_lags()  # what the first raised stands on its topic: told at the second
-        await self._until(self._mailed, "a result for each attempt")
+        await self._until(self.mailed, "a result for each attempt")
         await self.nothing_lags()
 
     def _acted(self, tick: int) -> bool:
         return all(self.fleet.has_acted(name, tick) for name in SERVICES)
 
-    def _mailed(self) -> bool:
+    def mailed(self) -> bool:
+        """Whether each attempt has its result."""
         of: Counter[str] = Counter()
         try:
             for row in httpx.get(f"{self.fleet.url('notification')}/attempts", timeout=5).json():
