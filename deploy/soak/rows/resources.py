@@ -22,7 +22,7 @@ LITTLE, CONTAINER = 4 << 20, 256 << 20
 @row(
     14,
     "out of memory",
-    "a watchdog ends referral by SIGKILL when it has 4 MiB more than as it began, three times, on a backlog of 600 reports of"
+    "a watchdog ends referral by SIGKILL when it has 4 MiB more than as it began, three times, on a backlog of some 500 reports of"
     " 120 KiB whose participations are known; then at 256 MiB",
 )
 async def out_of_memory(night: Night) -> str:
