@@ -25,7 +25,7 @@ from deploy.published.schemas import Schema, attributes_schema, carried, schema_
 
 ORDER = {
     "fact": "Within (family, subject) by `ce_streamversion`: apply the next, drop the old, keep the early, alarm on the missing.",
-    "submission": "None between topics. What rests on something unknown waits for it, at most seven days.",
+    "submission": "None between topics. What rests on something unknown waits for it, for seven days.",
     "answer": "None. Match by `submission_id`; the same answer may come twice under the same `ce_id`.",
     "dead-letter": "None.",
     "report": "The highest vintage of a month stands.",

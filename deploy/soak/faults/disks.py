@@ -21,7 +21,7 @@ mount -t tmpfs -o size=4k none "$1"
 head -c 4096 /dev/zero > "$1/full"
 awk '$4 ~ /^rw/ && $2 !~ "^/(proc|sys|dev)(/|$)" && $2 != full {print $2}' full="$1" /proc/self/mounts |
     while read -r at; do mount -o remount,bind,ro "$at"; done
-! touch "$2/x" 2> /dev/null
+if touch "$2/x" 2> /dev/null; then echo "$2 can still be written" >&2; exit 1; fi
 shift 2
 exec "$@"
 """

@@ -77,9 +77,6 @@ async def everybody_else(night: Night) -> str:
         async with night.broken("everybody else is cut off", limit=75, beside={"referral": 20}) as window:
             night.wave(12, 16, pace=0.01)
             await night.tick()
-            for proxy in proxies:
-                proxy.delay = 0.3
-            await window.bites()
             for mode in ("slow", "reset", "deaf", "one way", "cut"):
                 for proxy in proxies:
                     proxy.delay = 0.3 if mode == "slow" else 0.0
@@ -90,7 +87,14 @@ async def everybody_else(night: Night) -> str:
                             proxy.cut()
                         case "reset":
                             proxy.reset()
-                await asyncio.sleep(lasts)
+                if mode == "slow":
+                    await window.bites()
+                await asyncio.sleep(1)  # what was under way is through
+                stood = [await night.applied(name) for name in OTHERS]
+                await asyncio.sleep(lasts - 1)
+                if mode in ("deaf", "one way", "cut"):
+                    moved = [await night.applied(name) for name in OTHERS]
+                    see(moved == stood, f"{mode}: {OTHERS} stood at {stood} and moved to {moved}: nothing was cut")
             for name in OTHERS:
                 see(night.fleet.processes[name].pid is not None, f"{name} ended")
             for proxy in proxies:

@@ -12,7 +12,7 @@ from deploy.places import ROOT, SERVICES
 from deploy.soak.faults import database, disks, network, processes, the_log
 from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import SOAK, NotRun, row, see
+from deploy.soak.rows.matrix import SOAK, NotRun, progressed, row, see
 
 RUNTIME_MIGRATIONS = ROOT / "services" / "runtime" / "migrations"
 LATER = ("state", "timeline", "outbox", "answered", "kept", "position", "alliance", "risk_list", "participation_list")
@@ -207,17 +207,14 @@ async def other_schema(night: Night) -> str:
                 )
             await con.execute("insert into lotse.runtime_migrations values ('9999')")
         await start(night, "referral")
-        wave = night.wave(8, 16, pace=0.02)
-        await night.until(lambda: len(night.sender.times) > 20, "answers")
+        wave, began = night.wave(8, 16, pace=0.02), time.monotonic()
+        await night.until(lambda: progressed(night, "referral", began, 10), "answers of referral")
         async with database.session(night, "referral") as con:
             rewritten = await con.fetch("update lotse.state set shape = shape + 1 where kind = 'case' returning id")
             try:  # a later release wrote them, and was taken back
                 await night.until(
-                    lambda: night.fleet.status("referral").get("held"), "referral to hold what it can't read"
-                )
-                see(
-                    "NewerShape" in str(night.fleet.status("referral")["held"]),
-                    f"held: {night.fleet.status('referral')['held']}",
+                    lambda: "NewerShape" in str(night.fleet.status("referral").get("held")),
+                    "referral to hold what it can't read",
                 )
             finally:
                 back = "update lotse.state set shape = shape - 1 where kind = 'case' and id = any($1)"
