@@ -314,7 +314,10 @@ async def test_what_is_no_fact_stops_its_partition_until_somebody_says_so_and_no
         tick = await sender.tick(datetime(2026, 4, 25, 6, tzinfo=UTC))
         for name in SERVICES:
             await until(lambda: house.has_acted(name, tick))  # noqa: B023
-        sent = await producer.send_and_wait("intake.events", b"x")
+        before = Course(DAY)  # its fact stands on the partition: what comes now is not the first record there
+        assert (await sender.ask(*before.steps()[1]))["outcome"] == "recorded"
+        sent = await producer.send_and_wait("intake.events", b"x", key=before.case.encode())
+        assert sent.offset > 0
         place = f"intake.events/{sent.partition}/{sent.offset}"
         stands = {"what": place.rpartition("/")[0], "why": f"NoFact:{sent.offset}"}
         readers = ("referral", "reporting")
