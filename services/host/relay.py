@@ -50,7 +50,7 @@ async def letters_beyond(node: Running) -> int:
             topic, ids = (
                 records[0].topic,
                 {_id(r.key, r.headers) for r in records} - {""},
-            )  # without both it is none of ours
+            )  # without headers it is none of ours
             ids -= {row["id"] for row in await node.pool.fetch(_KNOWN, [*ids])}
             if ids and topic not in by_rows:
                 rows = await node.pool.fetch(_RELEASES, topic)
@@ -70,10 +70,12 @@ async def unsent(live: asyncpg.Pool, beside: asyncpg.Pool) -> dict[str, int]:
 
 
 def _id(key: bytes | None, headers: Any) -> str:
-    """What identifies a letter: a fact's id and number, an answer's reference, a dead letter's origin."""
+    """What identifies a letter: a fact's id and number, an answer's reference, a dead letter's origin, which is its key. Empty
+    where it is none of ours: bytes with a key and no headers made a service take its database for older than its log."""
     said = {name: text.decode() for name, text in headers if name.startswith("ce_") and text is not None}
     names = ("ce_cause",) if said.get("ce_type", "").endswith(".answer.v1") else ("ce_id", "ce_streamversion")
-    return " ".join(said[name] for name in names if name in said) or (key or b"").decode()
+    of_a_dead_letter = any(name == "lotse_topic" for name, _ in headers)
+    return " ".join(said[name] for name in names if name in said) or ((key or b"").decode() if of_a_dead_letter else "")
 
 
 _KNOWN = """select fact_id || ' ' || number as id from timeline join unnest($1::text[]) i on fact_id = split_part(i, ' ', 1)

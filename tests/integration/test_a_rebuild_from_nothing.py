@@ -42,7 +42,9 @@ async def test_what_an_older_database_had_not_sent_is_named_and_what_the_log_hol
         )  # by whoever had the right: passed over
     out = Outgoing()
     out.facts["intake.events"] += [sent, lost]
-    out.after["intake.dead-letters"] += [Letter(b"intake.submissions.kreis/0/99999", b"sealed", [])]
+    out.after["intake.dead-letters"] += [
+        Letter(b"intake.submissions.kreis/0/99999", b"sealed", [("lotse_topic", b"intake.submissions.kreis")])
+    ]
     async with node.pool.acquire() as con, con.transaction():
         await out.write(con)
     settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["intake"].owner)})
