@@ -357,7 +357,7 @@ RUNTIME_REASONS: dict[str, str] = {
     "ID_REUSED": "This id was used before with other content; send the mended message under a new id.",
     "CLOCK_AHEAD": "ce_time, or reported_at (then `mended`), lies more than ten minutes after arrival; set the clock it comes from.",
     "GIVEN_UP": "This could not be processed; the operator knows why. Ask, and send it again under a new id.",
-    "TOO_MANY_WAITING": "10,000 submissions of this publisher wait already; send first what they rest on.",
+    "TOO_MANY_WAITING": "10,000 submissions of this publisher, or 16 MiB of them, wait already; send first what they rest on.",
 }
 
 

@@ -15,7 +15,7 @@ from .attributes import SOURCE_PATTERN, TENANT_PATTERN
 from .envelope import LOTSE_ID, Model, OrganisationId
 
 DAY_MS = 86_400_000
-KIB = 1024
+KIB, MIB = 1024, 1024 * 1024
 
 OWNERS: dict[str, str] = {
     "intake": "intake",

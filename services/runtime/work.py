@@ -35,7 +35,7 @@ from contracts.envelope import (
 )
 from contracts.hints import unread
 from contracts.stream import Stream
-from contracts.topics import answers_topic, facts_topic
+from contracts.topics import MIB, answers_topic, facts_topic
 from services.dead_letters import bury
 from services.failpoints import failpoint
 from services.runtime import positions
@@ -46,7 +46,9 @@ from services.runtime.node import Node
 from services.runtime.outbox import Letter, Outgoing
 from services.runtime.service import Name, State
 
-MAX_WAITING = 10_000  # for one publisher: a flood of things that rest on nothing must not fill the disk
+MAX_WAITING, MAX_WAITING_BYTES = 10_000, 16 * MIB
+"""For one publisher: a flood of things that rest on nothing must not fill the disk; and what rests on one id is woken in one
+transaction: 64 MiB of it took a process beyond 192 MiB."""
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
 MAX_ATTEMPTS = 20
 ALWAYS_DUE = datetime(1, 1, 1, tzinfo=UTC)
@@ -276,8 +278,7 @@ class Work:
 
     async def _load_kept(self, ids: set[str]) -> None:
         """What rests on ids this transaction may make known, in the order in which it came; and what rests on that."""
-        asked: set[str] = set()
-        missing: set[Name] = set()
+        asked, missing = set[str](), set[Name]()
         while new := ids - asked:
             asked |= new
             sql = "select * from kept where string_to_array(rests_on, ' ') && $1::text[] order by seq for update"
@@ -644,11 +645,13 @@ class Work:
             await self.con.execute(aside, self._stranded)
         new = [kept.message for kept in self._keep.values() if kept.message.seq is None and kept.why == "waiting"]
         if new:
-            sql = "select publisher, count(*) as n from kept where why = 'waiting' group by publisher"
-            waiting = Counter({row["publisher"]: row["n"] for row in await self.con.fetch(sql)})
+            sql = "select publisher, count(*), sum(octet_length(value)) from kept where why = 'waiting' group by publisher"
+            rows = await self.con.fetch(sql)
+            waiting, size = (Counter({row["publisher"]: row[of] for row in rows}) for of in ("count", "sum"))
             for message in new:
-                waiting[_publisher(message)] += 1
-                if waiting[_publisher(message)] > MAX_WAITING:
+                waiting[publisher := _publisher(message)] += 1
+                size[publisher] += len(message.value or b"")
+                if waiting[publisher] > MAX_WAITING or size[publisher] > MAX_WAITING_BYTES:
                     self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
         await KEPT.write(self.con, [self._kept_row(*kept) for kept in self._keep.values()])
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from itertools import accumulate
 from uuid import uuid4
 
 import httpx
@@ -141,6 +142,40 @@ async def test_a_name_comes_out_nowhere_whatever_becomes_of_the_message(house: F
     assert b"referral" in said["spans"]
     assert all(said[topic] for topic in ("intake.events", "referral.events", "referral.dead-letters"))  # we did look
     assert (house.stack.folder / PRIVATE).stat().st_mode & 0o077 == 0
+
+
+async def test_what_wakes_at_once_is_bounded_by_its_bytes(house: Fleet) -> None:
+    """16 MiB of a publisher's wait, in the order in which they came; when what they rest on comes, all are judged at once."""
+    await anew(house, "referral")
+    course, meeting, before = Course(DAY), str(uuid4()), house.status("referral")["waiting"]
+    reports = [course.attendance(meeting, DAY, Presence.PRESENT, revision) for revision in range(1, 151)]
+    stuffed = [json.dumps(json.loads(report.to_json()) | {"more": "x" * 120 * 1024}) for report in reports]
+    fitting = sum(so_far <= 16 * 1024 * 1024 for so_far in accumulate(map(len, stuffed)))
+    async with (
+        AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer, Publisher(house.stack.kafka) as sender
+    ):  # fmt: skip
+        ids = []
+        for body in stuffed:
+            said = Attributes(str(uuid4()), SOURCE, AttendanceReported.ce_type, course.case, datetime.now(UTC), TENANT)
+            ids.append(said.id)
+            await producer.send(
+                submissions_topic("attendance", "kreis"), body.encode(), headers=headers_of(said), partition=0
+            )
+        await producer.flush()
+
+        async def answers(of: list[str]) -> set[tuple[str, str | None]]:
+            while not all(id in sender.answers for id in of):
+                await sender.read()
+            return {(answer["outcome"], answer.get("reason")) for id in of for answer in sender.answers[id]}
+
+        async with asyncio.timeout(120):
+            assert await answers(ids[fitting:]) == {("refused", "TOO_MANY_WAITING")}
+            assert house.status("referral")["waiting"] == before + fitting
+            assert not sender.answers.keys() & set(ids[:fitting])
+            for step in course.steps():
+                assert (await sender.ask(*step))["outcome"] == "recorded"
+            assert await answers(ids[:fitting]) == {("recorded", None)}
+        assert house.status("referral")["waiting"] == before
 
 
 async def test_a_publisher_with_ten_thousand_that_wait_is_refused_more_and_nobody_else(house: Fleet) -> None:
