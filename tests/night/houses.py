@@ -1,4 +1,5 @@
-"""Two houses for the rows of the fault matrix, so that two can be broken side by side, and one whose log itself is damaged."""
+"""Houses for the rows of the fault matrix, so that some can be broken side by side: three whose ledgers go on from row to row, one
+whose log itself is damaged, one with three brokers."""
 
 import os
 from collections.abc import Iterator
@@ -14,13 +15,17 @@ from deploy.soak.results import BROKE, HELD, NOT_RUN, run
 from deploy.soak.rows import PR, ROWS, Row
 
 SEED = int(os.environ.get("LOTSE_SEED", "2606"))
-PROCESSES, SURROUNDINGS, LOG = "processes", "surroundings", "log"
+PROCESSES, MESSAGES, DATABASES, LOG, BROKERS = "processes", "messages", "databases", "log", "brokers"
+HOUSES = {"processes": PROCESSES, "resources": PROCESSES, "split_brain": PROCESSES, "kafka": MESSAGES, "messages": MESSAGES,
+          "network": MESSAGES, "postgres": DATABASES, "operators": DATABASES}  # fmt: skip
+"""Where rows of a module are broken: our own processes die, freeze and lack what they need; what comes over the wire; what is
+kept, and whom they rest on beside. Each takes about as long."""
 
 
 @contextmanager
-def house() -> Iterator[Night]:
+def house(brokers: int = 1) -> Iterator[Night]:
     """A house with a door for a proxy: what is broken here is nobody else's."""
-    with LocalStack.ephemeral(doors=1) as stack:
+    with LocalStack.ephemeral(doors=1, brokers=brokers) as stack:
         fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
         try:
             fleet.start()
@@ -30,11 +35,10 @@ def house() -> Iterator[Night]:
 
 
 def house_of(row: Row) -> str:
-    """Where a row is broken: our own processes die, freeze and lack what they need in one house, all they stand on breaks in the
-    other."""
+    """Where a row is broken."""
     if row.rough:
         return LOG
-    return PROCESSES if row.number < 16 or row.number in (67, 68, 70, 101, 102, 103, 104, 108) else SURROUNDINGS
+    return BROKERS if row.brokers > 1 else HOUSES[row.run.__module__.rpartition(".")[2]]
 
 
 def rows(house: str) -> pytest.MarkDecorator:

@@ -201,7 +201,6 @@ async def broker_disk_full(night: Night) -> str:
     16,
     "SIGKILL of the leader",
     "three brokers, SIGKILL of the one that leads referral.events/0, five rounds under load, back only after another leads",
-    SOAK,
     brokers=3,
 )
 async def leader_killed(night: Night) -> str:

@@ -1,4 +1,4 @@
-"""Rows of the fault matrix in which all that services stand on breaks: broker, messages, database, network, time, mail."""
+"""Rows of the fault matrix in which what is kept and what services rest on breaks: databases, settings, mail."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 
 from deploy.soak.night import Night
 from deploy.soak.rows import Row
-from tests.night.houses import SURROUNDINGS, figures_hold, holds, house, rows
+from tests.night.houses import DATABASES, figures_hold, holds, house, rows
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def night() -> Iterator[Night]:
         yield found
 
 
-@rows(SURROUNDINGS)
+@rows(DATABASES)
 async def test_row(night: Night, row: Row) -> None:
     await holds(night, row)
 
