@@ -24,7 +24,7 @@ REASONS: dict[str, str] = {
     "CASE_CLOSED": "The last day of the case lies before that day.",
     "MORE_THAN_PLANNED": "More teaching units attended than planned.",
     "EXCUSE_NEEDS_REASON": "An excused absence says why.",
-    "CONTRADICTION": "Only an excused absence has a reason; leave it out.",
+    "CONTRADICTION": "Only an excused absence has a reason; and who was absent attended no unit: who was there for one was there.",
     "REVISION_REUSED": "The report that stands has this (reported_at, revision) and other content; send the next revision.",
 }
 
@@ -43,7 +43,7 @@ class AttendanceReported(Submission):
     units_planned: PlannedUnits
     """How long the meeting was to be."""
     units_attended: TeachingUnits
-    """How much of it the person was there; at most `units_planned`. Whole units: one attended in part counts as the course's
+    """How much of it the person was there; at most `units_planned`, and 0 of whom was absent. Whole units: one attended in part counts as the course's
     funding body counts it; 0 where nobody noted it."""
     presence: Annotated[Presence, Privacy.INTERNAL]
     excuse_reason: Annotated[ExcuseReason, Privacy.INTERNAL] | None = None

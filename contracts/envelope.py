@@ -248,7 +248,7 @@ class Again(StrEnum):
     MENDED = "mended"
     """A mended statement under a new id."""
     LATER = "later"
-    """The same statement under a new id, once what it lacks is there: a known id, a consent, the day, fewer that wait."""
+    """The same statement under a new id, once what it lacks is there: a known id, a yes, the day, fewer that wait."""
 
 
 def again_of(said: dict[str, Any]) -> Again:
@@ -261,8 +261,8 @@ def again_of(said: dict[str, Any]) -> Again:
     return Again.LATER if reason in _PASSING or reason.startswith("UNKNOWN_") else Again.MENDED
 
 
-_FINAL = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN"}
-_PASSING = {"CLOCK_AHEAD", "TOO_MANY_WAITING", "NO_CONSENT", "NOT_ACCEPTED", "FUTURE_DAY"}
+_FINAL = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN", "NO_CONSENT"}
+_PASSING = {"CLOCK_AHEAD", "TOO_MANY_WAITING", "NOT_ACCEPTED", "FUTURE_DAY"}
 
 
 class Answer(Model):

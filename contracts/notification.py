@@ -21,6 +21,8 @@ class NoticeLine(Model):
     rule: Annotated[Code, Listed("rule")]
     first_on: Day
     """The first of the days that caused the risk."""
+    reason: Annotated[Code, Listed("risk_end")] | None = None
+    """Why it no longer holds: with WITHDRAWN, where it is known. What has ended is neither settled nor wrong."""
 
 
 class NotificationFact(Fact):

@@ -26,7 +26,8 @@ REASONS: dict[str, str] = {
     "RUN_EXISTS": "This run was published with other particulars; a run is published once.",
     "ENDS_BEFORE_IT_STARTS": "ends_before_on lies before starts_on.",
     "REFERRAL_EXISTS": "This referral id stands for another referral.",
-    "NO_CONSENT": "No consent for this purpose, recipient and every category is valid on that day.",
+    "NO_CONSENT": "No consent for this purpose, recipient and every category is valid on that day. A request may name another"
+    " consent (then `mended`).",
     "CASE_CLOSED": "The case is closed; only what concerns days up to its last one is taken.",
     "NOT_OPEN": "The referral is not open for this: it was answered otherwise, stopped, or has started.",
     "DECLINE_NEEDS_REASON": "A refusal says why.",
@@ -111,7 +112,8 @@ class ReferralAnswered(ReferralSubmission):
     reason: Annotated[DeclineReason, Privacy.INTERNAL] | None = None
     """Why not: with DECLINED always, with ACCEPTED never."""
     planned_start_on: Day | None = None
-    """The first day on which the person is expected: with ACCEPTED, where it is not the run's `starts_on`."""
+    """The first day on which the person is expected: with ACCEPTED, where it is neither the run's `starts_on` nor, in a run that
+    goes on already, `answered_on`."""
     answered_on: Day
     """The day of the answer; none that is to come."""
 

@@ -18,6 +18,9 @@ from aiokafka.protocol.admin import DescribeAclsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest_v5, MetadataResponse_v5
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]  # it forgets to say that it exports them
 
 from contracts.envelope import Tick
 from contracts.topics import CLOCK, OWNERS, SUBMITTED, BadPublishers, Topic, catalogue, load_publishers
@@ -83,7 +86,8 @@ async def kafka(place: Place) -> AsyncIterator[Said]:
 
     async def asked(admin: AIOKafkaAdminClient, topics: list[Topic]) -> AsyncIterator[Said]:
         said, there, hidden = await _stand(place, admin, topics)
-        for one in (*said, *_rights(place, topics, there, hidden), *await _of_nobody(place, admin, topics)):
+        lacking = _lacking(place, topics, there, hidden) + await asyncio.to_thread(_without_group, place)
+        for one in (*said, *_rights(place, lacking), *await _of_nobody(place, admin, topics)):
             yield one
         async for one in _broker_clock(place):
             yield one
@@ -254,8 +258,8 @@ WHY = {
 """What a wrong setting does."""
 
 
-def _rights(place: Place, topics: list[Topic], there: dict[str, Any], hidden: set[str]) -> Iterator[Said]:
-    """What the catalogue gives each service that is looked at, against what this user may do."""
+def _lacking(place: Place, topics: list[Topic], there: dict[str, Any], hidden: set[str]) -> list[tuple[str, str, str]]:
+    """(right, kind of thing, name) that the catalogue gives a service that is looked at, and this user may not."""
     lacking = []
     for service in place.services:
         for topic in topics:
@@ -264,13 +268,39 @@ def _rights(place: Place, topics: list[Topic], there: dict[str, Any], hidden: se
             for code, name in wanted:
                 may = there[topic.name]["authorized_operations"] >> code & 1 if topic.name in there else 0
                 if not may and (topic.name in there or topic.name in hidden):
-                    lacking.append((name, topic.name))
+                    lacking.append((name, "topic", topic.name))
+    return lacking
+
+
+def _without_group(place: Place) -> list[tuple[str, str, str]]:
+    """The same of a service's group of consumers, which aiokafka can't ask for. Raises KafkaError where nobody tells."""
+    groups = [f"lotse-{service}" for service in place.services]
+    admin = AdminClient(place.security.librdkafka(str(place.kafka)), logger=logging.getLogger("librdkafka"))
+    lacking = []
+    asked = (
+        admin.describe_consumer_groups(groups, include_authorized_operations=True, request_timeout=PATIENCE)
+        if groups
+        else {}
+    )
+    for group, answer in asked.items():
+        try:
+            may = AclOperation.READ in answer.result(PATIENCE * 2).authorized_operations
+        except KafkaException as error:
+            if error.args[0].code() != Code.GROUP_AUTHORIZATION_FAILED:
+                raise KafkaError(error.args[0].name()) from None
+            may = False
+        if not may:
+            lacking.append(("Read", "group", group))
+    return lacking
+
+
+def _rights(place: Place, lacking: Sequence[tuple[str, str, str]]) -> Iterator[Said]:
     user = place.security.sasl_plain_username or "NAME"
-    for name, topic_name in lacking:
-        yield found("rights", f"{user if user != 'NAME' else 'this user'} lacks the right {name} on {topic_name}",
+    for right, kind, name in lacking:
+        yield found("rights", f"{user if user != 'NAME' else 'this user'} lacks the right {right} on {'group ' * (kind == 'group')}{name}",
                     "the service holds what needs it and goes on when the right is there",
                     f"kafka-acls.sh --bootstrap-server {place.kafka} --command-config admin.properties --add"
-                    f" --allow-principal User:{user} --operation {name} --topic {topic_name}")  # fmt: skip
+                    f" --allow-principal User:{user} --operation {right} --{kind} {name}")  # fmt: skip
     if place.services and not lacking:
         yield good("rights", f"what {', '.join(place.services)} must read and write is allowed")
     elif not place.services:

@@ -307,6 +307,8 @@ def _attendance(known: _Known, said: Body, by: str) -> Verdict:
         return Verdict("refused", "MORE_THAN_PLANNED")
     if said["presence"] == "EXCUSED" and not said.get("excuse_reason"):
         return Verdict("refused", "EXCUSE_NEEDS_REASON")
+    if said["presence"] in ("EXCUSED", "UNEXCUSED") and said["units_attended"]:
+        return Verdict("refused", "CONTRADICTION")
     known.meetings[said["participation_id"]].append(said)
     return RECORDED
 

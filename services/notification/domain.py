@@ -37,6 +37,13 @@ class Item(NamedTuple):
     """The tick by which it was raised, or said anew."""
 
 
+class Over(NamedTuple):
+    """Why a risk no longer holds, and by which tick."""
+
+    reason: str
+    as_of: datetime
+
+
 class Line(NamedTuple):
     """What a mail says of one risk."""
 
@@ -44,11 +51,14 @@ class Line(NamedTuple):
     about: str
     rule: str
     first_on: date
+    reason: str | None = None
 
 
 @dataclass(slots=True)
 class DropoutPart:
     open: dict[str, Item] = field(default_factory=dict)
+    over: dict[str, Over] = field(default_factory=dict)
+    """What was withdrawn in the fortnight before the newest withdrawal, whatever became of it since: the same in any order."""
 
 
 @dataclass(slots=True)
@@ -77,7 +87,7 @@ class Office:
     tenant: str
     dropout: DropoutPart = field(default_factory=DropoutPart)
     notification: NotificationPart = field(default_factory=NotificationPart)
-    shape: ClassVar[int] = 2
+    shape: ClassVar[int] = 3
 
     @staticmethod
     def of(fact: Fact, tenant: str) -> list[str]:
@@ -106,6 +116,9 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
                 office.dropout.open[_key(fact)] = known._replace(evidence_on=fact.last_missed_on, as_of=fact.as_of)
         case DropoutRiskWithdrawn():
             office.dropout.open.pop(_key(fact), None)
+            over = office.dropout.over | {_key(fact): Over(fact.reason, fact.as_of)}
+            oldest = max(one.as_of for one in over.values()) - FRESH
+            office.dropout.over = {key: one for key, one in over.items() if one.as_of >= oldest}
         case NotificationAttempted():
             part.last_as_of = fact.as_of
             raised = {_key(line): _line(line) for line in fact.lines if line.kind == "RAISED"}
@@ -131,8 +144,11 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
 
 def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
     """What was told and no longer holds is taken back (domain F-02); at a tick the office is told what it does not know yet."""
+    over = office.dropout.over
     back = [
-        NotificationWithdrawn(by=LOTSE, line=NoticeLine(kind="WITHDRAWN", **line._asdict()))
+        NotificationWithdrawn(
+            by=LOTSE, line=_notice("WITHDRAWN", line._replace(reason=over[key].reason if key in over else None))
+        )
         for key, line in sorted(office.notification.told.items())
         if key not in office.dropout.open
     ]
@@ -151,15 +167,17 @@ def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
         part.last_as_of >= ticked or (part.failures >= MOST_REFUSALS and day_of(part.last_as_of) >= today)
     ):
         return []
-    oldest = today - FRESH
-    # raised by an earlier tick: the barrier of this one says that all of them have been heard
+    # raised or withdrawn by an earlier tick: the barrier of this one says that all of that has been heard
+    over = office.dropout.over
+    untrue = [line for key, line in _untrue(office) if key not in over or over[key].as_of < ticked]
+    # another first day is another risk: who is told that one no longer holds is told of the other, however old its days are
+    news, oldest = {(line.case_id, line.about, line.rule) for line in untrue}, today - FRESH
     new = [
         item
         for key, item in sorted(office.dropout.open.items())
-        if not part.believed(key) and item.as_of < ticked and item.evidence_on >= oldest
+        if not part.believed(key) and item.as_of < ticked and (item.evidence_on >= oldest or item[:3] in news)
     ]
-    lines = [NoticeLine(kind="RAISED", case_id=i.case_id, about=i.about, rule=i.rule, first_on=i.first_on) for i in new]
-    lines += [NoticeLine(kind="WITHDRAWN", **line._asdict()) for _, line in _untrue(office)]
+    lines = [_notice("RAISED", Line(*item[:4])) for item in new] + [_notice("WITHDRAWN", line) for line in untrue]
     if not lines:
         return []
     attempt_id = str(uuid5(NAMESPACE_URL, f"{office.id} {ticked.isoformat()}"))
@@ -179,8 +197,10 @@ def due(office: Office, ticked: datetime) -> datetime | None:
     said then is looked at again each day: a mailbox may have been named, or have stopped refusing."""
     part = office.notification
     untold = [item.as_of for key, item in office.dropout.open.items() if not part.believed(key)]
-    if not untold and not _untrue(office):
+    untrue = _untrue(office)
+    if not untold and not untrue:
         return None
+    untold += [office.dropout.over[key].as_of for key, _ in untrue if key in office.dropout.over]
     newest = max([*untold, *([part.last_as_of] if part.last_as_of else [])], default=ticked) + timedelta(microseconds=1)
     return newest if newest > ticked else datetime.combine(day_of(ticked) + timedelta(days=1), time.min, ALLIANCE_ZONE)
 
@@ -224,4 +244,8 @@ def _key(line: Any) -> str:
 
 
 def _line(line: NoticeLine) -> Line:
-    return Line(line.case_id, line.about, line.rule, line.first_on)
+    return Line(line.case_id, line.about, line.rule, line.first_on, line.reason)
+
+
+def _notice(kind: str, line: Line) -> NoticeLine:
+    return NoticeLine(kind=kind, **line._asdict())

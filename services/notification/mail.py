@@ -7,6 +7,7 @@ from pathlib import Path
 import aiosmtplib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from contracts.codes import RiskEnd
 from contracts.envelope import Fact, Recorded
 from contracts.notification import NotificationAttempted
 from services.notification.domain import failed, sent, uncertain
@@ -35,7 +36,8 @@ def written(attempt: NotificationAttempted, recorded: Recorded, to: Mailbox, sen
     mail.set_content(
         _TEMPLATES.get_template(f"notice.{to.language}.txt").render(
             raised=[line for line in attempt.lines if line.kind == "RAISED"],
-            withdrawn=[line for line in attempt.lines if line.kind == "WITHDRAWN"],
+            ended=[line for line in attempt.lines if line.kind == "WITHDRAWN" and line.reason == RiskEnd.ENDED],
+            withdrawn=[line for line in attempt.lines if line.kind == "WITHDRAWN" and line.reason != RiskEnd.ENDED],
         )
     )
     return mail

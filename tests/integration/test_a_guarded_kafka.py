@@ -182,6 +182,10 @@ async def test_a_right_that_is_taken_away_and_given_back(
             take(admin, right)
             id = await sender.send(*steps[2] if at_work else steps[1])
             await until(lambda: denied(intake, env) & held, 60)
+            if not at_work:
+                group = "group " * (right[1] is ResourceType.GROUP)
+                of = f"the right {right[4].name.capitalize()} on {group}{right[2]}"
+                assert f"\nrights: intake lacks {of}" in await asyncio.to_thread(seen_by_the_doctor, env)
             give(admin, right)
             (told,) = await sender.answered(id, patience=90)
         assert told["outcome"] == "recorded"
@@ -219,6 +223,14 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
     finally:
         intake.stop()
         house.kafka.shows(True)
+
+
+def seen_by_the_doctor(env: dict[str, str]) -> str:
+    """What `lotse doctor intake` finds, a line each."""
+    argv = [sys.executable, "-m", "deploy.cli", "doctor", "intake"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    return "\n" + done.stdout
 
 
 def stands(process: Process, env: dict[str, str]) -> list[Any]:

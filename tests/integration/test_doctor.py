@@ -496,7 +496,7 @@ async def test_a_clock_service_that_is_ahead_of_the_broker_is_found(ward: Ward) 
     assert asked.code == 0 and "clock: the newest tick agrees with the broker's clock" in asked.lines
 
 
-TOPIC, LITERAL, PREFIXED, ALLOW = 2, 3, 4, 3  # as Kafka numbers resource types, patterns, permissions
+TOPIC, GROUP, LITERAL, PREFIXED, ALLOW = 2, 3, 3, 4, 3  # as Kafka numbers resource types, patterns, permissions
 RIGHTS = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
 
 
@@ -515,8 +515,8 @@ async def test_a_right_that_is_missing_is_found_and_given(ward: Ward, guarded: s
 
     async with admin(guarded, **security("admin", "admin-secret")) as kafka:
 
-        async def give(right: str, topic: str) -> None:
-            request = CreateAclsRequest(TOPIC, topic, LITERAL, "User:intake", "*", RIGHTS[right], ALLOW)
+        async def give(right: str, name: str, kind: int = TOPIC) -> None:
+            request = CreateAclsRequest(kind, name, LITERAL, "User:intake", "*", RIGHTS[right], ALLOW)
             answer = await kafka._send_request(request)
             assert answer.to_object()["creation_responses"][0]["error_code"] == 0
 
@@ -527,6 +527,11 @@ async def test_a_right_that_is_missing_is_found_and_given(ward: Ward, guarded: s
             await give("Read", topic)
         for topic in writes[1:]:
             await give("Write", topic)
+        asked = await examined()
+        (of_the_group,) = (line for line in asked.lines if line.startswith("rights:") and "group" in line)
+        assert of_the_group == "rights: intake lacks the right Read on group lotse-intake"
+        assert asked.said.count("--operation Read --group lotse-intake") == 1
+        await give("Read", "lotse-intake", GROUP)
         asked = await examined()
         assert asked.code == 1, asked.said
         assert asked.first == (

@@ -64,7 +64,7 @@ def test_what_became_of_the_submission_comes_before_what_was_said_to_another_con
 @pytest.mark.parametrize(
     ("outcome", "reason", "again"),
     [
-        ("refused", "NO_CONSENT", "later"),
+        ("refused", "NO_CONSENT", "no"),
         ("refused", "TOO_MANY_WAITING", "later"),
         ("refused", "DECLINE_NEEDS_REASON", "mended"),
         ("refused", "ID_REUSED", "mended"),

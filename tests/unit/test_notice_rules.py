@@ -1,6 +1,7 @@
 """Rules of notice as functions of values: who is told what, once, at a tick; and nobody is silenced."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import permutations
 from typing import Any
 from uuid import UUID
 
@@ -8,9 +9,11 @@ import pytest
 
 from contracts.codes import RiskEnd, Rule
 from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
-from contracts.envelope import Fact
+from contracts.envelope import Attributes, Fact, Recorded
 from contracts.notification import NotificationAttempted, NotificationWithdrawn
 from services.notification.domain import LOTSE, Office, due, evolve, failed, react, sent, uncertain, view
+from services.notification.mail import written
+from services.notification.organisations import Mailbox
 
 OFFICE, MAILBOXES = "rkn-thm", {"rkn-thm": object()}
 FIRST = date(2026, 1, 5)
@@ -31,8 +34,8 @@ def raised(case: str, *, evidence: date = date(2026, 3, 9), as_of: datetime = TI
                              days_on=(FIRST, evidence), as_of=as_of)  # fmt: skip
 
 
-def withdrawn(case: str) -> DropoutRiskWithdrawn:
-    return DropoutRiskWithdrawn(**RISK, case_id=of(case), first_on=FIRST, reason=RiskEnd.CORRECTED, as_of=TICK)
+def withdrawn(case: str, as_of: datetime = TICK, reason: RiskEnd = RiskEnd.CORRECTED) -> DropoutRiskWithdrawn:
+    return DropoutRiskWithdrawn(**RISK, case_id=of(case), first_on=FIRST, reason=reason, as_of=as_of)
 
 
 def heard(office: Office, *facts: Fact) -> Office:
@@ -155,6 +158,48 @@ def test_what_holds_again_before_anybody_was_told_otherwise_is_not_told_at_all(e
     assert [(row[1][0], row[6]) for row in view(office)["notice_list"]] == [("a", True), ("b", True)]
     heard(office, sent(last(office)), withdrawn("a"))
     assert lines(office, TICK + 3 * QUARTER) == [("WITHDRAWN", "a")]
+
+
+@pytest.mark.parametrize("evidence", [date(2026, 3, 9), date(2026, 2, 1)])
+def test_a_worry_whose_first_day_moves_is_one_mail_with_both_halves(evidence: date) -> None:
+    """An older absence is handed in late: the office heard that it was settled, and, its days grown old, never that it holds."""
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    lines(office, TICK + QUARTER)
+    heard(office, sent(last(office)))
+    then = TICK + 2 * QUARTER
+    assert lines(office, then) == []
+    earlier = raised("a", evidence=evidence, as_of=then).model_copy(update={"first_on": FIRST - DAY})
+    for fact in (withdrawn("a", as_of=then), earlier):
+        heard(office, fact)
+        assert lines(office, then) == []  # nobody hears the one half of it
+    assert due(office, then) is not None
+    assert lines(office, then + QUARTER) == [("RAISED", "a"), ("WITHDRAWN", "a")]
+    heard(office, sent(last(office)))
+    assert lines(office, then + 2 * QUARTER) == [] and due(office, then + 2 * QUARTER) is None
+
+
+@pytest.mark.parametrize("reason", list(RiskEnd))
+def test_what_ended_is_not_called_settled(reason: RiskEnd) -> None:
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    lines(office, TICK + QUARTER)
+    heard(office, sent(last(office)), withdrawn("a", as_of=TICK + QUARTER, reason=reason))
+    (attempt,) = (fact for fact in asked(office, TICK + 2 * QUARTER) if isinstance(fact, NotificationAttempted))
+    assert [(line.kind, line.reason) for line in attempt.lines] == [("WITHDRAWN", reason)]
+    heard(office, failed(attempt, "UNREACHABLE"))
+    (anew,) = (fact for fact in asked(office, TICK + 3 * QUARTER) if isinstance(fact, NotificationAttempted))
+    assert anew.lines == attempt.lines
+    attributes = Attributes(str(UUID(int=1)), "lotse", NotificationAttempted.ce_type, office.id, TICK, "rkn")
+    for language, ended, settled in (("de", "nächste Schritt", "erledigt oder"), ("en", "next step", "are settled")):
+        to = Mailbox.model_validate({"mailbox": "a@example.org", "language": language})
+        mail = written(anew, Recorded(attributes, anew), to, "b@example.org").get_content()
+        assert (ended in mail, settled in mail) == (reason is RiskEnd.ENDED, reason is not RiskEnd.ENDED)
+        assert of("a") in mail
+
+
+def test_why_what_was_withdrawn_is_over_is_the_same_whatever_came_first_and_is_not_kept_for_ever() -> None:
+    facts = [withdrawn(case, TICK + n * DAY) for n, case in zip((0, 3, 9, 14, 20), "abcde", strict=True)]
+    orders = [heard(Office(f"rkn:{OFFICE}", "rkn"), *order).dropout.over for order in permutations(facts)]
+    assert {key[0] for key in orders[0]} == set("cde") and all(order == orders[0] for order in orders)
 
 
 def test_a_risk_that_goes_on_is_told_although_it_began_long_ago_and_once() -> None:

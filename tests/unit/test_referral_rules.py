@@ -467,8 +467,73 @@ def test_absences_after_the_end_raise_no_risk_in_either_order(how: str) -> None:
     assert [type(fact) for fact in settle(late, ARRIVED)] == [DropoutRiskRaised]
     evolve(late, ending(course, how), "")
     (taken_back,) = settle(late, ARRIVED)  # nobody could correct those days any more
-    assert isinstance(taken_back, DropoutRiskWithdrawn) and taken_back.reason == "CORRECTED"
+    assert isinstance(taken_back, DropoutRiskWithdrawn) and taken_back.reason == "ENDED"
     assert late.dropout.open == known.dropout.open == []
+
+
+@pytest.mark.parametrize("how", ["closed", "revoked"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_worry_that_nobody_could_dispel_any_more_ends_with_the_case_or_the_consent(how: str, known: bool) -> None:
+    """Whoever came again after that would be refused, so the worry would be open for ever, about somebody who said no."""
+    course = Course(START)
+    case = running(course)
+    if known:
+        evolve(case, ending(course, how), "")
+    for n in (16, 17):
+        reported(case, course, n, Presence.UNEXCUSED)
+    raised = settle(case)
+    if not known:
+        assert [type(fact) for fact in raised] == [DropoutRiskRaised]
+        evolve(case, ending(course, how), "")
+        (ended,) = settle(case)
+        assert isinstance(ended, DropoutRiskWithdrawn) and ended.reason == "ENDED"
+    else:
+        assert raised == []
+    (row,) = view(case)["risk_list"]
+    assert row[7] == START + timedelta(days=17) and case.dropout.open == []  # what was is still seen
+
+
+def test_what_grows_old_is_said_again_although_nothing_is_reported() -> None:
+    """A course pauses: no report comes, and the tick that finds a mailbox again finds evidence that is news."""
+    course, day = Course(START), timedelta(days=1)
+    case = running(course)
+    for n in range(6):
+        reported(case, course, n, Presence.UNEXCUSED)
+        settle(case, datetime(2026, 3, 2 + n, 12, tzinfo=UTC))
+    said_on, last_on = START + day, START + 5 * day
+    tick = datetime(2026, 3, 7, 12, tzinfo=UTC)
+    at = due(case, tick)
+    assert at is not None and day_of(at) == said_on + 8 * day and react(case, at - timedelta(seconds=1)) == []
+    (again,) = settle(case, at)
+    assert isinstance(again, DropoutRiskContinued) and again.last_missed_on == last_on
+    assert due(case, at) is None  # there is nothing newer to be said
+
+
+def test_nobody_is_expected_before_the_day_of_the_yes() -> None:
+    course = Course(START)
+    case = running(course, started=False)
+    referral = case.referral.referrals[course.referral]
+    case.referral.referrals[course.referral] = referral._replace(state="SENT", planned_start_on=None, accepted_on=None)
+    for days, expected in ((-3, 0), (0, 0), (9, 9)):
+        said = ReferralAnswered(
+            by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, answered_on=START + timedelta(days=days)
+        )  # fmt: skip
+        fact = answer(said, case, ARRIVED)
+        assert isinstance(fact, ReferralAccepted) and fact.planned_start_on == START + timedelta(days=expected)
+    told = answer(said.model_copy(update={"planned_start_on": START}), case, ARRIVED)  # who says so knows
+    assert isinstance(told, ReferralAccepted) and told.planned_start_on == START
+
+
+@pytest.mark.parametrize("presence", list(Presence))
+def test_who_was_there_for_a_unit_was_not_absent(presence: Presence) -> None:
+    course = Course(START)
+    reason = {"excuse_reason": ExcuseReason.CARE} if presence is Presence.EXCUSED else {}
+    said = course.attendance(str(uuid4()), START, presence).model_copy(update={"units_attended": 3, **reason})
+    no = attend(said, running(course), ARRIVED)
+    if presence in (Presence.EXCUSED, Presence.UNEXCUSED):
+        assert isinstance(no, Refused) and (no.reason, no.at) == ("CONTRADICTION", "/units_attended")
+    else:
+        assert isinstance(no, AttendanceRecorded)
 
 
 def test_nobody_refers_today_under_a_consent_that_begins_tomorrow() -> None:
@@ -523,7 +588,7 @@ def test_nobody_is_referred_beyond_the_consent_that_is_named(
     )  # fmt: skip
     said = refer(request, case, run, ARRIVED)
     if isinstance(said, Refused):
-        assert (said.reason, said.at) == (outcome, "/consent_id")
+        assert (said.reason, said.at, said.again) == (outcome, "/consent_id", "mended")
     else:
         assert type(said).__name__ == outcome
 

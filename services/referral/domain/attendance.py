@@ -37,6 +37,8 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
         return refused("EXCUSE_NEEDS_REASON", at="/excuse_reason")
     if report.presence is not Presence.EXCUSED and report.excuse_reason is not None:
         return refused("CONTRADICTION", at="/excuse_reason")
+    if report.presence in (Presence.EXCUSED, Presence.UNEXCUSED) and report.units_attended:
+        return refused("CONTRADICTION", at="/units_attended")
     return AttendanceRecorded(
         by=report.by, participation_id=report.participation_id, meeting_id=report.meeting_id, meeting_on=report.meeting_on,
         units_planned=report.units_planned, units_attended=report.units_attended, presence=report.presence,

@@ -1,9 +1,10 @@
 """Decisions about runs, referrals and participations. Who may speak is asked before anything that tells about a person."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from contracts.codes import ConsentPurpose, ReferralAnswer
-from contracts.envelope import Decision, Unchanged, day_of, of_another_kind, refused
+from contracts.envelope import Again, Decision, Unchanged, day_of, of_another_kind, refused
 from contracts.referral import (
     OfferRunPublished,
     OfferRunSubmitted,
@@ -62,7 +63,7 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
         return refused("CASE_CLOSED", at="/requested_on")
     consent = case.intake.consents[request.consent_id]
     if not consent.covers(ConsentPurpose.REFERRAL, run.provider_organisation_id, categories, request.requested_on):
-        return refused("NO_CONSENT", at="/consent_id")
+        return replace(refused("NO_CONSENT", at="/consent_id"), again=Again.MENDED)  # by another consent
     return ReferralSent(
         by=request.by, referral_id=request.referral_id, run_id=request.run_id, consent_id=request.consent_id,
         categories=tuple(categories), requested_on=request.requested_on, owner_organisation_id=request.by.organisation_id,
@@ -91,7 +92,7 @@ def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decis
 def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision:
     """The provider accepts or declines, a no with its reason; until somebody has started it may change its answer to no, or
     the planned start (domain D-01, D-04). A yes that is heard after its referral was stopped is stopped in its turn, and lets a
-    start on a day before that be told."""
+    start on a day before that be told. In a course that goes on already nobody is expected before the day of the yes."""
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
@@ -103,7 +104,7 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
     if request.answered_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/answered_on")
     if accepts:
-        planned = request.planned_start_on or referral.run_starts_on
+        planned = request.planned_start_on or max(referral.run_starts_on, request.answered_on)
         if referral.was_accepted and (referral.planned_start_on, referral.accepted_on) == (
             planned,
             request.answered_on,

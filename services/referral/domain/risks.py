@@ -113,15 +113,17 @@ def react(case: Case | Run, ticked: datetime) -> list[Fact]:
     return [*_stops(case)] or [*_s2(case, ticked), *_s6(case, ticked), *_dropped_out(case)]
 
 
-def due(case: Case | Run, _ticked: datetime) -> datetime | None:
-    """The next moment at which time alone changes what react says: the day on which a no-show becomes one."""
+def due(case: Case | Run, ticked: datetime) -> datetime | None:
+    """The next moment at which time alone changes what react says: the day on which a no-show becomes one, or on which what was
+    said of absences has grown old."""
     if isinstance(case, Run):
         return None
     raised = {risk.about for risk in case.dropout.open if risk.rule == Rule.S6}
-    days = [day for id, day in _unstarted(case) if id not in raised]
+    days = [s6_holds_from_on(day) for id, day in _unstarted(case) if id not in raised]
+    days += [day for day in _said_again_on(case) if day > day_of(ticked)]
     if not days:
         return None
-    return datetime.combine(s6_holds_from_on(min(days)), time.min, ALLIANCE_ZONE)
+    return datetime.combine(min(days), time.min, ALLIANCE_ZONE)
 
 
 def _stops(case: Case) -> Iterator[Fact]:
@@ -142,14 +144,14 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
         runs = absences(case, id, participation, referral)
         if not runs and not open_:
             continue
-        present = runs[-1] if runs and not runs[-1].broken and participation.ended_before_on is None else None
+        present = _present(case, runs, participation, referral)
         holds_on = s2_holds_on(present, referral.offer_type) if present else None
         present = present if holds_on else None
         held = present.days[0] if present else None
         owner = case.owner_of(referral)
         for risk in open_:
             if risk.first_on != held:
-                yield _withdrawn(case.id, risk, _why_s2(risk, participation, runs, referral.offer_type), owner, ticked)
+                yield _withdrawn(case.id, risk, _why_s2(case, risk, participation, referral, runs), owner, ticked)
             elif present is not None and _goes_on(risk, present.days[-1], day_of(ticked)):
                 yield DropoutRiskContinued(
                     by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, first_on=risk.first_on, last_missed_on=present.days[-1],
@@ -162,6 +164,18 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
             )  # fmt: skip
 
 
+def _present(case: Case, runs: list[Absences], participation: Participation, referral: Referral) -> Absences | None:
+    """The run of absences after which nobody came, while somebody could."""
+    return runs[-1] if runs and not runs[-1].broken and not _over(case, participation, referral) else None
+
+
+def _over(case: Case, participation: Participation, referral: Referral) -> bool:
+    """Whether nothing that comes is heard of any more: the participation has ended, the case is closed, or the consent was
+    withdrawn. A worry that nobody could ever dispel would be open for ever."""
+    gone = case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None
+    return gone or participation.ended_before_on is not None
+
+
 def _goes_on(risk: Risk, last_on: date, today: date) -> bool:
     """Whether what was said of a risk has grown old while it goes on. The rule of notice (nobody is told of evidence older than
     a fortnight at the tick) sees only what is said: of a month handed in at once, the oldest days."""
@@ -169,11 +183,24 @@ def _goes_on(risk: Risk, last_on: date, today: date) -> bool:
     return said_on < today - SAID_AGAIN and said_on < last_on and last_on >= today - FRESH
 
 
-def _why_s2(risk: Risk, participation: Participation, runs: list[Absences], offer_type: str) -> RiskEnd:
-    """ENDED with its participation; ATTENDED where the absences stand and somebody came after; else CORRECTED."""
-    if participation.ended_before_on is not None:
+def _said_again_on(case: Case) -> Iterator[date]:
+    """Days on which what was said of open S2 grows old, if `_goes_on` still says so then: no report need come for that."""
+    said_on = {risk.about: risk.last_on or risk.first_on for risk in case.dropout.open if risk.rule == Rule.S2}
+    for id, participation, referral in case.courses() if said_on else ():
+        runs = absences(case, id, participation, referral) if id in said_on else []
+        present = _present(case, runs, participation, referral)
+        if present is not None and said_on[id] < present.days[-1]:
+            day = said_on[id] + SAID_AGAIN + timedelta(days=1)
+            if day <= present.days[-1] + FRESH:
+                yield day
+
+
+def _why_s2(case: Case, risk: Risk, participation: Participation, referral: Referral, runs: list[Absences]) -> RiskEnd:
+    """ENDED with its participation, its consent or its case; ATTENDED where the absences stand and somebody came after; else
+    CORRECTED."""
+    if _over(case, participation, referral):
         return RiskEnd.ENDED
-    stands = any(run.days[0] == risk.first_on and run.broken and s2_holds_on(run, offer_type) for run in runs)
+    stands = any(run.days[0] == risk.first_on and run.broken and s2_holds_on(run, referral.offer_type) for run in runs)
     return RiskEnd.ATTENDED if stands else RiskEnd.CORRECTED
 
 

@@ -567,6 +567,9 @@ public final class Twin {
             if (!excused && r.excuse_reason != null) {
                 return new Refused("CONTRADICTION", "/excuse_reason");
             }
+            if ((excused || r.presence.equals("UNEXCUSED")) && r.units_attended > 0) {
+                return new Refused("CONTRADICTION", "/units_attended");
+            }
             return r;
         }
 
