@@ -35,8 +35,8 @@ class DropoutRiskRaised(DropoutFact):
     first_on: Day
     """The first of `days_on`."""
     days_on: Annotated[tuple[Day, ...], Field(min_length=1), Privacy.INTERNAL]
-    """The days that caused it, as known when it was raised, oldest first: of S2 the unexcused course days, of S6 the planned
-    start."""
+    """The days that caused it, as known when it was raised, oldest first: of S2 the unexcused course days (of more than
+    30 the first and the newest 29), of S6 the planned start."""
     owner_organisation_id: OrganisationId
     """Whose next step it is: the case's owner."""
     as_of: Moment

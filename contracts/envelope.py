@@ -261,7 +261,7 @@ def again_of(said: dict[str, Any]) -> Again:
     return Again.LATER if reason in _PASSING or reason.startswith("UNKNOWN_") else Again.MENDED
 
 
-_FINAL = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN", "NO_CONSENT"}
+_FINAL = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN", "NO_CONSENT", "TOO_MANY_OF_A_CASE"}
 _PASSING = {"CLOCK_AHEAD", "TOO_MANY_WAITING", "NOT_ACCEPTED", "FUTURE_DAY"}
 
 
@@ -353,7 +353,7 @@ RUNTIME_REASONS: dict[str, str] = {
     "NOT_YOURS": "This source may not speak for that tenant, organisation or thing, nor as a rule.",
     "CODE_NOT_VALID": "This code was not valid on the day of ce_time; the hint names its successor, where there is one.",
     "CODE_UNKNOWN": "The list has no such code.",
-    "DAY_IMPLAUSIBLE": "The day lies before 1900 or after 2199.",
+    "DAY_IMPLAUSIBLE": "The day lies before 2000 or after 2199.",
     "ID_REUSED": "This id was used before with other content; send the mended message under a new id.",
     "CLOCK_AHEAD": "ce_time, or reported_at (then `mended`), lies more than ten minutes after arrival; set the clock it comes from.",
     "GIVEN_UP": "This could not be processed; the operator knows why. Ask, and send it again under a new id.",

@@ -25,6 +25,7 @@ REASONS: dict[str, str] = {
     "CONSENT_EXISTS": "This consent id stands for another consent.",
     "NEED_EXISTS": "This need id stands for another need.",
     "CONSENT_ENDS_BEFORE_IT_BEGINS": "last_valid_on lies before valid_from_on.",
+    "TOO_MANY_OF_A_CASE": "A case has at most 500 needs and 500 consents.",
     "WITHDRAWN_OTHERWISE": "This consent was withdrawn from an earlier day on; a withdrawal is only moved to an earlier day.",
     "CASE_CLOSED": "The case is closed; only what concerns days up to its last one is taken.",
     "CLOSED_OTHERWISE": "The case was closed with another last day or for another reason.",

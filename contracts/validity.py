@@ -18,8 +18,9 @@ from pydantic import AwareDatetime
 
 from .envelope import Again, Listed, Model, Refused, day_of, refused
 
-FIRST_YEAR, LAST_YEAR = 1900, 2199
-"""Of a day that somebody can have meant; what is reckoned with one stays within what a date can hold."""
+FIRST_YEAR, LAST_YEAR = 2000, 2199
+"""Of a day that somebody can have meant: what is reckoned with one stays within what a date can hold, and a start of 1926 was
+1,200 months of every town and block in reporting's memory."""
 AHEAD_SECONDS = 600
 """Ten minutes: what a badly set clock is forgiven."""
 

@@ -159,6 +159,7 @@ class Host:
                 found = await asyncio.to_thread(read_otherwise, kafka, security, stands)
                 for tp, records in found.items():
                     consumer.seek(tp, records[-1].offset + 1)
+            self.inputs.in_hand = set(found)  # in the same breath: the minder must not send the consumer back below it
             return tuple(chain(*found.values()))
 
         subscriber.get_msg = fetch

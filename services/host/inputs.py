@@ -69,7 +69,8 @@ class Inputs:
         self._stood: dict[Part, int] = {}
         self._contiguous: dict[Part, int] = {}
         """Where this consumer was sent, or has read to, with nothing unclear since."""
-        self._in_hand: set[Part] = set()
+        self.in_hand: set[Part] = set()
+        """What the last fetch brought: it may not be settled yet, and nobody sends the consumer elsewhere meanwhile."""
         self._rests: dict[Part, float] = {}
 
     # --- the handler FastStream calls
@@ -78,7 +79,6 @@ class Inputs:
         """Never raises: FastStream would log it, and the next batch would pass over this one."""
         fetched = {Part(*key): list(group) for key, group in groupby(records, key=lambda r: (r.topic, r.partition))}
         contiguous = {part: at for part in fetched if (at := self._contiguous.pop(part, None)) is not None}
-        self._in_hand = set(fetched)
         started = time.monotonic()  # what is contiguous is unknown until this batch is settled
         try:
             with spanning(self.node.service.name, records):
@@ -100,7 +100,6 @@ class Inputs:
                     self._rests.pop(part, None)
                     for why in (Gap(), Flood()):
                         self.held.pop(self._held_name(part, why), None)
-        self._in_hand = set()
 
     def say_held(self, what: str, error: BaseException) -> str:
         """Names what stands still, and why; gives back why."""
@@ -142,6 +141,8 @@ class Inputs:
 
     async def apply(self, fetched: Fetched, contiguous: dict[Part, int]) -> dict[Part, Stopped]:
         """Applies what was fetched; gives back the partitions that stopped, where and why."""
+        # where it was read on with records between, they may be a transaction's markers, or deleted under a reader that lagged
+        self._unmet |= {part for part, at in contiguous.items() if fetched[part][0].offset > at}
         await self._meet([part for part in fetched if part not in self.parts or part in self._unmet])
         self._unmet -= set(fetched)
         stopped = {part: Stopped(Gap(), rs[0].offset) for part, rs in fetched.items() if part in self.gaps}
@@ -259,7 +260,7 @@ class Inputs:
                 move = "update position set next = $4 where topic = $1 and part = $2 and next = $3"
                 await self.node.pool.execute(move, *part, next, end)
                 self.tick_waits = True
-            elif consumer and part not in self._in_hand and self._contiguous.get(part) != next:
+            elif consumer and part not in self.in_hand and self._contiguous.get(part) != next:
                 self._seek(consumer, {part: next})
 
 

@@ -33,6 +33,11 @@ class Opened(NamedTuple):
     by_organisation_id: str
 
 
+MOST = 500
+"""Needs, and consents, of a case: a state without an end is read and written whole with each message about it, and by one
+partner's flood the batches of all others would never end in time."""
+
+
 class Consent(NamedTuple):
     """A consent as it was given, and the day from which it was withdrawn."""
 
@@ -95,6 +100,8 @@ def report_need(request: NeedReported, case: Case, said_at: datetime) -> Decisio
         return Unchanged() if known == request.need_type else refused("NEED_EXISTS", at="/need_id")
     if case.last_day_on is not None and on > case.last_day_on:
         return refused("CASE_CLOSED")
+    if len(case.needs) >= MOST:
+        return refused("TOO_MANY_OF_A_CASE")
     return NeedRecorded(by=request.by, need_id=request.need_id, need_type=request.need_type)
 
 
@@ -117,6 +124,8 @@ def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decisi
         return refused("CONSENT_ENDS_BEFORE_IT_BEGINS", at="/last_valid_on")
     if case.last_day_on is not None and request.valid_from_on > case.last_day_on:
         return refused("CASE_CLOSED", at="/valid_from_on")
+    if len(case.consents) >= MOST:
+        return refused("TOO_MANY_OF_A_CASE")
     return ConsentGranted(
         by=request.by, consent_id=request.consent_id, purpose=given.purpose, categories=tuple(given.categories),
         recipients=tuple(given.recipients), valid_from_on=given.valid_from_on, last_valid_on=given.last_valid_on,

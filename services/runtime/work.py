@@ -14,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 
+from contracts.attributes import known_headers
 from contracts.envelope import (
     Answer,
     Attributes,
@@ -63,8 +64,6 @@ KEPT = Table("kept", ("topic", "part", '"offset"', "arrived"), {
     "topic": "text", "part": "int", '"offset"': "bigint", "arrived": "timestamptz", "why": "text", "publisher": "text",
     "tenant": "text", "subject": "text", "rests_on": "text", "claimed": "boolean", "error": "text", "since": "timestamptz",
     "headers": "bytea", "value": "bytea"})  # fmt: skip
-KEPT_HEADERS = ("traceparent", "content-type")
-"""Beside ce_*: a sender's other headers may name people."""
 TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_at", "cause", "body")
 """Columns of a service's own facts as they were recorded, for people to read."""
 
@@ -657,8 +656,7 @@ class Work:
 
     def _kept_row(self, m: Message, why: str, rests_on: list[str], claimed: bool, error: str) -> tuple[Any, ...]:
         a = m.attributes
-        headers = [(n, bytes(text)) for n, text in m.headers
-                   if text is not None and (n in KEPT_HEADERS or n.startswith("ce_"))]  # fmt: skip
+        headers = list(known_headers(m.headers).items())  # a sender's others may name people, and have no end
         return (*m.part, m.offset, m.arrived, why, _publisher(m), a.tenant, a.subject, " ".join(rests_on), claimed, error,
                 m.since, pack(headers), m.value)  # fmt: skip
 

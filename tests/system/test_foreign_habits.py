@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +15,13 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from contracts.codes import Presence
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import CaseClosureRequested, CaseOpened, ConsentWithdrawn, NeedRecorded, NeedReported
+from contracts.topics import submissions_topic
 from deploy.fleet import Fleet
 from deploy.places import SERVICES
 from services.connections import KafkaSecurity
@@ -618,6 +620,43 @@ async def test_records_deleted_before_they_were_read_are_a_gap_that_is_held_and_
     await asyncio.to_thread(house.wait_ready, "reporting")
     gaps = await until(lambda: house.status("reporting")["gaps"])
     assert all(one["what"].startswith("referral.events/") and one["why"].startswith("Gap") for one in gaps)
+
+
+async def test_submissions_deleted_under_a_service_that_lagged_are_a_gap_too(house: Fleet) -> None:
+    """Kafka sends a reader whose place is gone to what is left, and says nothing: those before it would never be answered."""
+    part = TopicPartition(submissions_topic("intake", "kreis"), 0)
+    registration, _ = Course(DAY).steps()[1]
+    async with Publisher(house.stack.kafka) as sender:
+
+        async def send(count: int) -> None:
+            for _ in range(count):
+                said = Attributes(str(uuid4()), SOURCE, registration.ce_type, str(uuid4()), datetime.now(UTC), TENANT)
+                await sender.producer.send_and_wait(
+                    part.topic, registration.to_json(), headers=headers_of(said), partition=part.partition
+                )
+
+        await send(3)
+        consumer = AIOKafkaConsumer(bootstrap_servers=house.stack.kafka)
+        await consumer.start()
+        end = (await consumer.end_offsets([part]))[part]
+        await consumer.stop()
+        await until(lambda: not house.status("intake")["lag"])
+        frozen = house.processes["intake"].pid
+        assert frozen is not None
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(1)  # what it has asked of the broker comes back empty
+            await send(20)
+            admin = AIOKafkaAdminClient(bootstrap_servers=house.stack.kafka)
+            await admin.start()
+            await admin.delete_records({part: RecordsToDelete(before_offset=end + 15)})
+            await admin.close()
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        (gap,) = await until(lambda: house.status("intake")["gaps"])
+    assert gap["what"] == f"{part.topic}/0" and gap["why"].startswith(
+        f"Gap:read up to {end}, the log goes from {end + 15}"
+    )
 
 
 async def fact(producer: AIOKafkaProducer, body: Any, case: str, number: int, id: str = "") -> None:

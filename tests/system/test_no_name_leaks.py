@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from itertools import accumulate
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -158,9 +159,8 @@ async def test_what_wakes_at_once_is_bounded_by_its_bytes(house: Fleet) -> None:
         for body in stuffed:
             said = Attributes(str(uuid4()), SOURCE, AttendanceReported.ce_type, course.case, datetime.now(UTC), TENANT)
             ids.append(said.id)
-            await producer.send(
-                submissions_topic("attendance", "kreis"), body.encode(), headers=headers_of(said), partition=0
-            )
+            headers = [*headers_of(said), ("ce_more", NAME.encode() * 100)]  # what nobody reads is not kept
+            await producer.send(submissions_topic("attendance", "kreis"), body.encode(), headers=headers, partition=0)
         await producer.flush()
 
         async def answers(of: list[str]) -> set[tuple[str, str | None]]:
@@ -172,6 +172,10 @@ async def test_what_wakes_at_once_is_bounded_by_its_bytes(house: Fleet) -> None:
             assert await answers(ids[fitting:]) == {("refused", "TOO_MANY_WAITING")}
             assert house.status("referral")["waiting"] == before + fitting
             assert not sender.answers.keys() & set(ids[:fitting])
+            con = await asyncpg.connect(house.stack.databases["referral"].runtime)
+            kept = await con.fetchval("select max(octet_length(headers)) from lotse.kept where why = 'waiting'")
+            await con.close()
+            assert 0 < kept < 1000
             for step in course.steps():
                 assert (await sender.ask(*step))["outcome"] == "recorded"
             assert await answers(ids[:fitting]) == {("recorded", None)}

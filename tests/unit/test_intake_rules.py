@@ -110,6 +110,19 @@ def test_whom_a_consent_names_may_report_a_need_while_it_holds() -> None:
     assert reason(report_need(need(PROVIDER), case, at(LAST_DAY))) == "NOT_YOURS"
 
 
+def test_a_case_has_an_end_whoever_fills_it() -> None:
+    """A state is read and written whole: by one partner's flood the batches of all others would never end in time."""
+    case = opened()
+    for _ in range(500):
+        assert isinstance(heard(case, report_need(need(OWNER), case, at(OPENED))), NeedRecorded)
+        assert isinstance(heard(case, give_consent(consent(), case, ARRIVED)), ConsentGranted)
+    for no in (report_need(need(OWNER), case, at(OPENED)), give_consent(consent(), case, ARRIVED)):
+        assert isinstance(no, Refused) and no.reason == "TOO_MANY_OF_A_CASE"
+    id, given = next(iter(case.consents.items()))
+    again = consent(consent_id=id, valid_from_on=given.valid_from_on, last_valid_on=given.last_valid_on)
+    assert isinstance(give_consent(again, case, ARRIVED), Unchanged)  # what is known is still known
+
+
 def test_a_need_said_by_the_last_day_of_a_case_is_taken_although_it_is_heard_after_it() -> None:
     case = opened(closed=True)
     late = datetime(2026, 5, 20, 21, 59, tzinfo=UTC)  # a minute before midnight in the alliance's zone

@@ -524,6 +524,47 @@ def test_nobody_is_expected_before_the_day_of_the_yes() -> None:
     assert isinstance(told, ReferralAccepted) and told.planned_start_on == START
 
 
+def test_a_case_has_an_end_whoever_fills_it() -> None:
+    """Rules look at all of a case with each message: with 1,000 referrals no batch ended any more, and nobody was answered."""
+    course = Course(START)
+    case = running(course)
+    run = Run(course.run, "rkn", "vhs-neuss", "F4", "LANGUAGE_COURSE", START, START + timedelta(days=90), 24)
+
+    def referring() -> Any:
+        request = ReferralRequested(by=OWNER, referral_id=str(uuid4()), run_id=course.run, consent_id=course.consent,
+                                    categories=(DataCategory.LANGUAGE,), requested_on=START)  # fmt: skip
+        return refer(request, case, run, ARRIVED)
+
+    def starting() -> Any:
+        return start(started(course, START).model_copy(update={"participation_id": str(uuid4())}), case, ARRIVED)
+
+    def attending() -> Any:
+        return attend(course.attendance(str(uuid4()), START, Presence.PRESENT), case, ARRIVED)
+
+    for say, most in ((referring, 200), (starting, 200), (attending, 5000)):
+        for _ in range(most):
+            if not isinstance(fact := say(), Fact):
+                break
+            evolve(case, fact, "")
+        no = say()
+        assert isinstance(no, Refused) and no.reason == "TOO_MANY_OF_A_CASE"
+    assert len(case.referral.referrals) == len(case.referral.participations) == 200
+    assert sum(map(len, case.attendance.meetings.values())) == 5000
+    meeting = next(iter(case.attendance.meetings[course.participation]))
+    assert isinstance(attend(course.attendance(meeting, START, Presence.LATE, 2), case, ARRIVED), AttendanceRecorded)
+
+
+def test_of_a_thousand_days_a_risk_says_the_first_and_the_newest() -> None:
+    """Each correction of the first wrote all of them anew, and what stands on a topic of facts stays for good."""
+    course = Course(START)
+    case = running(course)
+    for n in range(80):
+        reported(case, course, n, Presence.UNEXCUSED)
+    (risk,) = settle(case, ARRIVED)
+    assert isinstance(risk, DropoutRiskRaised) and risk.first_on == START
+    assert risk.days_on == (START, *(START + timedelta(days=n) for n in range(51, 80)))
+
+
 @pytest.mark.parametrize("presence", list(Presence))
 def test_who_was_there_for_a_unit_was_not_absent(presence: Presence) -> None:
     course = Course(START)

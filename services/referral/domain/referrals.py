@@ -20,7 +20,7 @@ from contracts.referral import (
     ReferralStopped,
     ReferralWithdrawn,
 )
-from services.referral.domain.state import DECLINED, STOPPED, Case, End, Participation, Run, Start
+from services.referral.domain.state import DECLINED, MOST, STOPPED, Case, End, Participation, Run, Start
 
 
 def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Decision:
@@ -64,6 +64,8 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
     consent = case.intake.consents[request.consent_id]
     if not consent.covers(ConsentPurpose.REFERRAL, run.provider_organisation_id, categories, request.requested_on):
         return replace(refused("NO_CONSENT", at="/consent_id"), again=Again.MENDED)  # by another consent
+    if len(case.referral.referrals) >= MOST:
+        return refused("TOO_MANY_OF_A_CASE")
     return ReferralSent(
         by=request.by, referral_id=request.referral_id, run_id=request.run_id, consent_id=request.consent_id,
         categories=tuple(categories), requested_on=request.requested_on, owner_organisation_id=request.by.organisation_id,
@@ -150,6 +152,8 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
     wins = stands is None or said[1:] > stands[1:]
     if wins and participation.ended_before_on is not None and said.on > participation.ended_before_on:
         return refused("START_AFTER_END", at="/started_on")
+    if stands is None and len(case.referral.participations) >= MOST:
+        return refused("TOO_MANY_OF_A_CASE")
     return ParticipationStarted(
         by=report.by, participation_id=report.participation_id, referral_id=report.referral_id, run_id=referral.run_id,
         block=referral.block, started_on=said.on, revision=report.revision, reported_at=report.reported_at,
