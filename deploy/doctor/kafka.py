@@ -34,6 +34,7 @@ PATIENCE = 8.0  # seconds Kafka has for one question
 READ, WRITE, DESCRIBE = 3, 4, 8  # AclOperation, as Kafka numbers them
 NOT_AUTHORIZED, NOT_AUTHORIZED_ON_CLUSTER, NO_AUTHORIZER = 29, 31, 54
 TOPIC, ANY, ALLOW = 2, 1, 3  # resource type, filter, permission, as Kafka numbers them
+ASK_AGAIN = (Code.NOT_COORDINATOR, Code.COORDINATOR_NOT_AVAILABLE, Code.COORDINATOR_LOAD_IN_PROGRESS)
 TICK_AHEAD = timedelta(minutes=10)  # beyond, services hold it
 
 
@@ -86,7 +87,7 @@ async def kafka(place: Place) -> AsyncIterator[Said]:
 
     async def asked(admin: AIOKafkaAdminClient, topics: list[Topic]) -> AsyncIterator[Said]:
         said, there, hidden = await _stand(place, admin, topics)
-        lacking = _lacking(place, topics, there, hidden) + await asyncio.to_thread(_without_group, place)
+        lacking = _lacking(place, topics, there, hidden) + await _without_group(place)
         for one in (*said, *_rights(place, lacking), *await _of_nobody(place, admin, topics)):
             yield one
         async for one in _broker_clock(place):
@@ -143,7 +144,7 @@ async def _catalogued(
             async for said in asked(admin, topics):
                 yield said
     except (KafkaError, OSError, TimeoutError) as error:
-        yield not_checked("topics", f"Kafka broke off ({type(error).__name__})")
+        yield not_checked("topics", f"Kafka broke off ({type(error).__name__} {error})")
     finally:
         await admin.close()
 
@@ -272,26 +273,30 @@ def _lacking(place: Place, topics: list[Topic], there: dict[str, Any], hidden: s
     return lacking
 
 
-def _without_group(place: Place) -> list[tuple[str, str, str]]:
+async def _without_group(place: Place) -> list[tuple[str, str, str]]:
     """The same of a service's group of consumers, which aiokafka can't ask for. Raises KafkaError where nobody tells."""
-    groups = [f"lotse-{service}" for service in place.services]
     admin = AdminClient(place.security.librdkafka(str(place.kafka)), logger=logging.getLogger("librdkafka"))
     lacking = []
-    asked = (
-        admin.describe_consumer_groups(groups, include_authorized_operations=True, request_timeout=PATIENCE)
-        if groups
-        else {}
-    )
-    for group, answer in asked.items():
-        try:
-            may = AclOperation.READ in answer.result(PATIENCE * 2).authorized_operations
-        except KafkaException as error:
-            if error.args[0].code() != Code.GROUP_AUTHORIZATION_FAILED:
-                raise KafkaError(error.args[0].name()) from None
-            may = False
+    for group in (f"lotse-{service}" for service in place.services):
+        async with asyncio.timeout(PATIENCE * 2):
+            while (may := await asyncio.to_thread(_may_read, admin, group)) is None:
+                await asyncio.sleep(0.2)
         if not may:
             lacking.append(("Read", "group", group))
     return lacking
+
+
+def _may_read(admin: AdminClient, group: str) -> bool | None:
+    """None: ask again; a broker that never had a group makes their topic first. Raises KafkaError."""
+    asked = admin.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=PATIENCE)
+    try:
+        return AclOperation.READ in asked[group].result(PATIENCE * 2).authorized_operations
+    except KafkaException as error:
+        if (code := error.args[0].code()) in ASK_AGAIN:
+            return None
+        if code != Code.GROUP_AUTHORIZATION_FAILED:
+            raise KafkaError(error.args[0].name()) from None
+        return False
 
 
 def _rights(place: Place, lacking: Sequence[tuple[str, str, str]]) -> Iterator[Said]:

@@ -20,7 +20,7 @@ _ONE = """
 select (select count(*) from outbox where sent_at is null) as outbox,
        (select coalesce(extract(epoch from now() - min(at)), 0)::float from outbox where sent_at is null) as outbox_age,
        (select coalesce(extract(epoch from now() - min(arrived)), 0)::float from kept where publisher <> '') as unanswered,
-       (select count(*) from answered) as answered, (select count(*) from timeline) as facts,
+       counted('answered') as answered, counted('timeline') as facts,
        (select max(at) from rebuilt) as rebuilt, (select min(at) from kept where why = 'early') as early_since,
        (select count(*) from tick where held is null)
            + (select count(*) from alliance where acted is distinct from ticked) as acting
