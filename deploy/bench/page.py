@@ -39,7 +39,8 @@ Repetitions are interleaved; Lotse's processes stay, idle, while what it is held
 - **relay, row by row**: the oldest row locked, sent, acknowledged, deleted.
 - **Kafka Connect**: Debezium's JDBC sink fills one table by upsert; no rules, no numbers, at least once.
 
-Latencies count from the moment at which a submission was to be sent, so that a sender that is held up hides nothing.
+Latencies count from the moment at which a submission was to be sent, so that a sender that is held up hides nothing; those of
+answers while nobody asks by HTTP, which is asked 250 times a second where risks are looked for.
 Postgres counts statements (`pg_stat_statements`) in every run; what is profiled by py-spy, of threads that hold Python's lock,
 is not measured otherwise.
 """
