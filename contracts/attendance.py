@@ -44,8 +44,8 @@ class AttendanceReported(Submission):
     units_planned: PlannedUnits
     """How long the meeting was to be."""
     units_attended: TeachingUnits
-    """How much of it the person was there; at most `units_planned`, and 0 of whom was absent. Whole units: one attended in part counts as the course's
-    funding body counts it; 0 where nobody noted it."""
+    """How much of it the person was there; at most `units_planned`, and 0 of whom was absent. Whole units: one attended in part
+    counts as the course's funding body counts it; 0 where nobody noted it."""
     presence: Annotated[Presence, Privacy.INTERNAL]
     excuse_reason: Annotated[ExcuseReason, Privacy.INTERNAL] | None = None
     """What excuses: with EXCUSED always, otherwise never."""

@@ -87,9 +87,15 @@ async def kafka(place: Place) -> AsyncIterator[Said]:
 
     async def asked(admin: AIOKafkaAdminClient, topics: list[Topic]) -> AsyncIterator[Said]:
         said, there, hidden = await _stand(place, admin, topics)
-        lacking = _lacking(place, topics, there, hidden) + await _without_group(place)
-        for one in (*said, *_rights(place, lacking), *await _of_nobody(place, admin, topics)):
+        for one in (*said, *await _of_nobody(place, admin, topics)):
             yield one
+        try:
+            lacking = _lacking(place, topics, there, hidden) + await _without_group(place)
+        except (KafkaError, TimeoutError) as error:
+            yield not_checked("rights", f"the broker does not tell those on groups ({type(error).__name__} {error})")
+        else:
+            for one in _rights(place, lacking):
+                yield one
         async for one in _broker_clock(place):
             yield one
 

@@ -1,19 +1,8 @@
 """Rows of the fault matrix in which what comes over the wire breaks: the broker, messages, the network."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from deploy.soak.night import Night
 from deploy.soak.rows import Row
-from tests.night.houses import MESSAGES, figures_hold, holds, house, rows
-
-
-@pytest.fixture(scope="module")
-def night() -> Iterator[Night]:
-    """The house whose ledger goes on from row to row."""
-    with house() as found:
-        yield found
+from tests.night.houses import MESSAGES, figures_hold, holds, rows
 
 
 @rows(MESSAGES)
