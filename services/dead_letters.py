@@ -1,15 +1,16 @@
 """Dead letters: what nobody can read, sealed to the operations key, and how many of them a publisher may send."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import asyncpg
 from joserfc import jwe
 
 from contracts.topics import dead_letters_topic
 from services.runtime.database import Connection, columns, encode
-from services.runtime.messages import Message
+from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.outbox import Outgoing
 
@@ -20,6 +21,16 @@ neither flood the dead letters nor stop anybody else. The next hour tries again.
 
 NOW = datetime.max.replace(tzinfo=UTC)
 """Later than any hour: counted in the present one, as the database tells it."""
+
+
+class Counted(NamedTuple):
+    """Under what letters are counted; `at`: a moment of the hour."""
+
+    topic: str
+    publisher: str
+    type: str
+    rule: str
+    at: datetime
 
 
 class Origin(NamedTuple):
@@ -43,19 +54,17 @@ async def unreadable_this_hour(con: Connection) -> Counter[str]:
 
 async def bury(con: Connection, node: Node, bad: list[Message], out: Outgoing) -> None:
     """Dead letters: the untouched bytes, sealed to the operations key, with origin and verdict; counted for status. The
-    sender's headers are sealed with them: they may name people."""
+    sender's headers are sealed with them: they may name people. What has its letter gets no second and counts no more."""
     if not bad:
         return
     key, before = node.operations_key, await _buried_before(con, bad)
-    counts: Counter[tuple[str, str, str, str, datetime]] = Counter()
+    counts: Counter[Counted] = Counter()
     for message in bad:
+        if Origin(*message.part, message.offset, message.arrived) in before:
+            continue
         assert message.input.publisher is not None and message.verdict is not None
         type, pointer, rule = message.verdict.type, message.verdict.pointer, message.verdict.rule
-        known = Origin(*message.part, message.offset, message.arrived) in before
-        counted_at = message.arrived if known else NOW  # what was read in another hour floods nobody in this one
-        counts[message.part.topic, message.input.publisher.name, type, f"{pointer} {rule}", counted_at] += 1
-        if known:
-            continue
+        counts[Counted(message.part.topic, message.input.publisher.name, type, f"{pointer} {rule}", NOW)] += 1
         said = {
             "topic": message.part.topic, "partition": message.part.part, "offset": message.offset, "verdict": type,
             "pointer": pointer, "rule": rule, "arrived": message.arrived.isoformat(), "reference": message.reference,
@@ -66,6 +75,12 @@ async def bury(con: Connection, node: Node, bad: list[Message], out: Outgoing) -
         headers = [(f"lotse_{name}", str(text).encode()) for name, text in said.items()]
         letter = (place, jwe.encrypt_compact(protected, sealed, key).encode(), headers)
         out.after[dead_letters_topic(node.service.name)].append(letter)
+    await _count(con, counts)
+
+
+async def _count(con: Connection, counts: Counter[Counted]) -> None:
+    if not counts:
+        return
     await con.execute(
         "insert into dead_letter (topic, publisher, type, rule, letters, hour) select topic, publisher, type, rule, sum(n), hour"
         " from (select *, date_trunc('hour', least(at, now())) as hour"
@@ -75,15 +90,39 @@ async def bury(con: Connection, node: Node, bad: list[Message], out: Outgoing) -
         *columns((*key, n) for key, n in counts.items()))  # fmt: skip
 
 
-async def learn_buried(con: Connection, letters: Iterable[Any]) -> None:
-    """A rebuild with nothing to compare with reads submissions again from their start: what has its letter gets no second."""
-    origins = []
+async def learn_buried(con: Connection, node: Node, letters: Iterable[Any]) -> None:
+    """A rebuild with nothing to compare with reads submissions again from their start: what has its letter gets no second, and
+    counts in the hour in which it came: what was read in another floods nobody in this one."""
+    found: dict[Origin, Counted] = {}
     for record in letters:
-        said = {name: text.decode() for name, text in record.headers}
-        arrived = datetime.fromisoformat(said["lotse_arrived"])
-        origins.append(Origin(said["lotse_topic"], int(said["lotse_partition"]), int(said["lotse_offset"]), arrived))
-    add = f"insert into buried select * from {_UNNEST} on conflict do nothing"
-    await con.execute(add, *columns(sorted(set(origins))))
+        said, origin = _origin(record)
+        if (input := node.inputs.get(origin.topic)) and input.publisher:  # else it comes no more
+            rule = f"{said['pointer']} {said['rule']}"
+            found[origin] = Counted(origin.topic, input.publisher.name, said["verdict"], rule, origin.arrived)
+    await _count(con, Counter(found[origin] for origin in await _expect(con, found)))
+
+
+async def expect_again(pool: asyncpg.Pool, letters: AsyncIterable[list[Any]], starts: Mapping[Part, int]) -> None:
+    """Partitions, held until then, are read again from these places: what has its letter, and was counted with it, gets no
+    second. `letters`: all that the log of them holds."""
+    async for records in letters:
+        origins = {_origin(record)[1] for record in records}
+        await _expect(pool, {o for o in origins if starts.get(Part(o.topic, o.part), o.offset + 1) <= o.offset})
+
+
+def _origin(letter: Any) -> tuple[dict[str, str], Origin]:
+    """What a letter's headers say, and where what it holds stood."""
+    said = {name.removeprefix("lotse_"): text.decode() for name, text in letter.headers}
+    place = said["topic"], int(said["partition"]), int(said["offset"])
+    return said, Origin(*place, datetime.fromisoformat(said["arrived"]))
+
+
+async def _expect(con: Connection | asyncpg.Pool, origins: Iterable[Origin]) -> list[Origin]:
+    """Keeps them until they come; gives back those that were not known yet."""
+    if not (wanted := sorted(origins)):
+        return []
+    add = f"insert into buried select * from {_UNNEST} on conflict do nothing returning *"
+    return [Origin(*row) for row in await con.fetch(add, *columns(wanted))]
 
 
 async def _buried_before(con: Connection, bad: list[Message]) -> set[Origin]:

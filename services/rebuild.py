@@ -195,7 +195,7 @@ class Learner:
                     for record in records:
                         await reports.learn(con, read_attributes(record.headers).tenant, record.value)
                 elif topic == dead_letters_topic(self.node.service.name) and not self.done.compared:
-                    await learn_buried(con, records)
+                    await learn_buried(con, self.node, records)
         except NOT_THE_DATA:
             raise
         except Exception as error:

@@ -258,7 +258,8 @@ def type_of(letter: dict[str, Any], private: ECKey) -> str:
 
 
 async def letters(name: str) -> list[dict[str, Any]]:
-    """Every dead letter on a service's topic: its headers, and the sealed bytes. Raises Trouble."""
+    """Every dead letter on a service's topic: its headers, and the sealed bytes. A copy by the relay or by `lotse republish` is the
+    same letter. Raises Trouble."""
     from services.host.kafka import Reader  # noqa: PLC0415
 
     security = kafka_security()
@@ -268,15 +269,16 @@ async def letters(name: str) -> list[dict[str, Any]]:
         try:
             parts = await reader.parts([dead_letters_topic(name)])
             starts, ends = await reader.starts(parts), await reader.ends(parts)
-            found = []
+            found = {}
             total = sum(ends[part] - starts[part] for part in parts)
             with counted(f"dead letters of {name}", total, "letters") as more:
                 async for records in reader.records({part: (starts[part], ends[part]) for part in parts}):
                     for record in records:
                         said = {key.removeprefix("lotse_"): text.decode() for key, text in record.headers}
-                        found.append({**said, "place": (record.key or b"").decode(), "sealed": record.value})
+                        place = (record.key or b"").decode()
+                        found[place, said["arrived"]] = {**said, "place": place, "sealed": record.value}
                     more(len(records))
-            return found
+            return list(found.values())
         finally:
             await reader.stop()
     except (KafkaError, OSError, TimeoutError) as error:

@@ -291,6 +291,11 @@ class Window:
         await self.opens()
         self.night.wave(8, 8, pace=0.03)
 
+    async def all_went_on(self) -> bool:
+        """Whether each part did its least by now. A fault that lets through little lasts until then: a busy machine gets less
+        done between two of them, and is no standstill."""
+        return all(part.done >= part.least for part in await self.progress(time.monotonic()))
+
     async def progress(self, healed: float) -> list[Progress]:
         """What each part did until it was healed (monotonic seconds)."""
         found = []

@@ -31,7 +31,7 @@ from services.host import operate
 from services.host.inputs import Inputs
 from services.host.kafka import Reader, read_otherwise
 from services.host.relay import Relay, letters_beyond
-from services.host.running import running, settle_in
+from services.host.running import running, say_held, settle_in
 from services.host.settings import Settings
 from services.host.status import Status
 from services.runtime import positions
@@ -151,7 +151,7 @@ class Host:
             except ConsumerStoppedError:
                 raise
             except Exception as error:  # FastStream would say nothing of it, and come again
-                self.inputs.say_held("fetch", error)
+                say_held(self.inputs.held, "fetch", name_of(error))
                 _revive(consumer)
                 stands = await self.inputs.back(consumer)
                 if not isinstance(error, UnicodeDecodeError):
@@ -191,8 +191,7 @@ class Host:
             try:
                 if time.monotonic() - refreshed > REFRESH_REST:
                     await self.inputs.refresh()
-                    async with self.node.pool.acquire() as con:
-                        await forget_sent(con)
+                    await forget_sent(self.node.pool)
                     refreshed = time.monotonic()
                 await self.status.look(await self.node.reader.ends(self.inputs.parts))
                 await self.inputs.look_after(self.subscriber.consumer, self.status.ends)
@@ -204,7 +203,7 @@ class Host:
                     committed = time.monotonic()
                 self.inputs.held.pop("minder", None)
             except (*RETRY, KafkaError) as error:
-                self.inputs.say_held("minder", error)
+                say_held(self.inputs.held, "minder", name_of(error))
 
     async def _commit(self) -> None:
         """Kafka's committed offsets follow the rows; nobody here reads them."""

@@ -101,12 +101,6 @@ class Inputs:
                     for why in (Gap(), Flood()):
                         self.held.pop(self._held_name(part, why), None)
 
-    def say_held(self, what: str, error: BaseException) -> str:
-        """Names what stands still, and why; gives back why."""
-        why = name_of(error)
-        say_held(self.held, what, why)
-        return why
-
     async def back(self, consumer: Any) -> dict[Part, int]:
         """Sends the consumer back to the rows: where it raises, it forgets what it had fetched of other partitions, too, and
         would pass over it. Gives back where each partition stands that does not rest."""
@@ -128,7 +122,8 @@ class Inputs:
 
     def _hold(self, consumer: Any, fetched: Fetched, error: BaseException, what: str) -> None:
         """Back to the first record, a rest, again. Polls and heartbeats go on, so no member leaves."""
-        why = self.say_held(what, error)
+        why = name_of(error)
+        say_held(self.held, what, why)
         self.node.metrics.retries.labels(why.partition(":")[0]).inc()
         self._seek(consumer, {part: rs[0].offset for part, rs in fetched.items()})
         for part in fetched:

@@ -14,6 +14,7 @@ import structlog
 from aiokafka.errors import KafkaError as ReaderError
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from contracts.topics import MOST_OF_A_REPORT
 from services.failpoints import failpoint
 from services.host.running import Running, say_held
 from services.leader import alive, session
@@ -139,8 +140,7 @@ class Relay:
     async def _turn(self, con: asyncpg.Connection, producer: Producer) -> bool:
         """One look at the outbox: send what may go, mark what was acknowledged. False when nothing could be sent. All of it over
         the lock's own connection: once that is gone another database may answer, which knows these rows' ids by other rows."""
-        now = time.monotonic()
-        resting = [topic for topic, (until, _) in self._rests.items() if until > now]
+        resting = [topic for topic, (until, _) in self._rests.items() if until > time.monotonic()]
         rows = await con.fetch(
             "select id, tx, after, topic, records from (select *, sum(octet_length(records)) over (order by id) as upto"
             " from (select * from outbox o where sent_at is null and topic <> all($1::text[]) and not (after and exists"
@@ -255,7 +255,7 @@ def _producer(node: Running, name: str) -> Producer:
     """librdkafka's, idempotent: in order and once a partition. aiokafka's costs four times as much a record."""
     options = node.settings.kafka_security.librdkafka(node.settings.kafka) | {
         "client.id": f"{name}-relay", "enable.idempotence": True, "linger.ms": 50, "socket.nagle.disable": True,
-        "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": 1024 * 1024,
+        "compression.type": "lz4", "batch.size": 256 * 1024, "message.max.bytes": MOST_OF_A_REPORT,
         "message.timeout.ms": int(SEND_LIMIT * 1000), "queue.buffering.max.messages": 0, "log_level": 3,
         "topic.metadata.propagation.max.ms": 1000,  # a topic that is gone must not keep the others waiting for 30 seconds
         "partitioner": "murmur2_random",  # as Java's and aiokafka's: a subject stays on its partition

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from typing import Any, NamedTuple
 
+import asyncpg
+
 from services.runtime.database import Connection, columns, pack
 
 KEPT_DAYS = 7  # sent rows stay so long: Kafka may lose its tail, and `lotse republish` brings it back
@@ -33,6 +35,6 @@ class Outgoing:
                 " from unnest($1::boolean[], $2::text[], $3::bytea[]) with ordinality x(a, t, r, n) order by n", *columns(rows))  # fmt: skip
 
 
-async def forget_sent(con: Connection) -> None:
+async def forget_sent(pool: asyncpg.Pool) -> None:
     """What was sent longer ago than we keep it goes."""
-    await con.execute("delete from outbox where sent_at < now() - make_interval(days => $1)", KEPT_DAYS)
+    await pool.execute("delete from outbox where sent_at < now() - make_interval(days => $1)", KEPT_DAYS)

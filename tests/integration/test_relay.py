@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import random
 import time
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
+from contracts.topics import REPORT
 from deploy.local.stack import LocalStack
 from services import leader
 from services.host import relay
@@ -139,6 +142,28 @@ async def test_a_relay_ends_where_it_is_told_so_while_it_is_woken(node: Running,
     leading.cancel()
     ended, _ = await asyncio.wait([leading], timeout=30)
     assert ended and leading.cancelled()
+
+
+async def test_the_largest_report_leaves_and_whoever_subscribes_reads_it(prepared: LocalStack, node: Running) -> None:
+    """A release is one record a month. Random bytes: it is as large on the wire."""
+    release, key = random.Random(64).randbytes(15 << 20), str(uuid4()).encode()
+    add = "insert into outbox (tx, after, topic, records) values (1, false, $1, $2) returning id"
+    row = await node.pool.fetchval(add, REPORT, pack([(key, release, [("ce_id", b"one")])]))
+    leading = asyncio.create_task(relay.Relay(node, "large").run())
+    consumer = AIOKafkaConsumer(REPORT, bootstrap_servers=prepared.kafka, auto_offset_reset="earliest")
+    try:
+        async with asyncio.timeout(60), consumer:
+            while not await node.pool.fetchval("select sent_at is not null from outbox where id = $1", row):
+                await asyncio.sleep(0.1)
+            async for record in consumer:
+                if record.key == key:
+                    assert record.value == release
+                    break
+    finally:
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
+        await node.pool.execute("delete from outbox where topic = $1", REPORT)
+        await node.pool.execute("delete from acked where topic = $1", REPORT)
 
 
 async def test_a_reader_ends_whenever_it_is_told_so(prepared: LocalStack, node: Running) -> None:

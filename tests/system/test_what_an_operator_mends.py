@@ -29,7 +29,7 @@ from deploy.local.operations import PRIVATE
 from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
 from tests.conftest import four_services, new_stack
-from tests.publishing import OWNER, SOURCE, Course, Publisher, until
+from tests.publishing import NAME, OWNER, SOURCE, Course, Publisher, until
 from tests.typing_commands import typed
 
 DAY = date(2026, 3, 2)
@@ -386,6 +386,7 @@ def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(
     with new_stack() as stack, four_services(stack) as house:
         data, copy = stack.folder / "kafka" / "data", tmp_path / "data"
         asyncio.run(sent_and_answered(house, Course(DAY)))
+        letters = asyncio.run(nobody_can_read(house))
         before = datetime.now(UTC)
         with stopped(stack, house):
             shutil.copytree(data, copy)
@@ -401,6 +402,9 @@ def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(
             asyncio.run(again(house, name))
         case = httpx.get(f"{house.url('referral')}/cases/{lost.case}").json()
         assert len(case["participation_list"]) == 1
+        assert [house.status(name)["dead_letters"] for name in SERVICES] == letters  # read again, they are no new ones
+        _, listed = asyncio.run(typed(house, "referral", "dead-letters", "list", "referral", "--format", "json"))
+        assert len(json.loads(listed)["data"]) == 8
 
 
 @contextmanager
@@ -424,6 +428,17 @@ async def sent_and_answered(house: Fleet, course: Course) -> list[str]:
         assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
     await until(lambda: all(house.status(name)["outbox"]["rows"] == 0 for name in SERVICES))
     return ids
+
+
+async def nobody_can_read(house: Fleet) -> list[Any]:
+    """On each partition of what goes to referral; gives back how every service counts them once they have their letters."""
+    async with AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer:
+        for family in ("referral", "attendance"):
+            for part in range(4):
+                await producer.send_and_wait(submissions_topic(family, NAME), b"\xff", partition=part)
+    await until(lambda: sum(row["letters"] for row in house.status("referral")["dead_letters"]) == 8)
+    await until(lambda: house.status("referral")["outbox"]["rows"] == 0)
+    return [house.status(name)["dead_letters"] for name in SERVICES]
 
 
 async def brought_back(house: Fleet, lost: Course, ids: list[str], before: datetime) -> None:
