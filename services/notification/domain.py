@@ -145,12 +145,12 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
 def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
     """What was told and no longer holds is taken back (domain F-02); at a tick the office is told what it does not know yet."""
     over = office.dropout.over
+    gone = {key: line for key, line in office.notification.told.items() if key not in office.dropout.open}
     back = [
         NotificationWithdrawn(
             by=LOTSE, line=_notice("WITHDRAWN", line._replace(reason=over[key].reason if key in over else None))
         )
-        for key, line in sorted(office.notification.told.items())
-        if key not in office.dropout.open
+        for key, line in sorted(gone.items())
     ]
     return [*back] if back else _attempt(office, ticked, mailboxes)
 
@@ -172,12 +172,13 @@ def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     untrue = [line for key, line in _untrue(office) if key not in over or over[key].as_of < ticked]
     # another first day is another risk: who is told that one no longer holds is told of the other, however old its days are
     news, oldest = {(line.case_id, line.about, line.rule) for line in untrue}, today - FRESH
-    new = [
-        item
-        for key, item in sorted(office.dropout.open.items())
+    new = {
+        key: item
+        for key, item in office.dropout.open.items()
         if not part.believed(key) and item.as_of < ticked and (item.evidence_on >= oldest or item[:3] in news)
-    ]
-    lines = [_notice("RAISED", Line(*item[:4])) for item in new] + [_notice("WITHDRAWN", line) for line in untrue]
+    }
+    lines = [_notice("RAISED", Line(*item[:4])) for _, item in sorted(new.items())]
+    lines += [_notice("WITHDRAWN", line) for line in untrue]
     if not lines:
         return []
     attempt_id = str(uuid5(NAMESPACE_URL, f"{office.id} {ticked.isoformat()}"))
@@ -189,7 +190,8 @@ def _untrue(office: Office) -> list[tuple[str, Line]]:
     says whose end nobody knows is not taken back before it is known that it was said."""
     part = office.notification
     flying = {key for keys in part.in_flight.values() for key in keys}
-    return [(key, line) for key, line in sorted(part.taken_back.items()) if key not in {*office.dropout.open, *flying}]
+    holds = office.dropout.open
+    return [(key, line) for key, line in sorted(part.taken_back.items()) if key not in holds and key not in flying]
 
 
 def due(office: Office, ticked: datetime) -> datetime | None:
