@@ -150,7 +150,7 @@ MUTANTS = (
            (Edit(HOST, "except (*RETRY, KafkaError) as error:", "except asyncpg.PostgresError as error:"),)),
     Mutant((53,), "a state of a shape to come is not read: it is", ("to hold what it can't read",),
            (Edit(WORK, "if row[\"shape\"] > self.service.states[kind].shape:", "if False:"),)),
-    Mutant((64,), "the relay outlives its session in Postgres", ("are not answered", "9 standstill", "silent"),
+    Mutant((64,), "the relay outlives its session in Postgres", ("are not answered", "not all is applied", "9 standstill", "silent"),
            (Edit(RELAY, "except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:",
                  "except (ReaderError, KafkaException) as error:"),)),
     Mutant((60, 68), "an error of the operating system is the infrastructure's fault", ("are not answered", "9 standstill", "referral ended", "/counts gave", "set aside"),
