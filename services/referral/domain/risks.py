@@ -3,7 +3,7 @@
 react compares what is with what should be, never what came: it can run again at any time and then says nothing.
 """
 
-from bisect import bisect
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
@@ -29,7 +29,8 @@ SAID_AGAIN = timedelta(days=7)
 be a day away."""
 MOST_DAYS = 30
 """That a risk says of its days."""
-ATTENDED = (Presence.PRESENT, Presence.LATE)
+UNEXCUSED, ATTENDED = Presence.UNEXCUSED.value, (Presence.PRESENT.value, Presence.LATE.value)
+"""As states say it: asked of the enumeration for each of a year's meetings, that was half of what `absences` took."""
 
 
 class Thresholds(NamedTuple):
@@ -63,17 +64,22 @@ def absences(case: Case, id: str, participation: Participation, referral: Referr
     """Runs of absences within the interval as known now, oldest first. Several meetings on one day are one course day:
     attended if any was, else unexcused if any was. No absence counts from the day on from which there was no consent or no
     case any more: what was recorded before that was known can no longer be corrected."""
-    meetings = case.attendance.meetings.get(id, {})
-    missed = {meeting.on for meeting in meetings.values() if meeting.presence == Presence.UNEXCUSED}
+    meetings = case.attendance.meetings.get(id, {}).values()
+    missed = {
+        day for meeting in meetings if meeting.presence == UNEXCUSED and participation.running_on(day := meeting.on)
+    }
     if case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None:
         missed = {day for day in missed if not case.no_consent_on(referral, day) and not case.closed_on(day)}
     if not missed:
         return []
-    attended = sorted({m.on for m in meetings.values() if m.presence in ATTENDED and participation.running_on(m.on)})
+    attended = sorted({meeting.on for meeting in meetings if meeting.presence in ATTENDED})
+    if (
+        participation.ended_before_on is not None
+    ):  # what lies before the start lies before each absence, and changes nothing
+        attended = attended[: bisect_left(attended, participation.ended_before_on)]
     runs: dict[int, list[date]] = {}
     for day in sorted(missed.difference(attended)):
-        if participation.running_on(day):
-            runs.setdefault(bisect(attended, day), []).append(day)  # so many attended days lie before it
+        runs.setdefault(bisect_left(attended, day), []).append(day)  # so many attended days lie before it
     return [Absences(days, broken=before < len(attended)) for before, days in runs.items()]
 
 
