@@ -1,18 +1,21 @@
 """Dead letters: what nobody can read, sealed to the operations key, and how many of them a publisher may send."""
 
 from collections import Counter
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import asyncpg
+import structlog
 from joserfc import jwe
 
 from contracts.topics import dead_letters_topic
-from services.runtime.database import Connection, columns, encode
+from services.runtime.database import Connection, columns, encode, unpack
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.outbox import Outgoing
+
+log = structlog.get_logger()
 
 UNREADABLE_LIMIT = 1000
 """Unreadable messages of one publisher in an hour; beyond it, its partitions are held: a bad deployment of one partner must
@@ -41,13 +44,19 @@ class Origin(NamedTuple):
     offset: int
     arrived: datetime
 
+    @staticmethod
+    def of(message: Message) -> "Origin":
+        """Of a message; known by the broker's time, too: a broker whose data were set back gives the same offset to something
+        else."""
+        return Origin(*message.part, message.offset, message.arrived)
+
 
 _UNNEST = 'unnest($1::text[], $2::int[], $3::bigint[], $4::timestamptz[]) as m(topic, part, "offset", arrived)'
 
 
-async def unreadable_this_hour(con: Connection) -> Counter[str]:
+async def unreadable_this_hour(pool: asyncpg.Pool) -> Counter[str]:
     """Publisher to the number of its unreadable messages in the present hour."""
-    rows = await con.fetch("select publisher, sum(letters)::bigint as n from dead_letter where hour = date_trunc('hour', now())"
+    rows = await pool.fetch("select publisher, sum(letters)::bigint as n from dead_letter where hour = date_trunc('hour', now())"
                            " group by publisher")  # fmt: skip
     return Counter({row["publisher"]: row["n"] for row in rows})
 
@@ -60,7 +69,7 @@ async def bury(con: Connection, node: Node, bad: list[Message], out: Outgoing) -
     key, before = node.operations_key, await _buried_before(con, bad)
     counts: Counter[Counted] = Counter()
     for message in bad:
-        if Origin(*message.part, message.offset, message.arrived) in before:
+        if Origin.of(message) in before:
             continue
         assert message.input.publisher is not None and message.verdict is not None
         type, pointer, rule = message.verdict.type, message.verdict.pointer, message.verdict.rule
@@ -95,26 +104,52 @@ async def learn_buried(con: Connection, node: Node, letters: Iterable[Any]) -> N
     counts in the hour in which it came: what was read in another floods nobody in this one."""
     found: dict[Origin, Counted] = {}
     for record in letters:
-        said, origin = _origin(record)
+        if (letter := told(record.headers)) is None:
+            log.error("a record is no dead letter", partition=record.partition, offset=record.offset)
+            continue
+        said, origin = letter
         if (input := node.inputs.get(origin.topic)) and input.publisher:  # else it comes no more
             rule = f"{said['pointer']} {said['rule']}"
             found[origin] = Counted(origin.topic, input.publisher.name, said["verdict"], rule, origin.arrived)
     await _count(con, Counter(found[origin] for origin in await _expect(con, found)))
 
 
-async def expect_again(pool: asyncpg.Pool, letters: AsyncIterable[list[Any]], starts: Mapping[Part, int]) -> None:
+async def expect_again(node: Node, reader: Any, starts: Mapping[Part, int]) -> None:
     """Partitions, held until then, are read again from these places: what has its letter, and was counted with it, gets no
-    second. `letters`: all that the log of them holds."""
-    async for records in letters:
-        origins = {_origin(record)[1] for record in records}
-        await _expect(pool, {o for o in origins if starts.get(Part(o.topic, o.part), o.offset + 1) <= o.offset})
+    second. Letters stand in the outbox, first, and in the log, which the host's `reader` reads."""
+    topic = dead_letters_topic(node.service.name)
+    rows = await node.pool.fetch("select records from outbox where topic = $1 and sent_at is null", topic)
+    await _expect(node.pool, _within(starts, (headers for row in rows for _, _, headers in unpack(row["records"]))))
+    parts = await reader.parts([topic])
+    begins, ends = await reader.starts(parts), await reader.ends(parts)
+    async for records in reader.records({part: (begins[part], ends[part]) for part in parts}):
+        await _expect(node.pool, _within(starts, (record.headers for record in records)))
 
 
-def _origin(letter: Any) -> tuple[dict[str, str], Origin]:
-    """What a letter's headers say, and where what it holds stood."""
-    said = {name.removeprefix("lotse_"): text.decode() for name, text in letter.headers}
-    place = said["topic"], int(said["partition"]), int(said["offset"])
-    return said, Origin(*place, datetime.fromisoformat(said["arrived"]))
+async def expected_again(pool: asyncpg.Pool, fetched: Mapping[Part, Sequence[Any]]) -> set[Origin]:
+    """Those of the records fetched that have their letter: they count against nobody's limit a second time."""
+    bounds = [(*part, records[0].offset, records[-1].offset) for part, records in fetched.items()]
+    rows = await pool.fetch(
+        "select b.* from buried b join unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) f(topic, part, first, last)"
+        ' on (b.topic, b.part) = (f.topic, f.part) and b."offset" between f.first and f.last', *columns(bounds))  # fmt: skip
+    return {Origin(*row) for row in rows}
+
+
+def _within(starts: Mapping[Part, int], letters: Iterable[Any]) -> set[Origin]:
+    """Of letters' headers, where those stood that lie in these partitions from these places on."""
+    origins = {letter[1] for headers in letters if (letter := told(headers)) is not None}
+    return {o for o in origins if starts.get(Part(o.topic, o.part), o.offset + 1) <= o.offset}
+
+
+def told(headers: Iterable[tuple[str, bytes]]) -> tuple[dict[str, str], Origin] | None:
+    """What a letter's headers say, and where what it holds stood. None for what is no letter: whoever has the right may write
+    to the topic."""
+    try:
+        said = {name.removeprefix("lotse_"): text.decode() for name, text in headers}
+        place = said["topic"], int(said["partition"]), int(said["offset"])
+        return said, Origin(*place, datetime.fromisoformat(said["arrived"]).astimezone(UTC))
+    except (KeyError, ValueError, AttributeError):
+        return None
 
 
 async def _expect(con: Connection | asyncpg.Pool, origins: Iterable[Origin]) -> list[Origin]:
@@ -126,9 +161,8 @@ async def _expect(con: Connection | asyncpg.Pool, origins: Iterable[Origin]) -> 
 
 
 async def _buried_before(con: Connection, bad: list[Message]) -> set[Origin]:
-    """Those that had their letter before a rebuild; each is asked for once. Known by the broker's time, too: a broker whose data
-    were set back gives the same offset to something else."""
-    origins = sorted(Origin(*message.part, message.offset, message.arrived) for message in bad)
+    """Those that had their letter before they were read again; each is asked for once."""
+    origins = sorted(Origin.of(message) for message in bad)
     same = 'b.topic = m.topic and b.part = m.part and b."offset" = m."offset" and b.arrived = m.arrived'
     rows = await con.fetch(f"delete from buried b using {_UNNEST} where {same} returning b.*", *columns(origins))
     return {Origin(*row) for row in rows}

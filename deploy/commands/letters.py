@@ -36,6 +36,7 @@ from deploy.places import SERVICES
 from deploy.printed import formats, plain, printed
 from deploy.progress import counted
 from deploy.saying import say
+from services.dead_letters import told
 from services.shapes import names_in, shape_of
 
 NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
@@ -274,9 +275,12 @@ async def letters(name: str) -> list[dict[str, Any]]:
             with counted(f"dead letters of {name}", total, "letters") as more:
                 async for records in reader.records({part: (starts[part], ends[part]) for part in parts}):
                     for record in records:
-                        said = {key.removeprefix("lotse_"): text.decode() for key, text in record.headers}
-                        place = (record.key or b"").decode()
-                        found[place, said["arrived"]] = {**said, "place": place, "sealed": record.value}
+                        if (letter := told(record.headers)) is None:
+                            say.print(f"{record.topic}/{record.partition}/{record.offset} is no dead letter; left out")
+                            continue
+                        said, origin = letter
+                        place = f"{origin.topic}/{origin.part}/{origin.offset}"
+                        found[origin] = {**said, "place": place, "sealed": record.value}
                     more(len(records))
             return list(found.values())
         finally:

@@ -11,7 +11,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from contracts.envelope import Recorded
-from services.dead_letters import UNREADABLE_LIMIT, unreadable_this_hour
+from services.dead_letters import UNREADABLE_LIMIT, Origin, expected_again, unreadable_this_hour
 from services.failpoints import failpoint
 from services.host.running import Running, say_held
 from services.runtime import batch, clock, positions
@@ -155,7 +155,7 @@ class Inputs:
         """Each record by itself. A partition stops where a fact's headers can't be read, unless somebody said that it is none
         (`lotse go-on --past`), and at a publisher's limit."""
         messages: list[Message] = []
-        used = None
+        used, again = None, set[Origin]()
         for part, records in fetched.items():
             input = self.node.inputs[part.topic]
             for record in records if part not in stopped else ():
@@ -167,12 +167,13 @@ class Inputs:
                     break
                 if message.verdict is not None and input.publisher is not None:
                     if used is None:
-                        async with self.node.pool.acquire() as con:
-                            used = await unreadable_this_hour(con)
-                    used[input.publisher.name] += 1
-                    if used[input.publisher.name] > UNREADABLE_LIMIT:
-                        stopped[part] = Stopped(Flood(), record.offset)
-                        break
+                        used = await unreadable_this_hour(self.node.pool)
+                        again = await expected_again(self.node.pool, fetched)
+                    if Origin.of(message) not in again:
+                        used[input.publisher.name] += 1
+                        if used[input.publisher.name] > UNREADABLE_LIMIT:
+                            stopped[part] = Stopped(Flood(), record.offset)
+                            break
                 messages.append(message)
         return messages
 

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Body, HTTPException
 
 from contracts.envelope import refused
 from contracts.messages import claim_of
-from contracts.topics import dead_letters_topic
 from services.dead_letters import expect_again
 from services.host.relay import republish
 from services.host.running import Running
@@ -93,15 +92,16 @@ async def release(node: Running, subject: str, without: Sequence[int] = ()) -> i
 async def go_on(node: Running) -> dict[Part, int]:
     """Partitions held at a gap are read again from their log's start: what was applied falls out by its number or id, what
     has its dead letter gets no second, what is gone is gone. Gives back where each goes on."""
-    rows = await node.pool.fetch("select topic, part from position where held like 'Gap%' order by topic, part")
-    if not rows:
+    held = "select topic, part from position where held like 'Gap%'"
+    if not (starts := await node.reader.starts([Part(*row) for row in await node.pool.fetch(held)])):
         return {}
-    starts = await node.reader.starts([Part(row["topic"], row["part"]) for row in rows])
-    ends = await node.reader.ends(await node.reader.parts([dead_letters_topic(node.service.name)]))
-    await expect_again(node.pool, node.reader.records({part: (0, end) for part, end in ends.items()}), starts)
+    await expect_again(node, node.reader, starts)
     async with node.pool.acquire() as con, con.transaction():
         await positions.lock(con, starts)
-        await positions.move(con, starts)
+        # who was asked twice sends nobody back a second time
+        starts = {part: starts[part] for row in await con.fetch(held) if (part := Part(*row)) in starts}
+        if starts:
+            await positions.move(con, starts)
     return starts
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from contracts.codes import Presence
@@ -404,7 +404,7 @@ def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(
         assert len(case["participation_list"]) == 1
         assert [house.status(name)["dead_letters"] for name in SERVICES] == letters  # read again, they are no new ones
         _, listed = asyncio.run(typed(house, "referral", "dead-letters", "list", "referral", "--format", "json"))
-        assert len(json.loads(listed)["data"]) == 8
+        assert len(json.loads(listed)["data"]) == 8 == len(asyncio.run(sealed(house)))
 
 
 @contextmanager
@@ -431,14 +431,29 @@ async def sent_and_answered(house: Fleet, course: Course) -> list[str]:
 
 
 async def nobody_can_read(house: Fleet) -> list[Any]:
-    """On each partition of what goes to referral; gives back how every service counts them once they have their letters."""
+    """On each partition of what goes to referral, and a stranger's bytes among its dead letters; gives back how every service
+    counts them once they have their letters."""
     async with AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer:
+        await producer.send_and_wait("referral.dead-letters", b"x", headers=[("lotse_topic", None)])
         for family in ("referral", "attendance"):
             for part in range(4):
                 await producer.send_and_wait(submissions_topic(family, NAME), b"\xff", partition=part)
     await until(lambda: sum(row["letters"] for row in house.status("referral")["dead_letters"]) == 8)
     await until(lambda: house.status("referral")["outbox"]["rows"] == 0)
     return [house.status(name)["dead_letters"] for name in SERVICES]
+
+
+async def sealed(house: Fleet) -> set[bytes]:
+    """Referral's dead letters: a second one of the same message is sealed with another key, a copy is not."""
+    parts = [TopicPartition("referral.dead-letters", part) for part in range(4)]
+    found: set[bytes] = set()
+    async with AIOKafkaConsumer(bootstrap_servers=house.stack.kafka, auto_offset_reset="earliest") as consumer:
+        consumer.assign(parts)
+        ends = await consumer.end_offsets(parts)
+        while any([await consumer.position(part) < ends[part] for part in parts]):
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                found |= {record.value for record in records if record.key}
+    return found
 
 
 async def brought_back(house: Fleet, lost: Course, ids: list[str], before: datetime) -> None:

@@ -155,7 +155,7 @@ MOST_RESETS = 90
 @row(
     64,
     "connections reset every second",
-    "referral's connections to Kafka and Postgres, 10 times (soak: 60) and until it has answered 20",
+    "referral's connections to Kafka and Postgres, 10 times (soak: 60) and until it has answered 20 and reporting has read 20",
 )
 async def resets(night: Night) -> str:
     async with network.through(night, "referral", kafka=True) as proxy:

@@ -1,0 +1,70 @@
+"""What has its letter: known after a rebuild and before partitions are read again, counted once, in its hour."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from contracts.topics import dead_letters_topic, submissions_topic
+from services.dead_letters import Origin, expect_again, expected_again, learn_buried, unreadable_this_hour
+from services.host.running import Running
+from services.runtime.database import pack
+from services.runtime.messages import Part
+from tests.publishing import NAME
+
+YESTERDAY = datetime.now(UTC).replace(minute=30, second=0, microsecond=0) - timedelta(days=1)
+TOPIC = submissions_topic("intake", NAME)
+
+
+class Record(NamedTuple):
+    """A record of the topic of dead letters, as far as it is looked at."""
+
+    headers: Any
+    partition: int = 0
+    offset: int = 0
+
+
+def letter(offset: int, topic: str = TOPIC) -> list[tuple[str, bytes]]:
+    """The headers of one."""
+    said = {"topic": topic, "partition": "3", "offset": str(offset), "verdict": "header", "pointer": "",
+            "rule": "missing:ce_type", "arrived": YESTERDAY.isoformat(), "reference": "-"}  # fmt: skip
+    return [(f"lotse_{name}", text.encode()) for name, text in said.items()]
+
+
+@pytest.fixture(autouse=True)
+async def empty(node: Running) -> None:
+    """Nothing is buried."""
+    await node.pool.execute("delete from buried; delete from dead_letter; delete from outbox")
+
+
+async def test_a_letter_learnt_counts_once_and_in_the_hour_in_which_its_message_came(node: Running) -> None:
+    """The relay copies what it is not sure of; bytes of a stranger are none; a publisher that is gone sends no more."""
+    foreign: tuple[Any, ...] = (
+        [],
+        [("lotse_topic", None)],
+        [("lotse_topic", b"x"), ("lotse_partition", b"no number")],
+        letter(9, "gone"),
+    )
+    records = [Record(letter(7)), Record(letter(7)), Record(letter(8)), *map(Record, foreign)]
+    async with node.pool.acquire() as con:
+        for _ in range(2):
+            await learn_buried(con, node, records)
+    rows = await node.pool.fetch("select topic, publisher, type, rule, hour, letters from dead_letter")
+    hour = YESTERDAY.replace(minute=0)
+    assert [tuple(row) for row in rows] == [(TOPIC, NAME, "header", " missing:ce_type", hour, 2)]
+    assert await unreadable_this_hour(node.pool) == {}
+    fetched = {Part(TOPIC, 3): [Record(None, offset=8), Record(None, offset=20)], Part(TOPIC, 2): [Record(None)]}
+    assert await expected_again(node.pool, fetched) == {Origin(TOPIC, 3, 8, YESTERDAY)}
+
+
+async def test_what_is_read_again_has_its_letter_also_where_that_has_not_left_yet(node: Running) -> None:
+    """The log has lost it, `lotse republish` has marked it as unsent, and the operator is quicker than the relay."""
+    topic = dead_letters_topic("intake")
+    add = "insert into outbox (tx, after, topic, records, sent_at) values (1, true, $1, $2, $3)"
+    await node.pool.execute(add, topic, pack([(b"-", b"sealed", letter(n)) for n in (4, 5)]), None)
+    await node.pool.execute(
+        add, topic, pack([(b"-", b"sealed", letter(6))]), datetime.now(UTC)
+    )  # the log has it, or lost it
+    await expect_again(node, node.reader, {Part(TOPIC, 3): 5})
+    assert [row["offset"] for row in await node.pool.fetch('select "offset" from buried')] == [5]
+    assert await node.pool.fetch("select from dead_letter") == []  # counted with it
