@@ -83,7 +83,7 @@ async def usual(house: House, reports: Reports, figures: Figures, *, seconds: in
             while not answered:  # it is there
                 await ask(time.monotonic())
                 await asyncio.sleep(0.1)
-        for lasts in (WARM, seconds):
+        for lasts in (min(WARM, seconds), seconds):  # Kafka is warm by now
             sent.clear()
             begun = time.monotonic()
             for beat in range(round(lasts * a_second)):

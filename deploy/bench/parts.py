@@ -76,7 +76,7 @@ def everything(cases: int, *, quick: bool) -> list[Part]:
     found = [
         Part("first", "everything from nothing, until a first answer", None, (0.4, 0.4)),
         Part("full-way", "full way, loop and relay, beside limits, usual services and the compiled twin", rounds.base, (9, 4.5), base),
-        Part("latency", "latency at a steady rate; of the usual service, too", latency.all_of_it, (4.6, 2.3), base),
+        Part("latency", "latency at a steady rate; of the usual service, too", latency.all_of_it, (4.3, 1.7), base),
         # before `services`, which starts reporting: what that had learnt would not be measured
         Part("learning", "reporting learns; Kafka Connect's JDBC sink", rounds.learning, (1, 0.8), base),
         Part("services", "each service at rest; registrations through intake", rounds.services, (0.8, 0.6), base),

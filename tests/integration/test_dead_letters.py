@@ -62,9 +62,8 @@ async def test_what_is_read_again_has_its_letter_also_where_that_has_not_left_ye
     topic = dead_letters_topic("intake")
     add = "insert into outbox (tx, after, topic, records, sent_at) values (1, true, $1, $2, $3)"
     await node.pool.execute(add, topic, pack([(b"-", b"sealed", letter(n)) for n in (4, 5)]), None)
-    await node.pool.execute(
-        add, topic, pack([(b"-", b"sealed", letter(6))]), datetime.now(UTC)
-    )  # the log has it, or lost it
+    sent = pack([(b"-", b"sealed", letter(6))])  # the log has it, or lost it
+    await node.pool.execute(add, topic, sent, datetime.now(UTC))
     await expect_again(node, node.reader, {Part(TOPIC, 3): 5})
     assert [row["offset"] for row in await node.pool.fetch('select "offset" from buried')] == [5]
     assert await node.pool.fetch("select from dead_letter") == []  # counted with it

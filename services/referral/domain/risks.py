@@ -73,10 +73,9 @@ def absences(case: Case, id: str, participation: Participation, referral: Referr
     if not missed:
         return []
     attended = sorted({meeting.on for meeting in meetings if meeting.presence in ATTENDED})
-    if (
-        participation.ended_before_on is not None
-    ):  # what lies before the start lies before each absence, and changes nothing
-        attended = attended[: bisect_left(attended, participation.ended_before_on)]
+    # what lies before the start lies before each absence, and changes nothing
+    if (end := participation.ended_before_on) is not None:
+        attended = attended[: bisect_left(attended, end)]
     runs: dict[int, list[date]] = {}
     for day in sorted(missed.difference(attended)):
         runs.setdefault(bisect_left(attended, day), []).append(day)  # so many attended days lie before it
