@@ -75,14 +75,14 @@ def everything(cases: int, *, quick: bool) -> list[Part]:
     rebuilt = base if quick else Shape(People(cases=cases * 77 // 10))  # 13 facts each: a million
     found = [
         Part("first", "everything from nothing, until a first answer", None, (0.4, 0.4)),
-        Part("full-way", "full way, loop and relay, beside limits, usual services and the compiled twin", rounds.base, (9, 4.5), base),
+        Part("full-way", "full way, loop and relay, beside limits, usual services and the compiled twin", rounds.base, (8, 4.5), base),
         Part("latency", "latency at a steady rate; of the usual service, too", latency.all_of_it, (4.3, 1.7), base),
         # before `services`, which starts reporting: what that had learnt would not be measured
         Part("learning", "reporting learns; Kafka Connect's JDBC sink", rounds.learning, (1, 0.8), base),
-        Part("services", "each service at rest; registrations through intake", rounds.services, (0.8, 0.6), base),
+        Part("services", "each service at rest; registrations through intake", rounds.services, (0.4, 0.4), base),
         Part("statements", "statements of a transaction, and where Postgres' time goes", inside.statements, (1, 0.7), base),
         Part("profile", "py-spy on a process of referral", inside.profile, (0.6, 0.4), base, asked_for=True),
-        Part("relay", "the relay alone, draining a backlog", rounds.backlog, (3, None), base),
+        Part("relay", "the relay alone, draining a backlog", rounds.backlog, (1.7, None), base),
         Part("rebuild", "each service learns everything anew", rounds.rebuilds, (4, 0.8), rebuilt, settled=False),
     ]  # fmt: skip
     grown = [

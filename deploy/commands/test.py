@@ -26,6 +26,8 @@ CHECKS = {
 }
 LEVELS = ("unit", "contracts", "architecture", "night", "system", "foreign", "integration")
 """In the order in which they begin: what says most in the shortest time, then the longest."""
+ASKED_FOR = ("performance",)
+"""Levels that measure, some minutes with both cores to themselves: only where they are named."""
 BY_FILE = ("night", "system", "integration")
 """Levels that mostly wait (for starts, sessions, faults): each of their files runs by itself, on a stack of its own, and each of
 their folders on one stack for its files (a stack and four services take some 20 s of CPU to start)."""
@@ -47,15 +49,16 @@ LANES = (
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("level", required=False, type=click.Choice([*LEVELS, "checks"]))
+@click.argument("level", required=False, type=click.Choice([*LEVELS, *ASKED_FOR, "checks"]))
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @formats
 def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int:
-    """Run everything (no LEVEL), the static checks, or one LEVEL of tests; further arguments go to pytest.
+    """Run everything but what measures (no LEVEL), the static checks, or one LEVEL of tests; further arguments go to pytest.
 
     \b
     Three steps run side by side; what they say is shown in order. With further arguments one pytest runs alone, at your
-    terminal. `night` is the fault matrix, `foreign` others' software against what we publish. Exit: 0 all passed, 1 something failed,
+    terminal. `night` is the fault matrix, `foreign` others' software against what we publish,
+    `performance` a small benchmark and its compiled twin. Exit: 0 all passed, 1 something failed,
     130 interrupted (each step takes down what it started).
     """
     began = time.monotonic()
@@ -121,4 +124,8 @@ def _result(one: Done) -> str:
 def _alone(name: str) -> str:
     """The command that runs a step by itself."""
     level, _, file = name.partition("/")
-    return f"lotse test {level} -k {file}" if file else f"lotse test {level if level in LEVELS else 'checks'}"
+    return (
+        f"lotse test {level} -k {file}"
+        if file
+        else f"lotse test {level if level in (*LEVELS, *ASKED_FOR) else 'checks'}"
+    )
