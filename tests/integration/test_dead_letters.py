@@ -4,10 +4,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
+from aiokafka import ConsumerRecord
 
 from contracts.topics import dead_letters_topic, submissions_topic
 from services.dead_letters import Origin, expect_again, expected_again, learn_buried, unreadable_this_hour
+from services.host import inputs, operate
 from services.host.running import Running
+from services.runtime import positions
 from services.runtime.database import pack
 from services.runtime.messages import Part
 from tests.publishing import NAME
@@ -34,7 +37,7 @@ def letter(offset: int, topic: str = TOPIC) -> list[tuple[str, bytes]]:
 @pytest.fixture(autouse=True)
 async def empty(node: Running) -> None:
     """Nothing is buried."""
-    await node.pool.execute("delete from buried; delete from dead_letter; delete from outbox")
+    await node.pool.execute("delete from buried; delete from dead_letter; delete from outbox; delete from position")
 
 
 async def test_a_letter_learnt_counts_once_and_in_the_hour_in_which_its_message_came(node: Running) -> None:
@@ -57,6 +60,21 @@ async def test_a_letter_learnt_counts_once_and_in_the_hour_in_which_its_message_
     assert await expected_again(node.pool, fetched) == {Origin(TOPIC, 3, 8, YESTERDAY)}
 
 
+async def test_what_has_its_letter_counts_against_no_limit_where_it_is_read_again(
+    node: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partner's thousand of this hour would hold all it sends, from the log's start, for the rest of it."""
+    monkeypatch.setattr(inputs, "UNREADABLE_LIMIT", 2)
+    async with node.pool.acquire() as con:
+        await learn_buried(con, node, [Record(letter(0)), Record(letter(1))])
+    came = int(YESTERDAY.timestamp() * 1000)
+    records = [ConsumerRecord(TOPIC, 3, n, came, 1, None, b"\xff", None, -1, 1, ()) for n in range(5)]
+    stopped: dict[Part, inputs.Stopped] = {}
+    read = await inputs.Inputs(node)._decoded({Part(TOPIC, 3): records}, stopped)
+    assert [message.offset for message in read] == [0, 1, 2, 3]
+    assert {part: stop.at for part, stop in stopped.items()} == {Part(TOPIC, 3): 4}
+
+
 async def test_what_is_read_again_has_its_letter_also_where_that_has_not_left_yet(node: Running) -> None:
     """The log has lost it, `lotse republish` has marked it as unsent, and the operator is quicker than the relay."""
     topic = dead_letters_topic("intake")
@@ -67,3 +85,23 @@ async def test_what_is_read_again_has_its_letter_also_where_that_has_not_left_ye
     await expect_again(node, node.reader, {Part(TOPIC, 3): 5})
     assert [row["offset"] for row in await node.pool.fetch('select "offset" from buried')] == [5]
     assert await node.pool.fetch("select from dead_letter") == []  # counted with it
+
+
+async def test_go_on_asked_twice_sends_nobody_back_twice(node: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of dead letters is long, the command gives up waiting, and the operator types it again: what had been read again
+    by then had used up what was known of its letters."""
+    part, expect = Part(TOPIC, 3), expect_again
+    await positions.make(node.pool, {part: 9})
+    await node.pool.execute(
+        "update position set held = 'Gap:read up to 9, the log goes from 0 to 5', held_since = now()"
+    )
+
+    async def meanwhile(*given: Any) -> None:
+        await expect(*given)
+        monkeypatch.setattr(operate, "expect_again", expect)
+        assert await operate.go_on(node) == {part: 0}
+        await node.pool.execute("update position set next = 5")  # it is read on
+
+    monkeypatch.setattr(operate, "expect_again", meanwhile)
+    assert await operate.go_on(node) == {}
+    assert await positions.stand(node.pool) == {part: 5}
