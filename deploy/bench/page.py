@@ -15,7 +15,7 @@ INTRODUCTION = """# Performance
 compared stands side by side in one run on one machine, whose cores also carry Kafka, Postgres and the load.*
 
     ./lotse bench --quick                                             # some minutes
-    ./lotse bench --json bench.json --page docs/performance.md        # everything: less than an hour on a quiet machine
+    ./lotse bench --json bench.json --page docs/performance.md        # everything: an hour and some minutes
     ./lotse bench --only full-way --only cases-x100 --json bench.json # parts again; the others stay in the file
     ./lotse bench --list                                              # the parts
 
