@@ -6,7 +6,7 @@ import ipaddress
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from deploy.feeds.log import opened
 from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, kafka_security
 from deploy.local.stack import LocalStack
-from deploy.places import EXAMPLES
+from deploy.places import EXAMPLES, SERVICES
 from deploy.printed import Wrong, formats, printed
 from deploy.progress import counted
 from deploy.sandbox.feed import Dials, Sending, feed
@@ -90,7 +90,7 @@ def app(
         house = Installation(kafka, kafka_security(), file, STATE, local=False)
         asyncio.run(_has_topics(house, publisher))
         with _stops(stop):
-            sent = _sent(messages, house, rate, stop, ticks=False)
+            sent = _sent(messages, house, rate, stop)
         return _told(messages, sent, shape)
     with LocalStack.ephemeral() as stack:
         fleet = Fleet(stack, Setup(file.resolve(), EXAMPLES / "organisations.toml", simulated=True))
@@ -99,7 +99,8 @@ def app(
             fleet.start()
             with _announced(fleet), _stops(stop):
                 house = Installation(stack.kafka, KafkaSecurity(), file, stack.folder, local=True)
-                sent = _sent(messages, house, rate, stop, ticks=True)
+                sent = _sent(messages, house, rate, stop,
+                             acted=lambda tick: all(fleet.has_acted(name, tick) for name in SERVICES))  # fmt: skip
                 if not stop.is_set():
                     say.print("all is sent; the stack stays until Ctrl-C")
                     stop.wait()
@@ -177,11 +178,12 @@ def _announced(fleet: Fleet) -> Iterator[None]:
 
 
 def _sent(
-    messages: list[Sending], house: Installation, rate: float, stop: threading.Event, *, ticks: bool
-) -> Counter[str]:
+    messages: list[Sending], house: Installation, rate: float, stop: threading.Event,
+    acted: Callable[[int], bool] | None = None,
+) -> Counter[str]:  # fmt: skip
     say.print(f"{len(messages):,} messages" + (f" at {rate:g}/s, {len(messages) / rate / 60:.0f} min" if rate else ""))
     with counted("sandbox", len(messages), "messages") as progress:
-        return asyncio.run(send(messages, house.kafka, house.security, rate, stop, ticks=ticks, progress=progress))
+        return asyncio.run(send(messages, house.kafka, house.security, rate, stop, acted=acted, progress=progress))
 
 
 def _rows(counts: Counter[str]) -> list[dict[str, Any]]:

@@ -23,12 +23,13 @@ AT_ONCE = 500  # messages, where no rate is set
 
 
 async def send(
-    messages: Sequence[Sending], kafka: str, security: KafkaSecurity, rate: float, stop: threading.Event, *, ticks: bool,
-    progress: Callable[[int], None] = lambda _: None,
+    messages: Sequence[Sending], kafka: str, security: KafkaSecurity, rate: float, stop: threading.Event, *,
+    acted: Callable[[int], bool] | None = None, progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:  # fmt: skip
     """Sends until all is sent or `stop` is set; each message is acknowledged. Gives back how many of each kind were sent.
 
-    `rate` is messages a second, 0 as fast as Kafka takes them. Raises Trouble where Kafka does not answer.
+    `rate` is messages a second, 0 as fast as Kafka takes them. `acted` says whether all services acted on the tick at an offset;
+    with it the ticks of the days are sent, too. Raises Trouble where Kafka does not answer.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka, enable_idempotence=True, linger_ms=5, client_id="sandbox", **security.aiokafka()
@@ -41,11 +42,11 @@ async def send(
         while (done := sent.total()) < len(messages) and not stop.is_set():
             due = int((time.monotonic() - began) * rate) + 1 if rate else done + AT_ONCE
             chunk = messages[done : min(due, done + AT_ONCE)]
-            if ticks and tick and chunk and chunk[0].at > tick:
+            if acted and tick and chunk and chunk[0].at > tick:
                 await publish(producer, Tick(at=tick))
                 tick += timedelta(days=1)
                 continue
-            if ticks and tick:
+            if acted and tick:
                 chunk = [message for message in chunk if message.at <= tick]
             acks = [await producer.send(one.topic, one.value, key=one.key, headers=one.headers) for one in chunk]
             await asyncio.gather(*acks)
@@ -53,8 +54,11 @@ async def send(
             progress(len(chunk))
             if rate:
                 await asyncio.sleep(BREATH)
-        if ticks and tick and sent.total() == len(messages):
-            await publish(producer, Tick(at=tick))
+        if acted and tick and sent.total() == len(messages):
+            last = await publish(producer, Tick(at=tick))
+            # of two ticks that wait the later is acted on alone: no day would have gone by
+            while not stop.is_set() and not await asyncio.to_thread(acted, last):
+                await asyncio.sleep(BREATH)
             await publish(producer, Tick(at=tick + WAITS_AT_MOST))
     except (KafkaError, OSError) as error:
         raise Trouble(f"Kafka does not take the feed ({type(error).__name__})", "`lotse doctor`; check --kafka and the rights",

@@ -125,19 +125,31 @@ ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 ANSWERED = ("recorded", "unchanged", "refused", "unreadable")
 
 
+def ids_of(lines: bytes) -> tuple[Counter[str], int]:
+    """How often each id is sent, and how many messages have none that can be answered."""
+    headers = [json.loads(line)["headers"] for line in lines.splitlines()]
+    said = [dict(zip(pairs[::2], pairs[1::2], strict=True)).get("ce_id", "") for pairs in headers]
+    ids = Counter(id for id in said if ID.fullmatch(id))
+    return ids, len(said) - ids.total()
+
+
+def until_answered(running: Sandbox, patience: float = 120) -> dict[str, Any]:
+    """The publisher's account when nothing it sent waits."""
+    deadline = time.monotonic() + patience
+    while (row := running.ask("sources", "kreis")[0])["waiting"]:
+        assert time.monotonic() < deadline, f"{row['waiting']} wait: {row}"
+    found: dict[str, Any] = row
+    return found
+
+
 def test_a_stack_of_its_own_answers_each_message_as_its_dials_say_and_ctrl_c_ends_it(tmp_path: Path) -> None:
-    lines = [json.loads(line) for line in dry(8, ONE_WEEK).splitlines()]
-    said_ids = [dict(zip(line["headers"][::2], line["headers"][1::2], strict=True)).get("ce_id", "") for line in lines]
-    ids = Counter(id for id in said_ids if ID.fullmatch(id))
-    nameless = len(lines) - ids.total()
+    ids, nameless = ids_of(dry(8, ONE_WEEK))
     validated = subprocess.run(command("validate", "--format", "json", "-"), input=dry(8, ONE_WEEK), env=environment(),  # noqa: S603
                                capture_output=True, check=False)  # fmt: skip
     at_fault = json.loads(validated.stdout)["data"]["at_fault"]
     with sandbox(tmp_path, *ONE_WEEK, "--seed", "8", "--rate", "40", "--format", "json") as running:
         running.until("all is sent; the stack stays until Ctrl-C")
-        deadline = time.monotonic() + 120
-        while (row := running.ask("sources", "kreis")[0])["waiting"]:
-            assert time.monotonic() < deadline, row
+        row = until_answered(running)
         assert (row["sent"], row["repeated"], row["without_id"]) == (len(ids), ids.total() - len(ids), nameless)
         assert row["unreadable"] == at_fault - nameless > 0  # and nothing else was
         assert sum(row[name] for name in ANSWERED) == row["sent"] and row["recorded"] > 100
@@ -145,9 +157,28 @@ def test_a_stack_of_its_own_answers_each_message_as_its_dials_say_and_ctrl_c_end
         children = psutil.Process(running.process.pid).children(recursive=True)
         code, said = running.end()
         assert (code, said["ok"], said["command"]) == (0, True, "sandbox")
-        assert sum(one["messages"] for one in said["data"]) == len(lines)
+        assert sum(one["messages"] for one in said["data"]) == ids.total() + nameless
         assert len(children) > 5 and not psutil.wait_procs(children, timeout=20)[1]
     assert not (running.state / "running.json").exists()
+
+
+def test_what_waits_is_answered_though_a_service_was_frozen_while_the_days_went_by(tmp_path: Path) -> None:
+    """Of ticks that wait together the latest alone is acted on; what waited longest is refused by the one after it."""
+    ids, _ = ids_of(dry(8, ONE_WEEK))
+    with sandbox(tmp_path, *ONE_WEEK, "--seed", "8", "--rate", "200", "--format", "json") as running:
+        running.until(" at 200/s")
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        referral = next(child for child in children if child.cmdline()[-2:] == ["serve", "referral"])
+        deadline = time.monotonic() + 120
+        referral.suspend()
+        try:
+            while running.ask("sources", "kreis")[0]["sent"] < len(ids):
+                assert time.monotonic() < deadline, running.said
+            assert "all is sent" not in running.said
+        finally:
+            referral.resume()
+        running.until("all is sent; the stack stays until Ctrl-C")
+        until_answered(running)
 
 
 def test_ctrl_c_while_a_stack_of_its_own_is_fed_ends_all_of_it_in_order(tmp_path: Path) -> None:

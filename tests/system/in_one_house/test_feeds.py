@@ -185,7 +185,7 @@ async def test_topics_are_held_against_the_catalogue_and_the_command_it_names_me
 
 MENDS = "tests/system/test_what_an_operator_mends.py"
 ELSEWHERE = {
-    "demo": "tests/system/test_demo.py", "bench": "tests/performance/test_bench.py", "import": "tests/system/test_oulad.py",
+    "demo": "tests/system/test_demo.py", "bench": "tests/performance/test_small_run.py", "import": "tests/system/test_oulad.py",
     "rebuild": "tests/integration/test_doctor.py", "validate": "tests/contracts/test_validate.py",
     "case": "tests/system/in_one_house/test_feeds.py", "dead-letters show": MENDS, "dead-letters replay": "tests/system/test_foreign_habits.py",
     "dead-letters give-up": "tests/system/test_foreign_habits.py", "release": MENDS, "republish": MENDS, "go-on": MENDS,
