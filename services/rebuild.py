@@ -224,7 +224,7 @@ class Learner:
         claimed: dict[str, str | None] = {}
         for message in messages:
             if message.input.kind == "fact":
-                work.learn(message)
+                await work.learn(message)
                 continue
             work.learn_own(message)
             attributes = message.attributes

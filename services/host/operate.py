@@ -37,12 +37,12 @@ async def _again(node: Running, con: Connection, known: Again, rows: Sequence[An
     await work.open(messages, known)
     for message in messages:
         if message.input.publisher is None:
-            work.learn(message)
+            await work.learn(message)
             continue
         for first in [message] if message.claimed else await work.claim([message]):
             if give_up:
                 first.denied = refused("GIVEN_UP")
-            work.judge(first, claimed=message.claimed)
+            await work.judge(first, claimed=message.claimed)
     await work.save()
     node.sending.set()
     return sum(not work.keeps(message) for message in messages)

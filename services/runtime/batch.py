@@ -61,14 +61,12 @@ async def _walk(
     fresh = [m for m in messages if m.offset >= position[m.part]]
     work = Work(node, con)
     await work.open([m for m in fresh if m.input.kind in ("fact", "submission")], known)
-    for message in fresh:
-        if message.input.kind == "fact":
-            work.learn(message)
+    for message in [m for m in fresh if m.input.kind == "fact"]:
+        await work.learn(message)
     for message in await work.claim([m for m in fresh if m.input.kind == "submission"]):
-        work.judge(message)
-    for message in fresh:
-        if message.input.kind == "time":
-            await clock.store(con, message, around.ends, simulated=node.simulated_time)
+        await work.judge(message)
+    for message in [m for m in fresh if m.input.kind == "time"]:
+        await clock.store(con, message, around.ends, simulated=node.simulated_time)
     if node.service.errand:
         work.claims = await errands.claim(con, node, [m for m in fresh if m.input.kind == "own"])
     await work.save()

@@ -113,6 +113,7 @@ async def react(work: Work, rows: list[Any], count: Count) -> None:
     await work.open([], names=[(row["kind"], row["id"]) for row in rows], tenants={row["tenant"] for row in rows})
     for slot in work.slots.values():
         work.react(slot)
+        await work.breathe()
     await work.save()
     count(work)
 
@@ -137,7 +138,7 @@ async def _expired(node: Node, count: Count) -> bool:
         await work.open(messages, known)
         for message in messages:
             if not work.has_settled(message):
-                work.judge(message, claimed=True, expired=True)
+                await work.judge(message, claimed=True, expired=True)
         await work.save()
         count(work)
         return work.counts["answers"] > 0

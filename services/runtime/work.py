@@ -4,7 +4,8 @@ All side effects of a batch stand here, in the order in which they happen. Rules
 """
 
 import hashlib
-from collections import Counter, defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,6 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 
-from contracts.attributes import known_headers
 from contracts.envelope import (
     Answer,
     Attributes,
@@ -36,20 +36,18 @@ from contracts.envelope import (
 )
 from contracts.hints import unread
 from contracts.stream import Stream
-from contracts.topics import MIB, answers_topic, facts_topic
+from contracts.topics import answers_topic, facts_topic
 from services.dead_letters import bury
 from services.failpoints import failpoint
 from services.runtime import positions
-from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, pack, unpack
+from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
 from services.runtime.outbox import Letter, Outgoing
 from services.runtime.service import Name, State
+from services.waiting import KEPT, Kept, too_much
 
-MAX_WAITING, MAX_WAITING_BYTES = 10_000, 16 * MIB
-"""For one publisher: a flood of things that rest on nothing must not fill the disk; and what rests on one id is woken in one
-transaction: 64 MiB of it took a process beyond 192 MiB."""
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
 MAX_ATTEMPTS = 20
 ALWAYS_DUE = datetime(1, 1, 1, tzinfo=UTC)
@@ -60,10 +58,6 @@ STATE = Table("state", ("kind", "id"), {"kind": "text", "id": "text", "tenant": 
               "known": "text", "last": "text", "due_at": "timestamptz"})  # fmt: skip
 HEARD = Table("heard", ("family", "subject"), {"family": "text", "subject": "text", "number": "bigint", "id": "text",
               "early": "boolean"})  # fmt: skip
-KEPT = Table("kept", ("topic", "part", '"offset"', "arrived"), {
-    "topic": "text", "part": "int", '"offset"': "bigint", "arrived": "timestamptz", "why": "text", "publisher": "text",
-    "tenant": "text", "subject": "text", "rests_on": "text", "claimed": "boolean", "error": "text", "since": "timestamptz",
-    "headers": "bytea", "value": "bytea"})  # fmt: skip
 TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_at", "cause", "body")
 """Columns of a service's own facts as they were recorded, for people to read."""
 
@@ -131,16 +125,6 @@ class Slot:
     changed: bool = False
 
 
-class Kept(NamedTuple):
-    """A message that can't be settled now: why, what takes it up again, and whether it has claimed its id."""
-
-    message: Message
-    why: str
-    rests_on: list[str]
-    claimed: bool = False
-    error: str = ""
-
-
 class Alliance(NamedTuple):
     """Time, as an alliance knows it."""
 
@@ -196,6 +180,8 @@ class Work:
         self.counts = dict.fromkeys(("facts", "answers", "old", "learned"), 0)
         self._heard_before: dict[tuple[str, str], tuple[Heard, bool]] = {}
         self._resting: dict[str, list[Message]] = defaultdict(list)  # id nobody knows -> what rests on it, in order
+        self._woken: deque[Message] = deque()
+        self._silent_until = time.monotonic() + 1
         self._keep: dict[tuple[Part, int], Kept] = {}
         self._settled: list[int] = []  # what was kept and is not any more
         self._stranded: list[int] = []  # what was kept and can't be read: its publisher is gone from the file
@@ -358,7 +344,7 @@ class Work:
 
     # --- learn
 
-    def learn(self, message: Message) -> None:
+    async def learn(self, message: Message) -> None:
         """Applies the next fact and what was kept for it, drops the old, keeps the early; a fork raises."""
         if message.verdict is not None:
             raise BadFact(message.verdict.rule)
@@ -377,6 +363,7 @@ class Work:
             self.counts["old"] += 1
         for following in ready:
             self._apply(following)
+            await self._wake()
 
     def learn_own(self, message: Message) -> None:
         """A rebuild's way: an own fact is folded, evolve only; nothing is reacted to and nothing sent."""
@@ -403,7 +390,7 @@ class Work:
         for name in message.names:
             self._fold(self.slots[name], message.body, attributes)
             self.react(self.slots[name])
-        self._wake(message.gives)
+        self._gives(message.gives)
 
     def _fold(self, slot: Slot, fact: Fact, attributes: Attributes) -> None:
         if slot.tenant not in (None, attributes.tenant):
@@ -419,7 +406,12 @@ class Work:
 
     # --- judge
 
-    def judge(self, message: Message, *, claimed: bool = False, expired: bool = False) -> None:
+    async def judge(self, message: Message, *, claimed: bool = False, expired: bool = False) -> None:
+        """Judges a message, then at once what waited for what it made known."""
+        self._judge(message, claimed, expired)
+        await self._wake()
+
+    def _judge(self, message: Message, claimed: bool, expired: bool = False) -> None:
         """Yours? Known? Then the rule decides; a fact is folded, and reactions follow until nothing is missing. What rests on
         something unknown is kept, or, its time over, refused. `claimed`: it has waited; what breaks on it must not hurt what
         woke it, so it is set aside here."""
@@ -461,7 +453,7 @@ class Work:
             self.record(slots[0], decision, id, message.reference, a.time, a.traceparent, a.tenant)
             self._answer(message, Outcome.RECORDED, fact_id=id)
             self.react(slots[0])
-            self._wake(self.service.ids_made_known(decision, attributes.subject))
+            self._gives(self.service.ids_made_known(decision, attributes.subject))
         elif isinstance(decision, Refused):
             self._answer(message, Outcome.REFUSED, no=decision)
         else:
@@ -478,21 +470,34 @@ class Work:
         self._resting[id].append(message)
         self._keep_back(Kept(message, "waiting", [id], claimed=True))
 
-    def _wake(self, ids: Iterable[str]) -> None:
-        """What waits is judged at once, in the order in which it came; what still rests on something unknown stays. What breaks
-        is set aside, and nothing that it left half done stays."""
-        for id in ids:
-            for message in self._resting.pop(id, []):
-                self._keep.pop(place := (message.part, message.offset), None)
-                if place in self._breaking:
-                    self.set_aside(message, self._breaking[place], claimed=True)
-                    continue
-                try:
-                    self.judge(message, claimed=True)
-                except NOT_THE_DATA:
-                    raise
-                except Exception as error:
-                    raise Again(aside={place: name_of(error)}) from error
+    def _gives(self, ids: Iterable[str]) -> None:
+        """What waits for these is judged next, in the order in which it came, before what woke with whatever woke this."""
+        self._woken.extendleft(reversed([message for id in ids for message in self._resting.pop(id, [])]))
+
+    async def _wake(self) -> None:
+        """Judges what woke; what still rests on something unknown stays. What breaks is set aside, and nothing that it left
+        half done stays."""
+        await self.breathe()
+        while self._woken:
+            message = self._woken.popleft()
+            self._keep.pop(place := (message.part, message.offset), None)
+            if place in self._breaking:
+                self.set_aside(message, self._breaking[place], claimed=True)
+                continue
+            try:
+                self._judge(message, claimed=True)
+            except NOT_THE_DATA:
+                raise
+            except Exception as error:
+                raise Again(aside={place: name_of(error)}) from error
+            await self.breathe()
+
+    async def breathe(self) -> None:
+        """Postgres ends the session of who says nothing for ten seconds in a transaction, Kafka counts as dead who is silent for
+        twenty: where rules take long, both hear of us each second, or the same batch would be begun again for ever."""
+        if time.monotonic() >= self._silent_until:
+            await self.con.execute("select")
+            self._silent_until = time.monotonic() + 1
 
     def _keep_back(self, kept: Kept) -> None:
         self._keep[kept.message.part, kept.message.offset] = kept
@@ -642,23 +647,9 @@ class Work:
         if self._stranded:
             aside = "update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher' where seq = any($1)"
             await self.con.execute(aside, self._stranded)
-        new = [kept.message for kept in self._keep.values() if kept.message.seq is None and kept.why == "waiting"]
-        if new:
-            sql = "select publisher, count(*), sum(octet_length(value)) from kept where why = 'waiting' group by publisher"
-            rows = await self.con.fetch(sql)
-            waiting, size = (Counter({row["publisher"]: row[of] for row in rows}) for of in ("count", "sum"))
-            for message in new:
-                waiting[publisher := _publisher(message)] += 1
-                size[publisher] += len(message.value or b"")
-                if waiting[publisher] > MAX_WAITING or size[publisher] > MAX_WAITING_BYTES:
-                    self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
-        await KEPT.write(self.con, [self._kept_row(*kept) for kept in self._keep.values()])
-
-    def _kept_row(self, m: Message, why: str, rests_on: list[str], claimed: bool, error: str) -> tuple[Any, ...]:
-        a = m.attributes
-        headers = list(known_headers(m.headers).items())  # a sender's others may name people, and have no end
-        return (*m.part, m.offset, m.arrived, why, _publisher(m), a.tenant, a.subject, " ".join(rests_on), claimed, error,
-                m.since, pack(headers), m.value)  # fmt: skip
+        for message in await too_much(self.con, list(self._keep.values())):
+            self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
+        await KEPT.write(self.con, [kept.row() for kept in self._keep.values()])
 
 
 async def quarantined(node: Node, message: Message, error: Exception, *, learning: bool = False) -> None:
@@ -680,10 +671,6 @@ async def quarantined(node: Node, message: Message, error: Exception, *, learnin
             await positions.move(con, {message.part: message.offset + 1})
 
     await transact(node, act)
-
-
-def _publisher(message: Message) -> str:
-    return message.input.publisher.name if message.input.publisher else ""
 
 
 def _named(submission: Submission, id: object) -> str | None:
