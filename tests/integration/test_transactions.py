@@ -1,15 +1,28 @@
 """Whose fault an error is: what a dying Postgres makes a driver say is never the data's."""
 
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import uuid4
 
 import asyncpg
 import pytest
+from aiokafka import ConsumerRecord
 
+from contracts.envelope import Attributes, By, Fact, Submission, headers_of
+from contracts.intake import NeedReported, RegistrationSubmitted
+from contracts.topics import submissions_topic
 from deploy.local.stack import LocalStack
+from services.host.running import Running
+from services.runtime import positions
+from services.runtime.batch import Around, apply
 from services.runtime.database import RETRY, connect
+from services.runtime.messages import Message, Part, decode
 from services.runtime.node import Node
 from services.runtime.work import Again, transact
+from tests.publishing import NAME, SOURCE, TENANT
 
 
 async def failing(stack: LocalStack, error: Exception, *, killed: bool) -> None:
@@ -45,3 +58,54 @@ async def test_a_driver_out_of_step_is_held(prepared: LocalStack) -> None:
 async def test_a_rule_that_raises_on_a_sound_connection_stays_what_it_is(prepared: LocalStack) -> None:
     with pytest.raises(AttributeError):
         await failing(prepared, AttributeError("a rule of ours"), killed=False)
+
+
+ORGANISATION = By(organisation_id="rkn-thm")
+CAME = datetime.now(UTC)
+
+
+def fetched(node: Running, offset: int, submission: Submission, case: str) -> Message:
+    """A record as the loop has it in hand."""
+    said = Attributes(str(uuid4()), SOURCE, submission.ce_type, case, CAME, TENANT)
+    input = node.inputs[submissions_topic("intake", NAME)]
+    record = ConsumerRecord(input.topic, 0, offset, int(CAME.timestamp() * 1000), 0, None, submission.to_json(), None, -1, 1,
+                            headers_of(said))  # fmt: skip
+    return decode(node.service, input, record)
+
+
+async def nothing(*_: Any) -> None:
+    """Around a batch."""
+
+
+@pytest.mark.parametrize("woken", [False, True])
+async def test_rules_that_take_longer_than_postgres_bears_silence_end(
+    node: Running, prepared: LocalStack, woken: bool
+) -> None:
+    """Of one fetch, or of what wakes at once. Else the session ends with the rules unfinished, and the same is begun again."""
+
+    def slow(_: object, __: object) -> list[Fact]:
+        time.sleep(0.5)
+        return []
+
+    case, part = str(uuid4()), Part(submissions_topic("intake", NAME), 0)
+    registered = RegistrationSubmitted(
+        by=ORGANISATION, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm"
+    )
+    needs = [NeedReported(by=ORGANISATION, need_id=str(uuid4()), need_type="WORK") for _ in range(16)]
+    said = [*needs, registered] if woken else [registered, *needs]
+    messages = [fetched(node, n, one, case) for n, one in enumerate(said)]
+    limits = {"search_path": "lotse", "idle_in_transaction_session_timeout": "6s"}
+    node.service = replace(node.service, react=slow)
+    async with asyncpg.create_pool(
+        prepared.databases["intake"].runtime, min_size=1, max_size=1, server_settings=limits
+    ) as node.pool:
+        await node.pool.execute("delete from position; delete from kept; delete from outbox")
+        await node.pool.execute("insert into alliance (tenant, ticked) values ($1, now()) on conflict (tenant) do"
+                                " update set ticked = now()", TENANT)  # fmt: skip
+        await positions.make(node.pool, {part: 0})
+        began, around = time.monotonic(), Around(nothing, lambda *_: None, "[]")
+        for some in (messages[:16], messages[16:]):
+            await apply(node, some, {}, {}, around)
+        assert time.monotonic() - began > 8
+        assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 17
+        assert await node.pool.fetchval("select next from position") == 17
