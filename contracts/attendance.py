@@ -22,7 +22,8 @@ REASONS: dict[str, str] = {
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
     "NO_CONSENT": "The consent under which this person was referred was withdrawn from that day or an earlier one on.",
     "CASE_CLOSED": "The last day of the case lies before that day.",
-    "TOO_MANY_OF_A_CASE": "A case has at most 5,000 course meetings.",
+    "TOO_MANY_OF_A_CASE": "A case has at most 5,000 course meetings, 2,000 in one provider's courses. A meeting that is"
+    " told again keeps its id.",
     "MORE_THAN_PLANNED": "More teaching units attended than planned.",
     "EXCUSE_NEEDS_REASON": "An excused absence says why.",
     "CONTRADICTION": "Only an excused absence has a reason; and who was absent attended no unit: who was there for one was there.",

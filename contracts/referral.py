@@ -33,7 +33,8 @@ REASONS: dict[str, str] = {
     "DECLINE_NEEDS_REASON": "A refusal says why.",
     "CONTRADICTION": "This field does not go with `answer`; leave it out.",
     "NOT_ACCEPTED": "Nobody takes part in a referral that is not accepted.",
-    "TOO_MANY_OF_A_CASE": "A case has at most 200 referrals and 200 participations.",
+    "TOO_MANY_OF_A_CASE": "A case has at most 200 referrals and 200 participations, 50 in one provider's courses. A"
+    " participation that is told again keeps its id.",
     "NOT_OF_THIS_REFERRAL": "The participation belongs to another referral.",
     "END_BEFORE_START": "The end lies before the start that stands.",
     "START_AFTER_END": "The start lies after the end that stands.",

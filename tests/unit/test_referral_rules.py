@@ -541,17 +541,44 @@ def test_a_case_has_an_end_whoever_fills_it() -> None:
     def attending() -> Any:
         return attend(course.attendance(str(uuid4()), START, Presence.PRESENT), case, ARRIVED)
 
-    for say, most in ((referring, 200), (starting, 200), (attending, 5000)):
+    for say, most in ((referring, 200), (starting, 50), (attending, 2000)):
         for _ in range(most):
             if not isinstance(fact := say(), Fact):
                 break
             evolve(case, fact, "")
         no = say()
         assert isinstance(no, Refused) and no.reason == "TOO_MANY_OF_A_CASE"
-    assert len(case.referral.referrals) == len(case.referral.participations) == 200
-    assert sum(map(len, case.attendance.meetings.values())) == 5000
+    assert (len(case.referral.referrals), len(case.referral.participations)) == (200, 50)
+    assert sum(map(len, case.attendance.meetings.values())) == 2000
     meeting = next(iter(case.attendance.meetings[course.participation]))
     assert isinstance(attend(course.attendance(meeting, START, Presence.LATE, 2), case, ARRIVED), AttendanceRecorded)
+    assert [tells_all_it_may(case, f"provider-{n}") for n in range(4)] == [(50, 2000), (50, 1000), (50, 0), (0, 0)]
+
+
+def tells_all_it_may(case: Case, provider: str) -> tuple[int, int]:
+    """Participations, each with a hundred meetings, that another provider tells of before it is refused."""
+    by, sent = By(organisation_id=provider), next(iter(case.referral.referrals.values()))
+    referral = str(uuid4())
+    case.referral.referrals[referral] = sent._replace(
+        provider_organisation_id=provider, state="ACCEPTED", accepted_on=START
+    )
+    said: list[Fact] = []
+    while True:
+        id = str(uuid4())
+        first = ParticipationStartReported(by=by, participation_id=id, referral_id=referral, started_on=START, revision=1,
+                                           reported_at=TICK)  # fmt: skip
+        for report in (first, *(Course(START).attendance(str(uuid4()), START, Presence.PRESENT) for _ in range(100))):
+            decide: Any = start if report is first else attend
+            report = report.model_copy(update={"by": by, "participation_id": id})
+            no = decide(report, case, ARRIVED)
+            if isinstance(no, Fact):
+                evolve(case, no, "")
+                said.append(no)
+                continue
+            assert isinstance(no, Refused) and no.reason == "TOO_MANY_OF_A_CASE"
+            if decide is start:
+                starts = sum(isinstance(fact, ParticipationStarted) for fact in said)
+                return starts, len(said) - starts
 
 
 def test_of_a_thousand_days_a_risk_says_the_first_and_the_newest() -> None:

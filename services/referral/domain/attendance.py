@@ -5,7 +5,7 @@ from datetime import datetime
 from contracts.attendance import AttendanceRecorded, AttendanceReported
 from contracts.codes import Presence
 from contracts.envelope import Decision, Unchanged, day_of, refused
-from services.referral.domain.state import MOST_MEETINGS, Case, Meeting
+from services.referral.domain.state import MOST_MEETINGS, MOST_MEETINGS_OF_ONE, Case, Meeting
 
 
 def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decision:
@@ -39,8 +39,11 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
         return refused("CONTRADICTION", at="/excuse_reason")
     if report.presence in (Presence.EXCUSED, Presence.UNEXCUSED) and report.units_attended:
         return refused("CONTRADICTION", at="/units_attended")
-    if stands is None and sum(map(len, case.attendance.meetings.values())) >= MOST_MEETINGS:
-        return refused("TOO_MANY_OF_A_CASE")
+    if stands is None:
+        known = {id: len(meetings) for id, meetings in case.attendance.meetings.items()}
+        mine = sum(known.get(id, 0) for id in case.told_by(referral.provider_organisation_id))
+        if mine >= MOST_MEETINGS_OF_ONE or sum(known.values()) >= MOST_MEETINGS:
+            return refused("TOO_MANY_OF_A_CASE")
     return AttendanceRecorded(
         by=report.by, participation_id=report.participation_id, meeting_id=report.meeting_id, meeting_on=report.meeting_on,
         units_planned=report.units_planned, units_attended=report.units_attended, presence=report.presence,

@@ -20,7 +20,7 @@ from contracts.referral import (
     ReferralStopped,
     ReferralWithdrawn,
 )
-from services.referral.domain.state import DECLINED, MOST, STOPPED, Case, End, Participation, Run, Start
+from services.referral.domain.state import DECLINED, MOST, MOST_OF_ONE, STOPPED, Case, End, Participation, Run, Start
 
 
 def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Decision:
@@ -152,7 +152,8 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
     wins = stands is None or said[1:] > stands[1:]
     if wins and participation.ended_before_on is not None and said.on > participation.ended_before_on:
         return refused("START_AFTER_END", at="/started_on")
-    if stands is None and len(case.referral.participations) >= MOST:
+    mine = case.told_by(referral.provider_organisation_id) if stands is None else []
+    if stands is None and (len(mine) >= MOST_OF_ONE or len(case.referral.participations) >= MOST):
         return refused("TOO_MANY_OF_A_CASE")
     return ParticipationStarted(
         by=report.by, participation_id=report.participation_id, referral_id=report.referral_id, run_id=referral.run_id,

@@ -30,6 +30,9 @@ SENT, ACCEPTED, DECLINED, STOPPED = "SENT", "ACCEPTED", "DECLINED", "STOPPED"
 MOST, MOST_MEETINGS = 200, 5_000
 """Referrals, participations, and course meetings of a case. Rules look at all of them with each message: 1,000 referrals and as
 many participations took 47 ms a message, a batch of such never ended before Postgres ended its session, and nobody was answered."""
+MOST_OF_ONE, MOST_MEETINGS_OF_ONE = 50, 2_000
+"""Of these participations and meetings, those in one provider's courses: software that gives each a new id whenever it sends it
+again would fill the case for all others, who could then never report that somebody takes part."""
 
 
 class Consent(NamedTuple):
@@ -194,6 +197,10 @@ class Case:
             referral = self.referral.referrals.get(participation.referral_id)
             if referral is not None:
                 yield id, participation, referral
+
+    def told_by(self, provider: str) -> list[str]:
+        """The participations in a provider's courses."""
+        return [id for id, _, referral in self.courses() if referral.provider_organisation_id == provider]
 
     def started(self) -> set[str]:
         """The referrals under which somebody started."""
