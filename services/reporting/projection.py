@@ -1,12 +1,13 @@
 """Entries, exits and stock by month, municipality and block (definitions: domain reference 7.2), and their releases."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import date, datetime
-from itertools import groupby
 from typing import Any
 
 from contracts.envelope import day_of
 from contracts.reporting import Cell, ParticipationReport
+from contracts.topics import MOST_OF_A_REPORT
 from services.runtime.database import Connection, Table
 
 PARTICIPATION_PERIOD = Table(
@@ -25,6 +26,20 @@ RELEASE = Table(
     ("tenant", "month", "vintage"),
     {"tenant": "text", "month": "text", "vintage": "int", "as_of": "timestamptz", "digest": "text", "body": "text"},
 )
+
+MOST_CELLS = 2_000_000
+"""Of all months of an alliance: a partner may tell of places that do not exist, and of days in 2000. 4.4 million took longer than a
+transaction may, at each tick, and no other alliance behind it in the alphabet had its figures. All of the country's largest state
+(396 municipalities, six blocks) are 770,000 until 2026."""
+RELEASED_AT_ONCE = 100_000
+"""Cells of the releases of one tick, at about 1 KB each until they are sent: 315,000 took the service beyond its 250 MB."""
+
+SIZE = """
+select coalesce(count(distinct (municipality, block))
+       * (1 + (extract(year from $2::date) - extract(year from min(started_on))) * 12
+          + extract(month from $2::date) - extract(month from min(started_on))), 0)::bigint
+from participation_period where tenant = $1
+"""
 
 GRID = """
 with period as (
@@ -66,9 +81,14 @@ def last_closed_month(ticked: datetime) -> date:
     return date(today.year - 1, 12, 1) if today.month == 1 else date(today.year, today.month - 1, 1)
 
 
+class TooManyCells(Exception):
+    """An alliance's figures are of more places and months than there can be, or one month's of more than a message may have.
+    Way out: its participations name the publisher and the places (`participation_period`)."""
+
+
 async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[ParticipationReport]:
-    """Releases each closed month whose grid differs from its last release, at most one a month and day of the tick."""
-    rows = await con.fetch(GRID, tenant, last_closed_month(ticked))
+    """Releases closed months whose grid differs from their last release, the earliest first, at most one a month and day of the
+    tick; what is more than one tick may release is released by the next. Raises TooManyCells."""
     latest = {
         row["month"]: row
         for row in await con.fetch(
@@ -78,29 +98,40 @@ async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[Parti
     }
     today = day_of(ticked)
     releases: list[ParticipationReport] = []
-    for month, cells in groupby(rows, key=lambda row: row["month"].strftime("%Y-%m")):
-        known = latest.get(month)
-        report = ParticipationReport(
-            month=month,
-            vintage=known["vintage"] + 1 if known else 1,
-            as_of=ticked,
-            cells=tuple(
-                Cell(
-                    municipality=c["municipality"],
-                    block=c["block"],
-                    entries=c["entries"],
-                    exits=c["exits"],
-                    stock=c["stock"],
-                )
-                for c in cells
-            ),
-        )
-        if known and (known["digest"] == report.digest() or day_of(known["as_of"]) >= today):
-            continue
-        releases.append(report)
-    for report in releases:
-        await learn(con, tenant, report.to_json())
+    async with aclosing(_months(con, tenant, last_closed_month(ticked))) as months:
+        async for cells in months:
+            month = cells[0]["month"].strftime("%Y-%m")
+            known = latest.get(month)
+            if known and day_of(known["as_of"]) >= today:
+                continue
+            report = ParticipationReport(
+                month=month, vintage=known["vintage"] + 1 if known else 1, as_of=ticked,
+                cells=tuple(Cell(**{name: c[name] for name in Cell.model_fields}) for c in cells),
+            )  # fmt: skip
+            if known and known["digest"] == report.digest():
+                continue
+            body = report.to_json()
+            if len(body) > MOST_OF_A_REPORT:
+                raise TooManyCells
+            await learn(con, tenant, body)
+            releases.append(report)
+            if sum(len(one.cells) for one in releases) >= RELEASED_AT_ONCE:
+                break
     return releases
+
+
+async def _months(con: Connection, tenant: str, last: date) -> AsyncGenerator[list[Any], None]:
+    """Each month's cells, the oldest month first, no more than one of them in memory."""
+    if await con.fetchval(SIZE, tenant, last) > MOST_CELLS:
+        raise TooManyCells
+    cells: list[Any] = []
+    async for row in con.cursor(GRID, tenant, last, prefetch=5_000):
+        if cells and row["month"] != cells[0]["month"]:
+            yield cells
+            cells = []
+        cells.append(row)
+    if cells:
+        yield cells
 
 
 async def learn(con: Connection, tenant: str, body: bytes) -> None:

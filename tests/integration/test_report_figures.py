@@ -1,13 +1,17 @@
 """Entries, exits and stock by one SQL, held against counting day by day in Python."""
 
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from deploy.local.stack import LocalStack
+from services.reporting import projection
 from services.reporting.projection import take
+from services.runtime.work import NOT_THE_DATA
 
 Period = tuple[str, str, date, date | None]
 TICKED = datetime(2026, 6, 10, 6, tzinfo=UTC)
@@ -122,3 +126,64 @@ async def test_a_month_is_released_once_a_day_whatever_is_corrected_on_it(prepar
         await con.close()
     first, *same_day, next_day = vintages
     assert ("2026-04", 1) in first and same_day == [[], []] and ("2026-04", 2) in next_day
+
+
+@asynccontextmanager
+async def told(stack: LocalStack, tenant: str, periods: list[Period]) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction, undone, in which an alliance has these participations."""
+    con = await asyncpg.connect(stack.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
+    transaction = con.transaction()
+    await transaction.start()
+    try:
+        columns = ["case_id", "participation_id", "tenant", "municipality", "block", "started_on", "ended_before_on"]
+        rows = [(f"{tenant}-{n}", f"{tenant}-{n}", tenant, *period) for n, period in enumerate(periods)]
+        await con.copy_records_to_table("participation_period", records=rows, columns=columns)
+        yield con
+    finally:
+        await transaction.rollback()
+        await con.close()
+
+
+async def test_what_is_more_than_one_tick_may_release_is_released_by_the_next(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earliest months first, each once; what is sent is in memory until then."""
+    monkeypatch.setattr(projection, "RELEASED_AT_ONCE", 5)
+    periods: list[Period] = [(place, "F4", date(2025, 9, 3), None) for place in ("05162024", "05162004")]
+    said: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    async with told(prepared, "by-and-by", periods) as con:
+        ticks = [await take(con, "by-and-by", TICKED + timedelta(minutes=15 * n)) for n in range(4)]
+    for release in (release for releases in ticks for release in releases):
+        assert release.vintage == 1
+        said |= {
+            (release.month, cell.municipality, cell.block): (cell.entries, cell.exits, cell.stock)
+            for cell in release.cells
+        }
+    assert [[release.month for release in releases] for releases in ticks] == [
+        ["2025-09", "2025-10", "2025-11"], ["2025-12", "2026-01", "2026-02"], ["2026-03", "2026-04", "2026-05"], []
+    ]  # fmt: skip
+    assert said == counted(periods)
+
+
+async def test_a_thousand_places_since_2000_are_released_a_hundred_thousand_cells_a_tick(prepared: LocalStack) -> None:
+    """One partner's made-up places, one start mistyped: all at once were 330 MB, and every alliance's reporting was killed for it."""
+    periods: list[Period] = [(f"{n:08d}", "F4", date(2000, 1, 3), None) for n in range(1000)]
+    async with told(prepared, "made-up", periods) as con:
+        releases = await take(con, "made-up", TICKED)
+        assert [release.month for release in releases][:2] == ["2000-01", "2000-02"] and len(releases) == 100
+        assert all(len(release.cells) == 1000 for release in releases)
+
+
+async def test_more_places_and_months_than_there_are_stop_this_alliance_alone(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary error: the clock says it and goes on to the next alliance. One month alone must fit a message."""
+    periods: list[Period] = [(f"{n:08d}", "F4", date(2000, 1, 3), None) for n in range(6400)]
+    async with told(prepared, "endless", periods) as con:
+        with pytest.raises(projection.TooManyCells):
+            await take(con, "endless", TICKED)
+    monkeypatch.setattr(projection, "MOST_OF_A_REPORT", 400)
+    async with told(prepared, "wide", [(place, "F4", date(2026, 5, 3), None) for place, *_ in periods[:9]]) as con:
+        with pytest.raises(projection.TooManyCells):
+            await take(con, "wide", TICKED)
+    assert not issubclass(projection.TooManyCells, NOT_THE_DATA)
