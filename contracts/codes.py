@@ -258,4 +258,4 @@ class RiskEnd(Coded):
 
     ATTENDED = "ATTENDED", "the person came again, or started"
     CORRECTED = "CORRECTED", "what caused it was reported otherwise"
-    ENDED = "ENDED", "the participation or the referral has ended"
+    ENDED = "ENDED", "the participation, the referral or the case has ended, or the consent was withdrawn"

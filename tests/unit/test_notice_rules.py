@@ -6,6 +6,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.codes import RiskEnd, Rule
 from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
@@ -200,6 +202,33 @@ def test_why_what_was_withdrawn_is_over_is_the_same_whatever_came_first_and_is_n
     facts = [withdrawn(case, TICK + n * DAY) for n, case in zip((0, 3, 9, 14, 20), "abcde", strict=True)]
     orders = [heard(Office(f"rkn:{OFFICE}", "rkn"), *order).dropout.over for order in permutations(facts)]
     assert {key[0] for key in orders[0]} == set("cde") and all(order == orders[0] for order in orders)
+
+
+@given(said=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40), st.sampled_from(list(RiskEnd))), min_size=1))
+def test_what_is_known_of_what_is_over_is_that_of_a_fortnight_and_the_last_said_of_each(
+    said: list[tuple[int, int, RiskEnd]],
+) -> None:
+    """In the order in which it was heard; of a risk told of twice the later stands, also where it is too old to be kept."""
+    office, known = Office(f"rkn:{OFFICE}", "rkn"), dict[str, tuple[str, int]]()
+    for n, (case, day, reason) in enumerate(said, 1):
+        heard(office, withdrawn(str(case), TICK + day * DAY, reason))
+        known[of(str(case))] = (reason.value, day)
+        newest = max(day for _, day, _ in said[:n])
+        known = {case: one for case, one in known.items() if one[1] >= newest - 14}
+        assert {key[:36]: (one.reason, (one.as_of - TICK).days)
+                for key, one in office.dropout.over.items()} == known  # fmt: skip
+
+
+def test_what_was_taken_back_says_how_it_ended_last() -> None:
+    """The end was entered in error, so the worry was back before anybody had been told otherwise; then the person came."""
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
+    heard(office, withdrawn("a", TICK + QUARTER, RiskEnd.ENDED), sent(last(office)))
+    assert [type(fact) for fact in react(office, TICK + QUARTER, MAILBOXES)] == [NotificationWithdrawn]
+    heard(office, *react(office, TICK + QUARTER, MAILBOXES), raised("a", as_of=TICK + 2 * QUARTER))
+    heard(office, withdrawn("a", TICK + 3 * QUARTER, RiskEnd.ATTENDED))
+    (attempt,) = [fact for fact in asked(office, TICK + 4 * QUARTER) if isinstance(fact, NotificationAttempted)]
+    assert [(line.kind, line.reason) for line in attempt.lines] == [("WITHDRAWN", "ATTENDED")]
 
 
 def test_a_risk_that_goes_on_is_told_although_it_began_long_ago_and_once() -> None:
