@@ -1,4 +1,5 @@
-"""Whose fault an error is: what a dying Postgres makes a driver say is never the data's."""
+"""A service on its database: whose fault an error is (what a dying Postgres makes a driver say is never the data's), rules that
+take long, and what a new version asks again."""
 
 import time
 from dataclasses import replace
@@ -15,10 +16,12 @@ from contracts.envelope import Attributes, By, Fact, Submission, headers_of
 from contracts.intake import NeedReported, RegistrationSubmitted
 from contracts.topics import submissions_topic
 from deploy.local.stack import LocalStack
+from deploy.services import migrate, migrations
 from services.host.running import Running
+from services.referral.domain.state import Case, IntakePart, Risk
 from services.runtime import positions
 from services.runtime.batch import Around, apply
-from services.runtime.database import RETRY, connect
+from services.runtime.database import RETRY, connect, encode
 from services.runtime.messages import Message, Part, decode
 from services.runtime.node import Node
 from services.runtime.work import Again, transact
@@ -109,3 +112,23 @@ async def test_rules_that_take_longer_than_postgres_bears_silence_end(
         assert time.monotonic() - began > 8
         assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 17
         assert await node.pool.fetchval("select next from position") == 17
+
+
+async def test_a_worry_that_was_open_before_its_rule_changed_is_asked_again(prepared: LocalStack) -> None:
+    """In a closed case, to which no message comes any more; a case without one is left alone."""
+    con = await asyncpg.connect(prepared.databases["referral"].owner, server_settings={"search_path": "lotse"})
+    try:
+        closed = Case(str(uuid4()), "rkn", IntakePart(last_day_on=CAME.date()))
+        other = Case(str(uuid4()), "rkn", IntakePart(last_day_on=CAME.date()))
+        closed.dropout.open.append(Risk(str(uuid4()), "S2", CAME.date()))
+        closed.dropout.raised[f"S2:{uuid4()}"] = other.dropout.raised[f"S2:{uuid4()}"] = 1
+        add = "insert into state (kind, id, tenant, shape, body, known, last) values ('case', $1, 'rkn', $2, $3, '{}', '{}')"
+        await con.executemany(add, [(case.id, case.shape, encode(case).decode()) for case in (closed, other)])
+        table = next(table for table, folder in migrations("referral") if folder.parent.name == "referral")
+        assert await con.execute(f"delete from {table} where version = '0005'") == "DELETE 1"  # noqa: S608
+        assert "0005" in migrate("referral", prepared.databases["referral"].owner)
+        due = await con.fetch("select id from state where due_at <= now() and id = any($1)", [closed.id, other.id])
+        assert [row["id"] for row in due] == [closed.id]
+        await con.execute("delete from state where id = any($1)", [closed.id, other.id])
+    finally:
+        await con.close()
