@@ -10,8 +10,9 @@ import structlog
 from joserfc import jwe
 
 from contracts.topics import dead_letters_topic
+from services.runtime import positions
 from services.runtime.database import Connection, columns, encode, unpack
-from services.runtime.messages import Message, Part
+from services.runtime.messages import Message, Part, moment_of
 from services.runtime.node import Node
 from services.runtime.outbox import Outgoing
 
@@ -127,12 +128,16 @@ async def expect_again(node: Node, reader: Any, starts: Mapping[Part, int]) -> N
 
 
 async def expected_again(pool: asyncpg.Pool, fetched: Mapping[Part, Sequence[Any]]) -> set[Origin]:
-    """Those of the records fetched that have their letter: they count against nobody's limit a second time."""
+    """Those of the records fetched that have their letter, or lie before where their partition stands, as after each start: they
+    count against nobody's limit a second time."""
     bounds = [(*part, records[0].offset, records[-1].offset) for part, records in fetched.items()]
     rows = await pool.fetch(
         "select b.* from buried b join unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) f(topic, part, first, last)"
         ' on (b.topic, b.part) = (f.topic, f.part) and b."offset" between f.first and f.last', *columns(bounds))  # fmt: skip
-    return {Origin(*row) for row in rows}
+    stands = await positions.stand(pool)
+    before = {Origin(*part, record.offset, moment_of(record.timestamp)) for part, records in fetched.items()
+              for record in records if record.offset < stands.get(part, 0)}  # fmt: skip
+    return before | {Origin(*row) for row in rows}
 
 
 def _within(starts: Mapping[Part, int], letters: Iterable[Any]) -> set[Origin]:

@@ -31,10 +31,11 @@ async def lock(con: Connection, parts: Iterable[Part]) -> dict[Part, int]:
 
 async def move(con: Connection, to: Mapping[Part, int]) -> None:
     """Moves locked rows; what moves is no longer held."""
-    await con.execute(
-        "update position p set next = n.next, held = null, held_since = null"
-        " from unnest($1::text[], $2::int[], $3::bigint[]) n(topic, part, next)"
-        " where (p.topic, p.part) = (n.topic, n.part)", *columns((*part, next) for part, next in to.items()))  # fmt: skip
+    if to:
+        await con.execute(
+            "update position p set next = n.next, held = null, held_since = null"
+            " from unnest($1::text[], $2::int[], $3::bigint[]) n(topic, part, next)"
+            " where (p.topic, p.part) = (n.topic, n.part)", *columns((*part, next) for part, next in to.items()))  # fmt: skip
 
 
 async def make(con: Any, starts: Mapping[Part, int]) -> None:

@@ -67,12 +67,25 @@ async def test_what_has_its_letter_counts_against_no_limit_where_it_is_read_agai
     monkeypatch.setattr(inputs, "UNREADABLE_LIMIT", 2)
     async with node.pool.acquire() as con:
         await learn_buried(con, node, [Record(letter(0)), Record(letter(1))])
+    assert await decoded_until_it_stops(node) == ([0, 1, 2, 3], 4)
+
+
+async def test_what_lies_before_where_its_partition_stands_counts_against_no_limit(
+    node: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who starts anew reads the last seconds again: a partner that stood at its thousandth was held for the rest of the hour."""
+    monkeypatch.setattr(inputs, "UNREADABLE_LIMIT", 2)
+    await positions.make(node.pool, {Part(TOPIC, 3): 2})
+    assert await decoded_until_it_stops(node) == ([0, 1, 2, 3], 4)
+
+
+async def decoded_until_it_stops(node: Running) -> tuple[list[int], int]:
+    """Offsets of what a fetch of five unreadable records gives, and where its partition stops."""
     came = int(YESTERDAY.timestamp() * 1000)
     records = [ConsumerRecord(TOPIC, 3, n, came, 1, None, b"\xff", None, -1, 1, ()) for n in range(5)]
     stopped: dict[Part, inputs.Stopped] = {}
     read = await inputs.Inputs(node)._decoded({Part(TOPIC, 3): records}, stopped)
-    assert [message.offset for message in read] == [0, 1, 2, 3]
-    assert {part: stop.at for part, stop in stopped.items()} == {Part(TOPIC, 3): 4}
+    return [message.offset for message in read], stopped[Part(TOPIC, 3)].at
 
 
 async def test_what_is_read_again_has_its_letter_also_where_that_has_not_left_yet(node: Running) -> None:
@@ -105,3 +118,24 @@ async def test_go_on_asked_twice_sends_nobody_back_twice(node: Running, monkeypa
     monkeypatch.setattr(operate, "expect_again", meanwhile)
     assert await operate.go_on(node) == {}
     assert await positions.stand(node.pool) == {part: 5}
+
+
+async def test_go_on_begins_where_the_log_begins_once_its_letters_are_known(
+    node: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old records went while all dead letters were read: from where the log began before, it would be a gap again at once."""
+    part, expect = Part(TOPIC, 3), expect_again
+    await positions.make(node.pool, {part: 9})
+    await node.pool.execute(
+        "update position set held = 'Gap:read up to 9, the log goes from 0 to 5', held_since = now()"
+    )
+
+    async def later(parts: Any) -> dict[Part, int]:
+        return dict.fromkeys(parts, 4)
+
+    async def meanwhile(*given: Any) -> None:
+        await expect(*given)
+        monkeypatch.setattr(node.reader, "starts", later)
+
+    monkeypatch.setattr(operate, "expect_again", meanwhile)
+    assert await operate.go_on(node) == {part: 4}
