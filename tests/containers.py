@@ -1,6 +1,7 @@
 """The same stack in containers (`apache/kafka`, `postgres`), where a Docker engine answers: LOTSE_TEST_STACK=containers."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -70,8 +71,8 @@ class KafkaBox(Kafka):
         super().__init__(folder, CACHE)
         self.process = Boxed(folder, "kafka")
 
-    def start(self, port: int | None = None) -> None:
-        """Starts it; ready when `wait` returns."""
+    def start(self, port: int | None = None, env: Mapping[str, str] | None = None) -> None:
+        """Starts it; ready when `wait` returns. `env` is of no use here: an image brings its own."""
         self.port = free_port(port)
         single = ("OFFSETS_TOPIC_REPLICATION_FACTOR", "TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "TRANSACTION_STATE_LOG_MIN_ISR",
                   "SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR", "SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR")  # fmt: skip
@@ -106,7 +107,7 @@ class PostgresBox(Postgres):
         super().__init__(folder)
         self.process = Boxed(folder, "postgres")
 
-    def start(self, port: int | None = None) -> None:
+    def start(self, port: int | None = None, env: Mapping[str, str] | None = None) -> None:
         """Starts it; ready when `wait` returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port(port)

@@ -11,9 +11,9 @@ import click
 
 from deploy.errors import FINDINGS
 from deploy.lanes import Done, Step, side_by_side
-from deploy.local.kafka import SHORT_LIVED
+from deploy.local.kafka import short_lived
 from deploy.local.processes import child_environment
-from deploy.places import ROOT
+from deploy.places import CACHE, ROOT
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
 
@@ -26,6 +26,8 @@ CHECKS = {
 }
 LEVELS = ("unit", "contracts", "architecture", "night", "system", "foreign", "integration")
 """In the order in which they begin: what says most in the shortest time, then the longest."""
+ALONE = ("unit", "contracts", "architecture", "checks")
+"""Levels in which no broker runs."""
 ASKED_FOR = ("performance",)
 """Levels that measure, some minutes with both cores to themselves: only where they are named."""
 BY_FILE = ("night", "system", "integration")
@@ -63,7 +65,7 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
     """
     began = time.monotonic()
     tells = sys.stdout if shape == "table" else sys.stderr  # only data on stdout where a program reads it
-    environment = child_environment(PYTHONPATH=str(ROOT), **SHORT_LIVED)
+    environment = child_environment(PYTHONPATH=str(ROOT), **({} if level in ALONE else short_lived(CACHE)))
     if level not in (None, "checks") and pytest_arguments:
         argv = [sys.executable, "-m", "pytest", f"tests/{level}", *pytest_arguments]
         code = subprocess.run(argv, cwd=ROOT, env=environment, check=False, stdout=tells).returncode  # noqa: S603

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.local.kafka import SHORT_LIVED
+from deploy.local.kafka import short_lived
 from deploy.local.processes import child_environment
 from deploy.places import CACHE, ROOT
 
@@ -265,7 +265,7 @@ def edited(text: str, edit: Edit) -> str:
 def _run(tree: Path, number: int, seed: int) -> tuple[str, list[str]]:
     """How a row ended in a tree, and what it found; where it held, what was seen."""
     argv = [sys.executable, "-m", "deploy.cli", "soak", "--row", str(number), "--seed", str(seed), "--format=json"]
-    env = child_environment(PYTHONPATH=str(tree), **SHORT_LIVED)
+    env = child_environment(PYTHONPATH=str(tree), **short_lived(CACHE))
     with subprocess.Popen(argv, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603
         try:
             out, err = child.communicate(timeout=LIMIT)
