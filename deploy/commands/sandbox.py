@@ -100,7 +100,7 @@ def app(
             with _announced(fleet), _stops(stop):
                 house = Installation(stack.kafka, KafkaSecurity(), file, stack.folder, local=True)
                 sent = _sent(messages, house, rate, stop,
-                             acted=lambda tick: all(fleet.has_acted(name, tick) for name in SERVICES))  # fmt: skip
+                             unacted=lambda tick: [name for name in SERVICES if not fleet.has_acted(name, tick)])  # fmt: skip
                 if not stop.is_set():
                     say.print("all is sent; the stack stays until Ctrl-C")
                     stop.wait()
@@ -179,11 +179,11 @@ def _announced(fleet: Fleet) -> Iterator[None]:
 
 def _sent(
     messages: list[Sending], house: Installation, rate: float, stop: threading.Event,
-    acted: Callable[[int], bool] | None = None,
+    unacted: Callable[[int], list[str]] | None = None,
 ) -> Counter[str]:  # fmt: skip
     say.print(f"{len(messages):,} messages" + (f" at {rate:g}/s, {len(messages) / rate / 60:.0f} min" if rate else ""))
     with counted("sandbox", len(messages), "messages") as progress:
-        return asyncio.run(send(messages, house.kafka, house.security, rate, stop, acted=acted, progress=progress))
+        return asyncio.run(send(messages, house.kafka, house.security, rate, stop, unacted=unacted, progress=progress))
 
 
 def _rows(counts: Counter[str]) -> list[dict[str, Any]]:

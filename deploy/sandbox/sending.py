@@ -13,23 +13,25 @@ from aiokafka.errors import KafkaError
 from contracts.envelope import Tick
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.sandbox.feed import Sending
+from deploy.saying import say
 from services.clock import publish
 from services.connections import KafkaSecurity
 
 BREATH = 0.02  # seconds between two looks at what is due: at most so much is sent in one go
 WAITS_AT_MOST = timedelta(days=8)
 """After the last day the clock goes on so far: what rests on something nobody will send is answered, too."""
+PATIENT = 60.0  # seconds until somebody who watches is told for whom it waits
 AT_ONCE = 500  # messages, where no rate is set
 
 
 async def send(
     messages: Sequence[Sending], kafka: str, security: KafkaSecurity, rate: float, stop: threading.Event, *,
-    acted: Callable[[int], bool] | None = None, progress: Callable[[int], None] = lambda _: None,
+    unacted: Callable[[int], list[str]] | None = None, progress: Callable[[int], None] = lambda _: None,
 ) -> Counter[str]:  # fmt: skip
     """Sends until all is sent or `stop` is set; each message is acknowledged. Gives back how many of each kind were sent.
 
-    `rate` is messages a second, 0 as fast as Kafka takes them. `acted` says whether all services acted on the tick at an offset;
-    with it the ticks of the days are sent, too. Raises Trouble where Kafka does not answer.
+    `rate` is messages a second, 0 as fast as Kafka takes them. `unacted` names the services that have not acted on the tick at an
+    offset yet; with it the ticks of the days are sent, too. Raises Trouble where Kafka does not answer.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka, enable_idempotence=True, linger_ms=5, client_id="sandbox", **security.aiokafka()
@@ -42,11 +44,11 @@ async def send(
         while (done := sent.total()) < len(messages) and not stop.is_set():
             due = int((time.monotonic() - began) * rate) + 1 if rate else done + AT_ONCE
             chunk = messages[done : min(due, done + AT_ONCE)]
-            if acted and tick and chunk and chunk[0].at > tick:
+            if unacted and tick and chunk and chunk[0].at > tick:
                 await publish(producer, Tick(at=tick))
                 tick += timedelta(days=1)
                 continue
-            if acted and tick:
+            if unacted and tick:
                 chunk = [message for message in chunk if message.at <= tick]
             acks = [await producer.send(one.topic, one.value, key=one.key, headers=one.headers) for one in chunk]
             await asyncio.gather(*acks)
@@ -54,10 +56,16 @@ async def send(
             progress(len(chunk))
             if rate:
                 await asyncio.sleep(BREATH)
-        if acted and tick and sent.total() == len(messages):
+        if unacted and tick and sent.total() == len(messages):
             last = await publish(producer, Tick(at=tick))
             # of two ticks that wait the later is acted on alone: no day would have gone by
-            while not stop.is_set() and not await asyncio.to_thread(acted, last):
+            patient_until = time.monotonic() + PATIENT
+            while not stop.is_set() and (names := await asyncio.to_thread(unacted, last)):
+                if time.monotonic() > patient_until:
+                    say.print(
+                        f"all is sent; still waiting for {', '.join(names)} to act on the last day (`lotse status`)"
+                    )
+                    patient_until += PATIENT
                 await asyncio.sleep(BREATH)
             await publish(producer, Tick(at=tick + WAITS_AT_MOST))
     except (KafkaError, OSError) as error:

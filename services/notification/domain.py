@@ -63,6 +63,11 @@ class DropoutPart:
     """The tick of the newest withdrawal. What is older than a fortnight before it goes when it moves, not with each of the tens of
     thousands that a year's import withdraws: 50,000 looked through each time were 11 ms a message."""
 
+    def __post_init__(self) -> None:
+        """A state of shape 3 does not say it."""
+        if self.newest is None and self.over:
+            self.newest = max(one.as_of for one in self.over.values())
+
 
 @dataclass(slots=True)
 class NotificationPart:

@@ -35,11 +35,15 @@ RELEASED_AT_ONCE = 100_000
 """Cells of the releases of one tick, at about 1 KB each until they are sent: 315,000 took the service beyond its 250 MB."""
 
 SIZE = """
-select coalesce(count(distinct (municipality, block))
-       * (1 + (extract(year from $2::date) - extract(year from min(started_on))) * 12
-          + extract(month from $2::date) - extract(month from min(started_on))), 0)::bigint
-from participation_period where tenant = $1
+select coalesce(axes * (1 + (extract(year from $2::date) - extract(year from first)) * 12
+                        + extract(month from $2::date) - extract(month from first)), 0)::bigint
+from (
+    select count(distinct (municipality, block)) as axes,
+           least(min(started_on), (select min(to_date(month, 'YYYY-MM')) from release where tenant = $1)) as first
+    from participation_period where tenant = $1
+) span
 """
+"""Of the grid below, before it is made."""
 
 GRID = """
 with period as (
@@ -60,6 +64,8 @@ with period as (
     select municipality, block, starts as month, 1 as entries, 0 as exits from period
     union all
     select municipality, block, ends, 0, 1 from period where ends is not null
+), told as (
+    select to_date(month, 'YYYY-MM') as month, max(as_of) as as_of from release where tenant = $1 group by month
 ), cell as (
     select month, municipality, block, coalesce(sum(entries), 0) as entries, coalesce(sum(exits), 0) as exits
     from month cross join axis left join change using (month, municipality, block)
@@ -67,9 +73,9 @@ with period as (
 )
 select month, municipality, block, entries, exits,
        sum(entries - exits) over (partition by municipality, block order by month) as stock
-from cell order by month, municipality, block
+from cell left join told using (month) order by as_of nulls first, month, municipality, block
 """
-"""Every closed month's whole grid, zeros included; $2 is the last closed month. Months once released stay in it: a start or an
+"""Every closed month's whole grid, zeros included, those months first that were released longest ago or never; $2 is the last closed month. Months once released stay in it: a start or an
 end that was corrected may have left them outside, and what they said of it is not true any more. An end day is exclusive, so
 whoever ends on the first of a month was there on the last day of the month before: stock = stock before + entries - exits,
 exactly."""
@@ -87,8 +93,8 @@ class TooManyCells(Exception):
 
 
 async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[ParticipationReport]:
-    """Releases closed months whose grid differs from their last release, the earliest first, at most one a month and day of the
-    tick; what is more than one tick may release is released by the next. Raises TooManyCells."""
+    """Releases closed months whose grid differs from their last release, those first that were released longest ago or never, at
+    most one a month and day of the tick; what is more than one tick may release is released by the next. Raises TooManyCells."""
     latest = {
         row["month"]: row
         for row in await con.fetch(
@@ -121,7 +127,7 @@ async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[Parti
 
 
 async def _months(con: Connection, tenant: str, last: date) -> AsyncGenerator[list[Any], None]:
-    """Each month's cells, the oldest month first, no more than one of them in memory."""
+    """Each month's cells, no more than one month's of them in memory."""
     if await con.fetchval(SIZE, tenant, last) > MOST_CELLS:
         raise TooManyCells
     cells: list[Any] = []

@@ -187,3 +187,33 @@ async def test_more_places_and_months_than_there_are_stop_this_alliance_alone(
         with pytest.raises(projection.TooManyCells):
             await take(con, "wide", TICKED)
     assert not issubclass(projection.TooManyCells, NOT_THE_DATA)
+
+
+async def test_months_that_were_released_once_count_where_the_grid_is_sized(prepared: LocalStack) -> None:
+    """A year mistyped and corrected: its months stay in the grid, and with them each place somebody makes up later."""
+    async with told(prepared, "stays", [(f"{n:08d}", "F4", date(2026, 5, 3), None) for n in range(6400)]) as con:
+        assert [len(release.cells) for release in await take(con, "stays", TICKED)] == [6400]
+        await con.execute("insert into release values ('stays', '2000-01', 1, $1, '', '')", TICKED - timedelta(days=9))
+        with pytest.raises(projection.TooManyCells):
+            await take(con, "stays", TICKED + timedelta(days=1))
+
+
+async def test_of_what_changes_each_day_no_month_is_left_behind(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was released longest ago comes first: the earliest months alone would be all that is ever released."""
+    monkeypatch.setattr(projection, "RELEASED_AT_ONCE", 3)
+    months = []
+    async with told(prepared, "each-day", [("05162024", "F4", date(2025, 12, 3), None)]) as con:
+        for day in range(4):
+            releases = await take(con, "each-day", TICKED + timedelta(days=day))
+            months.append([(release.month, release.vintage) for release in releases])
+            await con.execute(
+                "insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on)"
+                " values ($1, $1, 'each-day', '05162024', 'F4', '2025-12-04')",
+                f"n{day}",
+            )
+    assert months == [
+        [("2025-12", 1), ("2026-01", 1), ("2026-02", 1)], [("2026-03", 1), ("2026-04", 1), ("2026-05", 1)],
+        [("2025-12", 2), ("2026-01", 2), ("2026-02", 2)], [("2026-03", 2), ("2026-04", 2), ("2026-05", 2)],
+    ]  # fmt: skip
