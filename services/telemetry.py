@@ -19,8 +19,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 LOGGABLE = frozenset(
     "event level timestamp service topic partition offset part position end count seconds error kind family why tick "
-    "tenant publisher verdict pointer rule facts answers batch state held port reason name id records lag".split())  # fmt: skip
-"""Only these fields leave a process. `id` is ours (attempt, tick), never one a sender chose."""
+    "tenant publisher verdict pointer rule facts answers batch state held port reason name id records lag stands".split())  # fmt: skip
+"""Only these fields leave a process. `id` is ours (attempt, tick), never one a sender chose; `stands` are
+files, lines and functions of a stack."""
 
 MAX_LINKS = 32  # of a batch's span; more is cost without insight
 

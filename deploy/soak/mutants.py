@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant((108,), "a lock that can't be had is the infrastructure's fault, not the message's", ("nothing is called held",),
            (Edit(DATABASE, "    asyncpg.LockNotAvailableError,\n", ""),)),
     Mutant((15,), "where the loop stands is said where it does not turn: not said", ("nothing in the log says where it hangs",),
-           (Edit(HOST, ", self._beat()]", "]"),)),
+           (Edit(HOST, ", Watchdog().run()]", "]"),)),
     Mutant((116,), "what Kafka did not acknowledge is not marked as sent (given up after a second here)", ("are not answered", "1 lost"), (
         Edit(RELAY, "        if error is not None:\n            return self._given_up(part.topic, error)\n", ""),
         Edit(RELAY, "SEND_LIMIT = 30.0", "SEND_LIMIT = 1.0"),

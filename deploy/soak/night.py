@@ -29,6 +29,7 @@ from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, PUBLISHERS, Load, Wave
 from deploy.soak.observed import observe
 from deploy.soak.sending import Sender
 
+LEASE_OVER = 330.0  # seconds: what a notification that was stopped or killed had in hand waits for its lease (300 s), and is made then
 PATIENCE = 120.0  # seconds until what should come to rest counts as stuck
 ANSWERING = ("intake", "referral")
 """Services whose answers we hear; of the others we see how far their positions have moved."""
@@ -231,7 +232,7 @@ class Night:
         for second in (0, 1):
             await self.tick_through(at + timedelta(minutes=second) if at else None)
             await self.nothing_lags()  # what the first raised stands on its topic: told at the second
-        await self._until(self.mailed, "a result for each attempt")
+        await self._until(self.mailed, "a result for each attempt", LEASE_OVER)
         await self.nothing_lags()
 
     def _acted(self, tick: int) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import faulthandler
 import gc
 import signal
 import time
@@ -40,12 +39,12 @@ from services.runtime.failures import name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
 from services.telemetry import set_up_logs, set_up_traces
+from services.watchdog import Watchdog
 
 log = structlog.get_logger()
 
 BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made an idle service cost twice as much)
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
-BLOCKED_AFTER = 20.0  # seconds in which the loop does not turn once: Kafka has given its partitions away by then
 LIVE_WITHIN = 2.0  # seconds /live may take: a kubelet waits one, asks three times, and then kills
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
@@ -100,7 +99,7 @@ class Host:
         self.status.older = 0
         await self.inputs.refresh()
         await operate.replay(self.node)
-        jobs = [Relay(self.node).run(), self._mind(), self._beat()]
+        jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]
         jobs += [errands.run(self.node, self.inputs.claimed)] if self.service.errand else []
         tasks = [asyncio.create_task(job) for job in jobs]
         settle_in(500_000)
@@ -171,15 +170,6 @@ class Host:
             await asyncio.create_task(self.inputs.handle(subscriber.consumer, records), context=Context())
 
         return broker, subscriber
-
-    async def _beat(self) -> None:
-        """Where the loop does not turn any more, the log says where it stands: functions and lines, no values."""
-        try:
-            while True:
-                faulthandler.dump_traceback_later(BLOCKED_AFTER)
-                await asyncio.sleep(1)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
 
     # --- the minder
 

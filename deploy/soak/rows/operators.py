@@ -8,10 +8,8 @@ from uuid import uuid4
 from deploy.soak.collector import GONE, SILENT, TAKES, collecting
 from deploy.soak.faults import processes
 from deploy.soak.faults.processes import kill, restart, start
-from deploy.soak.night import Night
+from deploy.soak.night import LEASE_OVER, Night
 from deploy.soak.rows.matrix import SOAK, progressed, row, see
-
-LEASE = 300.0  # seconds (services/host/settings.py)
 
 
 @row(
@@ -44,7 +42,7 @@ async def silent_mail(night: Night) -> str:
     hold, folder = night.fleet.stack.mail_hold, night.fleet.stack.mail_folder
     await restart(night, "notification", LOTSE_LEASE_SECONDS="4")
     # an attempt that died with its process, in a soak, holds its office until its lease is over: nobody is told meanwhile
-    await night.until(night.mailed, "a result for each attempt", LEASE + 30)
+    await night.until(night.mailed, "a result for each attempt", LEASE_OVER)
     try:
         before = len(list(folder.glob("*.eml")))
         hold.touch()
