@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +35,8 @@ PATIENCE = 8.0  # seconds Kafka has for one question
 READ, WRITE, DESCRIBE = 3, 4, 8  # AclOperation, as Kafka numbers them
 NOT_AUTHORIZED, NOT_AUTHORIZED_ON_CLUSTER, NO_AUTHORIZER = 29, 31, 54
 TOPIC, ANY, ALLOW = 2, 1, 3  # resource type, filter, permission, as Kafka numbers them
-ASK_AGAIN = (Code.NOT_COORDINATOR, Code.COORDINATOR_NOT_AVAILABLE, Code.COORDINATOR_LOAD_IN_PROGRESS)
+NO_USE = (Code._UNSUPPORTED_FEATURE, Code.UNSUPPORTED_VERSION, Code._AUTHENTICATION, Code._SSL)
+"""What no second question changes. All else may be a broker that begins, beside others that take its processor."""
 TICK_AHEAD = timedelta(minutes=10)  # beyond, services hold it
 
 
@@ -284,25 +286,25 @@ async def _without_group(place: Place) -> list[tuple[str, str, str]]:
     admin = AdminClient(place.security.librdkafka(str(place.kafka)), logger=logging.getLogger("librdkafka"))
     lacking = []
     for group in (f"lotse-{service}" for service in place.services):
-        async with asyncio.timeout(PATIENCE * 2):
-            while (may := await asyncio.to_thread(_may_read, admin, group)) is None:
-                await asyncio.sleep(0.2)
+        until = time.monotonic() + PATIENCE * 2
+        while isinstance(may := await asyncio.to_thread(_may_read, admin, group), KafkaError):
+            if time.monotonic() > until:
+                raise may
+            await asyncio.sleep(0.2)
         if not may:
             lacking.append(("Read", "group", group))
     return lacking
 
 
-def _may_read(admin: AdminClient, group: str) -> bool | None:
-    """None: ask again; a broker that never had a group makes their topic first. Raises KafkaError."""
+def _may_read(admin: AdminClient, group: str) -> bool | KafkaError:
+    """Gives back why where it may be asked again; a broker that never had a group makes their topic first. Raises KafkaError."""
     asked = admin.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=PATIENCE)
     try:
         return AclOperation.READ in asked[group].result(PATIENCE * 2).authorized_operations
     except KafkaException as error:
-        if (code := error.args[0].code()) in ASK_AGAIN:
-            return None
-        if code != Code.GROUP_AUTHORIZATION_FAILED:
+        if (code := error.args[0].code()) in NO_USE:
             raise KafkaError(error.args[0].name()) from None
-        return False
+        return code != Code.GROUP_AUTHORIZATION_FAILED and KafkaError(error.args[0].name())
 
 
 def _rights(place: Place, lacking: Sequence[tuple[str, str, str]]) -> Iterator[Said]:

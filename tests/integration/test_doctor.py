@@ -135,7 +135,18 @@ def test_where_all_is_well_nothing_is_found(ward: Ward, name: str) -> None:
     asked = ward.examined(name)
     assert asked.code == 0, asked.said
     checks = {line.partition(":")[0] for line in asked.lines if "not checked" not in line}
-    assert checks >= {"python", "disk", "memory", "publishers", "kafka", "topics", "rights", "schema", "clock", "keys"}
+    assert checks >= {
+        "python",
+        "disk",
+        "memory",
+        "publishers",
+        "kafka",
+        "topics",
+        "rights",
+        "schema",
+        "clock",
+        "keys",
+    }, asked.said
     assert ("mail" in checks) == (name == "notification")
 
 
