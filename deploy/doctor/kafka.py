@@ -297,14 +297,18 @@ async def _without_group(place: Place) -> list[tuple[str, str, str]]:
 
 
 def _may_read(admin: AdminClient, group: str) -> bool | KafkaError:
-    """Gives back why where it may be asked again; a broker that never had a group makes their topic first. Raises KafkaError."""
+    """Gives back why where it may be asked again; a broker that never had a group makes their topic first. Raises KafkaError
+    where nothing changes by that."""
     asked = admin.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=PATIENCE)
     try:
         return AclOperation.READ in asked[group].result(PATIENCE * 2).authorized_operations
     except KafkaException as error:
-        if (code := error.args[0].code()) in NO_USE:
-            raise KafkaError(error.args[0].name()) from None
-        return code != Code.GROUP_AUTHORIZATION_FAILED and KafkaError(error.args[0].name())
+        code, why = error.args[0].code(), KafkaError(error.args[0].name())
+        if code == Code.GROUP_AUTHORIZATION_FAILED:
+            return False
+        if code in NO_USE:
+            raise why from None
+        return why
 
 
 def _rights(place: Place, lacking: Sequence[tuple[str, str, str]]) -> Iterator[Said]:

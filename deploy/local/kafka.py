@@ -172,7 +172,9 @@ def short_lived(cache: Path) -> dict[str, str]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not learnt.exists():
             say.print("what a broker loads is written down, so that each begins sooner (once; some 15 s) ...")
-            _learn(Kafka(Path(folder) / "kafka", cache), made := cache / f"{learnt.name}.new")
+            made = cache / f"{learnt.name}.new"
+            made.unlink(missing_ok=True)  # of somebody who was killed while it was written
+            _learn(Kafka(Path(folder) / "kafka", cache), made)
             if made.exists():
                 made.rename(learnt)
     return {"JDK_JAVA_OPTIONS": f'{QUICK} -XX:AOTCache="{learnt}" -Xlog:disable' if learnt.exists() else QUICK}

@@ -62,11 +62,9 @@ async def send(
             patient_until = time.monotonic() + PATIENT
             while not stop.is_set() and (names := await asyncio.to_thread(unacted, last)):
                 if time.monotonic() > patient_until:
-                    say.print(
-                        f"all is sent; still waiting for {', '.join(names)} to act on the last day (`lotse status`)"
-                    )
+                    say.print(f"waiting for {', '.join(names)} to act on the last day; `lotse status` says what stands")
                     patient_until += PATIENT
-                await asyncio.sleep(BREATH)
+                await asyncio.sleep(0.2)
             await publish(producer, Tick(at=tick + WAITS_AT_MOST))
     except (KafkaError, OSError) as error:
         raise Trouble(f"Kafka does not take the feed ({type(error).__name__})", "`lotse doctor`; check --kafka and the rights",

@@ -10,7 +10,7 @@ import time
 from deploy.places import ROOT
 
 PROGRAM = """
-import asyncio, sys, time
+import asyncio, sys
 from services import watchdog
 from services.telemetry import set_up_logs
 
@@ -18,13 +18,14 @@ watchdog.BLOCKED_AFTER = 3
 set_up_logs("alone", "INFO")
 
 def a_rule_that_never_ends():
-    time.sleep(float(sys.argv[1]))
+    sys.stdin.read()
 
 async def main():
     watched = asyncio.create_task(watchdog.Watchdog().run())
     await asyncio.sleep(0.1)
     print("began", flush=True)
-    a_rule_that_never_ends()
+    if sys.argv[1] == "hangs":
+        a_rule_that_never_ends()
     for _ in range(20):
         await asyncio.sleep(0.1)
     watched.cancel()
@@ -33,23 +34,28 @@ asyncio.run(main())
 """
 
 
-def begun(blocks: float) -> subprocess.Popen[str]:
-    found = subprocess.Popen([sys.executable, "-c", PROGRAM, str(blocks)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,  # noqa: S603
-                             text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+def begun(what: str) -> subprocess.Popen[str]:
+    found = subprocess.Popen([sys.executable, "-c", PROGRAM, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE,  # noqa: S603
+                             stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert found.stdout is not None and found.stdout.readline() == "began\n"
     return found
 
 
 def test_what_blocks_the_loop_is_named_once_by_its_functions() -> None:
-    said, _ = begun(9).communicate(timeout=60)
-    assert said.count("the loop does not turn") == 1 and "in a_rule_that_never_ends" in said
-    assert json.loads(said)["service"] == "alone"
+    """It hangs until it is told to end, which is when somebody has read where it hangs."""
+    process = begun("hangs")
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert json.loads(said)["event"] == "the loop does not turn" and json.loads(said)["service"] == "alone"
+    assert "in a_rule_that_never_ends" in said
+    rest, _ = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "")
 
 
 def test_who_was_frozen_for_longer_than_that_says_nothing_and_lives() -> None:
-    process = begun(0)
+    process = begun("turns")
     process.send_signal(signal.SIGSTOP)
-    time.sleep(5)
+    time.sleep(5)  # at least: longer than it may be silent
     process.send_signal(signal.SIGCONT)
     said, _ = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, "")
