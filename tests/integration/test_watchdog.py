@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from deploy.places import ROOT
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, pathlib, sys
 from services import watchdog
 from services.telemetry import set_up_logs
 
@@ -26,36 +27,43 @@ async def main():
     print("began", flush=True)
     if sys.argv[1] == "hangs":
         a_rule_that_never_ends()
-    for _ in range(20):
-        await asyncio.sleep(0.1)
+    while not pathlib.Path(sys.argv[2]).exists():
+        await asyncio.sleep(0.05)
     watched.cancel()
 
 asyncio.run(main())
 """
 
 
-def begun(what: str) -> subprocess.Popen[str]:
-    found = subprocess.Popen([sys.executable, "-c", PROGRAM, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE,  # noqa: S603
+FREEZES = 6  # whoever goes by the clock is seen in every other: it depends on who wakes first
+
+
+def begun(what: str, until: Path) -> subprocess.Popen[str]:
+    found = subprocess.Popen([sys.executable, "-c", PROGRAM, what, str(until)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,  # noqa: S603
                              stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert found.stdout is not None and found.stdout.readline() == "began\n"
     return found
 
 
-def test_what_blocks_the_loop_is_named_once_by_its_functions() -> None:
+def test_what_blocks_the_loop_is_named_once_by_its_functions(tmp_path: Path) -> None:
     """It hangs until it is told to end, which is when somebody has read where it hangs."""
-    process = begun("hangs")
+    process = begun("hangs", ended := tmp_path / "ended")
     assert process.stdout is not None
     said = process.stdout.readline()
     assert json.loads(said)["event"] == "the loop does not turn" and json.loads(said)["service"] == "alone"
     assert "in a_rule_that_never_ends" in said
+    ended.touch()
     rest, _ = process.communicate(timeout=60)
     assert (process.returncode, rest) == (0, "")
 
 
-def test_who_was_frozen_for_longer_than_that_says_nothing_and_lives() -> None:
-    process = begun("turns")
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(5)  # at least: longer than it may be silent
-    process.send_signal(signal.SIGCONT)
+def test_who_was_frozen_for_longer_than_that_says_nothing_and_lives(tmp_path: Path) -> None:
+    process = begun("turns", ended := tmp_path / "ended")
+    for _ in range(FREEZES):
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3.5)  # at least: longer than it may be silent
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.2)
+    ended.touch()
     said, _ = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, "")
