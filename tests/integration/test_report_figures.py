@@ -49,85 +49,6 @@ def counted_in(month: date, periods: list[Period]) -> dict[tuple[str, str, str],
     return found
 
 
-@pytest.mark.parametrize("seed", range(8))
-async def test_the_grid_is_what_counting_says(prepared: LocalStack, seed: int) -> None:
-    chance, tenant = random.Random(seed), f"brute-{seed}"
-    periods: list[Period] = []
-    for _ in range(chance.randrange(1, 60)):
-        start = date(2025, 11, 1) + timedelta(days=chance.randrange(200))
-        end = start + timedelta(days=chance.choice([0, 1, 30, 31, 90])) if chance.random() < 0.8 or seed == 3 else None
-        periods.append((chance.choice(["05162024", "05162004"]), chance.choice(["F1", "F4"]), start, end))
-    con = await asyncpg.connect(prepared.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
-    transaction = con.transaction()
-    await transaction.start()
-    try:
-        await con.executemany(
-            "insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on, ended_before_on)"
-            " values ($1, $1, $2, $3, $4, $5, $6)",
-            [(f"{tenant}-{n}", tenant, *period) for n, period in enumerate(periods)],
-        )
-        said = {(release.month, cell.municipality, cell.block): (cell.entries, cell.exits, cell.stock)
-                for release in await take(con, tenant, TICKED) for cell in release.cells}  # fmt: skip
-        assert said == counted(periods)
-        assert list(await take(con, tenant, TICKED + timedelta(days=1))) == []  # nothing changed: no new vintage
-    finally:
-        await transaction.rollback()
-        await con.close()
-
-
-async def test_months_that_a_correction_leaves_outside_are_released_anew(prepared: LocalStack) -> None:
-    """A year mistyped at the start, an end reported months late: what was released of the months between is not true."""
-    tenant, place, block = "corrected", "05162024", "F4"
-    typed: list[Period] = [(place, block, date(2025, 1, 10), date(2026, 2, 20)), (place, block, date(2026, 1, 7), None)]
-    right: list[Period] = [
-        (place, block, date(2026, 1, 10), date(2026, 2, 20)),
-        (place, block, date(2026, 1, 7), date(2026, 3, 15)),
-    ]
-    con = await asyncpg.connect(prepared.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
-    transaction = con.transaction()
-    await transaction.start()
-    keep = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on, ended_before_on)"
-            " values ($1, $1, $2, $3, $4, $5, $6) on conflict (case_id, participation_id) do update"
-            " set started_on = excluded.started_on, ended_before_on = excluded.ended_before_on")  # fmt: skip
-    newest: dict[tuple[str, str, str], tuple[int, int, int]] = {}
-    vintages: dict[str, list[int]] = {}
-    try:
-        for day, periods in enumerate((typed, right, right)):
-            await con.executemany(keep, [(f"{tenant}-{n}", tenant, *period) for n, period in enumerate(periods)])
-            for release in await take(con, tenant, TICKED + timedelta(days=day)):
-                vintages.setdefault(release.month, []).append(release.vintage)
-                newest |= {(release.month, cell.municipality, cell.block): (cell.entries, cell.exits, cell.stock)
-                           for cell in release.cells}  # fmt: skip
-        months = [date(2025 + n // 12, n % 12 + 1, 1) for n in range(17)]  # January 2025 to May 2026
-        assert newest == {key: cell for month in months for key, cell in counted_in(month, right).items()}
-        assert vintages["2025-12"] == vintages["2026-05"] == [1, 2] and vintages["2026-02"] == [1]
-    finally:
-        await transaction.rollback()
-        await con.close()
-
-
-async def test_a_month_is_released_once_a_day_whatever_is_corrected_on_it(prepared: LocalStack) -> None:
-    """What changes again on the day of a release is in the next day's."""
-    tenant, said = "twice-a-day", "05162024"
-    con = await asyncpg.connect(prepared.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
-    transaction = con.transaction()
-    await transaction.start()
-    add = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on)"
-           " values ($1, $1, $2, $3, 'F4', $4)")  # fmt: skip
-    vintages: list[list[tuple[str, int]]] = []
-    try:
-        for n, at in enumerate(
-            (TICKED, TICKED + timedelta(hours=1), TICKED + timedelta(hours=2), TICKED + timedelta(days=1))
-        ):
-            await con.execute(add, f"{tenant}-{n}", tenant, said, date(2026, 4, 10 + n))
-            vintages.append([(release.month, release.vintage) for release in await take(con, tenant, at)])
-    finally:
-        await transaction.rollback()
-        await con.close()
-    first, *same_day, next_day = vintages
-    assert ("2026-04", 1) in first and same_day == [[], []] and ("2026-04", 2) in next_day
-
-
 @asynccontextmanager
 async def told(stack: LocalStack, tenant: str, periods: list[Period]) -> AsyncIterator[asyncpg.Connection]:
     """A transaction, undone, in which an alliance has these participations."""
@@ -142,6 +63,62 @@ async def told(stack: LocalStack, tenant: str, periods: list[Period]) -> AsyncIt
     finally:
         await transaction.rollback()
         await con.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_the_grid_is_what_counting_says(prepared: LocalStack, seed: int) -> None:
+    chance, tenant = random.Random(seed), f"brute-{seed}"
+    periods: list[Period] = []
+    for _ in range(chance.randrange(1, 60)):
+        start = date(2025, 11, 1) + timedelta(days=chance.randrange(200))
+        end = start + timedelta(days=chance.choice([0, 1, 30, 31, 90])) if chance.random() < 0.8 or seed == 3 else None
+        periods.append((chance.choice(["05162024", "05162004"]), chance.choice(["F1", "F4"]), start, end))
+    async with told(prepared, tenant, periods) as con:
+        said = {(release.month, cell.municipality, cell.block): (cell.entries, cell.exits, cell.stock)
+                for release in await take(con, tenant, TICKED) for cell in release.cells}  # fmt: skip
+        assert said == counted(periods)
+        assert list(await take(con, tenant, TICKED + timedelta(days=1))) == []  # nothing changed: no new vintage
+
+
+async def test_months_that_a_correction_leaves_outside_are_released_anew(prepared: LocalStack) -> None:
+    """A year mistyped at the start, an end reported months late: what was released of the months between is not true."""
+    tenant, place, block = "corrected", "05162024", "F4"
+    typed: list[Period] = [(place, block, date(2025, 1, 10), date(2026, 2, 20)), (place, block, date(2026, 1, 7), None)]
+    right: list[Period] = [
+        (place, block, date(2026, 1, 10), date(2026, 2, 20)),
+        (place, block, date(2026, 1, 7), date(2026, 3, 15)),
+    ]
+    keep = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on, ended_before_on)"
+            " values ($1, $1, $2, $3, $4, $5, $6) on conflict (case_id, participation_id) do update"
+            " set started_on = excluded.started_on, ended_before_on = excluded.ended_before_on")  # fmt: skip
+    newest: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    vintages: dict[str, list[int]] = {}
+    async with told(prepared, tenant, []) as con:
+        for day, periods in enumerate((typed, right, right)):
+            await con.executemany(keep, [(f"{tenant}-{n}", tenant, *period) for n, period in enumerate(periods)])
+            for release in await take(con, tenant, TICKED + timedelta(days=day)):
+                vintages.setdefault(release.month, []).append(release.vintage)
+                newest |= {(release.month, cell.municipality, cell.block): (cell.entries, cell.exits, cell.stock)
+                           for cell in release.cells}  # fmt: skip
+        months = [date(2025 + n // 12, n % 12 + 1, 1) for n in range(17)]  # January 2025 to May 2026
+        assert newest == {key: cell for month in months for key, cell in counted_in(month, right).items()}
+        assert vintages["2025-12"] == vintages["2026-05"] == [1, 2] and vintages["2026-02"] == [1]
+
+
+async def test_a_month_is_released_once_a_day_whatever_is_corrected_on_it(prepared: LocalStack) -> None:
+    """What changes again on the day of a release is in the next day's."""
+    tenant, said = "twice-a-day", "05162024"
+    add = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on)"
+           " values ($1, $1, $2, $3, 'F4', $4)")  # fmt: skip
+    vintages: list[list[tuple[str, int]]] = []
+    async with told(prepared, tenant, []) as con:
+        for n, at in enumerate(
+            (TICKED, TICKED + timedelta(hours=1), TICKED + timedelta(hours=2), TICKED + timedelta(days=1))
+        ):
+            await con.execute(add, f"{tenant}-{n}", tenant, said, date(2026, 4, 10 + n))
+            vintages.append([(release.month, release.vintage) for release in await take(con, tenant, at)])
+    first, *same_day, next_day = vintages
+    assert ("2026-04", 1) in first and same_day == [[], []] and ("2026-04", 2) in next_day
 
 
 async def test_what_is_more_than_one_tick_may_release_is_released_by_the_next(
