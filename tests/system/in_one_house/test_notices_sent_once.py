@@ -80,14 +80,7 @@ async def test_what_waits_behind_a_slow_mail_server_is_sent_and_not_called_uncer
     con = await asyncpg.connect(fleet.stack.databases["notification"].runtime, server_settings={"search_path": "lotse"})
     try:
         async with Publisher(fleet.stack.kafka) as sender:
-            for owner in ("rkn-thm", "jmd-neuss"):
-                course, day = Course(date(2026, 4, 20)), date(2026, 4, 20)
-                steps = [(owned(submission, owner), subject) for submission, subject in course.steps()]
-                for n in range(2):
-                    report = course.attendance(str(uuid4()), day + timedelta(days=n), Presence.UNEXCUSED)
-                    steps.append((report, course.case))
-                ids = [await sender.send(submission, subject) for submission, subject in steps]
-                assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
+            await two_offices_have_news(fleet, sender, date(2026, 4, 20))
             fleet.stack.mail_hold.touch()
             await sender.tick(datetime(2026, 4, 22, 6, tzinfo=UTC))
             claimed = "select count(*), min(lease_until) as until from claim where not done"
@@ -112,6 +105,66 @@ async def test_what_waits_behind_a_slow_mail_server_is_sent_and_not_called_uncer
         fleet.processes["notification"].stop()
         fleet.start_one("notification")
         await asyncio.to_thread(fleet.wait_ready, "notification")
+
+
+async def test_who_is_stopped_sends_the_mail_in_hand_and_hands_back_the_other(fleet: Fleet) -> None:
+    """An update while the server keeps a mail: it was sent and says so; the other goes out as soon as somebody is there again, not
+    when the lease of 300 seconds is over."""
+    before = set(await results_of(fleet))
+    process = fleet.processes["notification"]
+    try:
+        async with Publisher(fleet.stack.kafka) as sender:
+            await two_offices_have_news(fleet, sender, date(2026, 4, 27))
+            fleet.stack.mail_hold.touch()
+            await sender.tick(datetime(2026, 4, 29, 6, tzinfo=UTC))
+            begun = "select count(*) filter (where begun_by is not null) as begun, count(*) from claim where not done"
+            async with asyncio.timeout(120):
+                while [tuple(row) for row in await asked(fleet, begun)] != [(1, 2)]:
+                    await asyncio.sleep(0.1)
+        assert process.child is not None
+        process.child.terminate()
+        await until(lambda: not ready(fleet, "notification"))
+        assert process.child.poll() is None  # it has a mail in hand
+        fleet.stack.mail_hold.unlink()
+        assert await asyncio.to_thread(process.stop) == 0
+        news = {attempt: found for attempt, found in (await results_of(fleet)).items() if attempt not in before}
+        assert sorted(news.values()) == [[], ["notification_sent"]]
+        fleet.start_one("notification")
+        await asyncio.to_thread(fleet.wait_ready, "notification")
+        await until(lambda: settled(fleet))
+        news = {attempt: found for attempt, found in (await results_of(fleet)).items() if attempt not in before}
+        assert sorted(news.values()) == [["notification_sent"]] * 2
+    finally:
+        fleet.stack.mail_hold.unlink(missing_ok=True)
+        if process.pid is None:
+            fleet.start_one("notification")
+        await asyncio.to_thread(fleet.wait_ready, "notification")
+
+
+def ready(fleet: Fleet, name: str) -> bool:
+    """Whether a service says that it serves."""
+    try:
+        return httpx.get(f"{fleet.url(name)}/ready").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def two_offices_have_news(fleet: Fleet, sender: Publisher, day: date) -> None:
+    """Each hears of one risk at the next tick."""
+
+    async def recorded(*sent: tuple[Submission, str]) -> None:
+        ids = [await sender.send(submission, subject) for submission, subject in sent]
+        assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
+
+    courses = {owner: Course(day) for owner in ("rkn-thm", "jmd-neuss")}
+    for owner, course in courses.items():
+        await recorded(*((owned(submission, owner), subject) for submission, subject in course.steps()))
+    tick = await sender.tick(datetime(day.year, day.month, day.day, tzinfo=UTC))
+    # before an alliance's first tick nobody knows what time it is, and nothing is raised
+    await until(lambda: fleet.has_acted("referral", tick))
+    for course in courses.values():
+        days = [day + timedelta(days=n) for n in range(2)]
+        await recorded(*((course.attendance(str(uuid4()), on, Presence.UNEXCUSED), course.case) for on in days))
 
 
 def owned(submission: Submission, owner: str) -> Submission:
