@@ -5,10 +5,12 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import NewTopic
 
+from contracts.attributes import moment
 from contracts.codes import Presence
 from contracts.topics import answers_topic
 from deploy.bench import meters, yardsticks
@@ -31,6 +33,14 @@ load: answers beside them took 30 to 45 ms where they take 16, so answers are me
 MOST_ASKING = 2
 """Questions by HTTP cost the service time, too: where it is slow, more and more of them would make it slower."""
 PERCENTILES = (50, 95, 99)
+
+
+class Way(NamedTuple):
+    """When a submission's states were locked, when the relay took up its answer, and when somebody had read it."""
+
+    locked: float
+    on_its_way: float
+    read: float
 
 
 async def all_of_it(house: House, run: Run) -> None:
@@ -121,7 +131,7 @@ async def measure(
     which it was to be sent: who sends late hides nothing. Answers count where nobody asks meanwhile. Raises Trouble where a risk
     is there before its absences."""
     sent: dict[str, float] = {}
-    answered: dict[str, float] = {}
+    answered: dict[str, Way] = {}
     topics = [answers_topic("attendance", p.name) for p in house.people.entries()]
     reader = AIOKafkaConsumer(
         bootstrap_servers=house.stack.kafka, isolation_level="read_committed", fetch_max_wait_ms=100
@@ -163,8 +173,11 @@ async def measure(
         for task in (reading, *looking):
             task.cancel()
         await reader.stop()
-    answers = [] if probes else [answered[id] - at for id, at in sent.items()]
-    for name, found in {"answer": answers, "risk readable": readable, "on the office's list": listed}.items():
+    stages = {} if probes else {
+        stage: [answered[id][n] - at for id, at in sent.items()]
+        for n, stage in enumerate(("states locked", "answer on its way", "answer"))
+    }  # fmt: skip
+    for name, found in {**stages, "risk readable": readable, "on the office's list": listed}.items():
         for percent in PERCENTILES if found else ():
             figures.add(f"at {a_second}/s, submission → {name}, p{percent}", percentile(found, percent) * 1e3, "ms")
     if readable:
@@ -173,12 +186,14 @@ async def measure(
         )
 
 
-async def _read(reader: AIOKafkaConsumer, answered: dict[str, float]) -> None:
+async def _read(reader: AIOKafkaConsumer, answered: dict[str, Way]) -> None:
     while True:
         for records in (await reader.getmany(timeout_ms=100)).values():
-            now = time.monotonic()
+            now, ahead = time.monotonic(), time.time() - time.monotonic()
             for record in records:
-                answered.setdefault(json.loads(record.value)["submission_id"], now)
+                locked = moment(dict(record.headers)["ce_recordedtime"].decode()).timestamp()
+                way = Way(locked - ahead, record.timestamp / 1000 - ahead, now)
+                answered.setdefault(json.loads(record.value)["submission_id"], way)
 
 
 async def _raised(house: House, case: int) -> bool:

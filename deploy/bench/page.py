@@ -40,7 +40,9 @@ Repetitions are interleaved; Lotse's processes stay, idle, while what it is held
 - **Kafka Connect**: Debezium's JDBC sink fills one table by upsert; no rules, no numbers, at least once.
 
 Latencies count from the moment at which a submission was to be sent, so that a sender that is held up hides nothing; those of
-answers while nobody asks by HTTP, which is asked 250 times a second where risks are looked for.
+answers while nobody asks by HTTP, which is asked 250 times a second where risks are looked for. On its way an answer has two
+more moments: its states are locked, and the relay takes it up. Postgres has the segments of its log that one has which has run for
+some days: a new one makes each while a COMMIT waits.
 Postgres counts statements (`pg_stat_statements`) in every run; what is profiled by py-spy, of threads that hold Python's lock,
 is not measured otherwise.
 """
@@ -65,6 +67,7 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
             (goal["name"], "not measured" if goal["value"] is None else said(goal["value"]),
              ("≥ " if goal["at_least"] else "≤ ") + said(goal["goal"]), {True: "yes", False: "no", None: ""}[goal["holds"]])
             for goal in run["goals"])),
+        *beside(run["goals"], figures),
         *(f"\nNot measured: {one['part']}: {one['why']}" for one in run.get("failed", ())),
         "\n## Figures\n",
         *_table(head, (_row(name, one) for name, one in rates.items() if not name.startswith("growth, "))),
@@ -90,6 +93,27 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
              f"{one['reports']:,}", "quick" if one["quick"] else "") for name, one in run["parts"].items())),
     ]  # fmt: skip
     return "\n".join(parts) + "\n"
+
+
+BESIDE = (
+    ("full way, two processes, floor, submissions/s", "compiled twin, two threads"),
+    ("full way, two processes, submissions/s", "compiled twin, two threads"),
+    ("loop without relay, one process, floor, submissions/s", "limit, consume and decode"),
+    ("learning facts, facts/s", "limit, consume and decode"),
+    ("rebuild of referral, records/s", "limit, consume and decode"),
+    ("at 500/s, submission → answer, p99 ms", "at 500/s, submission → states locked, p99"),
+    ("at 500/s, submission → answer, p99 ms", "at 500/s, submission → answer on its way, p99"),
+)
+"""Goal, and the figure of the same run that says most about why it does not hold."""
+
+
+def beside(goals: list[dict[str, Any]], figures: dict[str, dict[str, Any]]) -> list[str]:
+    """What this machine does where less is asked of it."""
+    missed = {goal["name"]: goal for goal in goals if goal["holds"] is False}
+    rows = [(name, said(missed[name]["goal"]), beside, said(one["median"]), said(missed[name]["goal"] / one["median"]))
+            for name, beside in BESIDE if name in missed and (one := figures.get(beside))]  # fmt: skip
+    head = ("what does not hold", "asked", "beside it in this run", "which reached", "asked : reached")
+    return ["\n## What stands beside goals that do not hold\n", *_table(head, iter(rows))] if rows else []
 
 
 def _costs(title: str, figures: dict[str, Any], kind: str) -> list[str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from deploy.bench import plots
-from deploy.bench.figures import BASE, BASE_AGAIN, Figures, Goal
+from deploy.bench.figures import BASE, BASE_AGAIN, Figures, Goal, goals
 from deploy.bench.inside import functions, statements_of
 from deploy.bench.latency import percentile
 from deploy.bench.meters import rate
+from deploy.bench.page import BESIDE, beside
 from deploy.bench.parts import Part, Plan, chosen, everything
 from deploy.bench.people import QUIET, People, Record, Reports
 from deploy.bench.rounds import Run
@@ -181,6 +182,16 @@ def test_what_was_not_measured_neither_holds_nor_fails() -> None:
     assert Goal("x", 1, 1).holds is True
     assert Goal("x", 0.9, 1).holds is False
     assert Goal("x", 0.9, 1, at_least=False).holds is True
+
+
+def test_beside_what_does_not_hold_stands_what_the_machine_does_where_less_is_asked() -> None:
+    asked = Goal("learning facts, facts/s", 15_000, 50_000).as_json()
+    held = Goal("rebuild of referral, records/s", 90_000, 80_000).as_json()
+    bare = {"limit, consume and decode": {"median": 40_000.0}}
+    *_, row = beside([asked, held], bare)
+    assert row == "| learning facts, facts/s | 50,000 | limit, consume and decode | 40,000 | 1.25 |"
+    assert beside([held], bare) == []
+    assert {goal for goal, _ in BESIDE} <= {goal.name for goal in goals(Figures())}
 
 
 def test_measured_reports_correct_known_meetings_so_that_a_state_keeps_its_size() -> None:
