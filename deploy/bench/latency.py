@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
@@ -15,9 +17,9 @@ from contracts.codes import Presence
 from contracts.topics import answers_topic
 from deploy.bench import meters, yardsticks
 from deploy.bench.figures import Figures
-from deploy.bench.house import PATIENCE, House
+from deploy.bench.house import PATIENCE, SLOW, House
 from deploy.bench.people import QUIET, Record, Reports
-from deploy.bench.rounds import Run
+from deploy.bench.rounds import Run, cpu_each
 from deploy.errors import FINDINGS, Trouble
 
 A_SECOND, BEAT = 500, 0.02
@@ -140,6 +142,8 @@ async def measure(
     parts = [part for topic in topics for part in house.parts[topic]]
     reader.assign(parts)
     await reader.seek_to_end(*parts)
+    log = house.stack.processes["postgres"].log
+    mark, cpu = log.stat().st_size, meters.cpu(house)
     reading = asyncio.create_task(_read(reader, answered))
     readable: list[float] = []
     listed: list[float] = []
@@ -180,10 +184,25 @@ async def measure(
     for name, found in {**stages, "risk readable": readable, "on the office's list": listed}.items():
         for percent in PERCENTILES if found else ():
             figures.add(f"at {a_second}/s, submission → {name}, p{percent}", percentile(found, percent) * 1e3, "ms")
+    if not probes:
+        cpu_each(figures, f"at {a_second}/s", cpu, meters.cpu(house), len(sent))
+        slow = slow_commits(log, mark)
+        share = sum(slow) / seconds / 10
+        figures.note(f"at {a_second}/s, the disk", [
+            f"{len(slow)} COMMITs took {SLOW} ms or more, the longest {max(slow, default=0):.0f} ms, {share:.1f} % of the time in all:"
+            f" beyond 1 % no p99 can be below"
+        ])  # fmt: skip
     if readable:
         figures.note(
             f"at {a_second}/s", [f"{len(readable)} risks were looked for, {skipped} not: {MOST_ASKING} still were"]
         )
+
+
+def slow_commits(log: Path, mark: int) -> list[float]:
+    """Milliseconds that COMMITs of SLOW and more took, by what Postgres wrote down behind the mark (bytes)."""
+    with log.open("rb") as file:
+        file.seek(mark)
+        return [float(ms) for ms in re.findall(rb"duration: ([0-9.]+) ms  statement: COMMIT;", file.read())]
 
 
 async def _read(reader: AIOKafkaConsumer, answered: dict[str, Way]) -> None:

@@ -102,7 +102,6 @@ BESIDE = (
     ("learning facts, facts/s", "limit, consume and decode"),
     ("rebuild of referral, records/s", "limit, consume and decode"),
     ("at 500/s, submission → answer, p99 ms", "at 500/s, submission → states locked, p99"),
-    ("at 500/s, submission → answer, p99 ms", "at 500/s, submission → answer on its way, p99"),
 )
 """Goal, and the figure of the same run that says most about why it does not hold."""
 

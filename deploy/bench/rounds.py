@@ -57,7 +57,7 @@ async def full_way(house: House, reports: Reports, count: int, figures: Figures,
     await meters.until(meters.answered, house, answers + count, steps)
     used, after = meters.cpu(house), await meters.sizes(house)
     figures.add(name, meters.rate(steps, answers), "submissions/s")
-    _cpu(figures, name, before, used, count)
+    cpu_each(figures, name, before, used, count)
     figures.add(f"{name}: CPU all", sum(used[p] - before[p] for p in used) / count * 1e6, "µs a submission")
     for what, size in after.items():
         if what != "submissions":
@@ -69,7 +69,8 @@ async def full_way(house: House, reports: Reports, count: int, figures: Figures,
         )
 
 
-def _cpu(figures: Figures, name: str, before: dict[str, float], used: dict[str, float], count: int) -> None:
+def cpu_each(figures: Figures, name: str, before: dict[str, float], used: dict[str, float], count: int) -> None:
+    """Adds what each of `count` cost, by process."""
     for process, seconds in used.items():
         whose = process if process in ("kafka", "postgres") else "itself"
         figures.add(f"{name}: CPU {whose}", (seconds - before[process]) / count * 1e6, "µs each")
@@ -87,7 +88,7 @@ async def loop_then_relay(house: House, reports: Reports, count: int, figures: F
         steps: list[tuple[float, int]] = []
         await meters.until(meters.read, house, read + count, steps)
         figures.add(f"loop, {processes(workers)}", meters.rate(steps, read), "submissions/s")
-        _cpu(figures, f"loop, {processes(workers)}", before, meters.cpu(house), count)
+        cpu_each(figures, f"loop, {processes(workers)}", before, meters.cpu(house), count)
         sent, before = await meters.sent(house), meters.cpu(house)
     await _drained(house, figures if workers == 1 else Figures(), "relay alone", sent, answers + count, before)
 
@@ -101,7 +102,7 @@ async def _drained(
     used, last = meters.cpu(house), await meters.sent(house)
     steps.append((time.monotonic(), last))
     figures.add(name, meters.rate(steps[-2:], sent), "records/s")
-    _cpu(figures, name, before, used, last - sent)
+    cpu_each(figures, name, before, used, last - sent)
 
 
 async def backlog(house: House, run: Run) -> None:
@@ -184,7 +185,7 @@ async def services(house: House, run: Run) -> None:
     await meters.until(lambda house: meters.answered(house, "intake"), house, before + count, steps)
     name = "registrations, full way, 1 process of intake"
     figures.add(name, meters.rate(steps, before), "submissions/s")
-    _cpu(figures, name, used, meters.cpu(house, ("intake",)), count)
+    cpu_each(figures, name, used, meters.cpu(house, ("intake",)), count)
     figures.add("memory under load, intake", meters.peak(house, "intake"), "MB")
     await house.employ("intake", 0)
 

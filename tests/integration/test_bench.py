@@ -10,7 +10,7 @@ import pytest
 from deploy.bench import plots
 from deploy.bench.figures import BASE, BASE_AGAIN, Figures, Goal, goals
 from deploy.bench.inside import functions, statements_of
-from deploy.bench.latency import percentile
+from deploy.bench.latency import percentile, slow_commits
 from deploy.bench.meters import rate
 from deploy.bench.page import BESIDE, beside
 from deploy.bench.parts import Part, Plan, chosen, everything
@@ -192,6 +192,15 @@ def test_beside_what_does_not_hold_stands_what_the_machine_does_where_less_is_as
     assert row == "| learning facts, facts/s | 50,000 | limit, consume and decode | 40,000 | 1.25 |"
     assert beside([held], bare) == []
     assert {goal for goal, _ in BESIDE} <= {goal.name for goal in goals(Figures())}
+
+
+def test_commits_that_waited_for_the_disk_are_read_off_postgres_log(tmp_path: Path) -> None:
+    log, line = tmp_path / "log", "2026-01-01 10:00:00.000 UTC [11] LOG:  duration: {} ms  statement: {};\n"
+    log.write_text(line.format("99.5", "COMMIT"))
+    mark = log.stat().st_size
+    with log.open("a") as file:
+        file.write(line.format("31.25", "COMMIT") + line.format("45.0", "BEGIN") + line.format("300.0", "COMMIT"))
+    assert slow_commits(log, mark) == [31.25, 300.0]
 
 
 def test_measured_reports_correct_known_meetings_so_that_a_state_keeps_its_size() -> None:
