@@ -27,8 +27,8 @@ log = structlog.get_logger()
 MOST = 100  # claims seen to at a time
 LONGEST = 120.0  # seconds an attempt may take; far below the lease, so that nobody sends what is already uncertain
 LAST, LAST_WORD = 10.0, 3.0
-"""Seconds in which who is told to stop ends the attempt in hand, and hands back the others: with what FastStream takes to stop less
-than the thirty after which Kubernetes kills."""
+"""Seconds in which who is told to stop ends the attempt in hand, beside what FastStream takes to stop, and hands back the others:
+Kubernetes kills after thirty."""
 
 
 async def claim(con: Connection, node: Node, back: list[Message]) -> list[Recorded]:
@@ -46,23 +46,28 @@ async def claim(con: Connection, node: Node, back: list[Message]) -> list[Record
 
 
 async def run(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
-    """Makes claimed attempts, one after the other, and records what came of each. Told to stop it ends the one in hand and hands
-    back the others: with each update of the service a human had to see to a mail, and an office's next ones waited for a lease."""
+    """Makes claimed attempts, one after the other, and records what came of each. Told to stop it ends the one in hand: with each
+    update of the service a human had to see to a mail."""
     me = uuid4()
-    try:
-        while True:
-            making = asyncio.create_task(_make(node, await claimed.get(), me))
-            try:
-                await asyncio.shield(making)
-            except asyncio.CancelledError:
-                await asyncio.wait([making], timeout=LAST)
-                making.cancel()
-                raise
-    finally:
-        with contextlib.suppress(*RETRY):  # then their leases end by themselves
-            async with asyncio.timeout(LAST_WORD):
-                back = "update claim set lease_until = now() where id = any($1) and begun_by is null"
-                await node.pool.execute(back, sorted(node.making))
+    while True:
+        making = asyncio.create_task(_make(node, await claimed.get(), me))
+        try:
+            await asyncio.shield(making)
+        finally:
+            if not making.done():  # told to stop
+                try:
+                    await asyncio.wait([making], timeout=LAST)
+                finally:
+                    making.cancel()
+
+
+async def hand_back(node: Node) -> None:
+    """What this process claimed and has not begun is somebody else's at once: an office waited for a lease of five minutes."""
+    not_begun = "select id from claim where id = any($1::text[]) and begun_by is null for update skip locked"
+    with contextlib.suppress(*RETRY):  # then their leases end by themselves
+        async with asyncio.timeout(LAST_WORD):
+            back = f"update claim set lease_until = now() where id in ({not_begun})"  # noqa: S608
+            await node.pool.execute(back, sorted(node.making))
 
 
 async def _make(node: Node, attempt: Recorded, me: UUID) -> None:

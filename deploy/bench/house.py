@@ -37,7 +37,7 @@ SEGMENTS = 64
 """Of 16 MB, of Postgres' log. One that has run for a while writes into those that are there; one that is new makes each while a
 COMMIT waits: at 500/s 20 of 4,000 took 60 to 290 ms, and p99 of an answer was 193 ms instead of 89."""
 SLOW = 30
-"""Milliseconds from which Postgres writes a statement down: as long as 99 of 100 answers may take."""
+"""Milliseconds from which Postgres writes a statement down, without its values: as long as 99 of 100 answers may take."""
 RELAY_LOCK = "select pg_advisory_lock(hashtext('lotse relay'))"
 RELAY_CONNECTION = "lotse-relay-referral"
 """The lock a service's one relay holds, and its connection's name: who takes them away measures the loop alone."""
@@ -126,6 +126,7 @@ class House:
             self.stack.admin_dsn, "alter system set shared_preload_libraries = 'pg_stat_statements'",
             f"alter system set min_wal_size = '{SEGMENTS * 16}MB'", f"alter system set max_wal_size = '{SEGMENTS * 32}MB'",
             f"alter system set log_min_duration_statement = {SLOW}",
+            "alter system set log_parameter_max_length = 0",
         ))  # fmt: skip
         self.stack.processes["postgres"].stop()
         self.stack.start_again("postgres")()

@@ -41,7 +41,7 @@ Repetitions are interleaved; Lotse's processes stay, idle, while what it is held
 
 Latencies count from the moment at which a submission was to be sent, so that a sender that is held up hides nothing; those of
 answers while nobody asks by HTTP, which is asked 250 times a second where risks are looked for. On its way an answer has two
-more moments: its states are locked, and the relay takes it up. Postgres has the segments of its log that one has which has run for
+more moments: its states are locked, and it stands in Kafka's log. At 500/s Kafka and Postgres work for notification, too. Postgres has the segments of its log that one has which has run for
 some days: a new one makes each while a COMMIT waits.
 Postgres counts statements (`pg_stat_statements`) in every run; what is profiled by py-spy, of threads that hold Python's lock,
 is not measured otherwise.
@@ -67,8 +67,8 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
             (goal["name"], "not measured" if goal["value"] is None else said(goal["value"]),
              ("≥ " if goal["at_least"] else "≤ ") + said(goal["goal"]), {True: "yes", False: "no", None: ""}[goal["holds"]])
             for goal in run["goals"])),
-        *beside(run["goals"], figures),
         *(f"\nNot measured: {one['part']}: {one['why']}" for one in run.get("failed", ())),
+        *beside(run["goals"], figures),
         "\n## Figures\n",
         *_table(head, (_row(name, one) for name, one in rates.items() if not name.startswith("growth, "))),
         *(f"\n{name}: {'; '.join(one['said'])}" for name, one in run["notes"].items() if "statements" not in name),
@@ -101,9 +101,8 @@ BESIDE = (
     ("loop without relay, one process, floor, submissions/s", "limit, consume and decode"),
     ("learning facts, facts/s", "limit, consume and decode"),
     ("rebuild of referral, records/s", "limit, consume and decode"),
-    ("at 500/s, submission → answer, p99 ms", "at 500/s, submission → states locked, p99"),
 )
-"""Goal, and the figure of the same run that says most about why it does not hold."""
+"""Goal, and the figure that says most about why it does not hold: of a program that does as much, or of one that does less."""
 
 
 def beside(goals: list[dict[str, Any]], figures: dict[str, dict[str, Any]]) -> list[str]:
@@ -111,7 +110,7 @@ def beside(goals: list[dict[str, Any]], figures: dict[str, dict[str, Any]]) -> l
     missed = {goal["name"]: goal for goal in goals if goal["holds"] is False}
     rows = [(name, said(missed[name]["goal"]), beside, said(one["median"]), said(missed[name]["goal"] / one["median"]))
             for name, beside in BESIDE if name in missed and (one := figures.get(beside))]  # fmt: skip
-    head = ("what does not hold", "asked", "beside it in this run", "which reached", "asked : reached")
+    head = ("what does not hold", "asked", "beside it", "which reached", "asked : reached")
     return ["\n## What stands beside goals that do not hold\n", *_table(head, iter(rows))] if rows else []
 
 

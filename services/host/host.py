@@ -100,22 +100,27 @@ class Host:
         await self.inputs.refresh()
         await operate.replay(self.node)
         jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]
-        jobs += [errands.run(self.node, self.inputs.claimed)] if self.service.errand else []
         tasks = [asyncio.create_task(job) for job in jobs]
+        making = [asyncio.create_task(errands.run(self.node, self.inputs.claimed))] if self.service.errand else []
         settle_in(500_000)
         broker, self.subscriber = self._faststream()
         try:
             await broker.start()
             self.status.ready = True
             log.info("serving", port=self.settings.http_port)
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*tasks, *making], return_when=asyncio.FIRST_COMPLETED)
             done.pop().result()
         finally:
             self.status.ready = False
-            await broker.stop()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for task in making:
+                task.cancel()  # begins no other, and ends the one in hand while FastStream stops
+            try:
+                await broker.stop()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, *making, return_exceptions=True)
+                await errands.hand_back(self.node)
 
     def _faststream(self) -> tuple[KafkaBroker, Any]:
         """FastStream with our corrections: a total parser, a decoder that decodes nothing, acknowledgement by position rows."""

@@ -191,6 +191,7 @@ def test_beside_what_does_not_hold_stands_what_the_machine_does_where_less_is_as
     *_, row = beside([asked, held], bare)
     assert row == "| learning facts, facts/s | 50,000 | limit, consume and decode | 40,000 | 1.25 |"
     assert beside([held], bare) == []
+    assert {figure for _, figure in BESIDE} <= {"compiled twin, two threads", "limit, consume and decode"}
     assert {goal for goal, _ in BESIDE} <= {goal.name for goal in goals(Figures())}
 
 
