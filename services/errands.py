@@ -63,6 +63,8 @@ async def run(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
 
 async def hand_back(node: Node) -> None:
     """What this process claimed and has not begun is somebody else's at once: an office waited for a lease of five minutes."""
+    if not node.making:
+        return  # a stop need not ask a database that is away
     not_begun = "select id from claim where id = any($1::text[]) and begun_by is null for update skip locked"
     with contextlib.suppress(*RETRY):  # then their leases end by themselves
         async with asyncio.timeout(LAST_WORD):

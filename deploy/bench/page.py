@@ -41,8 +41,8 @@ Repetitions are interleaved; Lotse's processes stay, idle, while what it is held
 
 Latencies count from the moment at which a submission was to be sent, so that a sender that is held up hides nothing; those of
 answers while nobody asks by HTTP, which is asked 250 times a second where risks are looked for. On its way an answer has two
-more moments: its states are locked, and it stands in Kafka's log. At 500/s Kafka and Postgres work for notification, too. Postgres has the segments of its log that one has which has run for
-some days: a new one makes each while a COMMIT waits.
+more moments: its states are locked, and it stands in Kafka's log. At 500/s Kafka and Postgres work for notification, too.
+Postgres has the segments of its log that one has which has run for some days: a new one makes each while a COMMIT waits.
 Postgres counts statements (`pg_stat_statements`) in every run; what is profiled by py-spy, of threads that hold Python's lock,
 is not measured otherwise.
 """
@@ -108,8 +108,8 @@ BESIDE = (
 def beside(goals: list[dict[str, Any]], figures: dict[str, dict[str, Any]]) -> list[str]:
     """What this machine does where less is asked of it."""
     missed = {goal["name"]: goal for goal in goals if goal["holds"] is False}
-    rows = [(name, said(missed[name]["goal"]), beside, said(one["median"]), said(missed[name]["goal"] / one["median"]))
-            for name, beside in BESIDE if name in missed and (one := figures.get(beside))]  # fmt: skip
+    rows = [(name, said(missed[name]["goal"]), figure, said(one["median"]), said(missed[name]["goal"] / one["median"]))
+            for name, figure in BESIDE if name in missed and (one := figures.get(figure))]  # fmt: skip
     head = ("what does not hold", "asked", "beside it", "which reached", "asked : reached")
     return ["\n## What stands beside goals that do not hold\n", *_table(head, iter(rows))] if rows else []
 
