@@ -98,7 +98,6 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
 BESIDE = (
     ("full way, two processes, floor, submissions/s", "compiled twin, two threads"),
     ("full way, two processes, submissions/s", "compiled twin, two threads"),
-    ("loop without relay, one process, floor, submissions/s", "limit, consume and decode"),
     ("learning facts, facts/s", "limit, consume and decode"),
     ("rebuild of referral, records/s", "limit, consume and decode"),
 )
