@@ -35,8 +35,8 @@ class Figures:
         self.part_of[name] = self.part
 
     def note(self, name: str, words: list[str]) -> None:
-        """Words about a figure, or about one that is missing."""
-        self.notes[name] = words
+        """Words about a figure, or about one that is missing; of each repetition, where there are several."""
+        self.notes[name] = [*self.notes.get(name, ()), *words]
         self.part_of[name] = self.part
 
     def show(self, name: str, rows: list[dict[str, Any]]) -> None:

@@ -34,7 +34,7 @@ Repetitions are interleaved; Lotse's processes stay, idle, while what it is held
 - **the usual service**: FastStream as its documentation shows it, one process, each message acknowledged by itself; it
   answers nothing, checks nobody, and relays nothing. For latency it publishes what it stored, without an outbox.
 - **the compiled twin**: Java, kafka-clients and JDBC; the same tables, statements, checks, facts, answers and relay as
-  referral's for attendance reports, two threads in one process, warm. It leaves out what `Twin.java` says at its head: above
+  referral's for attendance reports, two threads in one process (or one), warm. It leaves out what `Twin.java` says at its head: above
   all what waits, halves, ticks, HTTP and metrics.
 - **relay, row by row**: the oldest row locked, sent, acknowledged, deleted.
 - **Kafka Connect**: Debezium's JDBC sink fills one table by upsert; no rules, no numbers, at least once.
@@ -98,8 +98,9 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
 BESIDE = (
     ("full way, two processes, floor, submissions/s", "compiled twin, two threads"),
     ("full way, two processes, submissions/s", "compiled twin, two threads"),
-    ("learning facts, facts/s", "limit, consume and decode"),
-    ("rebuild of referral, records/s", "limit, consume and decode"),
+    ("loop without relay, one process, floor, submissions/s", "compiled twin, one thread"),
+    ("learning facts, facts/s", "limit, consume, decode and upsert"),
+    ("rebuild of referral, records/s", "limit, consume, decode and upsert"),
 )
 """Goal, and the figure that says most about why it does not hold: of a program that does as much, or of one that does less."""
 

@@ -125,10 +125,14 @@ async def learning(house: House, run: Run) -> None:
     figures = run.figures
     total = await meters.facts(house, "intake", "referral")
     steps: list[tuple[float, int]] = []
+    before = {"reporting": 0.0} | meters.cpu(house, ())
     worker = asyncio.create_task(house.employ("reporting", 1))
     await meters.until(lambda house: meters.learnt(house, "reporting"), house, total, steps)
     await worker
     figures.add("learning facts, reporting", meters.rate(steps, 0), "facts/s")
+    cpu_each(
+        figures, "learning facts, reporting", before, meters.cpu(house, ("reporting",)), total
+    )  # its start included
     figures.add("memory under load, reporting", meters.peak(house, "reporting"), "MB")
     await house.employ("reporting", 0)
     try:
@@ -156,9 +160,12 @@ async def _learnt(house: House, name: str, *families: str) -> None:
 
 
 async def _rebuilt(house: House, run: Run, name: str) -> None:
-    records, seconds = await asyncio.to_thread(house.rebuild, name)
+    before = meters.cpu(house, ())
+    records, seconds, spent = await asyncio.to_thread(house.rebuild, name)
     if records:  # by itself a part may find none: no rate, and not one of 0
         run.figures.add(f"rebuild of {name}", records / max(seconds, 1e-3), "records/s")
+        used = meters.cpu(house, ())
+        cpu_each(run.figures, f"rebuild of {name}", {name: 0.0} | before, {name: spent} | used, records)
     run.figures.note(f"rebuild of {name}", [f"{records:,} records"])
 
 
@@ -198,7 +205,7 @@ async def base(house: House, run: Run) -> None:
             await house.employ("referral", workers)
             await full_way(house, run.take(), run.count, run.figures, f"full way, {processes(workers)}")
             await loop_then_relay(house, run.take(), run.count, run.figures, workers)
-        await yardsticks.measure(house, run.figures, most=run.count, say=run.say)
+        await yardsticks.measure(house, run.figures, most=run.count, quick=run.quick, say=run.say)
         run.say(f"  repetition {repetition + 1} of {run.repetitions}: {time.monotonic() - started:.0f} s")
     run.figures.add("memory under load, referral", meters.peak(house, "referral"), "MB")
 
@@ -206,7 +213,7 @@ async def base(house: House, run: Run) -> None:
 async def settled(house: House, run: Run) -> None:
     """Referral has learnt who is there, one process of it is at work and warm; from now on there are reports."""
     figures = run.figures
-    records, seconds = await asyncio.to_thread(house.rebuild, "referral")
+    records, seconds, _ = await asyncio.to_thread(house.rebuild, "referral")
     reports = Reports(house.people)
     await house.employ("referral", 1)
     await house.tick()

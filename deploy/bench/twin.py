@@ -13,14 +13,13 @@ from deploy.bench.house import TOPICS_AT_ONCE, House
 from deploy.bench.people import People
 from deploy.errors import FINDINGS, Trouble
 
-WORKERS = 2
 FACTS, DROPOUT = "twin.facts", "twin.dropout"
 LOGGED = {"compression.type": "lz4", "message.timestamp.type": "LogAppendTime"}
 """As our own topics for facts and answers are kept."""
 
 
-async def measure(house: House, *, warm: int, count: int) -> dict[str, float]:
-    """Two threads and a relay over the first reports on the topics; `count` measured after `warm`, since Java compiles what it
+async def measure(house: House, threads: int, *, warm: int, count: int) -> dict[str, float]:
+    """So many threads and a relay over the first reports on the topics; `count` measured after `warm`, since Java compiles what it
     runs. `rate` a second, `cpu` µs of its process each, and how many `answers`, `facts`, `others` it sent. Raises Trouble where
     one is missing on its topic, or the jars cannot be fetched."""
     publishers = [p for p in house.people.entries() if p.name != "office"]
@@ -43,7 +42,7 @@ async def measure(house: House, *, warm: int, count: int) -> dict[str, float]:
     port = house.stack.postgres_port
     dsn = f"jdbc:postgresql://127.0.0.1:{port}/referral?user=postgres&password={_password(house)}&currentSchema=twin&prepareThreshold=1"
     try:
-        told = await java.run(java.classpath(classes), "Twin", WORKERS, warm, count, file, env={"TWIN_DATABASE": dsn})
+        told = await java.run(java.classpath(classes), "Twin", threads, warm, count, file, env={"TWIN_DATABASE": dsn})
         said: dict[str, float] = json.loads(told)
         parts = {topic: range(house.partitions) for topic in topics}
         stand = await house.ends({topic: list(numbers) for topic, numbers in parts.items()})

@@ -23,14 +23,15 @@ SCRATCH = "bench.scratch"
 ROWS_AT_ONCE = 40_000
 ONE_BY_ONE = 1_500
 """Rows the relay that sends one at a time is given."""
-TWIN = "compiled twin, two threads"
+TWINS = {2: "compiled twin, two threads", 1: "compiled twin, one thread"}
+"""By their threads, beside the relay's."""
 USUAL = {"single": ("usual service, a message", 2_000), "batch": ("usual service, list[Model]", 20_000)}
 """How they are called, and how many messages they are given: a whole load would take the slow one minutes."""
 
 
-async def measure(house: House, figures: Figures, *, most: int, say: Callable[[str], None]) -> None:
-    """One repetition of all of them, over at most so many of the reports that stand on the topics. What needs Java and cannot
-    have it is said to be not run, and is a note of the run."""
+async def measure(house: House, figures: Figures, *, most: int, quick: bool, say: Callable[[str], None]) -> None:
+    """One repetition of all of them, over at most so many of the reports that stand on the topics; the twin with one thread only in
+    a long run. What needs Java and cannot have it is said to be not run, and is a note of the run."""
     topics = [submissions_topic("attendance", p.name) for p in house.people.entries()[1:]]
     await house.admin.create_topics([NewTopic(SCRATCH, 4, 1, topic_configs={"compression.type": "lz4"})])
     await house.database.execute("checkpoint")  # as before each of Lotse's loads
@@ -50,16 +51,17 @@ async def measure(house: House, figures: Figures, *, most: int, say: Callable[[s
         add(figures, name, found)
         _around(house, figures, name, before, count)
     await house.database.execute("drop table if exists usual_attendance, usual_outbox")
-    await house.database.execute("checkpoint")
-    before = meters.cpu(house, ())
     try:
-        found = await twin.measure(house, warm=most, count=most)
-        add(figures, TWIN, found)
-        _around(house, figures, TWIN, before, round(found["answers"]))
+        for threads, name in [*TWINS.items()][: 1 if quick else None]:
+            await house.database.execute("checkpoint")
+            before = meters.cpu(house, ())
+            found = await twin.measure(house, threads, warm=most, count=most)
+            add(figures, name, found)
+            _around(house, figures, name, before, round(found["answers"]))
     except Trouble as trouble:
         if trouble.exit_code != UNREACHABLE:
             raise
-        figures.note(TWIN, [f"NOT RUN: {trouble}"])
+        figures.note("the compiled twin", [f"NOT RUN: {trouble}"])
         say(f"  the compiled twin: NOT RUN: {trouble}")
 
 

@@ -16,6 +16,7 @@ from deploy.bench.page import BESIDE, beside
 from deploy.bench.parts import Part, Plan, chosen, everything
 from deploy.bench.people import QUIET, People, Record, Reports
 from deploy.bench.rounds import Run
+from deploy.bench.yardsticks import TWINS
 from deploy.commands.bench import SHAPE, houses, taken_over
 from deploy.errors import Trouble
 
@@ -187,11 +188,11 @@ def test_what_was_not_measured_neither_holds_nor_fails() -> None:
 def test_beside_what_does_not_hold_stands_what_the_machine_does_where_less_is_asked() -> None:
     asked = Goal("learning facts, facts/s", 15_000, 50_000).as_json()
     held = Goal("rebuild of referral, records/s", 90_000, 80_000).as_json()
-    bare = {"limit, consume and decode": {"median": 40_000.0}}
+    bare = {"limit, consume, decode and upsert": {"median": 40_000.0}}
     *_, row = beside([asked, held], bare)
-    assert row == "| learning facts, facts/s | 50,000 | limit, consume and decode | 40,000 | 1.25 |"
+    assert row == "| learning facts, facts/s | 50,000 | limit, consume, decode and upsert | 40,000 | 1.25 |"
     assert beside([held], bare) == []
-    assert {figure for _, figure in BESIDE} <= {"compiled twin, two threads", "limit, consume and decode"}
+    assert {figure for _, figure in BESIDE} <= {*TWINS.values(), "limit, consume, decode and upsert"}
     assert {goal for goal, _ in BESIDE} <= {goal.name for goal in goals(Figures())}
 
 

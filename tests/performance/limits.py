@@ -64,8 +64,10 @@ class Watch:
         return {"rate": count / self.seconds, "cpu": self.cpu / count * 1e6}
 
 
-async def consume(servers: str, topics: list[str], count: int, *, decode: bool) -> dict[str, float]:
-    """getmany, with or without reading body and headers."""
+async def consume(
+    servers: str, topics: list[str], count: int, *, decode: bool = False, into: Any = None
+) -> dict[str, float]:
+    """getmany, with or without reading body and headers, with or without one upsert of each batch into a table."""
     consumer = AIOKafkaConsumer(*topics, bootstrap_servers=servers, isolation_level="read_committed",
                                 auto_offset_reset="earliest")  # fmt: skip
     await consumer.start()
@@ -75,10 +77,10 @@ async def consume(servers: str, topics: list[str], count: int, *, decode: bool) 
             while seen < count:
                 for records in (await consumer.getmany(timeout_ms=1_000, max_records=2_000)).values():
                     seen += len(records)
-                    if decode:
-                        for record in records:
-                            read_attributes(record.headers)
-                            validate(record.value)
+                    read = [(read_attributes(r.headers), validate(r.value)) for r in records] if decode else []
+                    if into is not None:
+                        rows = {a.subject: (a.subject, a.tenant, said.presence, said.revision) for a, said in read}
+                        await into.execute(UPSERT, *zip(*sorted(rows.values()), strict=True))
         return watch.of(seen)
     finally:
         await consumer.stop()
@@ -150,8 +152,9 @@ async def run(servers: str, dsn: str, count: int, scratch: str, topics: list[str
     await con.execute(TABLES)
     try:
         return {
-            "consume": await consume(servers, topics, count, decode=False),
+            "consume": await consume(servers, topics, count),
             "consume and decode": await consume(servers, topics, count, decode=True),
+            "consume, decode and upsert": await consume(servers, topics, count, decode=True, into=con),
             "unnest upsert": await upsert(con, count),
             "all writes of the loop, one connection": await all_writes(con, count),
             "idempotent produce": await produce(servers, scratch, count),

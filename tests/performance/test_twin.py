@@ -25,7 +25,7 @@ def test_of_the_same_reports_the_twin_comes_to_the_same_risks() -> None:
             await house.tick()
             await house.write(Reports(house.people).take(REPORTS))
             await meters.until(meters.answered, house, REPORTS)
-            said = await twin.measure(house, warm=0, count=REPORTS)
+            said = await twin.measure(house, 2, warm=0, count=REPORTS)
             ours, its = [await house.database.fetch(SAME.format(schema)) for schema in ("lotse", "twin")]
             assert await meters.facts(house, "dropout") == said["others"], "as many raised and withdrawn"
             reported = {house.people.id("participation", case) for case in range(CASES - QUIET)}
