@@ -12,8 +12,9 @@ from contracts.topics import SUBMITTED, answers_topic, facts_topic
 from deploy.bench.house import PATIENCE, House
 from deploy.errors import Trouble
 
-WARM = 0.1
-"""The first tenth is not measured: caches fill, and two processes find their step."""
+FROM, TO = 0.1, 0.75
+"""What is measured of a load. In the first tenth caches fill; in the last quarter four processes would have less in hand than at
+the beginning (2,000 each), and seemed to do more than two cores can."""
 OWN = ("referral", "attendance", "dropout")
 """Families referral owns."""
 
@@ -106,12 +107,17 @@ async def sizes(house: House) -> dict[str, int]:
 
 
 def rate(steps: list[tuple[float, int]], start: int) -> float:
-    """A second, between the first look after a tenth was through and the last look; from the first look of all where nobody
-    looked in between."""
-    end, last = steps[-1]
-    warm = start + (last - start) * WARM
-    begin, through = next(((at, n) for at, n in steps[:-1] if n >= warm), steps[0])
-    return (last - through) / max(end - begin, 1e-3)
+    """A second, between the first look after FROM was through and the first after TO was: at both as much is half done. Between
+    the first look and the last where nobody looked in between."""
+    whole = steps[-1][1] - start
+
+    def after(share: float) -> tuple[float, int]:
+        return next((at, n) for at, n in steps if n >= start + whole * share)
+
+    begin, end = after(FROM), after(TO)
+    if begin == end:
+        begin, end = steps[0], steps[-1]
+    return (end[1] - begin[1]) / max(end[0] - begin[0], 1e-3)
 
 
 async def until(

@@ -56,8 +56,9 @@ def test_a_ratio_is_taken_within_a_repetition() -> None:
     assert figures.ratio("two", "never measured") is None
 
 
-def test_a_rate_leaves_out_the_first_tenth() -> None:
+def test_a_rate_leaves_out_the_first_tenth_and_the_last_quarter() -> None:
     assert rate([(0.0, 1000), (4.0, 1050), (5.0, 1200), (6.0, 1600), (7.0, 2000)], 1000) == 800 / 2
+    assert rate([(0.0, 0), (1.0, 200), (2.0, 800), (2.1, 980), (9.0, 1000)], 0) == 600 / 1
     assert rate([(0.0, 1000), (5.0, 2000)], 1000) == 1000 / 5, "nobody looked in between"
 
 
