@@ -38,8 +38,8 @@ ROW = (
 
 
 async def measure(house: House) -> dict[str, float]:
-    """`rate` rows a second from the first look that saw a tenth to the last row, `cpu` µs of its process each. Raises Trouble,
-    UNREACHABLE where its jars cannot be fetched."""
+    """`rate` rows a second as Lotse's (`meters.rate`), `cpu` µs of its process each, its start left out. Raises Trouble, UNREACHABLE
+    where its jars cannot be fetched."""
     found = resolved("Kafka Connect's", COORDINATES, CACHE / "connect.txt", java.YARDSTICKS / "connect.sums")
     jars = [jar for jar in found if not jar.name.startswith(OTHERS)]
     await house.database.execute("drop table if exists sunk")
@@ -66,9 +66,9 @@ async def measure(house: House) -> dict[str, float]:
             times = psutil.Process(worker.child.pid).cpu_times()
             steps.append((time.monotonic(), rows, times.user + times.system))
             await asyncio.sleep(0.2)  # counting rows costs Postgres, too
-        begin = next(step for step in steps if step[1] >= goal * meters.WARM)
-        end, count = steps[-1], goal - begin[1]
-        return {"rate": count / (end[0] - begin[0]), "cpu": (end[2] - begin[2]) / count * 1e6}
+        begin, end = next(step for step in steps if step[1] >= goal * meters.FROM), steps[-1]
+        rate = meters.rate([(at, rows) for at, rows, _ in steps], 0)
+        return {"rate": rate, "cpu": (end[2] - begin[2]) / max(goal - begin[1], 1) * 1e6}
     finally:
         worker.stop()
         await house.database.execute("drop table if exists sunk")
