@@ -79,22 +79,25 @@ class Inputs:
         """Never raises: FastStream would log it, and the next batch would pass over this one."""
         fetched = {Part(*key): list(group) for key, group in groupby(records, key=lambda r: (r.topic, r.partition))}
         contiguous = {part: at for part in fetched if (at := self._contiguous.pop(part, None)) is not None}
+        # Back to where each was contiguous, not to its first record: where aborted transactions lie between, that is astray in
+        # its turn, and two such partitions sent each other back for ever.
+        back = {part: contiguous.get(part, rs[0].offset) for part, rs in fetched.items()}
         started = time.monotonic()  # what is contiguous is unknown until this batch is settled
         try:
             with spanning(self.node.service.name, records):
                 stopped = await self.apply(fetched, contiguous)
         except Astray as astray:
-            self._seek(consumer, {part: rs[0].offset for part, rs in fetched.items()} | astray.positions)
+            self._seek(consumer, back | astray.positions)
             self._unmet |= set(astray.positions)
         except Exception as error:
-            self._hold(consumer, fetched, error, "everything")
+            self._hold(consumer, back, error, "everything")
         else:
             self.held.pop("everything", None)
             self.progress = time.monotonic()
             self.node.metrics.batch_seconds.observe(self.progress - started)
             for part, rs in fetched.items():
                 if (stop := stopped.get(part)) is not None:
-                    self._hold(consumer, {part: [r for r in rs if r.offset >= stop.at]}, stop.why, self._held_name(part, stop.why))  # fmt: skip
+                    self._hold(consumer, {part: stop.at}, stop.why, self._held_name(part, stop.why))
                 else:
                     self._contiguous[part] = rs[-1].offset + 1
                     self._rests.pop(part, None)
@@ -120,13 +123,13 @@ class Inputs:
                 consumer.seek(tp, offset)
                 self._contiguous[part] = offset
 
-    def _hold(self, consumer: Any, fetched: Fetched, error: BaseException, what: str) -> None:
-        """Back to the first record, a rest, again. Polls and heartbeats go on, so no member leaves."""
+    def _hold(self, consumer: Any, back: dict[Part, int], error: BaseException, what: str) -> None:
+        """Back, a rest, again. Polls and heartbeats go on, so no member leaves."""
         why = name_of(error)
         say_held(self.held, what, why)
         self.node.metrics.retries.labels(why.partition(":")[0]).inc()
-        self._seek(consumer, {part: rs[0].offset for part, rs in fetched.items()})
-        for part in fetched:
+        self._seek(consumer, back)
+        for part in back:
             if (tp := TopicPartition(*part)) in consumer.assignment():
                 rest = self._rests[part] = min(self._rests.get(part, FIRST_REST / 2) * 2, LONGEST_REST)
                 consumer.pause(tp)
