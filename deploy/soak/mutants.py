@@ -165,8 +165,10 @@ MUTANTS = (
     Mutant((78,), "dead letters are sealed", ("10 leaked",),
            (Edit("services/dead_letters.py", "jwe.encrypt_compact(protected, sealed, key).encode()", "bytes(len(protected)) + sealed"),)),
     Mutant((104,), "after anything but success the batch is sought back", ("are not answered", "1 lost"),
-           (Edit(INPUTS, "            self._hold(consumer, back, error, \"everything\")\n",
-                 "            self._contiguous |= {part: rs[-1].offset + 1 for part, rs in fetched.items()}\n"),)),
+           (Edit(INPUTS, "        self._seek(consumer, back)\n        for part in back:\n", "        for part in back:\n"),
+            Edit(INPUTS, "            self._hold(consumer, back, error, \"everything\")\n",
+                 "            self._hold(consumer, back, error, \"everything\")\n"
+                 "            self._contiguous |= {part: rs[-1].offset + 1 for part, rs in fetched.items()}\n"))),
     Mutant((105,), "what wakes many cases names all their states at once: one by one", ("are not answered", "TimeoutError"),
            (Edit(WORK, "                missing.update(name for name in message.names if name not in self.slots)\n",
                  "                if missing := {name for name in message.names if name not in self.slots}:\n                    raise Again(missing)\n"),)),
