@@ -35,8 +35,8 @@ Repetitions are interleaved; Lotse's processes stay, idle, while what it is held
 - **the usual service**: FastStream as its documentation shows it, one process, each message acknowledged by itself; it
   answers nothing, checks nobody, and relays nothing. For latency it publishes what it stored, without an outbox.
 - **the compiled twin**: Java, kafka-clients and JDBC; the same tables, statements, checks, facts, answers and relay as
-  referral's for attendance reports, two threads in one process (or one), warm. It leaves out what `Twin.java` says at its head: above
-  all what waits, halves, ticks, HTTP and metrics.
+  referral's for attendance reports, two threads in one process, or one, warm. It leaves out what `Twin.java` says at its head:
+  above all what waits, halves, ticks, HTTP and metrics.
 - **relay, row by row**: the oldest row locked, sent, acknowledged, deleted.
 - **Kafka Connect**: Debezium's JDBC sink fills one table by upsert; no rules, no numbers, at least once.
 

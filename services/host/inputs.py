@@ -89,6 +89,7 @@ class Inputs:
         except Astray as astray:
             self._seek(consumer, back | astray.positions)
             self._unmet |= set(astray.positions)
+            self.node.metrics.retries.labels(name_of(astray)).inc()  # nothing else would show one that never ends
         except Exception as error:
             self._hold(consumer, back, error, "everything")
         else:
