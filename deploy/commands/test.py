@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from deploy.errors import FINDINGS
+from deploy.errors import FINDINGS, USAGE, Trouble
 from deploy.lanes import Done, Step, side_by_side
 from deploy.local.kafka import short_lived
 from deploy.local.processes import child_environment
@@ -26,6 +26,8 @@ CHECKS = {
 }
 LEVELS = ("unit", "contracts", "architecture", "night", "system", "foreign", "integration")
 """In the order in which they begin: what says most in the shortest time, then the longest."""
+DAY = tuple(level for level in LEVELS if level != "night")
+"""What `lotse test day` runs beside the checks: the night alone takes as long as all of it."""
 ALONE = ("unit", "contracts", "architecture", "checks")
 """Levels in which no broker runs."""
 ASKED_FOR = ("performance",)
@@ -51,7 +53,7 @@ LANES = (
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("level", required=False, type=click.Choice([*LEVELS, *ASKED_FOR, "checks"]))
+@click.argument("level", required=False, type=click.Choice(["checks", "day", *LEVELS, *ASKED_FOR]))
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @formats
 def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int:
@@ -59,16 +61,19 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
 
     \b
     Three steps run side by side; what they say is shown in order. With further arguments one pytest runs alone, at your
-    terminal. `night` is the fault matrix, `foreign` others' software against what we publish,
-    `performance` a small benchmark and its compiled twin. Exit: 0 all passed, 1 something failed,
-    130 interrupted (each step takes down what it started).
+    terminal. `night` is the fault matrix and takes half of the time, `day` everything without it, `foreign` others' software
+    against what we publish, `performance` a small benchmark and its compiled twin. Exit: 0 all passed, 1 something failed,
+    2 arguments nobody takes, 130 interrupted (each step takes down what it started).
     """
+    if pytest_arguments and level in ("checks", "day"):
+        raise Trouble(f"{level} is no single pytest, which could take {' '.join(pytest_arguments)}",
+                      "name a level of tests before it", USAGE)  # fmt: skip
     began = time.monotonic()
     tells = sys.stdout if shape == "table" else sys.stderr  # only data on stdout where a program reads it
     environment = child_environment(PYTHONPATH=str(ROOT), **({} if level in ALONE else short_lived(CACHE)))
     # some hundred processes begin: what the first compiles is kept, whatever else the shell asks for (unit: 9 s without, 7.5 with)
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    if level not in (None, "checks") and pytest_arguments:
+    if pytest_arguments:
         argv = [sys.executable, "-m", "pytest", f"tests/{level}", *pytest_arguments]
         code = subprocess.run(argv, cwd=ROOT, env=environment, check=False, stdout=tells).returncode  # noqa: S603
         done = [Done(str(level), code, time.monotonic() - began)]
@@ -97,8 +102,9 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
 
 def steps(level: str | None) -> list[Step]:
     """What is run, in the order in which it begins."""
-    found = [Step(name, argv) for name, argv in CHECKS.items()] if level in (None, "checks") else []
-    for name in LEVELS if level is None else [level] if level != "checks" else []:
+    found = [Step(name, argv) for name, argv in CHECKS.items()] if level in (None, "checks", "day") else []
+    several: dict[str | None, tuple[str, ...]] = {None: LEVELS, "day": DAY, "checks": ()}
+    for name in several.get(level, (str(level),)):
         folder = ROOT / "tests" / name
         color = ["--color=yes"] if sys.stdout.isatty() else []
         for tested in _parts(folder) if name in BY_FILE else [folder]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.commands.test import ASKED_FOR, BY_FILE, LEVELS, LONGEST, apart, steps
+from deploy.commands.test import ASKED_FOR, BY_FILE, LEVELS, LONGEST, apart, app, steps
+from deploy.errors import Trouble
 from deploy.places import ROOT
 
 FILES = {str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py")}
@@ -31,6 +32,19 @@ def test_a_level_is_run_as_it_is_among_all(level: str) -> None:
 def test_the_checks_are_no_level_and_run_before_all() -> None:
     checks = [step.name for step in steps("checks")]
     assert "mypy" in checks and [step.name for step in steps(None)][: len(checks)] == checks
+
+
+def test_the_day_is_all_but_the_night() -> None:
+    everything, night = ran(None), ran("night")
+    assert night and Counter(ran("day")) == Counter(everything) - Counter(night)
+    checks = [step.name for step in steps("checks")]
+    assert [step.name for step in steps("day")][: len(checks)] == checks
+
+
+@pytest.mark.parametrize("several", ["day", "checks"])
+def test_several_steps_take_no_arguments_of_one_pytest(several: str) -> None:
+    with pytest.raises(Trouble, match=f"{several} is no single pytest, which could take -k x"):
+        app.main([several, "-k", "x"], standalone_mode=False)
 
 
 def test_what_is_said_to_last_longest_exists() -> None:
