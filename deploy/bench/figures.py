@@ -24,7 +24,7 @@ class Figures:
     views: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Tables of their own: where the time goes, by statement and by function."""
     points: list[dict[str, Any]] = field(default_factory=list)
-    """How cost grows: `axis`, where on it (`at`), and the `figure` that was measured there."""
+    """How cost grows: `axis`, where on it (`at`) a `figure` was measured, and where (`base_at`) what it is held against."""
     part: str = ""
     """The part that measures now."""
 
@@ -44,9 +44,9 @@ class Figures:
         self.views[name] = rows
         self.part_of[name] = self.part
 
-    def point(self, axis: str, at: int, figure: str) -> None:
-        """A figure stands at this place of an axis."""
-        if (one := {"axis": axis, "at": at, "figure": figure}) not in self.points:
+    def point(self, axis: str, at: int, figure: str, base_at: int) -> None:
+        """A figure stands at this place of an axis, and what was measured in turns with it (`base_of`) at that one."""
+        if (one := {"axis": axis, "at": at, "figure": figure, "base_at": base_at}) not in self.points:
             self.points.append(one)
 
     def forget(self, part: str) -> None:
@@ -71,15 +71,9 @@ class Figures:
         )
 
     def grown(self, axis: str, at: int) -> float | None:
-        """What is left at a place of an axis of the rate at its base: the base's, measured first and last; of cases, whose
-        states have fewer meetings, the fewest cases."""
-        rates = {one["at"]: rate for one in self.points if one["axis"] == axis and (rate := self.median(one["figure"]))}
-        base = (rates[min(rates)] if axis == "cases" else self._base()) if rates else None
-        return rates[at] / base if base and at in rates else None
-
-    def _base(self) -> float | None:
-        found = [*self.values.get(BASE, []), *self.values.get(BASE_AGAIN, [])]
-        return statistics.median(found) if found else None
+        """What is left at a place of an axis of the rate at its base, measured in turns with it."""
+        found = [one["figure"] for one in self.points if one["axis"] == axis and one["at"] == at]
+        return self.ratio(found[0], base_of(found[0])) if found else None
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -125,7 +119,15 @@ class Figures:
         return tables
 
 
-BASE, BASE_AGAIN = "growth, base", "growth, base again"
+def base_of(figure: str) -> str:
+    """The name of what is measured in turns with a figure of growth."""
+    return f"{figure}, its base"
+
+
+def shares(figures: dict[str, Any], figure: str) -> list[float]:
+    """Of a run's JSON: what is left of the base's rate, in each repetition."""
+    both = zip(figures[figure]["values"], figures[base_of(figure)]["values"], strict=True)
+    return [rate / its for rate, its in both]
 
 
 def costs(figures: dict[str, Any], kind: str) -> tuple[dict[str, dict[str, str]], list[str]]:

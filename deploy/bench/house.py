@@ -23,7 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from contracts.envelope import Tick
 from contracts.topics import catalogue
-from deploy.bench.people import People, Record
+from deploy.bench.people import People, Record, Reports
 from deploy.errors import FINDINGS, Trouble
 from deploy.fleet import Fleet, Setup
 from deploy.local.processes import Process, free_port
@@ -95,6 +95,7 @@ class House:
     def __init__(self, people: People, *, partitions: int = 4) -> None:
         self.people, self.partitions = people, partitions
         self.stack = LocalStack.ephemeral()
+        self.reports = Reports(people)
         self.workers: dict[str, list[Worker]] = {name: [] for name in SERVICES}
         self.asked: dict[str, Any] = {}
         """Connections to services' databases that meters read."""

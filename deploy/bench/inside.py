@@ -28,11 +28,11 @@ and s.dbid = (select oid from pg_database where datname = current_database()) or
 async def statements(house: House, run: Run) -> None:
     """Statements of the longest transaction, where 20 reports were there and where thousands were; then what each statement
     of the full way costs Postgres, two processes at work."""
-    reports, figures = run.take(), run.figures
+    figures = run.figures
     for count in (20, 5_000):
 
         async def load(count: int = count) -> None:
-            found, before = reports.take(count), await meters.answered(house)
+            found, before = house.reports.take(count), await meters.answered(house)
             async with house.frozen("referral"):
                 await house.write(found)
             await meters.until(meters.answered, house, before + count)
@@ -48,9 +48,9 @@ async def statements(house: House, run: Run) -> None:
         figures.add(name, len(longest), "statements")
         figures.note(name, [statement[:100] for statement in longest])
     await house.employ("referral", 2)
-    await full_way(house, reports, run.count, Figures(), "warm")
+    await full_way(house, run.count, Figures(), "warm")
     await house.database.execute("select pg_stat_statements_reset()")
-    await full_way(house, reports, run.count, Figures(), "counted")
+    await full_way(house, run.count, Figures(), "counted")
     figures.show("Postgres: time of each statement, two processes", [
         {"statement": row["query"][:70], "calls": row["calls"], "mean ms": row["ms"] / row["calls"],
          "µs a report": row["ms"] / run.count * 1e3, "rows a call": row["rows"] / row["calls"]}
@@ -107,7 +107,7 @@ async def profile(house: House, run: Run) -> None:
     if spy is None:
         raise Trouble("py-spy is not installed", "./lotse sets it up from requirements.lock", UNREACHABLE)
     await house.employ("referral", 2)
-    await full_way(house, run.take(), run.count, Figures(), "warm")
+    await full_way(house, run.count, Figures(), "warm")
     file = house.stack.folder / "bench" / "profile.raw"
     pid = house.workers["referral"][0].measured.pid
     arguments = (
@@ -130,7 +130,7 @@ async def profile(house: House, run: Run) -> None:
     )
     try:
         for _ in range(2):
-            await full_way(house, run.take(), run.count, Figures(), "looked at")
+            await full_way(house, run.count, Figures(), "looked at")
     finally:
         if looking.returncode is None:
             looking.send_signal(2)

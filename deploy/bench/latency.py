@@ -18,7 +18,7 @@ from contracts.topics import answers_topic
 from deploy.bench import meters, yardsticks
 from deploy.bench.figures import Figures
 from deploy.bench.house import PATIENCE, SLOW, House
-from deploy.bench.people import QUIET, Record, Reports
+from deploy.bench.people import QUIET, Record
 from deploy.bench.rounds import Run, cpu_each
 from deploy.errors import FINDINGS, Trouble
 
@@ -55,20 +55,20 @@ async def all_of_it(house: House, run: Run) -> None:
     await house.employ("notification", 1)
     await house.tick()
     probes = iter(range(house.people.cases - QUIET, house.people.cases))
-    await measure(house, run.take(), Figures(), seconds=WARM)
+    await measure(house, Figures(), seconds=WARM)
     for _ in range(1 if run.quick else REPETITIONS):
-        await measure(house, run.take(), figures, seconds=seconds)
-        await measure(house, run.take(), figures, seconds=seconds, probes=probes)
+        await measure(house, figures, seconds=seconds)
+        await measure(house, figures, seconds=seconds, probes=probes)
     figures.add("memory under load, notification", meters.peak(house, "notification"), "MB")
     await house.employ("notification", 0)
     rate = round((figures.median("usual service, a message") or 400) / 2, -1) or 10
-    while not await usual(house, run.take(), figures, seconds=seconds // 2, a_second=round(rate)):
+    while not await usual(house, figures, seconds=seconds // 2, a_second=round(rate)):
         if (rate := rate / 2) < LEAST_A_SECOND:
             raise Trouble("the usual service holds no rate", "look at the machine", FINDINGS)
-    await measure(house, run.take(), figures, seconds=seconds // 2, a_second=round(rate))
+    await measure(house, figures, seconds=seconds // 2, a_second=round(rate))
 
 
-async def usual(house: House, reports: Reports, figures: Figures, *, seconds: int, a_second: int) -> bool:
+async def usual(house: House, figures: Figures, *, seconds: int, a_second: int) -> bool:
     """The usual service that answers itself, without an outbox: submission → answer. False, and no figure, where it does not
     hold the rate: it would be the length of a queue that is measured."""
     asked, answers = "bench.usual", "bench.usual.answers"
@@ -81,7 +81,7 @@ async def usual(house: House, reports: Reports, figures: Figures, *, seconds: in
     answered: dict[str, float] = {}
 
     async def ask(at: float) -> None:
-        (record,) = reports.take(1)
+        (record,) = house.reports.take(1)
         said = json.loads(record.value)
         sent[f"{said['participation_id']} {said['meeting_id']} {said['revision']}"] = at
         await house.producer.send(asked, record.value, key=record.key)
@@ -123,13 +123,7 @@ async def usual(house: House, reports: Reports, figures: Figures, *, seconds: in
 
 
 async def measure(
-    house: House,
-    reports: Reports,
-    figures: Figures,
-    *,
-    seconds: int,
-    a_second: int = A_SECOND,
-    probes: Iterator[int] | None = None,
+    house: House, figures: Figures, *, seconds: int, a_second: int = A_SECOND, probes: Iterator[int] | None = None
 ) -> None:
     """So many submissions a second; of `probes`, cases nobody else reports of, four times a second one gets two absences that
     raise a risk, looked for by HTTP at referral, and at notification on the office's list. Each counts from the moment at
@@ -160,12 +154,12 @@ async def measure(
         for beat in range(round(seconds / BEAT)):
             at = begun + beat * BEAT
             await asyncio.sleep(max(0.0, at - time.monotonic()))
-            load = reports.take(round(a_second * (beat + 1) * BEAT) - round(a_second * beat * BEAT))
+            load = house.reports.take(round(a_second * (beat + 1) * BEAT) - round(a_second * beat * BEAT))
             if quiet and beat % round(1 / BEAT / RISKS_A_SECOND) == 0:
                 case = quiet.pop()
                 if sum(not task.done() for task in looking) < MOST_ASKING:
                     first = house.people.meetings - 2
-                    load[-2:] = [reports.of(case, first + n, 2, Presence.UNEXCUSED) for n in range(2)]
+                    load[-2:] = [house.reports.of(case, first + n, 2, Presence.UNEXCUSED) for n in range(2)]
                     looking.append(asyncio.create_task(_look(house, case, at, readable, listed)))
                 else:
                     skipped += 1

@@ -4,10 +4,11 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from deploy.bench import plots
-from deploy.bench.figures import costs, said
+from deploy.bench.figures import base_of, costs, said, shares
 
 INTRODUCTION = """# Performance
 
@@ -28,7 +29,7 @@ what the loop left, until it stands on its topics.
 Every measured report corrects a meeting that is known, so that a state keeps its size; 6 % are unexcused absences, which
 raise and withdraw risks. Processes are frozen while a load is written, so that they begin with all of it there and every
 partition assigned; of two the second is new in each repetition. A checkpoint stands before each load, Lotse's and others'.
-Repetitions are interleaved; Lotse's processes stay, idle, while what it is held against reads the same topics
+Repetitions are interleaved, those of a house that has grown with those of its base, whose stack runs beside it; Lotse's processes stay, idle, while what it is held against reads the same topics
 (`tests/performance/`):
 
 - **limits**: the parts of the full way, bare, each alone.
@@ -59,7 +60,6 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
     """The page's text; `drawn` are titles and places of plots."""
     figures: dict[str, dict[str, Any]] = run["figures"]
     rates = {name: one for name, one in figures.items() if ": " not in name}
-    growth = [row for name, one in rates.items() if name.startswith("growth, ") for row in [_row(name, one)]]
     head = ("figure", "median", "least", "most", "n", "unit")
     parts = [
         INTRODUCTION,
@@ -77,7 +77,7 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
         *_costs("Bytes each", figures, "bytes "),
         "\n## How cost grows\n",
         *(f"![{title}]({place})\n" for title, place in drawn),
-        *(_table(head, growth) if growth else ["Not measured."]),
+        *grown(run["points"], figures),
     ]  # fmt: skip
     for title, view in run["views"].items():
         rows = ([said(v) if isinstance(v, float) else f"`{v}`" if isinstance(v, str) else f"{v:,}" for v in row.values()]
@@ -113,6 +113,15 @@ def beside(goals: list[dict[str, Any]], figures: dict[str, dict[str, Any]]) -> l
             for name, figure in BESIDE if name in missed and (one := figures.get(figure))]  # fmt: skip
     head = ("what does not hold", "asked", "beside it", "which reached", "asked : reached")
     return ["\n## What stands beside goals that do not hold\n", *_table(head, iter(rows))] if rows else []
+
+
+def grown(points: list[dict[str, Any]], figures: dict[str, dict[str, Any]]) -> list[str]:
+    """Each place of an axis, and the share of its base's rate that is left there."""
+    head = ("where", "its base", "submissions/s", "the base's, in turns", "share", "least", "most", "n")
+    rows = ((name.removeprefix("growth, "), f"{point['axis']}: {point['base_at']:,}", *(said(figures[one]["median"]) for one in (name, base_of(name))),
+             *(f"{of(found):.2f}" for of in (median, min, max)), str(len(found)))
+            for point in points for name in [point["figure"]] for found in [shares(figures, name)])  # fmt: skip
+    return _table(head, rows) if points else ["Not measured."]
 
 
 def _costs(title: str, figures: dict[str, Any], kind: str) -> list[str]:

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from deploy.bench import inside, latency, rounds
-from deploy.bench.figures import BASE, BASE_AGAIN
 from deploy.bench.house import House
 from deploy.bench.people import People
 from deploy.bench.rounds import Run
@@ -14,17 +13,13 @@ FEW_MEETINGS = 2
 """Of each case where there are a hundred times as many; and of as few cases as usual, to compare with."""
 
 
-ALL = ("alliances", "meetings", "publishers", "partitions", "processes")
-"""Axes on which the base has its place."""
-
-
 @dataclass(frozen=True)
 class Shape:
     """A house to be: who is there, partitions of a topic, processes of referral."""
 
     people: People
     partitions: int = 4
-    workers: int = 2
+    workers: int = rounds.WORKERS
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,8 @@ class Part:
     """In its house; None: `first`, which brings its own stack."""
     minutes: tuple[float, float | None]
     shape: Shape | None = None
+    beside: Shape | None = None
+    """Of a second house, against which the first is measured in turns."""
     settled: bool = True
     asked_for: bool = False
     """Only where it is named."""
@@ -75,45 +72,47 @@ def everything(cases: int, *, quick: bool) -> list[Part]:
     rebuilt = base if quick else Shape(People(cases=cases * 77 // 10))  # 13 facts each: a million
     found = [
         Part("first", "everything from nothing, until a first answer", None, (0.4, 0.4)),
-        Part("full-way", "full way, loop and relay, beside limits, usual services and the compiled twin", rounds.base, (8, 4.5), base),
-        Part("latency", "latency at a steady rate; of the usual service, too", latency.all_of_it, (4.3, 1.7), base),
+        Part("full-way", "full way, loop and relay, beside limits, usual services and the compiled twin", rounds.base, (7, 4.5), base),
+        Part("latency", "latency at a steady rate; of the usual service, too", latency.all_of_it, (6, 1.7), base),
         # before `services`, which starts reporting: what that had learnt would not be measured
-        Part("learning", "reporting learns; Kafka Connect's JDBC sink", rounds.learning, (1, 0.8), base),
+        Part("learning", "reporting learns; Kafka Connect's JDBC sink", rounds.learning, (0.3, 0.8), base),
         Part("services", "each service at rest; registrations through intake", rounds.services, (0.4, 0.4), base),
-        Part("statements", "statements of a transaction, and where Postgres' time goes", inside.statements, (1, 0.7), base),
+        Part("statements", "statements of a transaction, and where Postgres' time goes", inside.statements, (0.6, 0.7), base),
         Part("profile", "py-spy on a process of referral", inside.profile, (0.6, 0.4), base, asked_for=True),
-        Part("relay", "the relay alone, draining a backlog", rounds.backlog, (1.7, None), base),
-        Part("rebuild", "each service learns everything anew", rounds.rebuilds, (4, 0.8), rebuilt, settled=False),
+        Part("relay", "the relay alone, draining a backlog", rounds.backlog, (1.2, None), base),
+        Part("rebuild", "each service learns everything anew", rounds.rebuilds, (3, 0.8), rebuilt, settled=False),
     ]  # fmt: skip
     grown = [
-        ("base", BASE, base, ALL, 1.3),
-        ("alliances-1", "growth, 1 alliance", Shape(replace(people, alliances=1)), ("alliances",), 1.3),
-        ("alliances-400", "growth, 400 alliances", Shape(replace(people, alliances=400)), ("alliances",), 1.3),
-        ("meetings-52", "growth, a year of attendance", Shape(replace(people, meetings=52)), ("meetings",), 2.5),
-        ("publishers-60", "growth, 60 publishers", Shape(replace(people, publishers=60)), ("publishers",), 1.4),
-        ("publishers-300", "growth, 300 publishers", Shape(replace(people, publishers=300)), ("publishers",), 2.2),
-        ("partitions-12", "growth, 12 partitions", Shape(people, partitions=12), ("partitions",), 1.4),
-        ("partitions-96", "growth, 96 partitions", Shape(people, partitions=96), ("partitions",), 2.2),
-        ("processes-1", "growth, 1 process", Shape(people, workers=1), ("processes",), 1.3),
-        ("processes-4", "growth, 4 processes", Shape(people, workers=4), ("processes",), 1.4),
+        ("alliances-1", "alliances", "1 alliance", Shape(replace(people, alliances=1)), base, 1.8),
+        ("alliances-400", "alliances", "400 alliances", Shape(replace(people, alliances=400)), base, 1.8),
+        ("meetings-52", "meetings", "a year of attendance", Shape(replace(people, meetings=52)), base, 3),
+        ("publishers-60", "publishers", "60 publishers", Shape(replace(people, publishers=60)), base, 2),
+        ("publishers-300", "publishers", "300 publishers", Shape(replace(people, publishers=300)), base, 3.5),
+        ("partitions-12", "partitions", "12 partitions", Shape(people, partitions=12), base, 1.8),
+        ("partitions-96", "partitions", "96 partitions", Shape(people, partitions=96), base, 2.8),
+        ("processes-1", "workers", "1 process", Shape(people, workers=1), base, 1.9),
+        ("processes-4", "workers", "4 processes", Shape(people, workers=4), base, 1.8),
     ]  # fmt: skip
-    for factor, minutes in ((1, 1.3), (10, 2.5), (100, 15)):
-        many = replace(people, cases=cases * factor, meetings=FEW_MEETINGS)
-        grown.append((f"cases-x{factor}", f"growth, {many.cases:,} cases", Shape(many), ("cases",), minutes))
-    grown.append(("base-again", BASE_AGAIN, base, ALL, 1.3))
+    few = replace(people, meetings=FEW_MEETINGS)
+    for factor, minutes in ((10, 3.2), (100, 19.5)):
+        many = replace(few, cases=cases * factor)
+        grown.append((f"cases-x{factor}", "cases", f"{many.cases:,} cases", Shape(many), Shape(few), minutes))
     return found + [_growth(*one) for one in grown]
 
 
-def _growth(name: str, figure: str, shape: Shape, axes: tuple[str, ...], minutes: float) -> Part:
-    where = {"alliances": shape.people.alliances, "meetings": shape.people.meetings, "publishers": shape.people.publishers,
-             "partitions": shape.partitions, "processes": shape.workers, "cases": shape.people.cases}  # fmt: skip
-
+def _growth(name: str, axis: str, about: str, shape: Shape, beside: Shape, minutes: float) -> Part:
     async def measure(house: House, run: Run) -> None:
-        await rounds.growth(house, run, figure, shape.workers)
-        for axis in axes:
-            run.figures.point(axis, where[axis], figure)
+        await rounds.growth(house, run, f"growth, {about}", shape.workers)
+        run.figures.point(axis, _place(shape, axis), f"growth, {about}", _place(beside, axis))
 
-    return Part(name, f"the full way: {figure.removeprefix('growth, ')}", measure, (minutes, None), shape)
+    return Part(
+        name, f"the full way: {about}, and beside it {_place(beside, axis):,}", measure, (minutes, None), shape, beside
+    )
+
+
+def _place(shape: Shape, axis: str) -> int:
+    """Where on an axis a house stands."""
+    return int(getattr(shape if axis in ("partitions", "workers") else shape.people, axis))
 
 
 def chosen(cases: int, *, quick: bool, only: tuple[str, ...], profile: bool) -> list[Part]:
@@ -132,5 +131,5 @@ async def furnish(house: House, run: Run, part: Part) -> None:
         await house.open()
         run.say(f"  writing facts of {house.people.cases:,} cases ...")
         await house.settle()
-    if part.settled and run.reports is None:
+    if part.settled and not house.workers["referral"]:
         await rounds.settled(house, run)

@@ -7,10 +7,12 @@ from typing import Any
 
 import altair as alt
 
+from deploy.bench.figures import shares
+
 AXES = {
     "cases": ("cases there (2 meetings each)", True), "meetings": ("meetings known in each state", False),
     "alliances": ("alliances", True), "publishers": ("publishers' topics", True), "partitions": ("partitions of a topic", True),
-    "processes": ("processes of referral", False),
+    "workers": ("processes of referral", False),
 }  # fmt: skip
 """Axis to its title, and whether it is logarithmic."""
 WIDTH, HEIGHT = 420, 220
@@ -38,29 +40,31 @@ def drawn(run: dict[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _places(run: dict[str, Any], axis: str) -> list[dict[str, Any]]:
-    """Median, least and most at each place of an axis; the base is there twice, measured first and last."""
+    """At each place of an axis the share of the base's rate, median, least and most of its repetitions; 1 at the base."""
     found: dict[int, list[float]] = {}
     for point in run["points"]:
         if point["axis"] == axis:
-            found.setdefault(point["at"], []).extend(run["figures"][point["figure"]]["values"])
+            found[point["at"]] = shares(run["figures"], point["figure"])
+            found[point["base_at"]] = [1.0]
     return [
-        {"at": at, "rate": median(values), "least": min(values), "most": max(values)}
-        for at, values in sorted(found.items())
+        {"at": at, "share": median(left), "least": min(left), "most": max(left)} for at, left in sorted(found.items())
     ]
 
 
 def growth(rows: list[dict[str, Any]], title: str, logarithmic: bool) -> Chart:
-    """The full way's rate over an axis: medians joined, and the range of the repetitions."""
+    """The full way's rate over an axis, as a share of its base's: medians joined, and the range of the repetitions."""
     places, top = [row["at"] for row in rows], max(row["most"] for row in rows) * 1.15
     scale = alt.Scale(type="log" if logarithmic else "linear", nice=False, padding=24)
     across = alt.X("at:Q", title=title, scale=scale, axis=alt.Axis(values=places, format=",d", grid=False))
     base = alt.Chart(alt.InlineData(values=rows)).encode(x=across)
-    up = alt.Y("rate:Q", title="submissions a second", scale=alt.Scale(domain=[0, top]), axis=alt.Axis(format=",d"))
+    up = alt.Y(
+        "share:Q", title="rate, of the base's beside it", scale=alt.Scale(domain=[0, top]), axis=alt.Axis(format="%")
+    )
     chart = alt.layer(
         base.mark_rule(color=MARK, strokeWidth=5, opacity=0.25).encode(y=alt.Y("least:Q"), y2="most:Q"),
         base.mark_line(color=MARK, strokeWidth=2).encode(y=up),
         base.mark_point(color=MARK, filled=True, size=60, opacity=1).encode(y=up),
-        base.mark_text(dy=-12, color=INK, fontSize=11).encode(y=up, text=alt.Text("rate:Q", format=",.0f")),
+        base.mark_text(dy=-12, color=INK, fontSize=11).encode(y=up, text=alt.Text("share:Q", format=".2f")),
     )
     return _finished(chart, f"Full way over {title}; bars: range of the repetitions")
 

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deploy.bench import connect, meters, yardsticks
-from deploy.bench.figures import Figures
+from deploy.bench.figures import Figures, base_of
 from deploy.bench.house import House
-from deploy.bench.people import Reports
 from deploy.errors import FINDINGS, UNREACHABLE, Trouble
 
 BACKLOG = 500_000
 """Reports whose fact and answer are a million records for the relay."""
 REGISTRATIONS = 0.25
 """Of the reports of a repetition: so many are sent to intake."""
+WORKERS = 2
+"""Processes of referral, where it is not processes that grow."""
 AT_ONCE = 50_000
 """Reports made at a time, where there are many: they take memory."""
 
@@ -29,13 +30,8 @@ class Run:
     """Reports of a repetition."""
     repetitions: int
     say: Callable[[str], None]
-    reports: Reports | None = None
-    """Of the present house, where somebody reports."""
-
-    def take(self) -> Reports:
-        """The reports of the present house, which is settled."""
-        assert self.reports
-        return self.reports
+    beside: House | None = None
+    """The house against which the present one is measured."""
 
 
 def processes(count: int) -> str:
@@ -43,10 +39,10 @@ def processes(count: int) -> str:
     return f"{count} process" if count == 1 else f"{count} processes"
 
 
-async def full_way(house: House, reports: Reports, count: int, figures: Figures, name: str) -> None:
+async def full_way(house: House, count: int, figures: Figures, name: str) -> None:
     """From attendance reports on their topics to their facts and answers on theirs. Raises Trouble where a fact or an answer
     is missing or too many: figures of a wrong run are no figures."""
-    load = reports.take(count)
+    load = house.reports.take(count)
     await house.database.execute("checkpoint")
     answers, facts = await meters.answered(house), await meters.facts(house, "attendance")
     sizes = await meters.sizes(house)
@@ -76,9 +72,9 @@ def cpu_each(figures: Figures, name: str, before: dict[str, float], used: dict[s
         figures.add(f"{name}: CPU {whose}", (seconds - before[process]) / count * 1e6, "µs each")
 
 
-async def loop_then_relay(house: House, reports: Reports, count: int, figures: Figures, workers: int) -> None:
+async def loop_then_relay(house: House, count: int, figures: Figures, workers: int) -> None:
     """The loop alone, until all reports are applied; then the relay alone, until all they led to stands on its topic."""
-    load = reports.take(count)
+    load = house.reports.take(count)
     await house.database.execute("checkpoint")
     answers, read = await meters.answered(house), await meters.read(house)
     async with house.without_relay():
@@ -107,13 +103,12 @@ async def _drained(
 
 async def backlog(house: House, run: Run) -> None:
     """The relay alone, with hundreds of thousands of records to send."""
-    reports = run.take()
-    await house.employ("referral", 2)
+    await house.employ("referral", WORKERS)
     answers, read = await meters.answered(house), await meters.read(house)
     count = BACKLOG if run.count * 10 > BACKLOG else run.count * 10
     async with house.without_relay():
         for at in range(0, count, AT_ONCE):
-            await house.write(reports.take(min(AT_ONCE, count - at)))
+            await house.write(house.reports.take(min(AT_ONCE, count - at)))
         await meters.until(meters.read, house, read + count)
         sent, before = await meters.sent(house), meters.cpu(house)
     name = f"relay alone, {round(count * 2, -3):,} records waiting"
@@ -186,7 +181,7 @@ async def services(house: House, run: Run) -> None:
     await _rebuilt(house, run, "notification")
     async with house.frozen("intake"):
         before = await meters.answered(house, "intake")
-        await house.write(run.take().registrations(count))
+        await house.write(house.reports.registrations(count))
         used = meters.cpu(house, ("intake",))
     steps: list[tuple[float, int]] = []
     await meters.until(lambda house: meters.answered(house, "intake"), house, before + count, steps)
@@ -203,8 +198,8 @@ async def base(house: House, run: Run) -> None:
         started = time.monotonic()
         for workers in (1, 2):
             await house.employ("referral", workers)
-            await full_way(house, run.take(), run.count, run.figures, f"full way, {processes(workers)}")
-            await loop_then_relay(house, run.take(), run.count, run.figures, workers)
+            await full_way(house, run.count, run.figures, f"full way, {processes(workers)}")
+            await loop_then_relay(house, run.count, run.figures, workers)
         await yardsticks.measure(house, run.figures, most=run.count, quick=run.quick, say=run.say)
         run.say(f"  repetition {repetition + 1} of {run.repetitions}: {time.monotonic() - started:.0f} s")
     run.figures.add("memory under load, referral", meters.peak(house, "referral"), "MB")
@@ -214,24 +209,27 @@ async def settled(house: House, run: Run) -> None:
     """Referral has learnt who is there, one process of it is at work and warm; from now on there are reports."""
     figures = run.figures
     records, seconds, _ = await asyncio.to_thread(house.rebuild, "referral")
-    reports = Reports(house.people)
     await house.employ("referral", 1)
     await house.tick()
     if "start to ready, referral" not in figures.values:
         figures.add("start to ready, referral", house.workers["referral"][0].seconds_to_ready, "s")
         figures.add("memory at rest, referral", meters.memory(house)["referral"], "MB")
     warm = await meters.answered(house) + run.count // 4
-    await house.write(reports.take(run.count // 4))
+    await house.write(house.reports.take(run.count // 4))
     await meters.until(meters.answered, house, warm)
-    run.reports = reports
     run.say(f"  referral learnt {records:,} records in {seconds:.0f} s")
 
 
 async def growth(house: House, run: Run, name: str, workers: int) -> None:
-    """The full way of another house. Its first load is not measured: the first record of each partition costs Kafka ten times
-    what the second does, and houses differ in partitions."""
-    await house.employ("referral", workers)
-    await full_way(house, run.take(), run.count, Figures(), name)
+    """The full way of another house, in turns with the one it is held against: within an hour a machine gets a fifth slower or
+    faster (one base did 10,251/s, and 8,323 at the end of the same run). First loads are not measured: the first record of each
+    partition costs Kafka ten times what the second does, and houses differ in partitions."""
+    assert run.beside
+    turns = ((run.beside, WORKERS, base_of(name)), (house, workers, name))
+    for one, count, figure in turns:
+        await one.employ("referral", count)
+        await full_way(one, run.count, Figures(), figure)
     for _ in range(min(run.repetitions, 3)):
-        await full_way(house, run.take(), run.count, run.figures, name)
+        for one, _, figure in turns:
+            await full_way(one, run.count, run.figures, figure)
     run.figures.add(f"{name}: memory MB", meters.peak(house, "referral"), "MB")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
@@ -31,7 +31,7 @@ from deploy.places import ROOT
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
 
-SHAPE = 3
+SHAPE = 4
 """Of the JSON file; parts of a file of another shape are not taken over."""
 
 
@@ -139,7 +139,7 @@ def houses(plan: Plan, run: Run, measure: Callable[[list[Part]], None]) -> list[
     """Runs all parts, house by house. Where one fails, nothing of it is kept, it and what was still to come in its house are
     given back as failed, and the next house begins: an hour is not lost for one part."""
     failed: list[dict[str, str]] = []
-    for _, found in groupby(plan.parts, key=lambda part: (part.shape, part.settled)):
+    for _, found in groupby(plan.parts, key=lambda part: (part.shape, part.beside, part.settled)):
         parts = list(found)
         try:
             measure(parts)
@@ -168,28 +168,33 @@ def measured(parts: list[Part], run: Run, plan: Plan, finished: Callable[[Part, 
         plan.finish(part)
         finished(part, time.monotonic() - began, [load, os.getloadavg()[0]])
 
-    async def within(house: House) -> None:
+    async def within(house: House, beside: House | None = None) -> None:
+        there = [house, beside] if beside else [house]
+        run.beside = beside
         try:
             for part in parts:
                 with watched(part):
-                    await furnish(house, run, part)
+                    for one in there:
+                        await furnish(one, run, part)
                     assert part.measure
                     await part.measure(house, run)
         finally:
-            await house.close()
+            for one in there:
+                await one.close()
 
     if parts[0].shape is None:
         for part in parts:
             with watched(part):
                 first.measure(run.figures)
         return
-    house = House(parts[0].shape.people, partitions=parts[0].shape.partitions)
-    run.reports = None
-    try:
-        house.start()
-        asyncio.run(within(house))
-    finally:
-        house.stack.stop()
+    with ExitStack() as stacks:
+        opened = []
+        for shape in (parts[0].shape, parts[0].beside):
+            if shape:
+                opened.append(House(shape.people, partitions=shape.partitions))
+                stacks.callback(opened[-1].stack.stop)
+                opened[-1].start()
+        asyncio.run(within(*opened))
 
 
 def commit() -> str:
