@@ -89,8 +89,8 @@ def written(run: dict[str, Any], drawn: Iterable[tuple[str, str]] = ()) -> str:
         "## Machine\n",
         *(f"- {name}: {value}" for name, value in run["machine"].items()),
         "\n## What ran when\n",
-        *_table(("part", "at", "seconds", "load before", "after", "commit", "cases", "reports", ""), (
-            (name, one["at"], f"{one['seconds']:,}", *(f"{value:.1f}" for value in one["load"]), one["commit"], f"{one['cases']:,}",
+        *_table(("part", "at", "seconds", "load before", "cores idle", "waiting for the disk", "taken by other machines", "commit", "cases", "reports", ""), (
+            (name, one["at"], f"{one['seconds']:,}", f"{one['load_before']:.1f}", *(f"{one[kind]:.1%}" for kind in ("idle", "iowait", "steal")), one["commit"], f"{one['cases']:,}",
              f"{one['reports']:,}", "quick" if one["quick"] else "") for name, one in run["parts"].items())),
     ]  # fmt: skip
     return "\n".join(parts) + "\n"

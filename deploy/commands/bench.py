@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 from aiokafka.errors import KafkaError
 
 from deploy.bench import first
@@ -87,9 +88,9 @@ def app(
             "points": figures.points, "goals": [goal.as_json() for goal in found],
         }  # fmt: skip
 
-    def finished(part: Part, seconds: float, load: list[float]) -> None:
+    def finished(part: Part, seconds: float, machine: dict[str, float]) -> None:
         ran[part.name] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": round(seconds), "quick": quick,
-                          "load": load, "commit": commit(), "cases": cases, "reports": reports}  # fmt: skip
+                          **machine, "commit": commit(), "cases": cases, "reports": reports}  # fmt: skip
         if file:
             file.write_text(json.dumps(result(), indent=1))  # after each part: what is measured is not lost
 
@@ -155,18 +156,20 @@ def houses(plan: Plan, run: Run, measure: Callable[[list[Part]], None]) -> list[
     return failed
 
 
-def measured(parts: list[Part], run: Run, plan: Plan, finished: Callable[[Part, float, list[float]], None]) -> None:
-    """Runs parts of one house, of which nothing is left; `finished` is told of each with its seconds and the load average
-    before and after."""
+def measured(
+    parts: list[Part], run: Run, plan: Plan, finished: Callable[[Part, float, dict[str, float]], None]
+) -> None:
+    """Runs parts of one house, of which nothing is left; `finished` is told of each with its seconds, the load average
+    before it, and how much of the cores' time was idle, waited for the disk, or was taken by other machines."""
 
     @contextmanager
     def watched(part: Part) -> Iterator[None]:
         run.say(plan.said(part))
         run.figures.part = part.name
-        began, load = time.monotonic(), os.getloadavg()[0]
+        began, load, cores = time.monotonic(), os.getloadavg()[0], psutil.cpu_times()
         yield
         plan.finish(part)
-        finished(part, time.monotonic() - began, [load, os.getloadavg()[0]])
+        finished(part, time.monotonic() - began, {"load_before": load, **shares_of_time(cores, psutil.cpu_times())})
 
     async def within(house: House, beside: House | None = None) -> None:
         there = [house, beside] if beside else [house]
@@ -195,6 +198,14 @@ def measured(parts: list[Part], run: Run, plan: Plan, finished: Callable[[Part, 
                 stacks.callback(opened[-1].stack.stop)
                 opened[-1].start()
         asyncio.run(within(*opened))
+
+
+def shares_of_time(before: Any, after: Any) -> dict[str, float]:
+    """What the cores did between two psutil.cpu_times() beside work: who measures on a machine that others share looks here first."""
+    spent = {
+        kind: getattr(after, kind) - getattr(before, kind) for kind in after._fields if not kind.startswith("guest")
+    }
+    return {kind: spent.get(kind, 0.0) / max(sum(spent.values()), 1e-9) for kind in ("idle", "iowait", "steal")}
 
 
 def commit() -> str:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import namedtuple
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from deploy.bench.parts import Part, Plan, chosen, everything
 from deploy.bench.people import QUIET, People, Record, Reports
 from deploy.bench.rounds import Run
 from deploy.bench.yardsticks import TWINS
-from deploy.commands.bench import SHAPE, houses, taken_over
+from deploy.commands.bench import SHAPE, houses, shares_of_time, taken_over
 from deploy.errors import Trouble
 
 LOG = """\
@@ -104,6 +105,13 @@ def test_figures_of_another_machine_are_not_taken_over(tmp_path: Path) -> None:
         file.write_text(json.dumps({**said, "shape": shape}))
         with pytest.raises(Trouble):
             taken_over(file, Figures(), made, plan)
+
+
+def test_what_the_cores_did_beside_work_is_a_share_of_all_their_time() -> None:
+    """/proc/stat counts what guests take into user time, too."""
+    times = namedtuple("times", "user idle iowait steal guest")
+    before, after = times(10.0, 5.0, 1.0, 0.5, 3.0), times(16.0, 7.0, 2.0, 1.5, 9.0)
+    assert shares_of_time(before, after) == {"idle": 0.2, "iowait": 0.1, "steal": 0.1}
 
 
 def test_an_axis_is_drawn_where_it_was_measured_and_an_old_plot_goes(tmp_path: Path) -> None:
