@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
@@ -174,16 +174,15 @@ def measured(
     async def within(house: House, beside: House | None = None) -> None:
         there = [house, beside] if beside else [house]
         run.beside = beside
-        try:
+        async with AsyncExitStack() as ends:
+            for one in there:
+                ends.push_async_callback(one.close)  # each, even where the other's fails: its workers would be left
             for part in parts:
                 with watched(part):
                     for one in there:
                         await furnish(one, run, part)
                     assert part.measure
                     await part.measure(house, run)
-        finally:
-            for one in there:
-                await one.close()
 
     if parts[0].shape is None:
         for part in parts:
