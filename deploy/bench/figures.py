@@ -24,7 +24,7 @@ class Figures:
     views: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Tables of their own: where the time goes, by statement and by function."""
     points: list[dict[str, Any]] = field(default_factory=list)
-    """How cost grows: `axis`, where on it (`at`) a `figure` was measured, and where (`base_at`) what it is held against."""
+    """How cost grows: `axis`, where on it was measured (`at`), and where (`base_at`) what it is held against; see `place`."""
     part: str = ""
     """The part that measures now."""
 
@@ -44,9 +44,9 @@ class Figures:
         self.views[name] = rows
         self.part_of[name] = self.part
 
-    def point(self, axis: str, at: int, figure: str, base_at: int) -> None:
-        """A figure stands at this place of an axis, and what was measured in turns with it (`base_of`) at that one."""
-        if (one := {"axis": axis, "at": at, "figure": figure, "base_at": base_at}) not in self.points:
+    def point(self, axis: str, at: int, base_at: int) -> None:
+        """At this place of an axis was measured, in turns with that one."""
+        if (one := {"axis": axis, "at": at, "base_at": base_at}) not in self.points:
             self.points.append(one)
 
     def forget(self, part: str) -> None:
@@ -72,8 +72,8 @@ class Figures:
 
     def grown(self, axis: str, at: int) -> float | None:
         """What is left at a place of an axis of the rate at its base, measured in turns with it."""
-        found = [one["figure"] for one in self.points if one["axis"] == axis and one["at"] == at]
-        return self.ratio(found[0], base_of(found[0])) if found else None
+        base = [one["base_at"] for one in self.points if one["axis"] == axis and one["at"] == at]
+        return self.ratio(place(axis, at), place(axis, base[0])) if base else None
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -92,7 +92,9 @@ class Figures:
             for name, found in said[kind].items():
                 if found["part"] in parts:
                     mine[name], self.part_of[name] = found["said"], found["part"]
-        self.points += [one for one in said["points"] if one["figure"] in self.values and one not in self.points]
+        self.points += [
+            one for one in said["points"] if place(one["axis"], one["at"]) in self.values and one not in self.points
+        ]
 
     def tables(self) -> list[Table]:
         """For people: each figure, what each cost by process, and in bytes."""
@@ -119,14 +121,15 @@ class Figures:
         return tables
 
 
-def base_of(figure: str) -> str:
-    """The name of what is measured in turns with a figure of growth."""
-    return f"{figure}, its base"
+def place(axis: str, at: int) -> str:
+    """The name of the figure that was measured at a place of an axis."""
+    return f"growth, {axis} {at:,}"
 
 
-def shares(figures: dict[str, Any], figure: str) -> list[float]:
-    """Of a run's JSON: what is left of the base's rate, in each repetition."""
-    both = zip(figures[figure]["values"], figures[base_of(figure)]["values"], strict=True)
+def shares(figures: dict[str, Any], point: dict[str, Any]) -> list[float]:
+    """Of a run's JSON: what is left of the base's rate at a point, in each repetition."""
+    names = (place(point["axis"], point[at]) for at in ("at", "base_at"))
+    both = zip(*(figures[name]["values"] for name in names), strict=True)
     return [rate / its for rate, its in both]
 
 

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from deploy.bench import plots
-from deploy.bench.figures import base_of, costs, said, shares
+from deploy.bench.figures import costs, place, said, shares
 
 INTRODUCTION = """# Performance
 
@@ -29,7 +29,7 @@ what the loop left, until it stands on its topics.
 Every measured report corrects a meeting that is known, so that a state keeps its size; 6 % are unexcused absences, which
 raise and withdraw risks. Processes are frozen while a load is written, so that they begin with all of it there and every
 partition assigned; of two the second is new in each repetition. A checkpoint stands before each load, Lotse's and others'.
-Repetitions are interleaved, those of a house that has grown with those of its base, whose stack runs beside it; Lotse's processes stay, idle, while what it is held against reads the same topics
+Repetitions are interleaved, those of houses that differ in one thing, too, whose stacks run side by side; Lotse's processes stay, idle, while what it is held against reads the same topics
 (`tests/performance/`):
 
 - **limits**: the parts of the full way, bare, each alone.
@@ -117,10 +117,11 @@ def beside(goals: list[dict[str, Any]], figures: dict[str, dict[str, Any]]) -> l
 
 def grown(points: list[dict[str, Any]], figures: dict[str, dict[str, Any]]) -> list[str]:
     """Each place of an axis, and the share of its base's rate that is left there."""
-    head = ("where", "its base", "submissions/s", "the base's, in turns", "share", "least", "most", "n")
-    rows = ((name.removeprefix("growth, "), f"{point['axis']}: {point['base_at']:,}", *(said(figures[one]["median"]) for one in (name, base_of(name))),
+    head = ("axis", "at", "submissions/s", "its base at", "submissions/s, in turns", "share", "least", "most", "n")
+    rows = ((point["axis"], *(said_ for at in ("at", "base_at")
+                              for said_ in (f"{point[at]:,}", said(figures[place(point["axis"], point[at])]["median"]))),
              *(f"{of(found):.2f}" for of in (median, min, max)), str(len(found)))
-            for point in points for name in [point["figure"]] for found in [shares(figures, name)])  # fmt: skip
+            for point in points for found in [shares(figures, point)])  # fmt: skip
     return _table(head, rows) if points else ["Not measured."]
 
 

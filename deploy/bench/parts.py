@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from deploy.bench import inside, latency, rounds
+from deploy.bench.figures import place
 from deploy.bench.house import House
 from deploy.bench.people import People
 from deploy.bench.rounds import Run
@@ -33,8 +34,8 @@ class Part:
     """In its house; None: `first`, which brings its own stack."""
     minutes: tuple[float, float | None]
     shape: Shape | None = None
-    beside: Shape | None = None
-    """Of a second house, against which the first is measured in turns."""
+    beside: tuple[Shape, ...] = ()
+    """Of other houses, measured in turns with the first."""
     settled: bool = True
     asked_for: bool = False
     """Only where it is named."""
@@ -82,32 +83,32 @@ def everything(cases: int, *, quick: bool) -> list[Part]:
         Part("relay", "the relay alone, draining a backlog", rounds.backlog, (1.2, None), base),
         Part("rebuild", "each service learns everything anew", rounds.rebuilds, (3, 0.8), rebuilt, settled=False),
     ]  # fmt: skip
-    grown = [
-        ("alliances-1", "alliances", "1 alliance", Shape(replace(people, alliances=1)), base, 1.8),
-        ("alliances-400", "alliances", "400 alliances", Shape(replace(people, alliances=400)), base, 1.8),
-        ("meetings-52", "meetings", "a year of attendance", Shape(replace(people, meetings=52)), base, 3),
-        ("publishers-60", "publishers", "60 publishers", Shape(replace(people, publishers=60)), base, 2),
-        ("publishers-300", "publishers", "300 publishers", Shape(replace(people, publishers=300)), base, 3.5),
-        ("partitions-12", "partitions", "12 partitions", Shape(people, partitions=12), base, 1.8),
-        ("partitions-96", "partitions", "96 partitions", Shape(people, partitions=96), base, 2.8),
-        ("processes-1", "workers", "1 process", Shape(people, workers=1), base, 1.9),
-        ("processes-4", "workers", "4 processes", Shape(people, workers=4), base, 1.8),
-    ]  # fmt: skip
     few = replace(people, meetings=FEW_MEETINGS)
-    for factor, minutes in ((10, 3.2), (100, 19.5)):
-        many = replace(few, cases=cases * factor)
-        grown.append((f"cases-x{factor}", "cases", f"{many.cases:,} cases", Shape(many), Shape(few), minutes))
-    return found + [_growth(*one) for one in grown]
+    axes = [
+        ("alliances", base, [Shape(replace(people, alliances=count)) for count in (1, 400)], 3),
+        ("meetings", base, [Shape(replace(people, meetings=52))], 3.2),
+        ("publishers", base, [Shape(replace(people, publishers=count)) for count in (60, 300)], 5.2),
+        ("partitions", base, [Shape(people, partitions=count) for count in (12, 96)], 4.2),
+        ("workers", base, [Shape(people, workers=count) for count in (1, 4)], 3),
+        ("cases", Shape(few), [Shape(replace(few, cases=cases * factor)) for factor in (10, 100)], 21),
+    ]  # fmt: skip
+    return found + [_growth(*one) for one in axes]
 
 
-def _growth(name: str, axis: str, about: str, shape: Shape, beside: Shape, minutes: float) -> Part:
+def _growth(axis: str, base: Shape, grown: list[Shape], minutes: float) -> Part:
+    shapes = [base, *grown]
+    places = [_place(shape, axis) for shape in shapes]
+
     async def measure(house: House, run: Run) -> None:
-        await rounds.growth(house, run, f"growth, {about}", shape.workers)
-        run.figures.point(axis, _place(shape, axis), f"growth, {about}", _place(beside, axis))
+        turns = zip(
+            (place(axis, at) for at in places), (house, *run.beside), (one.workers for one in shapes), strict=True
+        )
+        await rounds.growth(run, list(turns))
+        for at in places[1:]:
+            run.figures.point(axis, at, places[0])
 
-    return Part(
-        name, f"the full way: {about}, and beside it {_place(beside, axis):,}", measure, (minutes, None), shape, beside
-    )
+    told = f"the full way: {axis} {', '.join(f'{at:,}' for at in places)}, in turns"
+    return Part(axis, told, measure, (minutes, None), base, tuple(grown))
 
 
 def _place(shape: Shape, axis: str) -> int:

@@ -44,7 +44,7 @@ def _places(run: dict[str, Any], axis: str) -> list[dict[str, Any]]:
     found: dict[int, list[float]] = {}
     for point in run["points"]:
         if point["axis"] == axis:
-            found[point["at"]] = shares(run["figures"], point["figure"])
+            found[point["at"]] = shares(run["figures"], point)
             found[point["base_at"]] = [1.0]
     return [
         {"at": at, "share": median(left), "least": min(left), "most": max(left)} for at, left in sorted(found.items())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deploy.bench import connect, meters, yardsticks
-from deploy.bench.figures import Figures, base_of
+from deploy.bench.figures import Figures
 from deploy.bench.house import House
 from deploy.errors import FINDINGS, UNREACHABLE, Trouble
 
@@ -30,8 +30,8 @@ class Run:
     """Reports of a repetition."""
     repetitions: int
     say: Callable[[str], None]
-    beside: House | None = None
-    """The house against which the present one is measured."""
+    beside: tuple[House, ...] = ()
+    """Other houses, measured in turns with the present one."""
 
 
 def processes(count: int) -> str:
@@ -220,16 +220,15 @@ async def settled(house: House, run: Run) -> None:
     run.say(f"  referral learnt {records:,} records in {seconds:.0f} s")
 
 
-async def growth(house: House, run: Run, name: str, workers: int) -> None:
-    """The full way of another house, in turns with the one it is held against: within an hour a machine gets a fifth slower or
-    faster (one base did 10,251/s, and 8,323 at the end of the same run). First loads are not measured: the first record of each
-    partition costs Kafka ten times what the second does, and houses differ in partitions."""
-    assert run.beside
-    turns = ((run.beside, WORKERS, base_of(name)), (house, workers, name))
-    for one, count, figure in turns:
-        await one.employ("referral", count)
-        await full_way(one, run.count, Figures(), figure)
+async def growth(run: Run, turns: list[tuple[str, House, int]]) -> None:
+    """The full way of houses that differ in one thing, in turns (figure, house, processes of referral): within an hour a machine
+    gets a fifth slower or faster (one house did 10,251/s, and 8,323 at the end of the same run). First loads are not measured:
+    the first record of each partition costs Kafka ten times what the second does, and houses differ in partitions."""
+    for name, house, workers in turns:
+        await house.employ("referral", workers)
+        await full_way(house, run.count, Figures(), name)
     for _ in range(min(run.repetitions, 3)):
-        for one, _, figure in turns:
-            await full_way(one, run.count, run.figures, figure)
-    run.figures.add(f"{name}: memory MB", meters.peak(house, "referral"), "MB")
+        for name, house, _workers in turns:
+            await full_way(house, run.count, run.figures, name)
+    for name, house, _workers in turns:
+        run.figures.add(f"{name}: memory MB", meters.peak(house, "referral"), "MB")

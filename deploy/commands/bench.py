@@ -159,7 +159,7 @@ def houses(plan: Plan, run: Run, measure: Callable[[list[Part]], None]) -> list[
 def measured(
     parts: list[Part], run: Run, plan: Plan, finished: Callable[[Part, float, dict[str, float]], None]
 ) -> None:
-    """Runs parts of one house, of which nothing is left; `finished` is told of each with its seconds, the load average
+    """Runs parts of one house (and of those beside it), of which nothing is left; `finished` is told of each with its seconds, the load average
     before it, and how much of the cores' time was idle, waited for the disk, or was taken by other machines."""
 
     @contextmanager
@@ -171,15 +171,14 @@ def measured(
         plan.finish(part)
         finished(part, time.monotonic() - began, {"load_before": load, **shares_of_time(cores, psutil.cpu_times())})
 
-    async def within(house: House, beside: House | None = None) -> None:
-        there = [house, beside] if beside else [house]
+    async def within(house: House, *beside: House) -> None:
         run.beside = beside
         async with AsyncExitStack() as ends:
-            for one in there:
-                ends.push_async_callback(one.close)  # each, even where the other's fails: its workers would be left
+            for one in (house, *beside):
+                ends.push_async_callback(one.close)  # each, even where another's fails: its workers would be left
             for part in parts:
                 with watched(part):
-                    for one in there:
+                    for one in (house, *beside):
                         await furnish(one, run, part)
                     assert part.measure
                     await part.measure(house, run)
@@ -190,12 +189,10 @@ def measured(
                 first.measure(run.figures)
         return
     with ExitStack() as stacks:
-        opened = []
-        for shape in (parts[0].shape, parts[0].beside):
-            if shape:
-                opened.append(House(shape.people, partitions=shape.partitions))
-                stacks.callback(opened[-1].stack.stop)
-                opened[-1].start()
+        opened = [House(shape.people, partitions=shape.partitions) for shape in (parts[0].shape, *parts[0].beside)]
+        for house in opened:
+            stacks.callback(house.stack.stop)
+            house.start()
         asyncio.run(within(*opened))
 
 

@@ -44,17 +44,17 @@ def test_a_small_run_counts_every_fact_and_answer_and_says_what_holds(tmp_path: 
 def test_a_house_that_has_grown_is_measured_in_turns_with_its_base(tmp_path: Path) -> None:
     file, page = tmp_path / "bench.json", tmp_path / "performance.md"
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.cli", "bench", "--only", "alliances-1", "--cases", "600", "--reports", "4000", "--repetitions", "2",
+        [sys.executable, "-m", "deploy.cli", "bench", "--only", "meetings", "--cases", "600", "--reports", "4000", "--repetitions", "2",
          "--json", str(file), "--page", str(page)], cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr
     said = json.loads(file.read_text())
     assert not said["failed"]
     (point,) = said["points"]
-    assert point == {"axis": "alliances", "at": 1, "figure": "growth, 1 alliance", "base_at": 54}
-    one, base = (said["figures"][name]["values"] for name in ("growth, 1 alliance", "growth, 1 alliance, its base"))
+    assert point == {"axis": "meetings", "at": 52, "base_at": 8}
+    one, base = (said["figures"][name]["values"] for name in ("growth, meetings 52", "growth, meetings 8"))
     assert len(one) == len(base) == 2
-    (left,) = (goal["value"] for goal in said["goals"] if goal["name"] == "one alliance : 54")
+    (left,) = (goal["value"] for goal in said["goals"] if goal["name"].startswith("a year of attendance"))
     assert left == pytest.approx((one[0] / base[0] + one[1] / base[1]) / 2)
-    assert "| 1 alliance | alliances: 54 |" in page.read_text()
-    assert (tmp_path / "performance" / "alliances.svg").exists()
+    assert "| meetings | 52 | " in page.read_text()
+    assert (tmp_path / "performance" / "meetings.svg").exists()
