@@ -16,8 +16,8 @@ INTRODUCTION = """# Performance
 compared stands side by side in one run on one machine, whose cores also carry Kafka, Postgres and the load.*
 
     ./lotse bench --quick                                             # some minutes
-    ./lotse bench --json bench.json --page docs/performance.md        # everything: an hour and some minutes
-    ./lotse bench --only full-way --only cases-x100 --json bench.json # parts again; the others stay in the file
+    ./lotse bench --json bench.json --page docs/performance.md        # everything: about an hour
+    ./lotse bench --only full-way --only publishers --json bench.json # parts again; the others stay in the file
     ./lotse bench --list                                              # the parts
 
 **The full way**: attendance reports stand on their publishers' topics (54 alliances, 6 publishers, real bodies and headers,
