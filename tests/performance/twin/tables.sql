@@ -9,7 +9,7 @@ create table state (
     kind text not null, id text not null, tenant text, shape int not null default 1, body text, known text not null default '{}',
     last text not null default '{}', due_at timestamptz, primary key (kind, id)
 ) with (fillfactor = 80);
-alter table state set (toast_tuple_target = 8160);
+alter table state set (toast_tuple_target = 2600);
 alter table state alter column body set storage external;
 create index state_due on state (due_at) where due_at is not null;
 create table quarantine (subject text primary key);
