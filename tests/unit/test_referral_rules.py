@@ -28,6 +28,7 @@ from contracts.referral import (
     ReferralWithdrawn,
 )
 from services.referral.domain import Case, Run, answer, attend, due, end, evolve, react, refer, start, view, withdraw
+from services.referral.domain import meetings as packed
 from services.referral.domain.risks import Thresholds
 from tests.publishing import OWNER, PROVIDER, Course
 
@@ -539,8 +540,10 @@ def test_a_case_has_an_end_whoever_fills_it() -> None:
         return start(started(course, START).model_copy(update={"participation_id": str(uuid4())}), case, ARRIVED)
 
     def attending() -> Any:
-        return attend(course.attendance(str(uuid4()), START, Presence.PRESENT), case, ARRIVED)
+        told.append(str(uuid4()))
+        return attend(course.attendance(told[-1], START, Presence.PRESENT), case, ARRIVED)
 
+    told: list[str] = []
     for say, most in ((referring, 200), (starting, 50), (attending, 2000)):
         for _ in range(most):
             if not isinstance(fact := say(), Fact):
@@ -549,9 +552,8 @@ def test_a_case_has_an_end_whoever_fills_it() -> None:
         no = say()
         assert isinstance(no, Refused) and no.reason == "TOO_MANY_OF_A_CASE"
     assert (len(case.referral.referrals), len(case.referral.participations)) == (200, 50)
-    assert sum(map(len, case.attendance.meetings.values())) == 2000
-    meeting = next(iter(case.attendance.meetings[course.participation]))
-    assert isinstance(attend(course.attendance(meeting, START, Presence.LATE, 2), case, ARRIVED), AttendanceRecorded)
+    assert sum(map(packed.count, case.attendance.sheets.values())) == 2000
+    assert isinstance(attend(course.attendance(told[0], START, Presence.LATE, 2), case, ARRIVED), AttendanceRecorded)
     assert [tells_all_it_may(case, f"provider-{n}") for n in range(4)] == [(50, 2000), (50, 1000), (50, 0), (0, 0)]
 
 
@@ -783,5 +785,6 @@ def test_any_order_and_any_repeat_of_reports_ends_in_the_same_state(
             evolve(decided, decision, "")
         stands[row[0]] = max(row, stands.get(row[0], row))
     assert one == other == decided
-    known = decided.attendance.meetings.get(course.participation, {})
-    assert {id: meeting.presence for id, meeting in known.items()} == {meetings[n]: row[3] for n, row in stands.items()}
+    sheet = decided.attendance.sheets.get(course.participation, b"")
+    known = {id: found.presence for id in meetings if (found := packed.meeting(sheet, id)) is not None}
+    assert known == {meetings[n]: row[3] for n, row in stands.items()} and packed.count(sheet) == len(known)

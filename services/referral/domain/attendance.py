@@ -5,7 +5,8 @@ from datetime import datetime
 from contracts.attendance import AttendanceRecorded, AttendanceReported
 from contracts.codes import Presence
 from contracts.envelope import Decision, Unchanged, day_of, refused
-from services.referral.domain.state import MOST_MEETINGS, MOST_MEETINGS_OF_ONE, Case, Meeting
+from services.referral.domain import meetings
+from services.referral.domain.state import MOST_MEETINGS, MOST_MEETINGS_OF_ONE, Case
 
 
 def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decision:
@@ -16,8 +17,8 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
     referral = case.referral.referrals[participation.referral_id]
     if report.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
-    stands = case.attendance.meetings.get(report.participation_id, {}).get(report.meeting_id)
-    said = Meeting(
+    stands = meetings.meeting(case.attendance.sheets.get(report.participation_id, b""), report.meeting_id)
+    said = meetings.Meeting(
         report.meeting_on, report.presence, report.units_planned, report.units_attended, report.excuse_reason, report.reported_at,
         report.revision,
     )  # fmt: skip
@@ -40,7 +41,7 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
     if report.presence in (Presence.EXCUSED, Presence.UNEXCUSED) and report.units_attended:
         return refused("CONTRADICTION", at="/units_attended")
     if stands is None:
-        known = {id: len(meetings) for id, meetings in case.attendance.meetings.items()}
+        known = {id: meetings.count(sheet) for id, sheet in case.attendance.sheets.items()}
         mine = sum(known.get(id, 0) for id in case.told_by(referral.provider_organisation_id))
         if mine >= MOST_MEETINGS_OF_ONE or sum(known.values()) >= MOST_MEETINGS:
             return refused("TOO_MANY_OF_A_CASE")

@@ -3,7 +3,6 @@
 react compares what is with what should be, never what came: it can run again at any time and then says nothing.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from contracts.dropout import (
 )
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact, day_of
 from contracts.referral import ReferralStopped
+from services.referral.domain import meetings
 from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Risk, Run
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
@@ -29,8 +29,8 @@ SAID_AGAIN = timedelta(days=7)
 be a day away."""
 MOST_DAYS = 30
 """That a risk says of its days."""
-UNEXCUSED, ATTENDED = Presence.UNEXCUSED.value, (Presence.PRESENT.value, Presence.LATE.value)
-"""As states say it: asked of the enumeration for each of a year's meetings, that was half of what `absences` took."""
+UNEXCUSED, THERE = meetings.PRESENCES[Presence.UNEXCUSED], meetings.PRESENCES[Presence.PRESENT]
+LATE_IS_THERE = bytes.maketrans(bytes([meetings.PRESENCES[Presence.LATE]]), bytes([THERE]))
 
 
 class Thresholds(NamedTuple):
@@ -64,22 +64,24 @@ def absences(case: Case, id: str, participation: Participation, referral: Referr
     """Runs of absences within the interval as known now, oldest first. Several meetings on one day are one course day:
     attended if any was, else unexcused if any was. No absence counts from the day on from which there was no consent or no
     case any more: what was recorded before that was known can no longer be corrected."""
-    meetings = case.attendance.meetings.get(id, {}).values()
-    missed = {
-        day for meeting in meetings if meeting.presence == UNEXCUSED and participation.running_on(day := meeting.on)
-    }
-    if case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None:
-        missed = {day for day in missed if not case.no_consent_on(referral, day) and not case.closed_on(day)}
-    if not missed:
-        return []
-    attended = sorted({meeting.on for meeting in meetings if meeting.presence in ATTENDED})
-    # what lies before the start lies before each absence, and changes nothing
-    if (end := participation.ended_before_on) is not None:
-        attended = attended[: bisect_left(attended, end)]
-    runs: dict[int, list[date]] = {}
-    for day in sorted(missed.difference(attended)):
-        runs.setdefault(bisect_left(attended, day), []).append(day)  # so many attended days lie before it
-    return [Absences(days, broken=before < len(attended)) for before, days in runs.items()]
+    sheet = case.attendance.sheets.get(id, b"")
+    letters = meetings.presences(sheet).translate(LATE_IS_THERE)
+    runs: list[list[date]] = []
+    last, at = -1, letters.find(UNEXCUSED)
+    while at >= 0:
+        day, came = meetings.day_of(sheet, at), letters.rfind(THERE, 0, at)  # the last time somebody came before
+        attended = came >= 0 and meetings.day_of(sheet, came) == day
+        heard = not case.no_consent_on(referral, day) and not case.closed_on(day)
+        if not attended and heard and participation.running_on(day):
+            if came > last or not runs:
+                runs.append([day])
+            elif day != runs[-1][-1]:
+                runs[-1].append(day)
+            last = at
+        at = letters.find(UNEXCUSED, at + 1)
+    came, end = letters.find(THERE, last + 1), participation.ended_before_on
+    broken = came >= 0 and (end is None or meetings.day_of(sheet, came) < end)
+    return [Absences(days, broken=broken or days is not runs[-1]) for days in runs]
 
 
 def s2_holds_on(run: Absences, offer_type: str) -> date | None:

@@ -25,6 +25,8 @@ from contracts.referral import (
     ReferralSent,
     ReferralStopped,
 )
+from services.referral.domain import meetings
+from services.referral.domain.meetings import Meeting, Sheet
 
 SENT, ACCEPTED, DECLINED, STOPPED = "SENT", "ACCEPTED", "DECLINED", "STOPPED"
 MOST, MOST_MEETINGS = 200, 5_000
@@ -128,18 +130,6 @@ class Participation:
         )
 
 
-class Meeting(NamedTuple):
-    """What is known of one course meeting: the report with the highest (reported_at, revision)."""
-
-    on: date
-    presence: str
-    units_planned: int
-    units_attended: int
-    excuse_reason: str | None
-    reported_at: datetime
-    revision: int
-
-
 class Risk(NamedTuple):
     """A risk that was raised and not withdrawn."""
 
@@ -166,8 +156,17 @@ class ReferralPart:
 
 @dataclass(slots=True)
 class AttendancePart:
+    sheets: dict[str, Sheet] = field(default_factory=dict)
+    """Participation to what is known of its meetings."""
     meetings: dict[str, dict[str, Meeting]] = field(default_factory=dict)
-    """Participation to meeting to what is known of it."""
+    """What a state of shape 6 says instead; empty once it is read."""
+
+    def __post_init__(self) -> None:
+        """A state of shape 6 is read as one of 7."""
+        for id, known in self.meetings.items():
+            for meeting_id, meeting in known.items():
+                self.sheets[id] = meetings.noted(self.sheets.get(id, b""), meeting_id, meeting)
+        self.meetings = {}
 
 
 @dataclass(slots=True)
@@ -189,8 +188,8 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 6
-    """6 says what 5 said: rules that end what was open had changed (migration 0005)."""
+    shape: ClassVar[int] = 7
+    """7 packs what is known of meetings."""
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -264,7 +263,7 @@ def evolve(state: Case | Run, fact: Fact, cause: str) -> None:
         return
     match fact:
         case AttendanceRecorded():
-            _record(state.attendance.meetings.setdefault(fact.participation_id, {}), fact)
+            _record(state.attendance.sheets, fact)
         case CaseOpened() | ConsentGranted() | ConsentRevoked() | CaseClosed():
             _evolve_intake(state.intake, fact)
         case (
@@ -275,18 +274,15 @@ def evolve(state: Case | Run, fact: Fact, cause: str) -> None:
             _evolve_referral(state.referral, fact)
 
 
-def _record(meetings: dict[str, Meeting], fact: AttendanceRecorded) -> None:
-    known = meetings.get(fact.meeting_id)
+def _record(sheets: dict[str, Sheet], fact: AttendanceRecorded) -> None:
+    sheet = sheets.get(fact.participation_id, b"")
+    known = meetings.meeting(sheet, fact.meeting_id)
     if known is None or (fact.reported_at, fact.revision) > (known.reported_at, known.revision):
-        meetings[fact.meeting_id] = Meeting(
-            fact.meeting_on,
-            fact.presence,
-            fact.units_planned,
-            fact.units_attended,
-            fact.excuse_reason,
-            fact.reported_at,
+        said = Meeting(
+            fact.meeting_on, fact.presence, fact.units_planned, fact.units_attended, fact.excuse_reason, fact.reported_at,
             fact.revision,
-        )
+        )  # fmt: skip
+        sheets[fact.participation_id] = meetings.noted(sheet, fact.meeting_id, said)
 
 
 def _evolve_intake(part: IntakePart, fact: Fact) -> None:

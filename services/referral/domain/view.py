@@ -37,7 +37,7 @@ def _s2_rows(case: Case) -> list[tuple[Any, ...]]:
          case.dropout.raised.get(f"{S2}:{id}", 0),
          any(risk.about == id and risk.rule == S2 for risk in case.dropout.open), case.owner_of(referral))
         for id, participation, referral in case.courses()
-        if id in case.attendance.meetings
+        if id in case.attendance.sheets
     ]  # fmt: skip
 
 
