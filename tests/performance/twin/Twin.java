@@ -71,6 +71,7 @@ import org.postgresql.copy.CopyManager;
  * people read where they changed, timeline, outbox, positions; a relay that sends facts before answers and marks them. Left out:
  * everything but attendance reports, what waits or is set aside (a batch with such a thing ends the program), batches run again
  * in halves, ticks, rebuild, HTTP, metrics and traces (a traceparent travels). Days and moments stay text once they are checked.
+ * Its states are JSON whole; ours pack what is known of meetings, and are a quarter smaller with eight of them.
  *
  * Arguments: WORKERS WARM COUNT PLAN.json. Database: TWIN_DATABASE. Prints one line of JSON.
  */
