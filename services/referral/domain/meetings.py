@@ -30,7 +30,7 @@ REASONS = {
 _PRESENCE = {letter: presence.value for presence, letter in PRESENCES.items()}
 _REASON = {letter: reason and reason.value for reason, letter in REASONS.items()}
 
-_ROW = Struct(">I16sBBBqI")
+_ROW, _ORDER = Struct(">I16sBBBqI"), Struct(">23xqI")
 _ID = 4
 """Where the id begins."""
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -76,16 +76,21 @@ def meeting(sheet: Sheet, id: str) -> Meeting | None:
     )  # fmt: skip
 
 
-def noted(sheet: Sheet, id: str, known: Meeting) -> Sheet:
-    """The sheet with this meeting in place of what was known of it. Raises KeyError where a code has no letter here: a newer
-    version recorded it."""
-    packed = _packed(id)
-    if (at := _found(sheet, packed)) is not None:
-        sheet = sheet[:at] + sheet[at + _ROW.size :]
+def noted(sheet: Sheet, id: str, said: Meeting) -> Sheet:
+    """The sheet after this was said of a meeting, if the order (reported_at, revision) of what is known of it is lower. Raises
+    KeyError where a code has no letter here: a newer version recorded it."""
+    packed, reported = _packed(id), (said.reported_at - _EPOCH) // _MICROSECOND
+    at = _found(sheet, packed)
+    if at is not None and (reported, said.revision) <= _ORDER.unpack_from(sheet, at):
+        return sheet
     row = _ROW.pack(
-        known.on.toordinal() << 8 | PRESENCES[known.presence], packed, known.units_planned, known.units_attended,  # type: ignore[index]
-        REASONS[known.excuse_reason], (known.reported_at - _EPOCH) // _MICROSECOND, known.revision,  # type: ignore[index]
+        said.on.toordinal() << 8 | PRESENCES[said.presence], packed, said.units_planned, said.units_attended,  # type: ignore[index]
+        REASONS[said.excuse_reason], reported, said.revision,  # type: ignore[index]
     )  # fmt: skip
+    before, after = sheet[:at], b"" if at is None else sheet[at + _ROW.size :]
+    if before[-_ROW.size :] < row and (not after or row < after):  # most are the newest, or keep their place
+        return before + row + after
+    sheet = before + after
     place = bisect_left(range(count(sheet)), row, key=lambda n: sheet[n * _ROW.size : (n + 1) * _ROW.size])
     return sheet[: place * _ROW.size] + row + sheet[place * _ROW.size :]
 

@@ -275,14 +275,11 @@ def evolve(state: Case | Run, fact: Fact, cause: str) -> None:
 
 
 def _record(sheets: dict[str, Sheet], fact: AttendanceRecorded) -> None:
-    sheet = sheets.get(fact.participation_id, b"")
-    known = meetings.meeting(sheet, fact.meeting_id)
-    if known is None or (fact.reported_at, fact.revision) > (known.reported_at, known.revision):
-        said = Meeting(
-            fact.meeting_on, fact.presence, fact.units_planned, fact.units_attended, fact.excuse_reason, fact.reported_at,
-            fact.revision,
-        )  # fmt: skip
-        sheets[fact.participation_id] = meetings.noted(sheet, fact.meeting_id, said)
+    said = Meeting(
+        fact.meeting_on, fact.presence, fact.units_planned, fact.units_attended, fact.excuse_reason, fact.reported_at,
+        fact.revision,
+    )  # fmt: skip
+    sheets[fact.participation_id] = meetings.noted(sheets.get(fact.participation_id, b""), fact.meeting_id, said)
 
 
 def _evolve_intake(part: IntakePart, fact: Fact) -> None:
