@@ -1,31 +1,36 @@
 """A service on its database: whose fault an error is (what a dying Postgres makes a driver say is never the data's), rules that
 take long, and what a new version asks again."""
 
+import json
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
+import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 
-from contracts.envelope import Attributes, By, Fact, Submission, headers_of
+from contracts.codes import Presence
+from contracts.envelope import Attributes, By, Fact, Heard, Submission, headers_of
 from contracts.intake import NeedReported, RegistrationSubmitted
 from contracts.topics import submissions_topic
 from deploy.local.stack import LocalStack
-from deploy.services import migrate, migrations
+from deploy.services import declared, migrate, migrations
 from services.host.running import Running
+from services.referral.domain import meetings
 from services.referral.domain.state import Case, IntakePart, Risk
 from services.runtime import positions
 from services.runtime.batch import Around, apply
-from services.runtime.database import RETRY, connect, encode
+from services.runtime.database import RETRY, connect, encode, unpack
 from services.runtime.messages import Message, Part, decode
 from services.runtime.node import Node
-from services.runtime.work import Again, transact
-from tests.publishing import NAME, SOURCE, TENANT
+from services.runtime.work import Again, Known, transact
+from tests.publishing import NAME, SOURCE, TENANT, Course
+from tests.unit.test_referral_rules import running as in_a_course
 
 
 async def failing(stack: LocalStack, error: Exception, *, killed: bool) -> None:
@@ -70,7 +75,7 @@ CAME = datetime.now(UTC)
 def fetched(node: Running, offset: int, submission: Submission, case: str) -> Message:
     """A record as the loop has it in hand."""
     said = Attributes(str(uuid4()), SOURCE, submission.ce_type, case, CAME, TENANT)
-    input = node.inputs[submissions_topic("intake", NAME)]
+    input = node.inputs[submissions_topic(submission.family, NAME)]
     record = ConsumerRecord(input.topic, 0, offset, int(CAME.timestamp() * 1000), 0, None, submission.to_json(), None, -1, 1,
                             headers_of(said))  # fmt: skip
     return decode(node.service, input, record)
@@ -131,7 +136,45 @@ async def test_a_worry_that_was_open_before_its_rule_changed_is_asked_again(prep
             "select id, shape, due_at <= now() as due from state where id = any($1)", [closed.id, other.id]
         )
         # an old version beside it must not be asked: it would find nothing to say, and the mark would be gone
-        assert {tuple(row) for row in rows} == {(closed.id, 6, True), (other.id, 5, None)} and Case.shape == 6
+        assert {tuple(row) for row in rows} == {(closed.id, 6, True), (other.id, 5, None)} and Case.shape >= 6
         await con.execute("delete from state where id = any($1)", [closed.id, other.id])
     finally:
         await con.close()
+
+
+async def test_a_state_of_the_shape_before_is_judged_and_written_in_this_one(
+    node: Running, prepared: LocalStack
+) -> None:
+    """As `lotse migrate` finds it: no rebuild stands between two versions, and a report may come at once."""
+    day, meeting = CAME.date() - timedelta(days=1), str(uuid4())  # reported at six in the evening of that day
+    course = Course(day)
+    said = {presence: course.attendance(meeting, day, presence, revision) for presence, revision in
+            ((Presence.UNEXCUSED, 1), (Presence.PRESENT, 1), (Presence.LATE, 2))}  # fmt: skip
+    first = said[Presence.UNEXCUSED]
+    body = json.loads(encode(in_a_course(course)))
+    body["attendance"] = {"meetings": {course.participation: {meeting: json.loads(encode(
+        [day, "UNEXCUSED", 4, 0, None, first.reported_at, 1]))}}}  # fmt: skip
+    known = encode(Known({course.case, course.participation}, {"attendance": Heard(1, str(uuid4()))})).decode()
+    node.service = declared("referral")
+    async with asyncpg.create_pool(
+        prepared.databases["referral"].runtime, min_size=1, max_size=1, server_settings={"search_path": "lotse"}
+    ) as node.pool:
+        await node.pool.execute("delete from position; delete from outbox")
+        add = "insert into state (kind, id, tenant, shape, body, known) values ('case', $1, $2, 6, $3, $4)"
+        await node.pool.execute(add, course.case, TENANT, json.dumps(body), known)
+        part = Part(submissions_topic("attendance", NAME), 0)
+        await positions.make(node.pool, {part: 0})
+        messages = [fetched(node, n, one, course.case) for n, one in enumerate(said.values())]
+        await apply(node, messages, {}, {}, Around(nothing, lambda *_: None, "[]"))
+        sent = [json.loads(value) for row in await node.pool.fetch("select records from outbox where after")
+                for _, value, _ in unpack(row["records"])]  # fmt: skip
+        assert [answer.get("reason", answer["outcome"]) for answer in sent] == [
+            "unchanged",
+            "REVISION_REUSED",
+            "recorded",
+        ]
+        row = await node.pool.fetchrow("select shape, body from state where id = $1", course.case)
+        assert row and row["shape"] == 7
+        sheet = msgspec.json.decode(row["body"], type=Case).attendance.sheets[course.participation]
+        assert meetings.presences(sheet) == b"L"
+        await node.pool.execute("delete from state where id = $1", course.case)
