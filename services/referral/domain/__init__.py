@@ -1,4 +1,5 @@
-"""The rules of referral. Read state first (what a case is), then referrals, attendance, risks; view is what people read."""
+"""The rules of referral. Read state first (what a case is; `meetings` packs what it knows of them), then referrals,
+attendance, risks; view is what people read."""
 
 from services.referral.domain.attendance import attend
 from services.referral.domain.referrals import answer, end, publish_run, refer, start, withdraw
