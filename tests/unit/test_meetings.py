@@ -53,7 +53,7 @@ def test_a_sheet_holds_what_a_dictionary_would(said: list[tuple[str, Meeting]]) 
         (meeting.on, letters[Presence(meeting.presence)], UUID(id).bytes) for id, meeting in known.items()
     )
     assert meetings.presences(sheet).decode() == "".join(letter for _, letter, _ in in_order)
-    assert [meetings.day_of(sheet, place) for place in range(len(known))] == [day for day, _, _ in in_order]
+    assert [meetings.day_at(sheet, place) for place in range(len(known))] == [day for day, _, _ in in_order]
     backwards = b""
     for id, meeting in reversed(said):
         backwards = meetings.noted(backwards, id, meeting)

@@ -18,17 +18,18 @@ from contracts.codes import ExcuseReason, Presence
 Sheet = bytes
 """The meetings of one participation."""
 
-PRESENCES = {
+PRESENCES: dict[str, int] = {
     Presence.PRESENT: ord("P"), Presence.LATE: ord("L"), Presence.EXCUSED: ord("E"), Presence.UNEXCUSED: ord("U"),
     Presence.NOT_RECORDED: ord("N"),
 }  # fmt: skip
-"""U is the last: who was there at one of a day's meetings stands before who was missing at another."""
-REASONS = {
+"""Letters are for good, states hold them. U is the last: who was there at one of a day's meetings stands before who was missing at
+another."""
+REASONS: dict[str | None, int] = {
     None: ord("-"), ExcuseReason.PERSONAL: ord("P"), ExcuseReason.CARE: ord("C"), ExcuseReason.INTERNSHIP: ord("I"),
     ExcuseReason.SUMMONS: ord("S"), ExcuseReason.OTHER: ord("O"),
 }  # fmt: skip
-_PRESENCE = {letter: presence.value for presence, letter in PRESENCES.items()}
-_REASON = {letter: reason and reason.value for reason, letter in REASONS.items()}
+_PRESENCE = {letter: str(presence) for presence, letter in PRESENCES.items()}
+_REASON = {letter: reason and str(reason) for reason, letter in REASONS.items()}
 
 _ROW, _ORDER = Struct(">I16sBBBqI"), Struct(">23xqI")
 _ID = 4
@@ -58,7 +59,7 @@ def presences(sheet: Sheet) -> bytes:
     return sheet[_ID - 1 :: _ROW.size]
 
 
-def day_of(sheet: Sheet, place: int) -> date:
+def day_at(sheet: Sheet, place: int) -> date:
     """The day of the meeting at a place among `presences`."""
     at = place * _ROW.size
     return date.fromordinal(int.from_bytes(sheet[at : at + _ID - 1]))
@@ -84,8 +85,8 @@ def noted(sheet: Sheet, id: str, said: Meeting) -> Sheet:
     if at is not None and (reported, said.revision) <= _ORDER.unpack_from(sheet, at):
         return sheet
     row = _ROW.pack(
-        said.on.toordinal() << 8 | PRESENCES[said.presence], packed, said.units_planned, said.units_attended,  # type: ignore[index]
-        REASONS[said.excuse_reason], reported, said.revision,  # type: ignore[index]
+        said.on.toordinal() << 8 | PRESENCES[said.presence], packed, said.units_planned, said.units_attended,
+        REASONS[said.excuse_reason], reported, said.revision,
     )  # fmt: skip
     before, after = sheet[:at], b"" if at is None else sheet[at + _ROW.size :]
     if before[-_ROW.size :] < row and (not after or row < after):  # most are the newest, or keep their place

@@ -29,8 +29,10 @@ SAID_AGAIN = timedelta(days=7)
 be a day away."""
 MOST_DAYS = 30
 """That a risk says of its days."""
-UNEXCUSED, THERE = meetings.PRESENCES[Presence.UNEXCUSED], meetings.PRESENCES[Presence.PRESENT]
-LATE_IS_THERE = bytes.maketrans(bytes([meetings.PRESENCES[Presence.LATE]]), bytes([THERE]))
+UNEXCUSED, THERE, LATE = (
+    meetings.PRESENCES[presence] for presence in (Presence.UNEXCUSED, Presence.PRESENT, Presence.LATE)
+)
+LATE_IS_THERE = bytes.maketrans(bytes([LATE]), bytes([THERE]))
 
 
 class Thresholds(NamedTuple):
@@ -66,21 +68,23 @@ def absences(case: Case, id: str, participation: Participation, referral: Referr
     case any more: what was recorded before that was known can no longer be corrected."""
     sheet = case.attendance.sheets.get(id, b"")
     letters = meetings.presences(sheet).translate(LATE_IS_THERE)
+    gone = case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None
     runs: list[list[date]] = []
-    last, at = -1, letters.find(UNEXCUSED)
+    came = last = seen = -1  # places: when somebody came last, of the last absence that counts, and of the last at all
+    at = letters.find(UNEXCUSED)
     while at >= 0:
-        day, came = meetings.day_of(sheet, at), letters.rfind(THERE, 0, at)  # the last time somebody came before
-        attended = came >= 0 and meetings.day_of(sheet, came) == day
-        heard = not case.no_consent_on(referral, day) and not case.closed_on(day)
-        if not attended and heard and participation.running_on(day):
+        day, came = meetings.day_at(sheet, at), max(came, letters.rfind(THERE, seen + 1, at))
+        attended = came > last and meetings.day_at(sheet, came) == day
+        unheard = gone and (case.no_consent_on(referral, day) or case.closed_on(day))
+        if not attended and not unheard and participation.running_on(day):
             if came > last or not runs:
                 runs.append([day])
             elif day != runs[-1][-1]:
                 runs[-1].append(day)
             last = at
-        at = letters.find(UNEXCUSED, at + 1)
+        seen, at = at, letters.find(UNEXCUSED, at + 1)
     came, end = letters.find(THERE, last + 1), participation.ended_before_on
-    broken = came >= 0 and (end is None or meetings.day_of(sheet, came) < end)
+    broken = came >= 0 and (end is None or meetings.day_at(sheet, came) < end)
     return [Absences(days, broken=broken or days is not runs[-1]) for days in runs]
 
 

@@ -159,7 +159,7 @@ class AttendancePart:
     sheets: dict[str, Sheet] = field(default_factory=dict)
     """Participation to what is known of its meetings."""
     meetings: dict[str, dict[str, Meeting]] = field(default_factory=dict)
-    """What a state of shape 6 says instead; empty once it is read."""
+    """What a state of shape 6 says instead; empty once it is read. Goes when no row of it is left (`shape < 7`)."""
 
     def __post_init__(self) -> None:
         """A state of shape 6 is read as one of 7."""
