@@ -68,14 +68,14 @@ def absences(case: Case, id: str, participation: Participation, referral: Referr
     case any more: what was recorded before that was known can no longer be corrected."""
     sheet = case.attendance.sheets.get(id, b"")
     letters = meetings.presences(sheet).translate(LATE_IS_THERE)
-    gone = case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None
+    left = _left(case, referral)
     runs: list[list[date]] = []
     came = last = seen = -1  # places: when somebody came last, of the last absence that counts, and of the last at all
     at = letters.find(UNEXCUSED)
     while at >= 0:
         day, came = meetings.day_at(sheet, at), max(came, letters.rfind(THERE, seen + 1, at))
         attended = came > last and meetings.day_at(sheet, came) == day
-        unheard = gone and (case.no_consent_on(referral, day) or case.closed_on(day))
+        unheard = left and (case.no_consent_on(referral, day) or case.closed_on(day))
         if not attended and not unheard and participation.running_on(day):
             if came > last or not runs:
                 runs.append([day])
@@ -190,8 +190,12 @@ def _present(case: Case, runs: list[Absences], participation: Participation, ref
 def _over(case: Case, participation: Participation, referral: Referral) -> bool:
     """Whether nothing that comes is heard of any more: the participation has ended, the case is closed, or the consent was
     withdrawn. A worry that nobody could ever dispel would be open for ever."""
-    gone = case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None
-    return gone or participation.ended_before_on is not None
+    return _left(case, referral) or participation.ended_before_on is not None
+
+
+def _left(case: Case, referral: Referral) -> bool:
+    """Whether the case was closed or the consent withdrawn: from a day on nothing is heard any more."""
+    return case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None
 
 
 def _said(days: list[date]) -> tuple[date, ...]:
