@@ -34,7 +34,7 @@ def service() -> Service:
     return Service(
         "notification",
         states={"office": domain.Office},
-        learns=(contracts.dropout,),
+        learns=contracts.dropout.FACTS,
         owns=(contracts.notification,),
         evolve=domain.evolve,
         react=partial(domain.react, mailboxes=mailboxes),

@@ -21,7 +21,7 @@ def service() -> Service:
     return Service(
         "referral",
         states={"case": domain.Case, "run": domain.Run},
-        learns=(contracts.intake,),
+        learns=contracts.intake.FACTS,
         owns=(contracts.referral, contracts.attendance, contracts.dropout),
         decide=(
             domain.publish_run,

@@ -1,7 +1,7 @@
 """Reporting: it learns cases and participations, and releases figures at ticks; it owns no facts."""
 
-import contracts.intake
-import contracts.referral
+from contracts.intake import CaseOpened
+from contracts.referral import ParticipationEnded, ParticipationStarted
 from contracts.topics import REPORT
 from services.reporting import api, domain, projection
 from services.runtime.service import Reports, Service
@@ -12,7 +12,7 @@ def service() -> Service:
     return Service(
         "reporting",
         states={"case": domain.Case},
-        learns=(contracts.intake, contracts.referral),
+        learns=(CaseOpened, ParticipationStarted, ParticipationEnded),
         owns=(),
         evolve=domain.evolve,
         view=domain.view,

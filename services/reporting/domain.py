@@ -41,7 +41,7 @@ class Case:
     tenant: str
     municipality: str = "UNKNOWN"
     participations: dict[str, Participation] = field(default_factory=dict)
-    shape: ClassVar[int] = 1
+    shape: ClassVar[int] = 2
 
 
 def evolve(case: Case, fact: Fact, cause: str) -> None:

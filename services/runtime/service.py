@@ -49,7 +49,9 @@ class Service:
 
     name: str
     states: Mapping[str, type]
-    learns: tuple[ModuleType, ...]
+    learns: tuple[type[Fact], ...]
+    """Facts of others that it folds. Of the others of their families the number counts, and no body is read. What is added here
+    is learnt of the past by a rebuild."""
     owns: tuple[ModuleType, ...]
     evolve: Callable[[State, Fact, str], None]
     view: Callable[[State], Rows]
@@ -66,18 +68,23 @@ class Service:
     @cached_property
     def types(self) -> dict[str, type[Fact] | type[Submission]]:
         """Wire type to class: facts own and learned, submissions of own families."""
-        facts = [fact for module in (*self.learns, *self.owns) for fact in module.FACTS]
-        return {kind.ce_type: kind for kind in (*facts, *(s for module in self.owns for s in module.SUBMISSIONS))}
+        own = (kind for module in self.owns for kind in (*module.FACTS, *module.SUBMISSIONS))
+        return {kind.ce_type: kind for kind in (*self.learns, *own)}
 
     @cached_property
     def learned(self) -> tuple[str, ...]:
         """Families others own."""
-        return tuple(module.FAMILY for module in self.learns)
+        return tuple(dict.fromkeys(fact.family for fact in self.learns))
 
     @cached_property
     def owned(self) -> tuple[str, ...]:
         """Families this service owns."""
         return tuple(module.FAMILY for module in self.owns)
+
+    @cached_property
+    def is_spoken_to(self) -> bool:
+        """Whether it takes submissions, which may rest on ids that somebody made known."""
+        return any(module.SUBMISSIONS for module in self.owns)
 
     @cached_property
     def hints(self) -> dict[tuple[str, str], str]:
@@ -113,7 +120,10 @@ class Service:
 
     @cached_property
     def _gives_by_class(self) -> dict[type, tuple[str, ...]]:
-        """Class to the fields (or `subject`) whose ids a fact makes known; of a submission those that its fact may."""
+        """Class to the fields (or `subject`) whose ids a fact makes known; of a submission those that its fact may. Of none where
+        nothing can rest on them."""
+        if not self.is_spoken_to:
+            return dict.fromkeys(self.types.values(), ())
         given = {name for kind in self.types.values() if issubclass(kind, Fact) for name in kind.gives}
         return {cls: tuple(cls.gives) if issubclass(cls, Fact)
                 else tuple(sorted((given & {"subject", *cls.model_fields}).difference(cls.rests_on())))

@@ -223,13 +223,13 @@ class Work:
             return
         sql = ("select s.* from state s join unnest($1::text[], $2::text[]) n(kind, id) on s.kind = n.kind and s.id = n.id"
                " order by s.kind, s.id for update of s")  # fmt: skip
-        wanted = columns(sorted(names))
-        rows = await self.con.fetch(sql, *wanted)
-        if len(rows) < len(names):
-            new = sorted(names - {(row["kind"], row["id"]) for row in rows})
-            make = "insert into state (kind, id) select * from unnest($1::text[], $2::text[]) on conflict do nothing"
-            await self.con.execute(make, *columns(new))
-            rows = await self.con.fetch(sql, *wanted)
+        rows = await self.con.fetch(sql, *columns(sorted(names)))
+        if new := sorted(names - {(row["kind"], row["id"]) for row in rows}):
+            make = "insert into state (kind, id) select * from unnest($1::text[], $2::text[]) on conflict do nothing returning kind, id"
+            made: list[Name] = [(row["kind"], row["id"]) for row in await self.con.fetch(make, *columns(new))]
+            self.slots |= {name: Slot(*name) for name in made}
+            if met := sorted({*new}.difference(made)):  # another worker's, by now
+                rows += await self.con.fetch(sql, *columns(met))
         for row in rows:
             kind, id, body = row["kind"], row["id"], row["body"]
             if row["shape"] > self.service.states[kind].shape:  # type: ignore[attr-defined]
@@ -238,6 +238,8 @@ class Work:
                 kind, id, row["tenant"], self.service.read_state[kind](body), _read_known(row["known"]),
                 _read_last(row["last"]), row["due_at"],
             )  # fmt: skip
+            if not self.service.is_spoken_to:
+                self.slots[kind, id].known.given.clear()  # of a shape before, when ids were kept that nobody asks for
         await self._look_for_others([name for name in sorted(names) if not self.slots[name].known.stream])
 
     async def _look_for_others(self, unsaid: list[Name]) -> None:
