@@ -20,6 +20,8 @@ import httpx
 import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from contracts.envelope import Tick
 from contracts.topics import catalogue
@@ -181,12 +183,24 @@ class House:
         await publish(self.producer, Tick(at=datetime.now(UTC)))
         await self.write(self.people.facts())
 
-    def rebuild(self, name: str) -> tuple[int, float, float]:
-        """Lets a service learn what the topics hold, as its operator would: (records, seconds, seconds of its CPU). Raises
-        Trouble."""
+    async def forget(self) -> None:
+        """reporting, which does not run, has learnt nothing yet, and Kafka knows nothing of its group; what it has released stays:
+        without it its database would be older than the log."""
+        con = await asyncpg.connect(self.stack.databases["reporting"].owner)
+        await con.execute("set search_path = lotse; truncate state, heard, participation_period;"
+                          " update position set next = 0 where topic like '%.events'")  # fmt: skip
+        await con.close()
+        admin = AdminClient({"bootstrap.servers": self.stack.kafka})  # without a name its answer never comes
+        gone = admin.delete_consumer_groups(["lotse-reporting"])["lotse-reporting"]
+        with contextlib.suppress(KafkaException):  # there is none where it never ran
+            await asyncio.to_thread(gone.result, 30)
+
+    def rebuild(self, name: str, under: tuple[str, ...] = ()) -> tuple[int, float, float]:
+        """Lets a service learn what the topics hold, as its operator would: (records, seconds, seconds of its CPU). `under`: the
+        command that runs it, to look at it. Raises Trouble."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "deploy.cli", "rebuild", name],
+            [*under, sys.executable, "-m", "deploy.cli", "rebuild", name],
             env=self.fleet.environment(name, LOTSE_HTTP_PORT="0"), capture_output=True, text=True, check=False,
         )  # fmt: skip
         told = re.search(rf"{name}: (\d+) records in ([\d.]+) s", done.stdout)
@@ -239,6 +253,17 @@ class House:
         async with asyncio.timeout(PATIENCE):
             while count and await self._members(name) != count:
                 await asyncio.sleep(0.1)
+
+    @contextlib.asynccontextmanager
+    async def held_back(self, name: str) -> AsyncIterator[None]:
+        """A service's processes read, and learn nothing: what they learn can't be written. Short: after 8 s they rest."""
+        con = await asyncpg.connect(self.stack.databases[name].owner)
+        try:
+            async with con.transaction():
+                await con.execute("lock table lotse.heard in share mode")
+                yield
+        finally:
+            await con.close()
 
     async def _members(self, name: str) -> int:
         """Members of a service's group that have partitions; 0 while it is not stable."""

@@ -1,18 +1,21 @@
 """Where the time goes: statements of a transaction and their mean time in Postgres, functions of the service's process."""
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from deploy.bench import meters
 from deploy.bench.figures import Figures
-from deploy.bench.house import House
+from deploy.bench.house import House, Worker
 from deploy.bench.rounds import Run, full_way
 from deploy.errors import UNREACHABLE, Trouble
 
@@ -103,41 +106,63 @@ def statements_of(lines: Iterable[str]) -> list[list[str]]:
 
 async def profile(house: House, run: Run) -> None:
     """Functions of one of two processes at work, by samples of py-spy. Raises Trouble where it is not there."""
+    await house.employ("referral", 2)
+    await full_way(house, run.count, Figures(), "warm")
+    async with _looking(house, house.workers["referral"][0]) as seen:
+        for _ in range(2):
+            await full_way(house, run.count, Figures(), "looked at")
+    run.figures.show("Profile of one of two processes, % of its samples", seen)
+
+
+async def profile_learning(house: House, run: Run) -> None:
+    """Functions of reporting while it learns what there is, and of a rebuild of referral, by samples of py-spy."""
+    await house.forget()
+    await house.employ("reporting", 1)
+    async with _looking(house, house.workers["reporting"][0]) as seen:
+        total = await meters.facts(house, "intake", "referral")
+        await meters.until(lambda house: meters.learnt(house, "reporting"), house, total)
+    await house.employ("reporting", 0)
+    run.figures.show("Profile of reporting while it learns, % of its samples", seen)
+    file = _raw(house, "rebuild")
+    await asyncio.to_thread(house.rebuild, "referral", (*_py_spy(file), "--"))
+    run.figures.show("Profile of a rebuild of referral, % of its samples", _seen(file, "it ran"))
+
+
+@contextlib.asynccontextmanager
+async def _looking(house: House, worker: Worker) -> AsyncIterator[list[dict[str, Any]]]:
+    """Looks at a process meanwhile; what was seen stands in the list afterwards."""
+    file, seen = _raw(house, worker.name), list[dict[str, Any]]()
+    looking = await asyncio.create_subprocess_exec(
+        *_py_spy(file), "--pid", str(worker.measured.pid), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        yield seen
+    finally:
+        if looking.returncode is None:
+            looking.send_signal(signal.SIGINT)
+        told, _ = await looking.communicate()
+    seen += _seen(file, told.decode())
+
+
+def _raw(house: House, name: str) -> Path:
+    return house.stack.folder / "bench" / f"{name}.raw"
+
+
+def _py_spy(file: Path) -> tuple[str, ...]:
+    """Its command, all but at what it looks. Raises Trouble where it is not there."""
     spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if spy is None:
         raise Trouble("py-spy is not installed", "./lotse sets it up from requirements.lock", UNREACHABLE)
-    await house.employ("referral", 2)
-    await full_way(house, run.count, Figures(), "warm")
-    file = house.stack.folder / "bench" / "profile.raw"
-    pid = house.workers["referral"][0].measured.pid
-    arguments = (
-        "record",
-        "-f",
-        "raw",
-        "--function",
-        "--gil",  # threads that wait are samples, too, otherwise
-        "--rate",
-        str(RATE),
-        "--duration",
-        "600",
-        "--output",
-        str(file),
-        "--pid",
-        str(pid),
-    )
-    looking = await asyncio.create_subprocess_exec(
-        spy, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    try:
-        for _ in range(2):
-            await full_way(house, run.count, Figures(), "looked at")
-    finally:
-        if looking.returncode is None:
-            looking.send_signal(2)
-    told, _ = await looking.communicate()
+    by = ["--gil"]  # threads that wait are samples, too, otherwise
+    by += ["--rate", str(RATE), "--duration", "600", "--output", str(file)]
+    return spy, "record", "-f", "raw", "--function", *by
+
+
+def _seen(file: Path, told: str) -> list[dict[str, Any]]:
+    """What py-spy wrote. Raises Trouble with what it told where it wrote nothing."""
     if not file.exists():
-        raise Trouble(f"py-spy wrote nothing: {told.decode()[-300:]}", "run it as root, or allow ptrace", UNREACHABLE)
-    run.figures.show("Profile of one of two processes, % of its samples", functions(file.read_text().splitlines()))
+        raise Trouble(f"py-spy wrote nothing: {told[-300:]}", "run it as root, or allow ptrace", UNREACHABLE)
+    return functions(file.read_text().splitlines())
 
 
 def functions(stacks: Iterable[str]) -> list[dict[str, Any]]:

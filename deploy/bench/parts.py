@@ -72,24 +72,26 @@ def everything(cases: int, *, quick: bool) -> list[Part]:
     base = Shape(people)
     rebuilt = base if quick else Shape(People(cases=cases * 77 // 10))  # 13 facts each: a million
     found = [
-        Part("first", "everything from nothing, until a first answer", None, (0.4, 0.4)),
-        Part("full-way", "full way, loop and relay, beside limits, usual services and the compiled twin", rounds.base, (7, 4.5), base),
+        Part("first", "everything from nothing, until a first answer", None, (0.2, 0.4)),
+        Part("full-way", "full way, loop and relay, beside limits, usual services and the compiled twin", rounds.base, (5.5, 4.5), base),
         Part("latency", "latency at a steady rate; of the usual service, too", latency.all_of_it, (6, 1.7), base),
-        # before `services`, which starts reporting: what that had learnt would not be measured
-        Part("learning", "reporting learns; Kafka Connect's JDBC sink", rounds.learning, (0.3, 0.8), base),
-        Part("services", "each service at rest; registrations through intake", rounds.services, (0.4, 0.4), base),
-        Part("statements", "statements of a transaction, and where Postgres' time goes", inside.statements, (0.6, 0.7), base),
-        Part("profile", "py-spy on a process of referral", inside.profile, (0.6, 0.4), base, asked_for=True),
-        Part("relay", "the relay alone, draining a backlog", rounds.backlog, (1.2, None), base),
-        Part("rebuild", "each service learns everything anew", rounds.rebuilds, (3, 0.8), rebuilt, settled=False),
+        Part("sink", "Kafka Connect's JDBC sink", rounds.sink, (0.3, 0.5), base),
+        Part("services", "each service at rest; registrations through intake", rounds.services, (0.3, 0.4), base),
+        Part("statements", "statements of a transaction, and where Postgres' time goes", inside.statements, (0.4, 0.7), base),
+        Part("profile", "py-spy on a process of referral", inside.profile, (0.4, 0.4), base, asked_for=True),
+        Part("relay", "the relay alone, draining a backlog", rounds.backlog, (0.9, None), base),
+        Part("learning", "reporting learns, with one process and with two", rounds.learning, (1.3, 0.4), rebuilt, settled=False),
+        Part("rebuild", "each service learns everything anew", rounds.rebuilds, (1.8, 0.8), rebuilt, settled=False),
+        Part("profile-learning", "py-spy on reporting that learns, and on a rebuild", inside.profile_learning, (1.5, None), rebuilt,
+             settled=False, asked_for=True),
     ]  # fmt: skip
     few = replace(people, meetings=FEW_MEETINGS)
     axes = [
-        ("alliances", base, [Shape(replace(people, alliances=count)) for count in (1, 400)], 3),
-        ("meetings", base, [Shape(replace(people, meetings=52))], 3.2),
-        ("publishers", base, [Shape(replace(people, publishers=count)) for count in (60, 300)], 5.2),
-        ("partitions", base, [Shape(people, partitions=count) for count in (12, 96)], 4.2),
-        ("workers", base, [Shape(people, workers=count) for count in (1, 4)], 3),
+        ("alliances", base, [Shape(replace(people, alliances=count)) for count in (1, 400)], 2.3),
+        ("meetings", base, [Shape(replace(people, meetings=52))], 2.1),
+        ("publishers", base, [Shape(replace(people, publishers=count)) for count in (60, 300)], 4.3),
+        ("partitions", base, [Shape(people, partitions=count) for count in (12, 96)], 3.8),
+        ("workers", base, [Shape(people, workers=count) for count in (1, 4)], 2.5),
         ("cases", Shape(few), [Shape(replace(few, cases=cases * factor)) for factor in (10, 100)], 21),
     ]  # fmt: skip
     return found + [_growth(*one) for one in axes]

@@ -40,7 +40,7 @@ SHAPE = 4
 @click.option("--quick", is_flag=True, help="Under ten minutes: fewer repetitions, no growth.")
 @click.option("--only", multiple=True, metavar="PART", help="Run this part; may be repeated. --list names them.")
 @click.option("--list", "names", is_flag=True, help="Name the parts and about how long each takes, and end.")
-@click.option("--profile", is_flag=True, help="Look at a process of referral with py-spy, too.")
+@click.option("--profile", is_flag=True, help="Look at processes with py-spy, too.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the figures to this file; with --only its other parts stay in it.")  # fmt: skip
 @click.option(

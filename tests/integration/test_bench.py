@@ -153,7 +153,7 @@ def test_every_part_can_be_asked_for_alone_and_a_quick_run_measures_no_growth() 
     for name in names:
         assert [part.name for part in chosen(10_000, quick=False, only=(name,), profile=False)] == [name]
     quick = {part.name for part in chosen(10_000, quick=True, only=(), profile=False)}
-    assert quick == {"first", "full-way", "latency", "services", "learning", "statements", "rebuild"}
+    assert quick == {"first", "full-way", "latency", "sink", "services", "statements", "learning", "rebuild"}
     assert sum(part.minutes[1] or 0 for part in chosen(10_000, quick=True, only=(), profile=True)) < 10
     assert sum(part.minutes[0] for part in everything(10_000, quick=False)) < 60
     with pytest.raises(KeyError):
@@ -173,7 +173,7 @@ def test_a_part_that_fails_leaves_no_figure_and_the_next_house_begins() -> None:
                 raise Trouble("no answer", "ask again")
 
     failed = houses(plan, run, measure)
-    assert begun == ["first", "full-way", "latency", "learning", "services", "rebuild"]
+    assert begun == ["first", "full-way", "latency", "sink", "services", "learning", "rebuild"]
     assert [one["part"] for one in failed] == ["services", "statements"]
     assert failed[0]["why"] == "no answer"
     assert "services half done" not in run.figures.as_json() and "latency half done" in run.figures.as_json()
@@ -199,11 +199,13 @@ def test_what_was_not_measured_neither_holds_nor_fails() -> None:
 
 
 def test_beside_what_does_not_hold_stands_what_the_machine_does_where_less_is_asked() -> None:
-    asked = Goal("learning facts, facts/s", 15_000, 50_000).as_json()
+    asked = Goal("learning facts, one process, facts/s", 15_000, 50_000).as_json()
     held = Goal("rebuild of referral, records/s", 90_000, 80_000).as_json()
     bare = {"limit, consume, decode and upsert": {"median": 40_000.0}}
     *_, row = beside([asked, held], bare)
-    assert row == "| learning facts, facts/s | 50,000 | limit, consume, decode and upsert | 40,000 | 1.25 |"
+    assert (
+        row == "| learning facts, one process, facts/s | 50,000 | limit, consume, decode and upsert | 40,000 | 1.25 |"
+    )
     assert beside([held], bare) == []
     assert {figure for _, figure in BESIDE} <= {*TWINS.values(), "limit, consume, decode and upsert"}
     assert {goal for goal, _ in BESIDE} <= {goal.name for goal in goals(Figures())}
