@@ -232,12 +232,17 @@ async def settled(house: House, run: Run) -> None:
 async def growth(run: Run, turns: list[tuple[str, House, int]]) -> None:
     """The full way of houses that differ in one thing, in turns (figure, house, processes of referral): within an hour a machine
     gets a fifth slower or faster (one house did 10,251/s, and 8,323 at the end of the same run). First loads are not measured:
-    the first record of each partition costs Kafka ten times what the second does, and houses differ in partitions."""
+    the first record of each partition costs Kafka ten times what the second does, and houses differ in partitions. A load grows
+    with processes: what four have in hand at once was a fifth of it, and one repetition did more than two cores can."""
+
+    def count(workers: int) -> int:
+        return run.count * max(workers, WORKERS) // WORKERS
+
     for name, house, workers in turns:
         await house.employ("referral", workers)
-        await full_way(house, run.count, Figures(), name)
+        await full_way(house, count(workers), Figures(), name)
     for _ in range(min(run.repetitions, 3)):
-        for name, house, _workers in turns:
-            await full_way(house, run.count, run.figures, name)
+        for name, house, workers in turns:
+            await full_way(house, count(workers), run.figures, name)
     for name, house, _workers in turns:
         run.figures.add(f"{name}: memory MB", meters.peak(house, "referral"), "MB")
