@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.families import FACTS
 from contracts.topics import READS
 from deploy.places import SERVICES as SERVICES_STARTED
 from services.intake import app as intake
@@ -63,6 +64,18 @@ def test_the_services_that_are_started_are_those_the_catalogue_knows() -> None:
 def test_apps_learn_what_the_catalogue_says(app: object) -> None:
     declared = app.service()  # type: ignore[attr-defined]
     assert declared.learned == READS[declared.name]
+
+
+@pytest.mark.parametrize("app", [intake, referral, reporting], ids=lambda app: str(app.__name__))
+def test_an_app_learns_every_version_of_what_its_rules_fold(app: object) -> None:
+    """What is not learnt is counted and not read: a rule that names it, or its next version, would wait for it in silence."""
+    declared = app.service()  # type: ignore[attr-defined]
+    domain = SERVICES / declared.name / "domain.py"
+    files = [domain] if domain.exists() else sorted((SERVICES / declared.name / "domain").glob("*.py"))
+    named = {node.cls.id for file in files for node in ast.walk(ast.parse(file.read_text()))
+             if isinstance(node, ast.MatchClass) and isinstance(node.cls, ast.Name)}  # fmt: skip
+    folded = {ce_type.rpartition(".v")[0] for ce_type, fact in FACTS.items() if fact.__name__ in named}
+    assert folded and {ce_type for ce_type in FACTS if ce_type.rpartition(".v")[0] in folded} <= declared.types.keys()
 
 
 WITNESSES = ("tests/oulad_recomputed.py", "deploy/examples/oulad/prepare.py")
