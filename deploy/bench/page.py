@@ -15,10 +15,10 @@ INTRODUCTION = """# Performance
 *Written by `lotse bench` from the figures of its runs; nothing here is typed by hand. What counts are the ratios: what is
 compared stands side by side in one run on one machine, whose cores also carry Kafka, Postgres and the load.*
 
-    ./lotse bench --quick                                             # some minutes
-    ./lotse bench --json bench.json --page docs/performance.md        # everything: about an hour
-    ./lotse bench --only full-way --only publishers --json bench.json # parts again; the others stay in the file
-    ./lotse bench --list                                              # the parts
+    ./lotse bench --quick                                                          # some minutes
+    ./lotse bench --json docs/performance.json --page docs/performance.md          # everything: an hour or more
+    ./lotse bench --only publishers --json docs/performance.json --page docs/performance.md # again; the others stay
+    ./lotse bench --list                                                           # the parts
 
 **The full way**: attendance reports stand on their publishers' topics (54 alliances, 6 publishers, real bodies and headers,
 uncompressed, each with its own trace); referral judges them, records facts, reacts, answers, projects; facts and answers stand

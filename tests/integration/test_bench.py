@@ -13,13 +13,14 @@ from deploy.bench.figures import Figures, Goal, goals, shares
 from deploy.bench.inside import functions, statements_of
 from deploy.bench.latency import percentile, slow_commits
 from deploy.bench.meters import rate
-from deploy.bench.page import BESIDE, beside, grown
+from deploy.bench.page import BESIDE, beside, grown, write_page
 from deploy.bench.parts import Part, Plan, chosen, everything
 from deploy.bench.people import QUIET, People, Record, Reports
 from deploy.bench.rounds import Run
 from deploy.bench.yardsticks import TWINS
 from deploy.commands.bench import SHAPE, houses, shares_of_time, taken_over
 from deploy.errors import Trouble
+from deploy.places import ROOT
 
 LOG = """\
 2026-01-01 10:00:00.000 UTC [11] LOG:  statement: BEGIN;
@@ -40,6 +41,13 @@ LOG = """\
 
 def test_statements_are_counted_by_committed_transaction_that_moved_a_position() -> None:
     assert [len(found) for found in statements_of(LOG.splitlines())] == [3]
+
+
+def test_the_page_is_what_its_figures_give(tmp_path: Path) -> None:
+    """Nothing in it is typed by hand, and parts can be measured again in another session."""
+    kept = ROOT / "docs" / "performance.json"
+    write_page(json.loads(kept.read_text()), page := tmp_path / "performance.md")
+    assert page.read_text() == kept.with_suffix(".md").read_text()
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:
