@@ -101,7 +101,6 @@ BESIDE = (
     ("full way, two processes, submissions/s", "compiled twin, two threads"),
     ("loop without relay, one process, floor, submissions/s", "compiled twin, one thread"),
     ("learning facts, one process, facts/s", "limit, consume, decode and upsert"),
-    ("learning facts, two processes, facts/s", "limit, consume, decode and upsert"),
     ("rebuild of referral, records/s", "limit, consume, decode and upsert"),
 )
 """Goal, and the figure that says most about why it does not hold: of a program that does as much, or of one that does less."""
