@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
@@ -234,11 +235,15 @@ class House:
         )
 
     async def write(self, records: Iterable[Record]) -> int:
-        """Writes records, by librdkafka, which takes less of a core: there are millions. Acknowledged when it returns. Gives back how many.
-        Raises Trouble."""
-        return await asyncio.to_thread(self._written, records)
+        """Writes records, by librdkafka, which takes less of a core: there are millions. Acknowledged when it returns. Gives back
+        how many. Raises Trouble."""
+        given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(self._written, records, given_up)
+        finally:
+            given_up.set()  # a Ctrl-C ends who waits, and not the thread: it would write on to a broker that is gone
 
-    def _written(self, records: Iterable[Record]) -> int:
+    def _written(self, records: Iterable[Record], given_up: threading.Event) -> int:
         count, lost = 0, list[KafkaError]()
 
         def told(error: KafkaError | None, _: object) -> None:
@@ -246,12 +251,17 @@ class House:
                 lost.append(error)
 
         for record in records:
-            while len(self.writer) >= IN_HAND:
+            while len(self.writer) >= IN_HAND and not given_up.is_set():
                 self.writer.poll(0.05)
+            if given_up.is_set():
+                return count
             self.writer.produce(record.topic, record.value, record.key, headers=record.headers, on_delivery=told)  # type: ignore[arg-type]  # the stub forgets tuples
             self.writer.poll(0)
             count += 1
-        if self.writer.flush(PATIENCE) or lost:
+        last_moment = time.monotonic() + PATIENCE
+        while (waiting := self.writer.flush(1.0)) and time.monotonic() < last_moment and not given_up.is_set():
+            pass
+        if waiting or lost:
             raise Trouble(f"a load could not be written: {lost[0].name() if lost else 'no answer'}", "run it again")
         return count
 
