@@ -1,6 +1,7 @@
 """A service on its database: whose fault an error is (what a dying Postgres makes a driver say is never the data's), rules that
 take long, and what a new version asks again."""
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -28,7 +29,7 @@ from services.runtime.batch import Around, apply
 from services.runtime.database import RETRY, connect, encode, unpack
 from services.runtime.messages import Message, Part, decode
 from services.runtime.node import Node
-from services.runtime.work import Again, Known, transact
+from services.runtime.work import Again, Known, Work, transact
 from tests.publishing import NAME, SOURCE, TENANT, Course
 from tests.unit.test_referral_rules import running as in_a_course
 
@@ -117,6 +118,44 @@ async def test_rules_that_take_longer_than_postgres_bears_silence_end(
         assert time.monotonic() - began > 8
         assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 17
         assert await node.pool.fetchval("select next from position") == 17
+
+
+async def test_a_case_that_another_worker_makes_meanwhile_is_met_and_not_made_twice(
+    node: Running, prepared: LocalStack
+) -> None:
+    """Both name a case that nobody knows: one waits for the other's row, and judges by what that one has recorded."""
+    registered = RegistrationSubmitted(
+        by=ORGANISATION, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm"
+    )
+    case, part = str(uuid4()), Part(submissions_topic("intake", NAME), 0)
+    second, first = (fetched(node, n, registered, case) for n in range(2))
+    around = Around(nothing, lambda *_: None, "[]")
+    async with asyncpg.create_pool(
+        prepared.databases["intake"].runtime, min_size=2, max_size=2, server_settings={"search_path": "lotse"}
+    ) as node.pool:
+        await node.pool.execute("delete from position; delete from outbox")
+        await node.pool.execute("insert into alliance (tenant) values ($1) on conflict do nothing", TENANT)
+        await positions.make(node.pool, {part: 0})
+        async with node.pool.acquire() as con:
+            ours = con.transaction()
+            await ours.start()
+            work = Work(node, con)
+            await work.open([first])
+            for message in await work.claim([first]):
+                await work.judge(message)
+            await work.save()
+            theirs = asyncio.create_task(apply(node, [second], {}, {}, around))
+            async with asyncio.timeout(30):
+                while not await con.fetchval("select exists (select from pg_locks where not granted)"):
+                    assert not theirs.done()
+                    await asyncio.sleep(0.02)
+            await ours.commit()
+        await theirs
+        rows = await node.pool.fetch("select records from outbox where after order by id")
+        said = [json.loads(value) for row in rows for _, value, _ in unpack(row["records"])]
+        assert [answer["outcome"] for answer in said] == ["recorded", "unchanged"]
+        assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 1
+        await node.pool.execute("delete from state where id = $1", case)
 
 
 async def test_a_worry_that_was_open_before_its_rule_changed_is_asked_again(prepared: LocalStack) -> None:
