@@ -239,7 +239,7 @@ class Work:
                 _read_last(row["last"]), row["due_at"],
             )  # fmt: skip
             if not self.service.is_spoken_to:
-                self.slots[kind, id].known.given.clear()  # of a shape before, when ids were kept that nobody asks for
+                self.slots[kind, id].known.given.clear()  # reporting's rows of shape 1 name ids nobody asks for
         await self._look_for_others([name for name in sorted(names) if not self.slots[name].known.stream])
 
     async def _look_for_others(self, unsaid: list[Name]) -> None:

@@ -13,10 +13,9 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 import pytest
-from aiokafka import ConsumerRecord
 
 from contracts.codes import Presence
-from contracts.envelope import Attributes, By, Fact, Heard, Submission, headers_of
+from contracts.envelope import Attributes, By, Fact, Heard, Submission
 from contracts.intake import NeedReported, RegistrationSubmitted
 from contracts.topics import submissions_topic
 from deploy.local.stack import LocalStack
@@ -25,11 +24,12 @@ from services.host.running import Running
 from services.referral.domain import meetings
 from services.referral.domain.state import Case, IntakePart, Risk
 from services.runtime import positions
-from services.runtime.batch import Around, apply
+from services.runtime.batch import apply
 from services.runtime.database import RETRY, connect, encode, unpack
-from services.runtime.messages import Message, Part, decode
+from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.work import Again, Known, Work, transact
+from tests.in_hand import AROUND, in_hand
 from tests.publishing import NAME, SOURCE, TENANT, Course
 from tests.unit.test_referral_rules import running as in_a_course
 
@@ -76,14 +76,7 @@ CAME = datetime.now(UTC)
 def fetched(node: Running, offset: int, submission: Submission, case: str) -> Message:
     """A record as the loop has it in hand."""
     said = Attributes(str(uuid4()), SOURCE, submission.ce_type, case, CAME, TENANT)
-    input = node.inputs[submissions_topic(submission.family, NAME)]
-    record = ConsumerRecord(input.topic, 0, offset, int(CAME.timestamp() * 1000), 0, None, submission.to_json(), None, -1, 1,
-                            headers_of(said))  # fmt: skip
-    return decode(node.service, input, record)
-
-
-async def nothing(*_: Any) -> None:
-    """Around a batch."""
+    return in_hand(node, submissions_topic(submission.family, NAME), offset, CAME, said, submission.to_json())
 
 
 @pytest.mark.parametrize("woken", [False, True])
@@ -112,9 +105,9 @@ async def test_rules_that_take_longer_than_postgres_bears_silence_end(
         await node.pool.execute("insert into alliance (tenant, ticked) values ($1, now()) on conflict (tenant) do"
                                 " update set ticked = now()", TENANT)  # fmt: skip
         await positions.make(node.pool, {part: 0})
-        began, around = time.monotonic(), Around(nothing, lambda *_: None, "[]")
+        began = time.monotonic()
         for some in (messages[:16], messages[16:]):
-            await apply(node, some, {}, {}, around)
+            await apply(node, some, {}, {}, AROUND)
         assert time.monotonic() - began > 8
         assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 17
         assert await node.pool.fetchval("select next from position") == 17
@@ -129,7 +122,6 @@ async def test_a_case_that_another_worker_makes_meanwhile_is_met_and_not_made_tw
     )
     case, part = str(uuid4()), Part(submissions_topic("intake", NAME), 0)
     second, first = (fetched(node, n, registered, case) for n in range(2))
-    around = Around(nothing, lambda *_: None, "[]")
     async with asyncpg.create_pool(
         prepared.databases["intake"].runtime, min_size=2, max_size=2, server_settings={"search_path": "lotse"}
     ) as node.pool:
@@ -144,7 +136,7 @@ async def test_a_case_that_another_worker_makes_meanwhile_is_met_and_not_made_tw
             for message in await work.claim([first]):
                 await work.judge(message)
             await work.save()
-            theirs = asyncio.create_task(apply(node, [second], {}, {}, around))
+            theirs = asyncio.create_task(apply(node, [second], {}, {}, AROUND))
             async with asyncio.timeout(30):
                 while not await con.fetchval("select exists (select from pg_locks where not granted)"):
                     assert not theirs.done()
@@ -204,7 +196,7 @@ async def test_a_state_of_the_shape_before_is_judged_and_written_in_this_one(
         part = Part(submissions_topic("attendance", NAME), 0)
         await positions.make(node.pool, {part: 0})
         messages = [fetched(node, n, one, course.case) for n, one in enumerate(said.values())]
-        await apply(node, messages, {}, {}, Around(nothing, lambda *_: None, "[]"))
+        await apply(node, messages, {}, {}, AROUND)
         sent = [json.loads(value) for row in await node.pool.fetch("select records from outbox where after")
                 for _, value, _ in unpack(row["records"])]  # fmt: skip
         assert [answer.get("reason", answer["outcome"]) for answer in sent] == [

@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import msgspec
-from aiokafka import ConsumerRecord
 
-from contracts.envelope import Attributes, By, Fact, headers_of
+from contracts.envelope import Attributes, By, Fact
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted
 from contracts.referral import ParticipationStarted, ReferralAccepted
 from contracts.topics import facts_topic
@@ -18,17 +16,14 @@ from deploy.services import declared
 from services.host.running import Running
 from services.reporting.domain import Case
 from services.runtime import positions
-from services.runtime.batch import Around, apply
+from services.runtime.batch import apply
 from services.runtime.database import encode
-from services.runtime.messages import Message, Part, decode, inputs_of
+from services.runtime.messages import Message, Part, inputs_of
 from services.runtime.work import Known
+from tests.in_hand import AROUND, in_hand
 
 NOW, THM, TENANT = datetime.now(UTC), By(organisation_id="rkn-thm"), "rkn"
 DAY = NOW.date()
-
-
-async def nothing(*_: Any) -> None:
-    """Around a batch."""
 
 
 def learned(
@@ -36,10 +31,7 @@ def learned(
 ) -> Message:
     """A fact as the loop has it in hand; `broken`: with a body that its class would not read."""
     said = Attributes(str(uuid4()), "//lotse/local/x", fact.ce_type, case, NOW, TENANT, number, str(uuid4()), NOW)
-    body = b'{"by": 7}' if broken else fact.to_json()
-    topic, offset = place
-    record = ConsumerRecord(topic, 0, offset, int(NOW.timestamp() * 1000), 0, None, body, None, -1, 1, headers_of(said))
-    return decode(node.service, node.inputs[topic], record)
+    return in_hand(node, *place, NOW, said, b'{"by": 7}' if broken else fact.to_json())
 
 
 async def test_reporting_counts_what_it_does_not_fold_and_keeps_nothing_of_it(
@@ -77,7 +69,7 @@ async def test_reporting_counts_what_it_does_not_fold_and_keeps_nothing_of_it(
         await node.pool.execute(add, cases[1], TENANT, encode(Case(cases[1], TENANT)).decode(), encode(before).decode())
         await node.pool.execute("insert into heard values ('intake', $1, 1, $2, false)", cases[1], str(uuid4()))
         await positions.make(node.pool, {Part(intake, 0): 0, Part(referral, 0): 0})
-        await apply(node, messages, {}, {}, Around(nothing, lambda *_: None, "[]"))
+        await apply(node, messages, {}, {}, AROUND)
         heard = await node.pool.fetch("select family, subject, number from heard where subject = any($1)", cases)
         assert {tuple(row) for row in heard} == {("intake", cases[0], 3), ("intake", cases[1], 2), ("referral", cases[0], 2),
                                                  ("referral", cases[1], 1)}  # fmt: skip
