@@ -81,5 +81,6 @@ async def test_reporting_counts_what_it_does_not_fold_and_keeps_nothing_of_it(
             "select municipality, block from participation_period where case_id = $1", cases[0]
         )
         assert [tuple(row) for row in periods] == [("05162024", "F4")]
-        for table, key in (("state", "id"), ("heard", "subject"), ("participation_period", "case_id")):
-            await node.pool.execute(f"delete from {table} where {key} = any($1)", cases)  # noqa: S608
+        await node.pool.execute("delete from state where id = any($1)", cases)
+        await node.pool.execute("delete from heard where subject = any($1)", cases)
+        await node.pool.execute("delete from participation_period where case_id = any($1)", cases)
