@@ -153,9 +153,8 @@ def _py_spy(file: Path) -> tuple[str, ...]:
     spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if spy is None:
         raise Trouble("py-spy is not installed", "./lotse sets it up from requirements.lock", UNREACHABLE)
-    by = ["--gil"]  # threads that wait are samples, too, otherwise
-    by += ["--rate", str(RATE), "--duration", "600", "--output", str(file)]
-    return spy, "record", "-f", "raw", "--function", *by
+    # --gil: threads that wait are samples, too, otherwise
+    return spy, *f"record -f raw --function --gil --rate {RATE} --duration 600 --output".split(), str(file)
 
 
 def _seen(file: Path, told: str) -> list[dict[str, Any]]:
