@@ -1,7 +1,9 @@
 """What settings say of Kafka and Postgres: refused where no client could use it, and turned into what each client takes."""
 
+import contextlib
 import json
 import ssl
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -20,11 +22,20 @@ def _wrong(what: str) -> PydanticCustomError:
     return PydanticCustomError(what, "a setting no client can use")
 
 
-class KafkaSecurity(BaseModel):
-    """Who we are to Kafka, and how we know that it is Kafka. As aiokafka names its options, and ssl_cafile; none: nobody asks.
+@contextlib.contextmanager
+def _read(setting: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError:  # an SSLError is one
+        raise _wrong(f"{setting}_unreadable") from None
 
-    Raises ValidationError where two of them contradict each other or the certificates can't be read: a client would find that
-    out later, or not at all and speak in clear."""
+
+class KafkaSecurity(BaseModel):
+    """Who we are to Kafka, by a password or by a certificate, and how we know that it is Kafka. As aiokafka names its options and
+    those of its context; none: nobody asks. Files are read when a process starts: a certificate that is renewed needs a restart.
+
+    Raises ValidationError where two of them contradict each other or a certificate can't be read: a client would find that out
+    later, or not at all and speak in clear."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -34,6 +45,11 @@ class KafkaSecurity(BaseModel):
     sasl_plain_password: SecretStr | None = None
     ssl_cafile: Path | None = None
     """PEM of who signs the brokers' certificates; without it those the system trusts."""
+    ssl_certfile: Path | None = None
+    """PEM of the certificate by which Kafka knows us, its key behind it unless that has a file of its own."""
+    ssl_keyfile: Path | None = None
+    ssl_password: SecretStr | None = None
+    """Of the key, where it is encrypted."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -42,12 +58,12 @@ class KafkaSecurity(BaseModel):
             raise _wrong("sasl_without_user_and_password")
         if any(said) and not self._sasl:
             raise _wrong("user_or_password_without_sasl")
-        if self.ssl_cafile and not self._tls:
-            raise _wrong("ssl_cafile_without_tls")
-        try:
-            _ = self.context
-        except OSError:  # an SSLError is one
-            raise _wrong("ssl_cafile_unreadable") from None
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password"):
+            if getattr(self, name) and not self._tls:
+                raise _wrong(f"{name}_without_tls")
+        if (self.ssl_keyfile or self.ssl_password) and not self.ssl_certfile:
+            raise _wrong("key_without_ssl_certfile")
+        _ = self.context
         return self
 
     @property
@@ -58,21 +74,24 @@ class KafkaSecurity(BaseModel):
     def _tls(self) -> bool:
         return self.security_protocol.endswith("SSL")
 
-    @property
-    def _password(self) -> str:
-        return self.sasl_plain_password.get_secret_value() if self.sasl_plain_password else ""
-
     @cached_property
     def context(self) -> ssl.SSLContext | None:
-        """What a broker's certificate is held against, its name too; None without TLS."""
-        return ssl.create_default_context(cafile=self.ssl_cafile) if self._tls else None
+        """What a broker's certificate is held against, its name too, and what we show of ourselves; None without TLS."""
+        if not self._tls:
+            return None
+        with _read("ssl_cafile"):
+            context = ssl.create_default_context(cafile=self.ssl_cafile)
+        if self.ssl_certfile:
+            with _read("ssl_certfile"):  # without a text Python would ask for the password at the terminal
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, _told(self.ssl_password))
+        return context
 
     def aiokafka(self) -> dict[str, Any]:
         """Keywords of its consumer, producer and admin. It makes no context by itself: TLS without one is refused."""
         options: dict[str, Any] = {"security_protocol": self.security_protocol, "ssl_context": self.context}
         if self._sasl:
             options |= {"sasl_mechanism": self.sasl_mechanism, "sasl_plain_username": self.sasl_plain_username,
-                        "sasl_plain_password": self._password}  # fmt: skip
+                        "sasl_plain_password": _told(self.sasl_plain_password)}  # fmt: skip
         return options
 
     def librdkafka(self, servers: str) -> dict[str, Any]:
@@ -80,9 +99,13 @@ class KafkaSecurity(BaseModel):
         options: dict[str, Any] = {"bootstrap.servers": servers, "security.protocol": self.security_protocol}
         if self.ssl_cafile:
             options["ssl.ca.location"] = str(self.ssl_cafile)
+        if self.ssl_certfile:
+            options |= {"ssl.certificate.location": str(self.ssl_certfile),
+                        "ssl.key.location": str(self.ssl_keyfile or self.ssl_certfile),
+                        "ssl.key.password": _told(self.ssl_password)}  # fmt: skip
         if self._sasl:
             options |= {"sasl.mechanisms": self.sasl_mechanism, "sasl.username": self.sasl_plain_username,
-                        "sasl.password": self._password}  # fmt: skip
+                        "sasl.password": _told(self.sasl_plain_password)}  # fmt: skip
         return options
 
     def faststream(self) -> "BaseSecurity":
@@ -92,7 +115,13 @@ class KafkaSecurity(BaseModel):
         if not self._sasl:
             return BaseSecurity(self.context)
         kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
-        return kinds[self.sasl_mechanism](self.sasl_plain_username or "", self._password, self.context)
+        return kinds[self.sasl_mechanism](
+            self.sasl_plain_username or "", _told(self.sasl_plain_password), self.context
+        )  # fmt: skip
+
+
+def _told(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def _options(said: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Certificates of a broker on loopback, made anew for each test that needs them."""
+"""Certificates of a broker on loopback and of who speaks to it, made anew for each test that needs them."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -14,21 +14,28 @@ from cryptography.x509.oid import NameOID
 
 class Made(NamedTuple):
     """Files of one broker, all PEM: an authority's certificate; the broker's key with the certificate it signed for 127.0.0.1;
-    the same with one that has expired."""
+    the same with one that has expired; of each user the same, made out to its name."""
 
     cafile: Path
     keystore: Path
     expired: Path
+    users: dict[str, Path]
 
 
-def made(folder: Path) -> Made:
-    """Three files in a folder."""
-    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+def made(folder: Path, *users: str) -> Made:
+    """Files in a folder."""
+    authority = ec.generate_private_key(ec.SECP256R1())
     signed = _certificate("Lotse test authority", authority, None, authority)
-    found = Made(folder / "ca.pem", folder / "broker.pem", folder / "expired.pem")
+    found = Made(
+        folder / "ca.pem", folder / "broker.pem", folder / "expired.pem", {user: folder / f"{user}.pem" for user in users}
+    )  # fmt: skip
     found.cafile.write_bytes(signed.public_bytes(Encoding.PEM))
-    for file, left in ((found.keystore, timedelta(days=2)), (found.expired, timedelta(hours=-1))):
-        own = _certificate("127.0.0.1", key, signed, authority, left)
+    holds, ended = timedelta(days=2), timedelta(hours=-1)
+    for file, name, left in (
+        (found.keystore, "127.0.0.1", holds), (found.expired, "127.0.0.1", ended), *((found.users[u], u, holds) for u in users),
+    ):  # fmt: skip
+        key = ec.generate_private_key(ec.SECP256R1())
+        own = _certificate(name, key, signed, authority, left)
         file.write_bytes(
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + own.public_bytes(Encoding.PEM)
         )

@@ -166,9 +166,9 @@ async def _unreachable(place: Place, error: BaseException) -> Said:
             async with asyncio.timeout(PATIENCE):
                 _, writer = await asyncio.open_connection(host, int(port))
             writer.close()
-            if why := await _certificate(place, host, int(port)):
-                return found("kafka", f"the certificate of {address} is not taken: {why}", "services hold everything until it is",
-                             "renew it, or name who signed it: ssl_cafile in LOTSE_KAFKA_SECURITY", unreachable=True)  # fmt: skip
+            if refused := await _certificate(place, address.strip(), host, int(port)):
+                what, way_out = refused
+                return found("kafka", what, "services hold everything until it is", way_out, unreachable=True)
             return found(
                 "kafka", f"something listens at {address} and does not take us", "a wrong user, password or security protocol, or"
                 " no Kafka", "export LOTSE_KAFKA_SECURITY='{\"security_protocol\": ..., \"sasl_mechanism\": ...}'", unreachable=True)  # fmt: skip
@@ -179,18 +179,24 @@ async def _unreachable(place: Place, error: BaseException) -> Said:
                  unreachable=True)  # fmt: skip
 
 
-async def _certificate(place: Place, host: str, port: int) -> str:
-    """Why its certificate is refused; empty where it is not, or where nobody asks for one."""
-    if context := place.security.context:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                _, writer = await asyncio.open_connection(host, port, ssl=context)
-            writer.close()
-        except ssl.SSLCertVerificationError as error:
-            return error.verify_message
-        except (OSError, TimeoutError):
-            pass
-    return ""
+async def _certificate(place: Place, address: str, host: str, port: int) -> tuple[str, str] | None:
+    """Whose certificate is not taken, and why, and the way out; None where both are, or where nobody asks for one."""
+    try:
+        async with asyncio.timeout(PATIENCE if place.security.context else 0):
+            reader, writer = await asyncio.open_connection(host, port, ssl=place.security.context)
+            with contextlib.closing(writer):
+                await reader.read(1)  # who refuses ours says so after the handshake; who takes it waits for us
+    except ssl.SSLCertVerificationError as error:
+        return (f"the certificate of {address} is not taken: {error.verify_message}",
+                "renew it, or name who signed it: ssl_cafile in LOTSE_KAFKA_SECURITY")  # fmt: skip
+    except ssl.SSLError as error:
+        _, alert, why = (error.reason or "").partition("ALERT_")
+        if alert and ("CERTIFICATE" in why or why == "UNKNOWN_CA"):
+            return (f"{address} does not take our certificate: {why.lower().replace('_', ' ')}",
+                    "name one that it takes: ssl_certfile, ssl_keyfile in LOTSE_KAFKA_SECURITY")  # fmt: skip
+    except (OSError, TimeoutError):
+        pass
+    return None
 
 
 async def _stand(

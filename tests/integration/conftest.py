@@ -46,6 +46,12 @@ listener.name.sasl.plain.sasl.jaas.config={users}
 listener.name.tls.plain.sasl.jaas.config={users}
 listener.name.tls.ssl.keystore.type=PEM
 listener.name.tls.ssl.keystore.location={keystore}
+listener.name.mutual.ssl.keystore.type=PEM
+listener.name.mutual.ssl.keystore.location={keystore}
+listener.name.mutual.ssl.truststore.type=PEM
+listener.name.mutual.ssl.truststore.location={cafile}
+listener.name.mutual.ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=([^,]*).*$/$1/
 """
 USERS = (
     'org.apache.kafka.common.security.plain.PlainLoginModule required username="admin" password="admin-secret"'
@@ -55,16 +61,22 @@ USERS = (
 
 @dataclass
 class Guarded:
-    """A broker that asks who one is and gives no right by itself; its users' passwords are `<user>-secret`."""
+    """A broker that asks who one is and gives no right by itself; its users' passwords are `<user>-secret`; where it speaks SSL
+    alone, it asks for a certificate."""
 
     addresses: dict[str, str]
     """Protocol to `host:port`."""
     cafile: Path
+    users: dict[str, Path]
+    """User to certificate and key."""
     shows: Callable[[bool], None]
     """Starts it anew, with a certificate that holds or one that has expired."""
 
     def options(self, protocol: str, user: str) -> dict[str, str]:
-        """LOTSE_KAFKA_SECURITY of a user, before it is JSON."""
+        """LOTSE_KAFKA_SECURITY of a user, before it is JSON; without a name of one who has no certificate."""
+        if protocol == "SSL":
+            own = {"ssl_certfile": str(self.users[user])} if user else {}
+            return {"security_protocol": protocol, "ssl_cafile": str(self.cafile), **own}
         tls = {"ssl_cafile": str(self.cafile)} if protocol == "SASL_SSL" else {}
         return {"security_protocol": protocol, "sasl_mechanism": "PLAIN", "sasl_plain_username": user,
                 "sasl_plain_password": f"{user}-secret", **tls}  # fmt: skip
@@ -72,24 +84,29 @@ class Guarded:
 
 @contextmanager
 def broker_that_asks(folder: Path) -> Iterator[Guarded]:
-    """One with two doors, one of them with TLS."""
-    tls, files, shown = free_port(), made(folder), folder / "shown.pem"
+    """One with three doors: a password in clear, a password under TLS, a certificate."""
+    tls, mutual, files, shown = free_port(), free_port(), made(folder, "admin", "intake", "clock"), folder / "shown.pem"
     config = deploy.local.kafka.CONFIG.replace("PLAINTEXT://127.0.0.1:{port}", "SASL://127.0.0.1:{port}")
-    config = config.replace("SASL://127.0.0.1:{port}", f"SASL://127.0.0.1:{{port}},TLS://127.0.0.1:{tls}")
-    config = config.replace(",PLAINTEXT:PLAINTEXT", ",SASL:SASL_PLAINTEXT,TLS:SASL_SSL")
+    config = config.replace(
+        "SASL://127.0.0.1:{port}", f"SASL://127.0.0.1:{{port}},TLS://127.0.0.1:{tls},MUTUAL://127.0.0.1:{mutual}"
+    )
+    config = config.replace(",PLAINTEXT:PLAINTEXT", ",SASL:SASL_PLAINTEXT,TLS:SASL_SSL,MUTUAL:SSL")
     broker = Kafka(folder / "kafka", CACHE)
 
     def shows(holds: bool) -> None:
         broker.process.stop()
         shown.write_bytes((files.keystore if holds else files.expired).read_bytes())
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(deploy.local.kafka, "CONFIG", config + GUARDED.format(users=USERS, keystore=shown))
+            patch.setattr(
+                deploy.local.kafka, "CONFIG", config + GUARDED.format(users=USERS, keystore=shown, cafile=files.cafile)
+            )
             broker.start(broker.port or None)
         broker.wait()
 
     try:
         shows(True)
-        yield Guarded({"SASL_PLAINTEXT": broker.address, "SASL_SSL": f"127.0.0.1:{tls}"}, files.cafile, shows)
+        doors = {"SASL_PLAINTEXT": broker.address, "SASL_SSL": f"127.0.0.1:{tls}", "SSL": f"127.0.0.1:{mutual}"}
+        yield Guarded(doors, files.cafile, files.users, shows)
     finally:
         broker.process.stop()
 

@@ -109,9 +109,9 @@ def _bound(kind: Any, right: Right) -> Any:
 
 
 async def test_intake_the_clock_and_commands_get_through(house: House) -> None:
-    """One broker, two doors: first without TLS, then with. An answer went through the consumer (aiokafka, by FastStream), the
+    """One broker, three doors: a password in clear, a password under TLS, a certificate. An answer went through the consumer (aiokafka, by FastStream), the
     reader beside it (aiokafka) and the relay (librdkafka); the tick through the clock's producer."""
-    for listener in ("SASL_PLAINTEXT", "SASL_SSL"):
+    for listener in house.kafka.addresses:
         env = house.environment(listener, "intake")
         processes = {name: Process(house.folder / listener, name) for name in ("intake", "clock")}
         try:
@@ -244,6 +244,25 @@ def denied(process: Process, env: dict[str, str]) -> set[str]:
     """What stands still for want of a right. Raises Trouble where the service has ended."""
     process.alive_or_raise()
     return {found["what"] for found in status(env)["held"] if "authorization" in found["why"].lower()}
+
+
+async def test_without_a_certificate_nobody_gets_through_a_door_that_asks_for_one(guarded_kafka: Guarded) -> None:
+    """Neither aiokafka nor librdkafka; the doctor says that it is our certificate that is wanted."""
+    address, options = guarded_kafka.addresses["SSL"], guarded_kafka.options("SSL", "")
+    security = KafkaSecurity.model_validate(options)
+    reader, relay = Reader(address, security, "test"), AdminClient(security.librdkafka(address) | {"log_level": 0})
+    with pytest.raises(KafkaConnectionError):
+        await reader.start()
+    await reader.stop()
+    with pytest.raises(KafkaException):
+        await asyncio.to_thread(relay.list_topics, timeout=5)
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
+    env = clean | {"LOTSE_KAFKA": address, "LOTSE_KAFKA_SECURITY": json.dumps(options)}
+    argv = [sys.executable, "-m", "deploy.cli", "doctor"]
+    doctor = await asyncio.to_thread(
+        subprocess.run, argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert f"kafka: {address} does not take our certificate: certificate required" in doctor.stdout
 
 
 async def test_a_broker_for_whom_nobody_we_trust_signed_is_not_spoken_to(

@@ -4,18 +4,39 @@ import ssl
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from faststream.kafka.security import parse_security
 from pydantic import ValidationError
 
 from services.connections import KafkaSecurity, is_dsn
-from tests.certificates import made
+from tests.certificates import Made, made
 
 USER = {"sasl_plain_username": "intake", "sasl_plain_password": "hush"}
 
 
 @pytest.fixture
-def cafile(tmp_path: Path) -> Path:
-    return made(tmp_path)[0]
+def files(tmp_path: Path) -> Made:
+    return made(tmp_path, "intake")
+
+
+@pytest.fixture
+def cafile(files: Made) -> Path:
+    return files.cafile
+
+
+def encrypted(keystore: Path) -> tuple[Path, Path]:
+    """The certificate alone, and its key, which takes a password."""
+    certificate, key = keystore.with_suffix(".crt"), keystore.with_suffix(".key")
+    certificate.write_text(keystore.read_text().partition("-----END PRIVATE KEY-----\n")[2])
+    own = load_pem_private_key(keystore.read_bytes(), None)
+    key.write_bytes(own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush")))
+    return certificate, key
 
 
 def test_tls_holds_the_broker_against_the_given_authority_alone(cafile: Path) -> None:
@@ -27,6 +48,21 @@ def test_tls_holds_the_broker_against_the_given_authority_alone(cafile: Path) ->
         ]
         assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
         assert security.librdkafka("h:1")["ssl.ca.location"] == str(cafile)
+
+
+def test_a_certificate_of_our_own_with_its_key_behind_it_or_in_a_file_that_takes_a_password(files: Made) -> None:
+    """librdkafka takes both as well, or its client could not be made; a wrong password is refused by name, and nobody is asked
+    for one at the terminal."""
+    keystore = files.users["intake"]
+    certificate, key = encrypted(keystore)
+    for own in ({"ssl_certfile": keystore}, {"ssl_certfile": certificate, "ssl_keyfile": key, "ssl_password": "hush"}):
+        security = KafkaSecurity.model_validate({"security_protocol": "SSL", "ssl_cafile": files.cafile, **own})
+        AdminClient(security.librdkafka("127.0.0.1:1") | {"log_level": 0})
+        assert "hush" not in repr(security)
+    for wrong in ("hush, or not", None):
+        with pytest.raises(ValidationError) as bad:
+            KafkaSecurity(security_protocol="SSL", ssl_certfile=certificate, ssl_keyfile=key, ssl_password=wrong)
+        assert [one["type"] for one in bad.value.errors()] == ["ssl_certfile_unreadable"]
 
 
 def test_tls_without_an_authority_of_ones_own_trusts_those_of_the_system() -> None:
@@ -60,6 +96,11 @@ def test_faststream_gives_aiokafka_what_we_give_it(protocol: str, mechanism: str
         ({"ssl_cafile": "/etc/hosts"}, "ssl_cafile_without_tls"),  # it would speak in clear
         ({"security_protocol": "SSL", "ssl_cafile": "/nowhere/ca.pem"}, "ssl_cafile_unreadable"),
         ({"security_protocol": "SSL", "ssl_cafile": "/etc/hosts"}, "ssl_cafile_unreadable"),
+        ({"ssl_certfile": "/etc/hosts"}, "ssl_certfile_without_tls"),
+        ({"security_protocol": "SSL", "ssl_certfile": "/nowhere/own.pem"}, "ssl_certfile_unreadable"),
+        ({"security_protocol": "SSL", "ssl_certfile": "/etc/hosts"}, "ssl_certfile_unreadable"),
+        ({"security_protocol": "SSL", "ssl_keyfile": "/etc/hosts"}, "key_without_ssl_certfile"),
+        ({"security_protocol": "SSL", "ssl_password": "hush"}, "key_without_ssl_certfile"),
         ({"security_protocol": "TLS"}, "literal_error"),
         ({"security_protocol": "SASL_SSL", "sasl_mechanism": "GSSAPI", **USER}, "literal_error"),
         ({"ssl_check_hostname": "false"}, "extra_forbidden"),
