@@ -4,11 +4,13 @@ import contextlib
 import json
 import ssl
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
+from cryptography.x509 import load_pem_x509_certificate
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
@@ -63,7 +65,7 @@ class KafkaSecurity(BaseModel):
                 raise _wrong(f"{name}_without_tls")
         if (self.ssl_keyfile or self.ssl_password) and not self.ssl_certfile:
             raise _wrong("key_without_ssl_certfile")
-        _ = self.context
+        _ = self.context, self.ends
         return self
 
     @property
@@ -85,6 +87,13 @@ class KafkaSecurity(BaseModel):
             with _read("ssl_certfile"):  # without a text Python would ask for the password at the terminal
                 context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, _told(self.ssl_password))
         return context
+
+    @cached_property
+    def ends(self) -> datetime | None:
+        """When our own certificate ends, the one that was read."""
+        return (
+            load_pem_x509_certificate(self.ssl_certfile.read_bytes()).not_valid_after_utc if self.ssl_certfile else None
+        )
 
     def aiokafka(self) -> dict[str, Any]:
         """Keywords of its consumer, producer and admin. It makes no context by itself: TLS without one is refused."""

@@ -159,5 +159,6 @@ GAUGES = {
     "dead_letters": "Messages that could never be read",
     "progress_age_seconds": "Seconds since the last settled batch, 0 while there is no lag",
     "tick_age_seconds": "Age of the newest tick acted on, of the alliance for which time stands still the longest",
+    "certificate_seconds": "Seconds until the first certificate on the way to Kafka ends, our own or a broker's; +Inf without TLS",
     "older_than_log_facts": "By how many records the log is ahead of the database, counted up to 100,000; more than 0: it does not serve",
 }

@@ -11,6 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+BROKERS, USERS = timedelta(days=3), timedelta(days=2)
+"""How long they hold."""
+
 
 class Made(NamedTuple):
     """Files of one broker, all PEM: an authority's certificate; the broker's key with the certificate it signed for 127.0.0.1;
@@ -30,9 +33,9 @@ def made(folder: Path, *users: str) -> Made:
         folder / "ca.pem", folder / "broker.pem", folder / "expired.pem", {user: folder / f"{user}.pem" for user in users}
     )  # fmt: skip
     found.cafile.write_bytes(signed.public_bytes(Encoding.PEM))
-    holds, ended = timedelta(days=2), timedelta(hours=-1)
     for file, name, left in (
-        (found.keystore, "127.0.0.1", holds), (found.expired, "127.0.0.1", ended), *((found.users[u], u, holds) for u in users),
+        (found.keystore, "127.0.0.1", BROKERS), (found.expired, "127.0.0.1", timedelta(hours=-1)),
+        *((found.users[user], user, USERS) for user in users),
     ):  # fmt: skip
         key = ec.generate_private_key(ec.SECP256R1())
         own = _certificate(name, key, signed, authority, left)
@@ -44,7 +47,7 @@ def made(folder: Path, *users: str) -> Made:
 
 def _certificate(
     name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Certificate | None, signer: ec.EllipticCurvePrivateKey,
-    left: timedelta = timedelta(days=2),
+    left: timedelta = BROKERS,
 ) -> x509.Certificate:  # fmt: skip
     now, subject = datetime.now(UTC), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     made = (

@@ -98,6 +98,7 @@ class Host:
             await asyncio.sleep(OLDER_REST)
         self.status.older = 0
         await self.inputs.refresh()
+        await self.status.look_at_certificates()
         await operate.replay(self.node)
         jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -186,6 +187,7 @@ class Host:
             try:
                 if time.monotonic() - refreshed > REFRESH_REST:
                     await self.inputs.refresh()
+                    await self.status.look_at_certificates()
                     await forget_sent(self.node.pool)
                     refreshed = time.monotonic()
                 await self.status.look(await self.node.reader.ends(self.inputs.parts))

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,7 +36,7 @@ from deploy.places import ROOT
 from deploy.services import make_topics, migrate
 from services.connections import KafkaSecurity
 from services.host.kafka import Reader
-from tests.certificates import made
+from tests.certificates import BROKERS, USERS, made
 from tests.conftest import PUBLISHERS
 from tests.integration.conftest import Guarded
 from tests.publishing import NAME, Course, Publisher, until
@@ -108,6 +110,10 @@ def _bound(kind: Any, right: Right) -> Any:
     return kind(resource, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
 
 
+ENDS = {"SASL_PLAINTEXT": math.inf, "SASL_SSL": BROKERS.total_seconds(), "SSL": USERS.total_seconds()}
+"""By door: seconds until the first of the certificates that are shown there ends."""
+
+
 async def test_intake_the_clock_and_commands_get_through(house: House) -> None:
     """One broker, three doors: a password in clear, a password under TLS, a certificate. An answer went through the consumer (aiokafka, by FastStream), the
     reader beside it (aiokafka) and the relay (librdkafka); the tick through the clock's producer."""
@@ -132,6 +138,7 @@ async def test_intake_the_clock_and_commands_get_through(house: House) -> None:
                 subprocess.run, [sys.executable, "-m", "deploy.cli", "answer", NAME, id, "--format", "json"],
                 env=house.environment(listener, "admin"), capture_output=True, text=True, check=False,
             )  # fmt: skip
+            assert ends_in(env) == pytest.approx(ENDS[listener], abs=600)
             assert done.returncode == 0 and json.loads(done.stdout)["data"][0]["outcome"] == "recorded", done.stderr
         finally:
             for process in processes.values():
@@ -147,6 +154,13 @@ def ready(process: Process, port: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def ends_in(env: dict[str, str]) -> float:
+    """Seconds until the first certificate ends, as Prometheus is told."""
+    with urlopen(f"http://127.0.0.1:{env['LOTSE_HTTP_PORT']}/metrics", timeout=5) as answer:  # noqa: S310
+        (line,) = re.findall(r"^lotse_certificate_seconds (\S+)$", answer.read().decode(), re.M)
+    return float(line)
 
 
 def status(env: dict[str, str]) -> dict[str, Any]:
@@ -208,6 +222,7 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
             id = await sender.send(*steps[1])
             await until(lambda: stands(intake, env), 90)
             await until(lambda: "certificate has expired" in intake.last_words(1000), 60)
+            assert ends_in(env) < math.inf  # who can't be spoken to is not one who has none
             doctor = await asyncio.to_thread(
                 subprocess.run, [sys.executable, "-m", "deploy.cli", "doctor", "intake"], env=env, capture_output=True, text=True, check=False,
             )  # fmt: skip

@@ -12,7 +12,11 @@ NOT_WRITTEN: dict[int, tuple[str, str]] = {
     57: ("PgBouncer in transaction mode", "needs pgbouncer"),
     63: ("a tenth of all packets lost", "needs netem, which this kernel does not have"),
     66: ("DNS failure", "needs a network namespace"),
-    71: ("certificate expires", "nothing here warns before; what is after, as row 129"),
+    71: (
+        "certificate expires",
+        "the broker of these houses has no certificates. That a service says when its own or a broker's ends: "
+        "tests/integration/test_a_guarded_kafka.py, and who is told: tests/architecture/test_alerts.py; what is after, as row 129",
+    ),
     72: ("N and N+1 together", "there is one version"),
     73: ("rollback after an expand migration", "there is one version"),
     77: ("erasure during replay and backup", "no sealed fields yet"),
