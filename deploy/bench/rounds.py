@@ -241,7 +241,7 @@ async def growth(run: Run, turns: list[tuple[str, House, int]]) -> None:
     for name, house, workers in turns:
         await house.employ("referral", workers)
         await full_way(house, count(workers), Figures(), name)
-    for _ in range(min(run.repetitions, 3)):
+    for _ in range(run.repetitions):
         for name, house, workers in turns:
             await full_way(house, count(workers), run.figures, name)
     for name, house, _workers in turns:
