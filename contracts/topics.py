@@ -15,6 +15,8 @@ from .attributes import SOURCE_PATTERN, TENANT_PATTERN
 from .envelope import LOTSE_ID, Model, OrganisationId
 
 DAY_MS = 86_400_000
+ANSWER_DAYS = 37
+"""So long an answer stays on its topic."""
 KIB, MIB = 1024, 1024 * 1024
 MOST_OF_A_REPORT = 16 * MIB
 """Bytes of one month's release, some 200,000 cells; what no topic takes rests for ever, and all alliances' reports behind it: at
@@ -164,7 +166,7 @@ def catalogue(publishers: Iterable[Publisher]) -> list[Topic]:
                 "max.message.bytes": str(128 * KIB)}))  # fmt: skip
             # a week longer than submissions, because a rebuild learns from answers what has been answered
             topics.append(Topic(answers_topic(family, publisher.name), "answer", owner, (owner, publisher.name),
-                "publisher", config={"retention.ms": str(37 * DAY_MS), "compression.type": "lz4"}))  # fmt: skip
+                "publisher", config={"retention.ms": str(ANSWER_DAYS * DAY_MS), "compression.type": "lz4"}))  # fmt: skip
     return sorted(
         (replace(topic, config={**EVERYWHERE, **topic.config}) for topic in topics), key=lambda topic: topic.name
     )

@@ -1,8 +1,19 @@
-"""Which services there are, and where things lie in this tree."""
+"""Which services there are, where things lie in this tree, and who may look into them."""
 
+import os
 from pathlib import Path
 
 SERVICES = ("intake", "referral", "notification", "reporting")
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".lotse" / "cache"
+STATE = Path(os.environ.get("LOTSE_STATE", ROOT / ".lotse"))
+"""Where a stack that is up keeps what it knows, and is found."""
 EXAMPLES = ROOT / "deploy" / "examples"
+
+
+def closed(folder: Path, *, passed: bool = False) -> Path:
+    """A folder of ours, made where it is missing, into which nobody else looks: below lie raw submissions, mails and passwords.
+    `passed`: who may pass may go on passing, as Postgres' user must where root starts it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(folder.stat().st_mode & ~(0o066 if passed else 0o077))
+    return folder

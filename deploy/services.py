@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
 
 from contracts.topics import BadPublishers, Publisher, catalogue, load_publishers
 from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
@@ -106,6 +106,12 @@ async def _admin(servers: str, security: KafkaSecurity) -> AsyncIterator[AIOKafk
         await admin.close()
 
 
+async def cluster_id(servers: str, security: KafkaSecurity) -> str:
+    """What a Kafka calls itself, wherever it listens. Raises Trouble where it does not answer."""
+    async with _admin(servers, security) as admin:
+        return str((await admin.describe_cluster())["cluster_id"])
+
+
 async def make_topics(
     servers: str, publishers: dict[str, Publisher], *, local: bool, dry_run: bool = False,
     security: KafkaSecurity = KafkaSecurity(),  # noqa: B008  # it can't be changed
@@ -159,5 +165,11 @@ async def settings_of(admin: AIOKafkaAdminClient, topics: list[str]) -> list[dic
 def _done(results: Iterable[tuple[Any, ...]], what: str) -> None:
     bad = [one for one in results if one[1] not in (0, 36)]
     if bad:
-        raise Trouble(f"topic {bad[0][0]} could not be {what} (Kafka error {bad[0][1]})",
-                      "check the rights of this user", REFUSED)  # fmt: skip
+        topic, code = bad[0][:2]
+        ways_out = {
+            29: "check the rights of this user",
+            31: "check the rights of this user",
+            38: "there must be three brokers",
+        }
+        raise Trouble(f"topic {topic} could not be {what} ({for_code(code).__name__}, Kafka's error {code})",
+                      ways_out.get(code, "once more; what is there stays"), REFUSED)  # fmt: skip

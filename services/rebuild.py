@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import structlog
+from aiokafka.errors import KafkaError
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK, dead_letters_topic
@@ -34,6 +35,7 @@ from services.runtime.work import NOT_THE_DATA, Work, quarantined
 log = structlog.get_logger()
 
 LIVE, BESIDE, OLD = "lotse", "lotse_beside", "lotse_old"
+LOCK_LIMIT = "60s"  # as Postgres takes it: for the swap, and for clearing the old away
 DRAIN_LIMIT = 120.0  # seconds the outbox may take to drain while everybody is held
 
 COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("family, subject", "number, id"),
@@ -49,6 +51,10 @@ KEPT = ("kept", "quarantine", "dead_letter", "buried", "claim", "tick", "outbox"
 PASSED_OVER = """select topic, part, "offset" from kept where $1 and why = 'quarantined'
  union select topic, part, "offset" from left_out"""
 """Records that live has read and not applied: they wait for their subject's release, or somebody said that they are none."""
+
+
+class Unfinished(Exception):
+    """The new tables are in place; clearing away the old ones, or the sweep, did not end. Another rebuild does both."""
 
 
 @dataclass
@@ -72,7 +78,7 @@ async def rebuild(
 ) -> Rebuilt:
     """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves. Needs
     LOTSE_DATABASE_OWNER (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and
-    Postgres raise."""
+    Postgres raise, and Unfinished once the new tables are in place."""
     if settings.database_owner is None:
         raise PermissionError("LOTSE_DATABASE_OWNER is not set")
     if settings.failpoint:
@@ -100,9 +106,14 @@ async def rebuild(
         await _drained_and_swapped(owner, node, learner)
         done.seconds = time.monotonic() - started
         if not done.differences:
-            done.swept = await sweep(node)
-            await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds,
-                               "equal" if done.compared else "nothing to compare with")  # fmt: skip
+            try:
+                failpoint("after_swap")
+                await owner.execute(f"drop schema {OLD} cascade")
+                done.swept = await sweep(node)
+                await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds,
+                                   "equal" if done.compared else "nothing to compare with")  # fmt: skip
+            except (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                raise Unfinished(name_of(error)) from error
     return done
 
 
@@ -113,11 +124,14 @@ async def _make_beside(owner: Any, role: str, migrations: list[Path]) -> None:
     )
     for file in migrations:
         await owner.execute(file.read_text("utf-8").partition("-- migrate:down")[0])
-    await owner.execute(f'grant usage on schema {BESIDE} to "{role}"')
     for name in ("runtime_migrations", "service_migrations"):
         await owner.execute(f"create table if not exists {BESIDE}.{name} (like {LIVE}.{name} including all);"
                             f" insert into {BESIDE}.{name} select * from {LIVE}.{name}")  # fmt: skip
-    await owner.execute(f"set search_path = {LIVE}; set lock_timeout = '60s'")
+    # not by default privileges alone: where rights were granted on the tables there were, the new ones would have none
+    await owner.execute(f'grant usage on schema {BESIDE} to "{role}";'
+                        f' grant select, insert, update, delete on all tables in schema {BESIDE} to "{role}";'
+                        f' grant usage, select on all sequences in schema {BESIDE} to "{role}"')  # fmt: skip
+    await owner.execute(f"set search_path = {LIVE}; set lock_timeout = '{LOCK_LIMIT}'")
 
 
 async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") -> None:
@@ -144,8 +158,6 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
             for table in ("audit", "rebuilt", "left_out", *(KEPT if learner.done.compared else ())):
                 await owner.execute(f"drop table {BESIDE}.{table}; alter table {LIVE}.{table} set schema {BESIDE}")
             await owner.execute(f"alter schema {LIVE} rename to {OLD}; alter schema {BESIDE} rename to {LIVE}")
-        failpoint("after_swap")
-        await owner.execute(f"drop schema {OLD} cascade")
     finally:
         for task in draining:
             task.cancel()

@@ -19,6 +19,7 @@ from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
 from deploy.printed import Wrong, formats, printed
+from deploy.progress import TELLS_EACH
 from deploy.saying import say
 from deploy.services import declared, make_topics, mend_topics, migrations, publishers_from
 from deploy.services import migrate as migrate_service
@@ -130,14 +131,15 @@ def rebuild(service: str, shape: str) -> int:
     Exit codes: 0 swapped, 1 they differ and the old stays, 2 usage, 3 Kafka or the database does not answer.
     """
     from aiokafka.errors import KafkaError  # noqa: PLC0415
-    from asyncpg import PostgresError  # noqa: PLC0415
+    from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415
 
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
+    from services.rebuild import Unfinished  # noqa: PLC0415
     from services.rebuild import rebuild as run  # noqa: PLC0415
     from services.telemetry import set_up_logs  # noqa: PLC0415
 
     use_running(service)
-    started = time.monotonic()
+    started = said = time.monotonic()
     files = [file for _, folder in migrations(service) for file in sorted(folder.glob("*.sql"))]
     try:
         settings = load_settings()
@@ -150,12 +152,20 @@ def rebuild(service: str, shape: str) -> int:
             def progress(count: int, total: int) -> None:
                 rate = count / (time.monotonic() - started)
                 left = timedelta(seconds=round(max(0, total - count) / rate))
-                shown.update(f"learnt {count:,} of {total:,} records, {rate:,.0f}/s, {left} left ...")
+                told = f"learnt {count:,} of {total:,} records, {rate:,.0f}/s, {left} left ..."
+                shown.update(told)
+                nonlocal said
+                if time.monotonic() - said > TELLS_EACH and not say.is_terminal:  # a status is for terminals alone
+                    said = time.monotonic()
+                    say.print(told)
 
             done = asyncio.run(run(declared(service), settings, files, progress))
     except BadSettings as bad:
         raise Trouble(str(bad), "set it and try again", USAGE) from None
-    except (KafkaError, PostgresError, OSError, TimeoutError) as error:
+    except Unfinished as error:
+        raise Trouble(f"rebuilt, the new is in place; what comes after did not end: {error}",
+                      "rebuild once more: it clears the old away, and sweeps", UNREACHABLE) from error  # fmt: skip
+    except (KafkaError, PostgresError, InterfaceError, OSError, TimeoutError) as error:
         raise Trouble(
             f"not rebuilt, the old stays in place: {type(error).__name__}",
             "check Kafka and the database, try again",

@@ -1,10 +1,13 @@
 """`lotse demo`: weeks of a Kreis through the four services, then what a person wants to see of it."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
 from collections import Counter
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +15,7 @@ import httpx
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from deploy.commands.read import happened
+from deploy.commands.read import happened, told
 from deploy.demo.kreis import MOST_WEEKS, NAMES, Kreis
 from deploy.demo.play import TENANT, Played, Player
 from deploy.errors import DONE, FINDINGS
@@ -20,20 +23,8 @@ from deploy.fleet import Fleet, Setup
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES
 from deploy.printed import Wrong, formats, printed
-from deploy.saying import say
+from deploy.saying import complain, say
 from deploy.services import publishers_from
-
-TELLING = {
-    "attendance recorded": ("meeting_on", "presence", "revision"),
-    "dropout risk raised": ("rule", "first_on"),
-    "dropout risk withdrawn": ("rule", "reason"),
-    "participation ended": ("ended_before_on", "kind", "reason"),
-    "participation started": ("started_on",),
-    "referral sent": ("provider_organisation_id", "block"),
-    "need recorded": ("need_type",),
-    "case opened": ("municipality", "owner_organisation_id"),
-}
-"""What of a fact its line in the timeline says."""
 
 
 @click.command()
@@ -51,7 +42,7 @@ def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     kreis = Kreis(persons, weeks, seed)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
-                   console=say, disable=not say.is_terminal)  # fmt: skip
+                   console=say, disable=not say.is_terminal or bool(os.environ.get("ACCESSIBLE")))  # fmt: skip
     with LocalStack.ephemeral() as stack:
         setup = Setup(EXAMPLES / "publishers.toml", EXAMPLES / "organisations.toml", simulated=True)
         fleet = Fleet(stack, setup)
@@ -69,13 +60,15 @@ def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: 
                     said = f"day {day} of {weeks * 7}, {records:,} submissions, {rate:,.0f}/s"
                     bar.update(task, completed=day, rate=said)
                     if bar.disable and day % 28 == 0:
-                        say.print(said)
+                        left = timedelta(seconds=round((time.monotonic() - began) / max(day, 1) * (weeks * 7 - day)))
+                        say.print(f"{said}, {left} left")
 
                 played = asyncio.run(player.play(kreis, progress))
             seen = _look(fleet)
+            logs = stack.keep_logs() if played.answered_once < len(played.journal) else None
         finally:
             fleet.stop()
-    _show(played, seen, shape)
+    _show(played, seen, shape, logs)
     return DONE if played.answered_once == len(played.journal) else FINDINGS
 
 
@@ -96,7 +89,7 @@ def _look(fleet: Fleet) -> dict[str, Any]:
             "steps": steps, "report": get("reporting", "/reports/participation")}  # fmt: skip
 
 
-def _show(played: Played, seen: dict[str, Any], shape: str) -> None:
+def _show(played: Played, seen: dict[str, Any], shape: str, logs: Path | None) -> None:
     counts, mails = seen["counts"], seen["mails"]
     refused = {reason: n for reason, n in played.reasons.most_common() if reason not in ("recorded", "unchanged")}
     figures = {
@@ -123,12 +116,11 @@ def _show(played: Played, seen: dict[str, Any], shape: str) -> None:
     people = [table, *([_timeline(seen)] if seen["steps"] else []), *([_report(seen["report"])] if seen["report"] else []),
               f"{played.records:,} sent, {played.twice} of them a second time, in {played.seconds:.1f} s of simulated days: {rate:,.0f}/s",
               f"answered once: {once} of {total}"]  # fmt: skip
-    missing = [
-        Wrong(
-            "UNANSWERED", f"{total - once} of {total} submissions were not answered once", "look at the services' logs"
-        )
-    ]
-    printed(shape, rows, data=data, errors=missing if once < total else [], people=people)
+    said = f"{total - once} of {total} submissions were not answered once"
+    missing = [Wrong("UNANSWERED", said, f"what the services wrote down stands in {logs}")] if logs else []
+    printed(shape, rows, data=data, errors=missing, people=people)
+    for wrong in missing if shape == "table" else ():
+        complain.print(f"{wrong.message}; {wrong.hint}", markup=False)
 
 
 def _timeline(seen: dict[str, Any]) -> Table:
@@ -140,7 +132,7 @@ def _timeline(seen: dict[str, Any]) -> Table:
         if what == "attendance recorded" and body["presence"] in ("PRESENT", "LATE") and body["revision"] == 1:
             attended += 1
             continue
-        table.add_row(happened(step)[:10], what, " ".join(str(body.get(name, "")) for name in TELLING.get(what, ())))
+        table.add_row(happened(step)[:10], what, told(step))
     table.caption, table.caption_justify = f"and {attended} days attended, not shown", "left"
     return table
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from contracts.topics import Publisher
+from contracts.topics import ANSWER_DAYS, Publisher
 from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, Trouble
 from deploy.importer.files import CsvFile, Row, look_through, may_be_written, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
@@ -22,6 +22,7 @@ from deploy.installation import Installation, installation
 from deploy.printed import Wrong, formats, printed
 from deploy.progress import counted
 from deploy.saying import complain, say
+from deploy.services import cluster_id
 
 
 @click.command()
@@ -30,7 +31,11 @@ from deploy.saying import complain, say
 @click.option("--mapping", "mapping_file", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Which column says what (TOML); see deploy/examples/oulad.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check every row; send and keep nothing.")
-@click.option("--again", is_flag=True, help="Send refused rows anew, as their next revision.")
+@click.option(
+    "--again",
+    is_flag=True,
+    help=f"Send anew, as their next revision, rows that were refused, or were sent {ANSWER_DAYS} days ago and never answered.",
+)
 @click.option("--refused", type=click.Path(path_type=Path),
               help="Where refused rows go, a name that is free; default: a new one in import/ in the state folder.")  # fmt: skip
 @click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until we stop waiting.")
@@ -96,6 +101,7 @@ async def _import(
     mapping: Mapping, found: list[CsvFile], publisher: Publisher, house: Installation, store: Store, again: bool,
     patience: float,
 ) -> Account:  # fmt: skip
+    store.feeds(await cluster_id(house.kafka, house.security))
     persons = store.persons() if "person" not in mapping.about else {}
     planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
     async with Sender(house.kafka, house.security, publisher, mapping.tenant, store, patience) as sender:
@@ -171,6 +177,7 @@ def _show(
     if back:
         complain.print(f"all refused rows, to mend and send back: {back}", markup=False)
     if account.unanswered:
-        complain.print("unanswered: `lotse status` shows where it stands still; run the same import again afterwards")
+        complain.print("unanswered: `lotse status` shows where it stands still; run the same import again afterwards, with --again"
+                       f" where it was sent more than {ANSWER_DAYS} days ago")  # fmt: skip
     if account.left > account.unanswered:
         complain.print("stopped on their way, or not sent: run the same import again")

@@ -110,7 +110,7 @@ who = click.option("--who", default=getpass.getuser, show_default="your user nam
 def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
     """One question to a service; None where it had what was asked for and has settled it. Raises Trouble where it is silent or
     says no."""
-    url = f"{at or running()[name]}{path}"
+    url = f"{at or _here(name, f'where {name} runs by itself, say where: --at http://HOST:PORT')}{path}"
     try:
         with httpx.Client(timeout=120) as client:
             said = client.get(url) if body is None else client.post(url, json=body)
@@ -219,10 +219,19 @@ def show(
     return DONE
 
 
+def _here(part: str, way_out: str) -> str:
+    """What is known of the stack that is up. Raises Trouble with this way out where none is."""
+    try:
+        return running()[part]
+    except Trouble as trouble:
+        raise Trouble(trouble.what, way_out, trouble.exit_code) from None
+
+
 def private_key(file: Path | None) -> ECKey:
     """The operations' private key: of a file, or the local stack's. Raises Trouble."""
+    file = file or Path(_here("folder", "name the private key: --key FILE")) / PRIVATE
     try:
-        return ECKey.import_key(json.loads((file or Path(running()["folder"]) / PRIVATE).read_text("utf-8")))
+        return ECKey.import_key(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, KeyError, JoseError) as error:
         raise Trouble(
             f"this is no private key ({type(error).__name__})", "`lotse operations-key FOLDER` makes a pair", USAGE
@@ -265,7 +274,7 @@ async def letters(name: str) -> list[dict[str, Any]]:
 
     security = kafka_security()
     try:
-        reader = Reader(os.environ.get("LOTSE_KAFKA") or running()["kafka"], security, "dead-letters")
+        reader = Reader(os.environ.get("LOTSE_KAFKA") or _here("kafka", "set LOTSE_KAFKA"), security, "dead-letters")
         await reader.start()
         try:
             parts = await reader.parts([dead_letters_topic(name)])

@@ -19,6 +19,27 @@ CELLS = ("tenant", "month", "vintage", "municipality", "block", "entries", "exit
 """Columns, so that CSV has its header where there is no row."""
 
 
+TELLING = {
+    "case_opened": ("municipality",),
+    "case_closed": ("last_day_on", "reason"),
+    "need_recorded": ("need_type",),
+    "consent_granted": ("valid_from_on", "last_valid_on"),
+    "consent_revoked": ("withdrawn_on",),
+    "referral_sent": ("requested_on", "block"),
+    "referral_accepted": ("answered_on", "planned_start_on"),
+    "referral_declined": ("answered_on", "reason"),
+    "referral_stopped": ("stopped_on", "reason"),
+    "participation_started": ("started_on",),
+    "participation_ended": ("ended_before_on", "kind", "reason"),
+    "attendance_recorded": ("meeting_on", "presence", "revision"),
+    "dropout_risk_raised": ("rule", "first_on"),
+    "dropout_risk_continued": ("rule", "first_on", "last_missed_on"),
+    "dropout_risk_withdrawn": ("rule", "first_on", "reason"),
+    "dropped_out": ("ended_before_on", "reason"),
+}
+"""What of a fact its line in a timeline says: days and codes, by which a correction is told from what it corrects."""
+
+
 def get(service: str, path: str, **query: str | None) -> Any:
     """Asks a service of the stack that is up. Raises Trouble where it is silent or does not answer the question, as while its
     database is away (503); None where it does not know."""
@@ -39,18 +60,24 @@ def happened(step: dict[str, Any]) -> str:
     return max([said, *(f"{day}T23:59:59Z" for day in step["body"].get("days_on", ()))])
 
 
+def told(step: dict[str, Any]) -> str:
+    """What a step of a timeline says, in a few words."""
+    said = [step["body"].get(name) for name in TELLING.get(step["type"].split(".")[2], ())]
+    return " ".join(str(one) for one in said if one is not None)
+
+
 @click.command()
 @click.argument("case_id")
 @formats
 def case(case_id: str, shape: str) -> int:
-    """One case as a timeline: when it happened, when it was recorded, what it was."""
+    """One case as a timeline: when it happened, when it was recorded, what it was and says."""
     intake, referral = get("intake", f"/cases/{case_id}"), get("referral", f"/cases/{case_id}")
     if intake is None:
         raise Trouble("no such case", "case ids stand in the case list: GET /cases of intake", FINDINGS)
     steps = sorted([*intake["timeline"], *referral["timeline"]], key=lambda step: (happened(step), step["recorded_at"]))
     rows = [{"happened": happened(step)[:16], "recorded": step["recorded_at"][:16], "what": step["type"].split(".")[2],
-             "number": f"{step['family']} {step['number']}"} for step in steps]  # fmt: skip
-    printed(shape, rows, columns=["happened", "recorded", "what", "number"])
+             "says": told(step), "number": f"{step['family']} {step['number']}"} for step in steps]  # fmt: skip
+    printed(shape, rows, columns=["happened", "recorded", "what", "says", "number"])
     return 0
 
 
@@ -74,7 +101,7 @@ def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]
     if publisher is None or not (folder / f"{source}.sqlite").exists():
         raise Trouble(f"nothing was imported here for {source}", "`lotse import` first, or another name", FINDINGS)
     of: dict[str | None, dict[str, Any]] = {}
-    with Store(folder, publisher.source, publisher.name) as store:
+    with Store(folder, publisher.source, publisher.name, reading=True) as store:
         for reference, run, _ in store.participations():
             for kind in ("participation", "referral"):  # a no-show (S6) is about the referral
                 of[store.id_of(kind, reference)] = {"run_ref": run, "source_ref": reference}

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from contracts.topics import SUBMITTED, Publisher, submissions_topic
-from deploy.commands.up import RUNNING, STATE, announce, running
+from deploy.commands.up import RUNNING, announce, running
 from deploy.demo.kreis import MOST_WEEKS, Kreis
 from deploy.demo.play import TENANT
 from deploy.errors import DONE, FINDINGS, INTERRUPTED, REFUSED, USAGE, Trouble
@@ -21,7 +21,7 @@ from deploy.feeds.log import opened
 from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, kafka_security
 from deploy.local.stack import LocalStack
-from deploy.places import EXAMPLES, SERVICES
+from deploy.places import EXAMPLES, SERVICES, STATE
 from deploy.printed import Wrong, formats, printed
 from deploy.progress import counted
 from deploy.sandbox.feed import Dials, Sending, feed

@@ -24,7 +24,11 @@ EVERY = 2.0  # seconds between two looks
 
 
 @click.command()
-@click.option("--exit-code", is_flag=True, help="Exit with 1 where something is held, set aside or silent.")
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 1 where there is a finding: something held, set aside or silent, a dead letter of the last day ...",
+)
 @click.option("--watch", is_flag=True, help="Shown anew every two seconds, until Ctrl-C.")
 @formats
 def app(exit_code: bool, watch: bool, shape: str) -> int:
@@ -91,7 +95,10 @@ def findings_of(name: str, said: dict[str, Any]) -> list[str]:
             f"{name} has set aside {said['set_aside']['count']} submissions (a bug of ours); a restart judges them again"
         )
     found += [
-        f"{name}: {n['letters']} dead letters from {n['topic']}: {n['type']} {n['rule']}" for n in said["dead_letters"]
+        f"{name}: {of_a_day} dead letters from {n['topic']} within a day: {n['type']} {n['rule']}"
+        for n in said["dead_letters"]
+        # the others are figures: nothing takes a letter back, and a finding that never ends is none. (One before does not tell.)
+        if (of_a_day := n.get("of_a_day", n["letters"]))
     ]
     found += [f"{name} holds the tick {tick['at']}: {tick['why']}" for tick in said["held_ticks"]]
     found += [f"{name} does not consume {topic}: its publisher is not in the file" for topic in said["not_consumed"]]

@@ -14,11 +14,10 @@ import psutil
 from deploy.errors import INTERRUPTED, REFUSED, Trouble
 from deploy.fleet import Fleet, Setup
 from deploy.local.stack import LocalStack
-from deploy.places import EXAMPLES, ROOT, SERVICES
+from deploy.places import EXAMPLES, SERVICES, STATE
 from deploy.printed import formats, plain, printed
 from deploy.saying import say
 
-STATE = Path(os.environ.get("LOTSE_STATE", ROOT / ".lotse"))
 RUNNING = STATE / "running.json"
 """Where the other commands find a stack that is up: addresses by service."""
 
@@ -62,6 +61,7 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
 
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, asked)
+    failed: Trouble | None = None
     try:
         with say.status("starting ...") as shown:
 
@@ -86,21 +86,23 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         while not stop.wait(0.5):
             for process in (*stack.processes.values(), *fleet.processes.values()):
                 process.alive_or_raise()
-    except Trouble:
+    except Trouble as trouble:
         if stop.is_set():  # a terminal tells initdb and a download, too
             raise KeyboardInterrupt from None
+        failed = trouble
         raise
     finally:
         RUNNING.unlink(missing_ok=True)
         fleet.stop()
-        stack.stop()
+        stack.stop(failed)
     return 0
 
 
 def announce(fleet: Fleet, state: Path) -> dict[str, str]:
     """Writes down where this process' stack is found by the other commands; gives back its addresses."""
     stack = fleet.stack
-    addresses = {"kafka": stack.kafka, "mail": f"{stack.mail_host}:{stack.mail_port}"}
+    addresses = {"kafka": stack.kafka, "postgres": f"127.0.0.1:{stack.postgres_port}"}
+    addresses["mail"] = f"{stack.mail_host}:{stack.mail_port}"
     addresses |= {name: fleet.url(name) for name in SERVICES}
     setup = fleet.setup
     more = {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(stack.folder), "publishers": str(setup.publishers),

@@ -138,7 +138,7 @@ class Player:
             left = {name for name in left if not await asyncio.to_thread(self.fleet.has_acted, name, tick)}
             if left and time.monotonic() > deadline:
                 raise Trouble(f"{', '.join(sorted(left))} did not act on the tick in {ACTS_WITHIN:.0f} s",
-                              f"its log stands in {self.fleet.stack.folder}/services", UNREACHABLE)  # fmt: skip
+                              "look at its log", UNREACHABLE)  # fmt: skip
 
     async def _mailed(self) -> None:
         """Each attempt has its result."""

@@ -17,11 +17,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from deploy.commands.up import STATE
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked
 from deploy.errors import Trouble
-from deploy.places import CACHE, ROOT
+from deploy.places import CACHE, ROOT, STATE
 
 MIB = 1024 * 1024
 DISK = 1024 * MIB  # Kafka stops for good when a segment can't be written; a day's demo writes less than half of this
@@ -182,7 +181,10 @@ def _left() -> Iterator[Said]:
                 if abs(process.create_time() - one["born"]) < 1:
                     yield found("leftovers", f"{note.stem} of a killed `lotse up` still runs (pid {one['pid']})",
                                 "it holds its port and its data; the next `lotse up` ends it", f"kill {one['pid']}")  # fmt: skip
-    folders = [f for f in Path(tempfile.gettempdir()).glob("lotse-*") if (f / "kafka").is_dir()]
+    mine = [
+        f for f in Path(tempfile.gettempdir()).glob("lotse-*") if f.lstat().st_uid == os.geteuid()
+    ]  # others' are theirs
+    folders = [f for f in mine if (f / "kafka").is_dir()]
     old = [f for f in folders if time.time() - max(p.stat().st_mtime for p in (f, *f.iterdir())) > OLD]
     used = " ".join(" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])) if old else ""
     for folder in sorted(old):

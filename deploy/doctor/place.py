@@ -5,11 +5,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.commands.up import STATE, running
+from deploy.commands.up import running
 from deploy.errors import USAGE, Trouble
 from deploy.installation import kafka_settings
 from deploy.local.stack import LocalStack
-from deploy.places import EXAMPLES, SERVICES
+from deploy.places import EXAMPLES, SERVICES, STATE
 from services.connections import KafkaSecurity
 
 

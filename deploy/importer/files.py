@@ -65,7 +65,8 @@ def _is_ours(columns: Iterable[str]) -> bool:
 
 
 def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    """Strict: a quotation mark that is never closed would take all lines that follow into its cell, and nobody would miss them."""
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
 
 def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
@@ -80,7 +81,11 @@ def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
         ) from None
     try:
         text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if not data.decode("utf-8-sig", "ignore").isascii():  # read as Windows-1252 "Müller-07" would be another person
+            line = data.count(b"\n", 0, error.start) + 1
+            raise Trouble(f"{path.name} is neither UTF-8 nor Windows-1252, but some of both (line {line})",
+                          "save it as CSV UTF-8", USAGE) from None  # fmt: skip
         try:
             text = data.decode("cp1252")
         except UnicodeDecodeError:
@@ -91,13 +96,16 @@ def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
         columns = [name.strip() for name in next(reader, [])]
         rows = sum(1 for cells in reader if cells)
     except csv.Error as error:
-        raise Trouble(f"{path.name} is no CSV ({error})", "save it as CSV UTF-8", USAGE) from None
+        raise Trouble(f"{path.name} is no CSV ({error})", "a quotation mark within a cell stands twice, and the cell between two;"
+                      " saved as CSV UTF-8 it is so", USAGE) from None  # fmt: skip
     if _is_ours(columns):
         columns = [unguarded(name) for name in columns]
     if missing := sorted(set(needed) - (set(columns) - set(OURS))):
+        # only names the mapping knows: where a file has no header, its first person stands there
+        known = ", ".join(sorted(set(needed) - set(missing))) or "none that is mapped"
         raise Trouble(
             f"{path.name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; nothing was sent",
-            f"mend the header or the mapping; the file has {', '.join(columns) or 'no header'}", USAGE,
+            f"mend the header or the mapping; of its {len(columns)} columns it has {known}", USAGE,
         )  # fmt: skip
     if twice := sorted({name for name in columns if columns.count(name) > 1 and name in set(needed)}):
         raise Trouble(f"{path.name} has the column {twice[0]} twice; nothing was sent", "mend the header", USAGE)

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from contracts.codes import EndKind
 from contracts.envelope import Submission, stamp
 from contracts.hints import hint_of
 from contracts.messages import verdict_of
+from contracts.topics import ANSWER_DAYS
 from deploy.importer.files import Row, unguarded
 from deploy.importer.mapping import Mapping, NotMapped
 from deploy.importer.store import Sent, Store
@@ -45,7 +46,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans rows of one mapping. `again`: what was refused is sent anew, as the next revision."""
+    """Plans rows of one mapping. `again`: what was refused is sent anew, as the next revision, and so is what was sent so long
+    ago that its answer, which nobody read, has left its topic: under its id nobody is answered twice."""
 
     mapping: Mapping
     store: Store
@@ -80,8 +82,8 @@ class Planner:
             left_out = name in self.mapping.when and not row.cells[self.mapping.when[name]].strip()
             if not left_out:
                 yield self._step(name, key, named, self._values(name, row), said, self._moment(name, row))
-            elif said and said[-1].outcome in ("recorded", "unchanged") and said[-1].content != TAKEN_BACK:
-                yield self._taken_back(name, key, named, said)
+            elif (stands := _stands(said)) and (stands.content != TAKEN_BACK or stands.outcome is None):
+                yield self._taken_back(name, key, named, said, stands)
             if name == "request" and taken is None:  # asked for the next step: the referral is recorded
                 self.store.takes_part(named["participation"], named["run"], named["person"])
 
@@ -144,8 +146,12 @@ class Planner:
         # is known. A file that does not is a picture of today: what differs from the last is new, even if it once stood.
         before = said if "reported_at" in values else said[-1:]
         known = next((sent for sent in before if sent.content == content), None)
-        if known is not None and self.again and known is last and known.outcome in ("refused", "unreadable"):
+        if known is not None and self.again and known is last and self._is_over(known):
             known = None
+        if known not in (None, last) and (stands := _stands(said)) and stands.content == TAKEN_BACK:
+            raise RowRefused(
+                "TAKEN_BACK", "/reported_at", f"This {name} was taken back since; it needs a newer time of report."
+            )
         if "reported_at" not in values and self.planned.setdefault(key, content) != content:
             raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", f"Another row says something else of this {name}.")
         if known is None:
@@ -167,6 +173,11 @@ class Planner:
         said_at = moment or getattr(submission, "reported_at", None) or datetime.fromisoformat(sent.seen_at)
         return Step(sent, not new, subject, min(said_at, self.now), submission)
 
+    def _is_over(self, sent: Sent) -> bool:
+        if sent.outcome is None:
+            return datetime.fromisoformat(sent.seen_at) < self.now - timedelta(days=ANSWER_DAYS)
+        return sent.outcome in ("refused", "unreadable")
+
     def _ids(self, cls: type[Submission], named: dict[str, str]) -> dict[str, str]:
         """The ids a submission names, made of the row's references. Consent and referral are those of a participation."""
         of = {"run": ("run",), "consent": ("participation",), "referral": ("participation",),
@@ -174,17 +185,22 @@ class Planner:
         return {f"{kind}_id": self.store.id_of(kind, *(named[part] for part in parts))
                 for kind, parts in of.items() if f"{kind}_id" in cls.model_fields}  # fmt: skip
 
-    def _taken_back(self, name: str, key: str, named: dict[str, str], said: Sequence[Sent]) -> Step:
-        """What the file said once and says no longer."""
+    def _taken_back(self, name: str, key: str, named: dict[str, str], said: Sequence[Sent], stands: Sent) -> Step:
+        """What the file said once and says no longer; or that it was taken back, which nobody has answered yet."""
         if name != "end":
-            raise RowRefused("TAKEN_BACK", "", f"The {name} was recorded before and is missing now; ask the office.")
-        values = {"by": self.mapping.steps[name]["by"].constant, "ended_before_on": said[-1].day,
+            raise RowRefused("TAKEN_BACK", "", f"The {name} was said before and is missing now; ask the office.")
+        values = {"by": self.mapping.steps[name]["by"].constant, "ended_before_on": stands.day,
                   "kind": EndKind.ENTERED_IN_ERROR}  # fmt: skip
         if values["by"] is None:
             raise RowRefused(
                 "TAKEN_BACK", "/by", "Only an end whose speaker is a constant can be taken back by a file."
             )
         return self._step(name, key, named, values, said, None, TAKEN_BACK)
+
+
+def _stands(said: Sequence[Sent]) -> Sent | None:
+    """What was said last and not refused: what was refused says nothing."""
+    return next((sent for sent in reversed(said) if sent.outcome not in ("refused", "unreadable")), None)
 
 
 TAKEN_BACK = "taken back"

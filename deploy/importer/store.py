@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from deploy.errors import REFUSED, Trouble
+from deploy.places import closed
 
 _SCHEMA = """
 create table if not exists secret (value blob not null);
@@ -26,6 +27,7 @@ create table if not exists sent (
     unique (key, revision)
 );
 create index if not exists unanswered on sent (id) where outcome is null;
+create table if not exists fed (cluster text not null);
 create table if not exists participation (reference text primary key, run text not null, person text not null);
 """
 
@@ -46,22 +48,18 @@ class Sent(NamedTuple):
 
 
 class Store:
-    """The memory of one source. One process at a time."""
+    """The memory of one source. One process at a time writes into it; `reading` one that is there hinders nobody."""
 
-    def __init__(self, folder: Path, source: str, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
+    def __init__(self, folder: Path, source: str, name: str, *, reading: bool = False) -> None:
         self.source = source
         path = folder / f"{name}.sqlite"
-        self._lock = os.open(folder / f"{name}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise Trouble(f"another import for {name} is running", "wait until it has ended", REFUSED) from None
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _SCHEMA)
+        self._lock = None if reading else _locked(folder, name)
+        if reading:
+            self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        else:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.executescript("pragma journal_mode = wal; pragma synchronous = full;" + _SCHEMA)
         row = self._db.execute("select value from secret").fetchone()
         self._secret: bytes = row[0] if row else secrets.token_bytes(32)
         if row is None:
@@ -78,7 +76,8 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def _id_of(self, kind: str, *reference: str) -> str:
         """HMAC-SHA-256 of source and reference, as a UUID of version 8 (RFC 9562): nobody without the secret can tell
@@ -88,6 +87,16 @@ class Store:
         found[6], found[8] = found[6] & 0x0F | 0x80, found[8] & 0x3F | 0x80
         text = found.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def feeds(self, cluster: str) -> None:
+        """Notes which Kafka this memory is of. Raises Trouble where it is another's: what that one recorded would be taken for
+        known here, and nothing be sent, as after a rehearsal."""
+        before = self._db.execute("select cluster from fed").fetchone()
+        if before is None:
+            self._db.execute("insert into fed values (?)", (cluster,))
+        elif before[0] != cluster:
+            raise Trouble(f"what was imported from here went into another Kafka ({before[0]}) than this ({cluster}); nothing was sent",
+                          "name the right one in LOTSE_KAFKA; or give this one a memory of its own: LOTSE_STATE=FOLDER", REFUSED)  # fmt: skip
 
     def of_key(self, key: str) -> list[Sent]:
         """What a key has said so far, oldest first."""
@@ -153,3 +162,14 @@ class _Transaction:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.db.execute("rollback" if kind else "commit")
+
+
+def _locked(folder: Path, name: str) -> int:
+    """The file that is locked for as long as it is open. Raises Trouble where it is somebody's."""
+    lock = os.open(closed(folder) / f"{name}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Trouble(f"another import for {name} is running", "wait until it has ended", REFUSED) from None
+    return lock

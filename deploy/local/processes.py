@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from deploy.errors import UNREACHABLE, Trouble
+from deploy.places import closed
 
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -72,7 +73,7 @@ class Process:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self.log, self._note = name, folder / f"{name}.log", folder / f"{name}.pid"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -84,7 +85,7 @@ class Process:
         """Starts it; ended by the kernel when the thread that called this ends, so call it from the main thread. In a process
         group of its own: a terminal's Ctrl-C tells who started it, who ends Kafka and Postgres after those who use them."""
         self.end_leftover()
-
+        closed(self.log.parent, passed=user is not None)
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(  # noqa: S603
                 list(argv), env=dict(env) if env is not None else None, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

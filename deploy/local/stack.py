@@ -13,7 +13,8 @@ from deploy.local.kafka import Kafka, cluster
 from deploy.local.operations import PUBLIC, make_operations_key
 from deploy.local.postgres import Database, Postgres
 from deploy.local.processes import Process, child_environment, free_port
-from deploy.places import CACHE, ROOT, SERVICES
+from deploy.places import CACHE, ROOT, SERVICES, STATE, closed
+from deploy.saying import complain
 
 Progress = Callable[[str], None]
 
@@ -90,6 +91,7 @@ class LocalStack:
     def start(self, progress: Progress | None = None) -> None:
         """Starts all three; ready when it returns. Raises Trouble. Call it from the main thread: children die with it."""
         say = progress or (lambda _: None)
+        closed(self.folder, passed=True)
         ports: dict[str, int] = json.loads(self._ports.read_text()) if self._ports.exists() else {}
         make_operations_key(self.folder)
         try:
@@ -109,8 +111,8 @@ class LocalStack:
             for one in self._brokers:
                 one.wait()
             self._mail.wait_for_port(self.mail_port)
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            self.stop(error)
             raise
         self._ports.write_text(
             json.dumps(
@@ -127,10 +129,22 @@ class LocalStack:
             one.port = ports[one.process.name]
         self.databases = self.postgres.databases(SERVICES)
 
-    def stop(self) -> None:
-        """Stops all three in order; an ephemeral one leaves nothing behind."""
+    def keep_logs(self) -> Path:
+        """Copies what its processes wrote down to `.lotse/logs`, in place of what stood there: an ephemeral stack's folder goes,
+        and whoever is told to look would find nothing."""
+        kept = closed(STATE / "logs")
+        for log in kept.glob("*.log"):
+            log.unlink()
+        for log in self.folder.glob("*/*.log"):
+            shutil.copy(log, kept)
+        return kept
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """Stops all three in order; an ephemeral one leaves nothing behind, but for its logs where an error ended it."""
         for process in (self._mail, *(one.process for one in self._brokers), self.postgres.process):
             process.stop()
+        if self._remove and isinstance(error, Exception):
+            complain.print(f"what its parts wrote down stands in {self.keep_logs()}", markup=False)
         if self._remove:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -141,4 +155,4 @@ class LocalStack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.stop(error)

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import gc
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextvars import Context
+from errno import errorcode
 from itertools import chain
 from typing import Any, cast
 
@@ -31,7 +33,7 @@ from services.host.inputs import Inputs
 from services.host.kafka import Reader, read_otherwise
 from services.host.relay import Relay, letters_beyond
 from services.host.running import running, say_held, settle_in
-from services.host.settings import Settings
+from services.host.settings import BadSettings, Settings
 from services.host.status import Status
 from services.runtime import positions
 from services.runtime.database import RETRY, connect
@@ -259,9 +261,15 @@ class Host:
         if self.service.routes:
             app.include_router(self.service.routes(self.node.pool))
         host, port = self.settings.http_host, self.settings.http_port
-        server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
+        try:
+            door = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except OSError as error:  # uvicorn would end the process, and name no setting
+            raise BadSettings(
+                f"LOTSE_HTTP_PORT: nobody can listen there ({errorcode.get(error.errno or 0, '')}). Way out: free it, or name another"
+            ) from None
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]  # signals are ours
-        listening = asyncio.create_task(server.serve())
+        listening = asyncio.create_task(server.serve(sockets=[door]))
         try:
             yield
         finally:

@@ -39,8 +39,7 @@ class KafkaSettings(BaseSettings):
     kafka: Servers | None = None
     """Bootstrap servers, `host:port,...`."""
     kafka_security: Security = Field(default_factory=KafkaSecurity)
-    """JSON object of security_protocol, sasl_mechanism, sasl_plain_username, sasl_plain_password, ssl_cafile, ssl_certfile,
-    ssl_keyfile, ssl_password."""
+    """JSON object of security_protocol, sasl_mechanism, sasl_plain_username, sasl_plain_password, ssl_cafile, ssl_certfile, ..."""
 
 
 class Settings(KafkaSettings):

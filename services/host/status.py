@@ -111,8 +111,9 @@ class Status:
         aside = await con.fetch("""select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100""")  # fmt: skip
         quarantined = await con.fetch("select subject, why, since, (select count(*) from kept k where q.subject = k.subject) as kept"
                                       " from quarantine q order by since")  # fmt: skip
-        letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters from dead_letter"
-                                  " group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip
+        letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters,"
+                                  " coalesce(sum(letters) filter (where hour > now() - interval '1 day'), 0)::bigint as of_a_day"
+                                  " from dead_letter group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip
         stopped = [
             _held(Held(r["held"], "Flood", r["held_since"])) if r["held"].startswith("publisher:")
             else _held(Held(f"{r['topic']}/{r['part']}", r["held"], r["held_since"]))

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+from contracts.envelope import stamp
 from services.runtime.database import Connection, Table
 
 NOTICE_LIST = Table(
@@ -24,6 +25,12 @@ and split_part(s.type, '.', 3) = 'notification_sent') group by 1 order by 1
 """
 """Offices whose last attempts failed, and how many in a row: nothing was sent after them."""
 
+LATE = """
+select count(*) as n, min(t.recorded_at) as since from claim c join timeline t on t.fact_id = c.id
+where not c.done and t.recorded_at < now() - interval '15 minutes'
+"""
+"""Attempts that are made one after the other, and have waited for longer than a mail takes: what stands before them stands."""
+
 
 async def notices(con: Connection, office_id: str | None) -> list[dict[str, Any]]:
     """Open items, of one office or of all."""
@@ -43,8 +50,8 @@ async def attempts(con: Connection) -> list[dict[str, Any]]:
 
 
 async def findings(con: Connection, mailboxes: Collection[str]) -> list[str]:
-    """What a person should look at: offices without a mailbox, those whose last attempts failed,
-    attempts that are uncertain."""
+    """What a person should look at: offices without a mailbox, those whose last attempts failed, attempts of the last week that
+    are uncertain, attempts without a result."""
     rows = await con.fetch("select office_id, count(*) as n from notice_list where not told group by 1 order by 1")
     found = [
         f"{row['n']} notices wait at {row['office_id']}: no mailbox in organisations.toml"
@@ -52,8 +59,13 @@ async def findings(con: Connection, mailboxes: Collection[str]) -> list[str]:
         if row["office_id"].partition(":")[2] not in mailboxes
     ]
     found += [f"{row['office_id']}: the last {row['n']} attempts failed" for row in await con.fetch(FAILING)]
-    return found + [
-        f"{row['office_id']}: {row['n']} attempts uncertain"
-        for row in await attempts(con)
-        if row["what"] == "notification_uncertain"
-    ]
+    uncertain = await con.fetch(
+        "select subject as office_id, count(*) as n from timeline where split_part(type, '.', 3) = 'notification_uncertain'"
+        " and recorded_at > now() - interval '7 days' group by 1 order by 1"  # somebody has looked by then, or never will
+    )
+    found += [f"{row['office_id']}: {row['n']} attempts uncertain within a week" for row in uncertain]
+    (late,) = await con.fetch(LATE)
+    if late["n"]:
+        found.append(f"{late['n']} attempts have no result since {stamp(late['since'])}: the mail server keeps them waiting, or their"
+                     " result can't be written down (see the log)")  # fmt: skip
+    return found

@@ -75,7 +75,7 @@ async def _begin(con: Connection, ticks: list[Any]) -> bool:
             await con.execute("select from alliance order by tenant for update")
             move = "update alliance set ticked = $1, tick_id = $2 where ticked is null or ticked < $1"
             await con.execute(move, ready["at"], ready["id"])
-            gone = "case when held is null then at <= $1 else kept_at < now() - make_interval(days => $2) end"
+            gone = "at <= $1 or held is not null and kept_at < now() - make_interval(days => $2)"
             await con.execute(f"delete from tick where {gone}", ready["at"], WAIT_DAYS)
     return ready is not ticks[0]
 

@@ -186,7 +186,7 @@ class Work:
         self._settled: list[int] = []  # what was kept and is not any more
         self._stranded: list[int] = []  # what was kept and can't be read: its publisher is gone from the file
         self._claimed: set[str] = set()
-        self._taken: set[Name] = set()
+        self._taken: dict[Name, str] = {}  # whose id is known as another kind of thing -> that thing's alliance
         self._timeline: list[tuple[Any, ...]] = []
         self._dead: list[Message] = []
 
@@ -247,10 +247,10 @@ class Work:
         (its numbers, its rows) would be two things'."""
         others = [(kind, id) for mine, id in unsaid for kind in self.service.states if kind != mine]
         if others and not self.learning:
-            sql = ("select s.id from state s join unnest($1::text[], $2::text[]) n(kind, id) on s.kind = n.kind and s.id = n.id"
-                   " where s.body is not null")  # fmt: skip
-            taken = {row["id"] for row in await self.con.fetch(sql, *columns(others))}
-            self._taken |= {name for name in unsaid if name[1] in taken}
+            sql = ("select s.id, s.tenant from state s join unnest($1::text[], $2::text[]) n(kind, id)"
+                   " on s.kind = n.kind and s.id = n.id where s.body is not null")  # fmt: skip
+            taken = {row["id"]: row["tenant"] for row in await self.con.fetch(sql, *columns(others))}
+            self._taken |= {name: taken[name[1]] for name in unsaid if name[1] in taken}
 
     async def _load_heard(self, keys: list[tuple[str, str]]) -> set[str]:
         """The last number of each learned family and subject; gives back what kept early facts rest on."""
@@ -426,8 +426,11 @@ class Work:
         slots = [self.slots[name] for name in message.names]
         if any(slot.tenant != attributes.tenant for slot in slots if slot.tenant is not None):
             return self._answer(message, Outcome.REFUSED, no=refused("NOT_YOURS"))
-        if message.names[0] in self._taken:
-            return self._answer(message, Outcome.REFUSED, no=of_another_kind("subject"))
+        if (name := message.names[0]) in self._taken:
+            theirs = self._taken[name] != attributes.tenant
+            return self._answer(
+                message, Outcome.REFUSED, no=refused("NOT_YOURS") if theirs else of_another_kind("subject")
+            )
         if held := self._held(message):
             return self._keep_back(Kept(message, "waiting", _released(held), claimed=True))
         for name in submission.rests_on():

@@ -1,6 +1,8 @@
 """The local stack is a real one: it answers, keeps its data, and gives rights sparingly."""
 
 import contextlib
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from deploy.errors import Trouble
 from deploy.local.kafka import checked
+from deploy.local.postgres import Postgres
 from deploy.local.processes import child_environment, free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
@@ -79,3 +82,28 @@ def test_a_jar_with_another_sum_is_refused_by_name(tmp_path: Path) -> None:
     jar.write_bytes(b"not Kafka")
     with pytest.raises(Trouble, match=r"kafka-clients-4\.3\.1\.jar"):
         checked([jar], {jar.name: "0" * 64})
+
+
+def test_nobody_else_looks_into_what_a_stack_holds(stack: LocalStack) -> None:
+    """Raw submissions, mails, passwords; only Postgres' user passes, where root runs it."""
+    for folder in (stack.folder, *(process.log.parent for process in stack.processes.values())):
+        assert stat.S_IMODE(folder.stat().st_mode) & 0o066 == 0, folder
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: Postgres has a user of its own only where root starts it")
+def test_below_a_folder_that_is_roots_alone_postgres_passes_and_nobody_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in root's home. What is opened is said, and how that is taken back."""
+    home = tmp_path / "home"
+    (home / "checkout").mkdir(parents=True)
+    home.chmod(0o700)
+    postgres = Postgres(home / "checkout" / "stack" / "postgres")
+    postgres.start()
+    try:
+        postgres.wait()
+    finally:
+        postgres.process.stop()
+    assert stat.S_IMODE(home.stat().st_mode) == 0o701
+    said = "".join(capsys.readouterr().err.split())  # a path is long, and its line broken
+    assert f"`chmodo-x{home}`takesthatback" in said and str(postgres.folder) not in said

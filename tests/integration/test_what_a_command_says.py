@@ -272,3 +272,18 @@ def test_the_alliance_that_is_furthest_behind_is_the_one_shown(acted: dict[str, 
     assert (
         row["acted_on"] == shown and set(row) == set(COLUMNS) and not findings_of("intake", {**FIGURES, "acted": acted})
     )
+
+
+def test_a_dead_letter_is_a_finding_for_a_day_and_a_figure_for_good() -> None:
+    """Nothing takes it back: `--exit-code` would never be 0 again after the first."""
+    letter = {
+        "topic": "intake.submissions.kreis",
+        "publisher": "kreis",
+        "type": "schema",
+        "rule": "/by missing",
+        "letters": 3,
+    }
+    for of_a_day, found in ((2, 1), (0, 0)):
+        said = {**FIGURES, "acted": {}, "dead_letters": [{**letter, "of_a_day": of_a_day}]}
+        assert len(findings_of("intake", said)) == found
+        assert rows_of({"intake": said})[0]["dead"] == 3

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from deploy.demo.kreis import Kreis
-from deploy.places import ROOT
+from deploy.places import ROOT, SERVICES, STATE
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,3 +40,7 @@ def test_one_lost_on_the_way_is_told() -> None:
     last = done.stdout.strip().splitlines()[-1]
     once, _, total = last.removeprefix("answered once: ").partition(" of ")
     assert int(once) == int(total) - 1
+    assert f"what the services wrote down stands in {STATE / 'logs'}" in done.stderr
+    assert {f"{name}.log" for name in (*SERVICES, "kafka", "postgres")} <= {
+        file.name for file in (STATE / "logs").iterdir()
+    }

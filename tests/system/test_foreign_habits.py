@@ -69,6 +69,12 @@ async def test_an_id_is_one_kind_of_thing_and_who_uses_it_for_another_stops_nobo
             assert (await sender.ask(submission, subject))["outcome"] == "recorded"
         no = await sender.ask(known.steps()[0][0], known.case)  # a run under the id of a case
         assert (no["outcome"], no["reason"], no["again"]) == ("refused", "UNKNOWN_SUBJECT", "mended")
+        con = await asyncpg.connect(house.stack.databases["referral"].owner, server_settings={"search_path": "lotse"})
+        move = "update state set tenant = $2 where id = $1"
+        await con.execute(move, known.case, "elsewhere")  # of another alliance nobody learns what its ids are
+        assert (await sender.ask(known.steps()[0][0], known.case))["reason"] == "NOT_YOURS"
+        await con.execute(move, known.case, "rkn")
+        await con.close()
         assert (await sender.ask(*known.steps()[5]))["outcome"] == "recorded"
         assert (await sender.ask(taken.steps()[0][0], taken.case))[
             "outcome"

@@ -1,9 +1,11 @@
 """The importer: what files it takes, what a row becomes, and what becomes of a row that changes."""
 
+import contextlib
 import csv
 import gzip
 import io
 import json
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from deploy.cli import main
 from deploy.errors import PARTLY, USAGE, Trouble
 from deploy.importer.files import CsvFile, Row, look_through, write_back
-from deploy.importer.mapping import load_mapping
+from deploy.importer.mapping import Field, load_mapping
 from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.store import Store
 from deploy.places import EXAMPLES
@@ -85,6 +87,16 @@ def test_ids_stay_with_the_secret_and_say_nothing_without_it(store: Store, tmp_p
     assert (tmp_path / "import").stat().st_mode & 0o777 == 0o700
 
 
+def test_who_reads_hinders_no_import_and_is_not_hindered(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "import"
+    with Store(folder, "oulad", "oulad", reading=True) as reader:
+        assert reader.id_of("case", "1") == store.id_of("case", "1")
+        with pytest.raises(Trouble, match="another import for oulad is running"):
+            Store(folder, "oulad", "oulad")
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.answered([("recorded", None, None, "", "x")])
+
+
 def test_a_changed_row_is_the_next_revision_of_what_changed_alone(store: Store) -> None:
     (end,) = [step for step in sent(store, planner(store), row(ROW)) if step.sent.key.startswith("end")]
     (changed,) = sent(store, planner(store, days=1), row(ROW, ended_on="2014-02-03"))
@@ -99,6 +111,68 @@ def test_an_end_that_is_gone_is_taken_back_and_one_that_returns_is_said_anew(sto
     assert sent(store, planner(store, days=2), row(ROW, ended_on="", end_kind="")) == []
     (back,) = sent(store, planner(store, days=3), row(ROW))  # a picture of today: what once stood is new again
     assert back.sent.revision == 3
+
+
+GONE = {"ended_on": "", "end_kind": ""}
+
+
+def end_of(store: Store, days: int, cells: dict[str, str] = GONE, **more: Any) -> Step | None:
+    """The row's step about its end, flushed and not answered."""
+    steps = [*planner(store, days=days, **more).steps(row(ROW, **cells))]
+    store.flush()
+    return next((step for step in steps if step.sent.key.startswith("end")), None)
+
+
+def test_an_end_that_is_gone_is_taken_back_whatever_came_between(store: Store) -> None:
+    """It would stand for good, and nobody be told: the import ended well."""
+    sent(store, planner(store), row(ROW))
+    first = end_of(store, 1)
+    assert first is not None and not first.known and first.sent.content == "taken back"
+    same = end_of(store, 2)  # killed before it was sent, or before its answer was read
+    assert same is not None and same.sent.id == first.sent.id
+    store.answered([("refused", "CONTRADICTION", "/kind", "", first.sent.id)])
+    told = end_of(store, 3)
+    assert told is not None and told.known and told.sent.outcome == "refused"  # so is the row, each time
+    anew = end_of(store, 4, again=True)
+    assert anew is not None and not anew.known and anew.sent.revision == first.sent.revision + 1
+    store.answered([("recorded", None, None, "", anew.sent.id)])
+    assert end_of(store, 5) is None
+
+
+def test_an_end_that_nobody_has_answered_yet_is_taken_back_too(store: Store) -> None:
+    sent(store, planner(store), row(ROW, **GONE))
+    assert end_of(store, 1, {}) is not None  # sent; and then this run ends
+    taken = end_of(store, 2)
+    assert taken is not None and (taken.sent.content, taken.sent.revision) == ("taken back", 2)
+
+
+def test_a_correction_that_was_refused_does_not_keep_an_end(store: Store) -> None:
+    sent(store, planner(store), row(ROW))
+    wrong = end_of(store, 1, {"ended_on": "2014-03-03"})
+    assert wrong is not None
+    store.answered([("refused", "FUTURE_DAY", "/ended_before_on", "", wrong.sent.id)])
+    taken = end_of(store, 2)
+    assert taken is not None and (taken.sent.content, taken.sent.revision) == ("taken back", 3)
+    assert taken.submission.model_dump(mode="json")["ended_before_on"] != "2014-03-03"  # what stands is taken back
+
+
+def test_an_end_that_comes_back_needs_a_newer_time_of_report_where_the_file_says_one(store: Store) -> None:
+    """One export that lacked the ends deleted them for good: back again they were known, and "already answered"."""
+
+    def dated(days: int) -> Planner:
+        plain = planner(store, days=days)
+        end = {**plain.mapping.steps["end"], "reported_at": Field(column="reported_at")}
+        return replace(plain, mapping=replace(plain.mapping, steps={**plain.mapping.steps, "end": end}))
+
+    first, later = ({"reported_at": f"2014-0{month}-09T18:00:00Z"} for month in (2, 4))
+    assert names(sent(store, dated(0), row(ROW, **first)))[-1] == "end"
+    (gone,) = sent(store, dated(1), row(ROW, **first, **GONE))
+    assert gone.sent.content == "taken back"
+    with pytest.raises(RowRefused, match="TAKEN_BACK") as no:
+        sent(store, dated(2), row(ROW, **first))
+    assert no.value.pointer == "/reported_at"
+    (back,) = sent(store, dated(3), row(ROW, **later))
+    assert back.sent.revision == 3 and sent(store, dated(4), row(ROW, **first)) == []
 
 
 def test_a_start_that_is_gone_is_refused_here(store: Store) -> None:
@@ -156,6 +230,16 @@ def test_what_was_refused_goes_again_only_when_asked_to(store: Store) -> None:
     assert (names([again]), again.sent.revision) == (["run"], 2)
 
 
+def test_what_was_never_answered_goes_again_when_its_answer_can_be_read_no_more(store: Store) -> None:
+    """Under its id it is answered once, and that answer left its topic while nobody read: it was unanswered for good."""
+    steps = planner(store).steps(row(ROW))
+    first = next(steps).sent
+    for days, again, revision in ((36, True, 1), (38, False, 1), (38, True, 2)):
+        step = next(planner(store, days=days, again=again).steps(row(ROW)))
+        assert (step.sent.revision, step.known) == (revision, revision == 1)
+        assert (step.sent.id == first.id) is step.known
+
+
 @pytest.mark.parametrize(
     "cells", [{"meeting_on": "7.1.2014"}, {"units_planned": "four"}, {"presence": "Anwesend"}, {"meeting_ref": " "}]
 )
@@ -196,6 +280,46 @@ def test_a_file_that_can_not_be_taken_is_named_before_anything_is_sent(
     with pytest.raises(Trouble, match=says) as trouble:
         look_through(path, ["a", "c"])
     assert trouble.value.exit_code == USAGE
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [('1;x\n2;"bis Freitag\n3;y\n', "is no CSV"), ('1;"a" b\n', "is no CSV"), ('1;x\n2;"never closed', "is no CSV")],
+)
+def test_a_quotation_mark_that_stands_alone_takes_no_rows_with_it(tmp_path: Path, rows: str, says: str) -> None:
+    """Lines that follow stood in its cell; the rows that were left looked whole."""
+    path = tmp_path / "file.csv"
+    path.write_text(f"ref;note\n{rows}")
+    with pytest.raises(Trouble, match=says) as trouble:
+        look_through(path, ["ref"])
+    assert trouble.value.exit_code == USAGE and "Freitag" not in f"{trouble.value} {trouble.value.way_out}"
+
+
+def test_a_file_of_two_encodings_is_not_guessed_at(tmp_path: Path) -> None:
+    """One remark as an old program writes it, and everybody with an umlaut was somebody else."""
+    path = tmp_path / "file.csv"
+    path.write_bytes("ref;note\nMüller-07;x\nb;".encode() + "gehört\n".encode("cp1252"))
+    with pytest.raises(Trouble, match=r"some of both \(line 3\)"):
+        look_through(path, ["ref"])
+
+
+def test_a_memory_of_one_kafka_is_not_taken_for_anothers(tmp_path: Path) -> None:
+    """After a rehearsal everything was known: nothing was sent to the real one, and the import said that all is in."""
+    for cluster, known in (("trial", True), ("trial", True), ("real", False)):
+        with (
+            Store(tmp_path, "oulad", "oulad") as memory,
+            contextlib.nullcontext() if known else pytest.raises(Trouble, match="another Kafka"),
+        ):
+            memory.feeds(cluster)
+
+
+def test_a_file_without_a_header_does_not_tell_whose_it_is(tmp_path: Path) -> None:
+    """Its first row is a person's, and what is said of it stands in the log of whoever imports at night."""
+    path = tmp_path / "file.csv"
+    path.write_text("Zainab Kanarienvogel;1999-03-04;a\n")
+    with pytest.raises(Trouble, match="lacks the column c") as trouble:
+        look_through(path, ["a", "c"])
+    assert trouble.value.way_out == "mend the header or the mapping; of its 3 columns it has a"
 
 
 PACKED = gzip.compress(b"a;c\n" + bytes(range(48, 122)) * 40, mtime=0)
