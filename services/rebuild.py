@@ -15,12 +15,11 @@ from typing import Any
 
 import asyncpg
 import structlog
-from aiokafka.errors import KafkaError
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK, dead_letters_topic
 from services.dead_letters import learn_buried
-from services.failpoints import arm, failpoint
+from services.failpoints import failpoint
 from services.host.kafka import Reader
 from services.host.relay import Relay, letters_beyond, mark, unsent
 from services.host.running import Running, running, settle_in
@@ -35,8 +34,10 @@ from services.runtime.work import NOT_THE_DATA, Work, quarantined
 log = structlog.get_logger()
 
 LIVE, BESIDE, OLD = "lotse", "lotse_beside", "lotse_old"
-LOCK_LIMIT = "60s"  # as Postgres takes it: for the swap, and for clearing the old away
-DRAIN_LIMIT = 120.0  # seconds the outbox may take to drain while everybody is held
+DRAIN_LIMIT, LOCK_LIMIT = (
+    120.0,
+    "60s",
+)  # the outbox may take so many seconds to drain while everybody is held, a lock so long
 
 COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("family, subject", "number, id"),
             "timeline": ("family, subject, number", "fact_id, type, time, recorded_at, cause, body")}  # fmt: skip
@@ -81,8 +82,6 @@ async def rebuild(
     Postgres raise, and Unfinished once the new tables are in place."""
     if settings.database_owner is None:
         raise PermissionError("LOTSE_DATABASE_OWNER is not set")
-    if settings.failpoint:
-        arm(settings.failpoint)
     started, owner_dsn = time.monotonic(), settings.database_owner.get_secret_value()
     async with AsyncExitStack() as stack:
         live = await connect(settings.database.get_secret_value())
@@ -110,27 +109,25 @@ async def rebuild(
                 failpoint("after_swap")
                 await owner.execute(f"drop schema {OLD} cascade")
                 done.swept = await sweep(node)
-                await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds,
-                                   "equal" if done.compared else "nothing to compare with")  # fmt: skip
-            except (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                how = "equal" if done.compared else "nothing to compare with"
+                await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds, how)
+            except Exception as error:  # whatever it is, the new is in place
                 raise Unfinished(name_of(error)) from error
     return done
 
 
 async def _make_beside(owner: Any, role: str, migrations: list[Path]) -> None:
     """An empty schema beside, made by the same migrations. An old one is there where a rebuild was killed before it went."""
-    await owner.execute(
-        f"drop schema if exists {BESIDE}, {OLD} cascade; create schema {BESIDE}; set search_path = {BESIDE}"
-    )
+    await owner.execute(f"drop schema if exists {BESIDE}, {OLD} cascade; create schema {BESIDE}")
+    await owner.execute(f"set search_path = {BESIDE}")
     for file in migrations:
         await owner.execute(file.read_text("utf-8").partition("-- migrate:down")[0])
     for name in ("runtime_migrations", "service_migrations"):
         await owner.execute(f"create table if not exists {BESIDE}.{name} (like {LIVE}.{name} including all);"
                             f" insert into {BESIDE}.{name} select * from {LIVE}.{name}")  # fmt: skip
     # not by default privileges alone: where rights were granted on the tables there were, the new ones would have none
-    await owner.execute(f'grant usage on schema {BESIDE} to "{role}";'
-                        f' grant select, insert, update, delete on all tables in schema {BESIDE} to "{role}";'
-                        f' grant usage, select on all sequences in schema {BESIDE} to "{role}"')  # fmt: skip
+    rights = ("usage on schema", "select, insert, update, delete on all tables in schema")
+    await owner.execute("; ".join(f'grant {right} {BESIDE} to "{role}"' for right in rights))
     await owner.execute(f"set search_path = {LIVE}; set lock_timeout = '{LOCK_LIMIT}'")
 
 
@@ -148,11 +145,10 @@ async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") ->
                     await asyncio.sleep(0.05)
             await learner.learn(node.pool)
             await learner.finish(owner)
-            if learner.done.compared:
-                learner.done.differences = await differences(owner, node.service)
-            else:
+            if not learner.done.compared:
                 learner.done.unsent = await unsent(node.pool, learner.node.pool)
-            if learner.done.differences:
+            elif found := await differences(owner, node.service):
+                learner.done.differences = found
                 return
             # what operators did is never forgotten
             for table in ("audit", "rebuilt", "left_out", *(KEPT if learner.done.compared else ())):
@@ -315,17 +311,12 @@ async def differences(owner: Any, service: Service, most: int = 10) -> list[str]
 
 async def sweep(node: Running) -> int:
     """React over every state there is; gives back the facts recorded. The law: on a quiet, caught-up system, none."""
-    total, last = 0, ("", "")
-
-    def count(work: Work) -> None:
-        nonlocal total
-        total += work.counts["facts"]
-
+    recorded, last = list[int](), ("", "")
     while rows := await node.pool.fetch(
         "select kind, id, tenant from state where (kind, id) > ($1, $2) and tenant is not null"
         " and not exists (select from quarantine q where q.subject = id) order by kind, id limit $3", *last, clock.CHUNK,
     ):  # fmt: skip
         last = (rows[-1]["kind"], rows[-1]["id"])
         async with node.pool.acquire() as con, con.transaction():
-            await clock.react(Work(node, con), rows, count)
-    return total
+            await clock.react(Work(node, con), rows, lambda work: recorded.append(work.counts["facts"]))
+    return sum(recorded)

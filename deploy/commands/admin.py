@@ -133,6 +133,7 @@ def rebuild(service: str, shape: str) -> int:
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415
 
+    from services.failpoints import arm  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
     from services.rebuild import Unfinished  # noqa: PLC0415
     from services.rebuild import rebuild as run  # noqa: PLC0415
@@ -143,6 +144,8 @@ def rebuild(service: str, shape: str) -> int:
     files = [file for _, folder in migrations(service) for file in sorted(folder.glob("*.sql"))]
     try:
         settings = load_settings()
+        if settings.failpoint:
+            arm(settings.failpoint)
         set_up_logs(service, settings.log_level)  # to stderr: unset they would stand among the data
         if settings.database_owner is None:
             raise Trouble("missing: LOTSE_DATABASE_OWNER", "a rebuild makes a schema as the owner; set its DSN", USAGE)

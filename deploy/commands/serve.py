@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from datetime import UTC, datetime
+from errno import errorcode
 from typing import Any
 
 import click
@@ -52,6 +54,7 @@ def app(name: str) -> int:
 
     try:
         settings = load_settings()
+        _free(settings.http_host, settings.http_port)
         publishers_from(settings.publishers, "LOTSE_PUBLISHERS")  # at once, and not when Kafka and Postgres answer
         if missing := asyncio.run(_missing(name, settings.database.get_secret_value())):
             raise Trouble(f"the database of {name} is older than this code: {', '.join(missing)} did not run",
@@ -62,6 +65,19 @@ def app(name: str) -> int:
                       f"start again; it waits and does not serve until `lotse rebuild {name}` has run", FINDINGS) from None  # fmt: skip
     except BadSettings as bad:
         raise Trouble(str(bad), "`lotse serve --help` says what each one means", USAGE) from None
+
+
+def _free(host: str, port: int) -> None:
+    """Raises BadSettings where nobody can listen there: uvicorn would end the process, and name no setting."""
+    from services.host.settings import BadSettings  # noqa: PLC0415
+
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        why = errorcode.get(error.errno or 0, "")
+        raise BadSettings(
+            f"LOTSE_HTTP_PORT: nobody can listen there ({why}). Way out: free it, or name another"
+        ) from None
 
 
 async def _missing(name: str, dsn: str) -> list[str]:

@@ -4,11 +4,9 @@ import asyncio
 import contextlib
 import gc
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextvars import Context
-from errno import errorcode
 from itertools import chain
 from typing import Any, cast
 
@@ -33,7 +31,7 @@ from services.host.inputs import Inputs
 from services.host.kafka import Reader, read_otherwise
 from services.host.relay import Relay, letters_beyond
 from services.host.running import running, say_held, settle_in
-from services.host.settings import BadSettings, Settings
+from services.host.settings import Settings
 from services.host.status import Status
 from services.runtime import positions
 from services.runtime.database import RETRY, connect
@@ -100,7 +98,7 @@ class Host:
             await asyncio.sleep(OLDER_REST)
         self.status.older = 0
         await self.inputs.refresh()
-        await self.status.look_at_certificates()
+        await self.status.certificates.look()
         await operate.replay(self.node)
         jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -189,7 +187,7 @@ class Host:
             try:
                 if time.monotonic() - refreshed > REFRESH_REST:
                     await self.inputs.refresh()
-                    await self.status.look_at_certificates()
+                    await self.status.certificates.look()
                     await forget_sent(self.node.pool)
                     refreshed = time.monotonic()
                 await self.status.look(await self.node.reader.ends(self.inputs.parts))
@@ -261,15 +259,9 @@ class Host:
         if self.service.routes:
             app.include_router(self.service.routes(self.node.pool))
         host, port = self.settings.http_host, self.settings.http_port
-        try:
-            door = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except OSError as error:  # uvicorn would end the process, and name no setting
-            raise BadSettings(
-                f"LOTSE_HTTP_PORT: nobody can listen there ({errorcode.get(error.errno or 0, '')}). Way out: free it, or name another"
-            ) from None
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
         server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]  # signals are ours
-        listening = asyncio.create_task(server.serve(sockets=[door]))
+        listening = asyncio.create_task(server.serve())
         try:
             yield
         finally:

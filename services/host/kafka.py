@@ -1,11 +1,8 @@
 """A reader beside the consumer: ends, starts, and what lies between a position and an end. It belongs to no group."""
 
 import asyncio
-import contextlib
-import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from datetime import UTC, datetime
 from operator import methodcaller
 from typing import Any
 
@@ -53,20 +50,6 @@ def read_otherwise(
     finally:
         consumer.close()
     return found
-
-
-async def certificates_end(servers: str, security: KafkaSecurity) -> dict[str, datetime]:
-    """When the certificates of the brokers that answer end; nothing without TLS."""
-    ends = {}
-    for server in servers.split(",") if security.context else ():
-        host, _, port = server.strip().rpartition(":")
-        with contextlib.suppress(OSError, TimeoutError):  # who can't be spoken to is seen by what stands still
-            async with asyncio.timeout(LIMIT):
-                _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=security.context)
-                shown = writer.get_extra_info("peercert")
-                writer.close()
-            ends[server] = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
-    return ends
 
 
 class Reader:

@@ -1,6 +1,5 @@
 """What an operator asks: is every submission being answered, and if not, where does it stand still?"""
 
-import math
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -8,8 +7,8 @@ from typing import Any
 
 from contracts.envelope import stamp
 from contracts.topics import CLOCK
+from services.certificates import Certificates
 from services.host.inputs import Inputs
-from services.host.kafka import certificates_end
 from services.host.running import Running
 from services.runtime import positions
 from services.runtime.database import RETRY, Connection
@@ -41,8 +40,7 @@ class Status:
         self.node, self.inputs = node, inputs
         self.ready, self.older = False, 0
         self.ends: dict[Part, int] = {}
-        self._certificates = {"our own": own} if (own := node.settings.kafka_security.ends) else {}
-        """When they end. One that has ended stays: nobody speaks to who shows it, so that it would be missing."""
+        self.certificates = Certificates(node.settings.kafka, node.settings.kafka_security)
         self._watched: list[tuple[float, dict[Part, int]]] = []
         """Ends of the logs as they stood at moments, oldest first, not yet passed by all positions."""
         self._began = time.monotonic()
@@ -60,11 +58,6 @@ class Status:
             self._applied_until = self._watched.pop(0)[0]
         if len(self._watched) > WATCHED:
             self._watched = self._watched[::2]
-
-    async def look_at_certificates(self) -> None:
-        """Those on the way to Kafka: nothing goes on when one has ended."""
-        settings = self.node.settings
-        self._certificates |= await certificates_end(settings.kafka, settings.kafka_security)
 
     async def _backlog_seconds(self, stands: dict[Part, int]) -> float:
         """By the broker's time, the age of the oldest record that stood there before this process did: whoever starts again
@@ -140,9 +133,7 @@ class Status:
             "publishers_held": sum(h["what"].startswith("publisher:") for h in held),
             "dead_letters": sum(r["letters"] for r in letters), "progress_age_seconds": self.idle(lag),
             "tick_age_seconds": self._tick_age(acted) if ticks else 0, "older_than_log_facts": self.older,
-            "certificate_seconds": min(
-                [(end - datetime.now(UTC)).total_seconds() for end in self._certificates.values()], default=math.inf
-            ),
+            "certificate_seconds": self.certificates.seconds,
         }  # fmt: skip
         self.node.metrics.set(**figures)
         return {
