@@ -98,7 +98,6 @@ class Host:
             await asyncio.sleep(OLDER_REST)
         self.status.older = 0
         await self.inputs.refresh()
-        await self.status.certificates.look()
         await operate.replay(self.node)
         jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -181,7 +180,7 @@ class Host:
 
     async def _mind(self) -> None:
         """Each second: ticks, leases, ends. Never touches the serving consumer but to commit, for lag tools only."""
-        refreshed = committed = time.monotonic()
+        refreshed, committed = 0.0, time.monotonic()
         while True:
             await asyncio.sleep(MINDER_REST)
             try:

@@ -44,14 +44,11 @@ async def letters_beyond(node: Running) -> int:
     starts, ends = await node.reader.starts(parts), await node.reader.ends(parts)
     marks = {Part(r["topic"], r["part"]): r["next"] for r in await node.pool.fetch("select * from acked")}
     beyond = {p: (max(marks.get(p, 0), starts[p]), ends[p]) for p in parts if ends[p] > marks.get(p, 0)}
-    missing: set[str] = set()
-    by_rows: dict[str, set[str]] = {}
+    missing, by_rows = set[str](), dict[str, set[str]]()
     async with contextlib.aclosing(node.reader.records(beyond)) as found:
         async for records in found:
-            topic, ids = (
-                records[0].topic,
-                {_id(r.key, r.headers) for r in records} - {""},
-            )  # without headers it is none of ours
+            topic = records[0].topic
+            ids = {_id(r.key, r.headers) for r in records} - {""}  # without headers it is none of ours
             ids -= {row["id"] for row in await node.pool.fetch(_KNOWN, [*ids])}
             if ids and topic not in by_rows:
                 rows = await node.pool.fetch(_RELEASES, topic)
@@ -71,15 +68,20 @@ async def unsent(live: asyncpg.Pool, beside: asyncpg.Pool) -> dict[str, int]:
 
 
 def _id(key: bytes | None, headers: Any) -> str:
-    """What identifies a letter: a fact's id and number, an answer's reference, a dead letter's origin, which is its key. Empty
-    where it is none of ours: bytes with a key and no headers made a service take its database for older than its log."""
+    """What identifies a letter: a fact's id, number, subject and type (by these its row has a key: by the id alone all of a log was
+    looked through once a partition, after each death of a relay), an answer's reference, a dead letter's origin, which is its key.
+    Empty where it is none of ours: bytes with a key and no headers made a service take its database for older than its log."""
     said = {name: text.decode() for name, text in headers if name.startswith("ce_") and text is not None}
-    names = ("ce_cause",) if said.get("ce_type", "").endswith(".answer.v1") else ("ce_id", "ce_streamversion")
-    of_a_dead_letter = any(name == "lotse_topic" for name, _ in headers)
-    return " ".join(said[name] for name in names if name in said) or ((key or b"").decode() if of_a_dead_letter else "")
+    answer = said.get("ce_type", "").endswith(".answer.v1")
+    names = ("ce_cause",) if answer else ("ce_id", "ce_streamversion", "ce_subject", "ce_type")
+    if names[0] in said:
+        return " ".join(said.get(name, "") for name in names)
+    return (key or b"").decode() if any(name == "lotse_topic" for name, _ in headers) else ""
 
 
-_KNOWN = """select fact_id || ' ' || number as id from timeline join unnest($1::text[]) i on fact_id = split_part(i, ' ', 1)
+_KNOWN = """select i as id from unnest($1::text[]) i, lateral (select string_to_array(i, ' ') as said) s join timeline
+  on number = case when said[2] ~ '^[0-9]{1,18}$' then said[2]::bigint end and subject = said[3]
+  and family = split_part(said[4], '.', 2) and fact_id = said[1]
  union all select i from unnest($1::text[]) i join answered on key = case when i ~ '^[0-9a-f-]{36}$' then i::uuid end
  union all select i from (select i, regexp_match(i, '^(.+)/([0-9]+)/([0-9]+)$') at from unnest($1::text[]) i) a
  join position on topic = at[1] and part = at[2]::int and next > at[3]::bigint"""

@@ -1,5 +1,6 @@
 """The errand: one mail an attempt. Content-free beyond case number, since when, and a sentence (domain 9, H-03)."""
 
+import asyncio
 from collections.abc import Mapping
 from email.message import EmailMessage
 from pathlib import Path
@@ -15,7 +16,8 @@ from services.notification.organisations import Mailbox, MailSettings
 from services.telemetry import calling
 
 SUBJECTS = {"de": "Lotse: {n} Hinweise", "en": "Lotse: {n} notices"}
-TIMEOUT = 30.0  # seconds a step of the conversation may take; four of them are shorter than the lease
+TIMEOUT = 30.0  # seconds a step of the conversation may take
+HELLO = 50.0  # and all before the mail itself: with the two steps behind it, shorter than an attempt may last (errands.LONGEST)
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     undefined=StrictUndefined,
@@ -67,16 +69,19 @@ class Post:
         client = aiosmtplib.SMTP(
             hostname=settings.smtp_host, port=settings.smtp_port, timeout=TIMEOUT, use_tls=settings.smtp_tls
         )
+        whose = "SERVER"  # until the mailbox is named, a no is said to all offices alike: of us, or of the server
         try:
             mail = written(attempt, recorded, to, settings.mail_from).as_bytes()
-            await client.connect()
-            if settings.smtp_user and settings.smtp_password:
-                await client.login(settings.smtp_user, settings.smtp_password.get_secret_value())
-            await client.mail(settings.mail_from)
-            await client.rcpt(to.mailbox)
+            async with asyncio.timeout(HELLO):
+                await client.connect()
+                if settings.smtp_user and settings.smtp_password:
+                    await client.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+                await client.mail(settings.mail_from)
+                whose = "SMTP"
+                await client.rcpt(to.mailbox)
         except aiosmtplib.SMTPResponseException as error:
             client.close()
-            return failed(attempt, f"SMTP_{error.code}")
+            return failed(attempt, f"{whose}_{error.code}")
         except (aiosmtplib.SMTPException, OSError, TimeoutError):
             client.close()
             return failed(attempt, "UNREACHABLE")

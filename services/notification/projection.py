@@ -19,17 +19,22 @@ NOTICE_LIST = Table(
 TABLES = (NOTICE_LIST,)
 
 FAILING = """
-select subject as office_id, count(*) as n from timeline f where split_part(type, '.', 3) = 'notification_failed'
-and not exists (select from timeline s where (s.family, s.subject) = (f.family, f.subject) and s.number > f.number
-and split_part(s.type, '.', 3) = 'notification_sent') group by 1 order by 1
+select office_id, count(*) as n from (
+    select s.id as office_id, t.number, split_part(t.type, '.', 3) as what,
+        max(t.number) filter (where split_part(t.type, '.', 3) = 'notification_sent') over (partition by s.id) as sent
+    from state s cross join lateral (select number, type from timeline where family = 'notification' and subject = s.id
+        order by number desc limit 40) t where s.kind = 'office') of
+where what = 'notification_failed' and number > coalesce(sent, 0) group by 1 order by 1
 """
-"""Offices whose last attempts failed, and how many in a row: nothing was sent after them."""
+"""Offices whose last attempts failed, and how many in a row: nothing was sent after them. Of an office's last facts: this is asked
+at each look, and all of them are more every day."""
 
 LATE = """
-select count(*) as n, min(t.recorded_at) as since from claim c join timeline t on t.fact_id = c.id
-where not c.done and t.recorded_at < now() - interval '15 minutes'
+select count(*) as n, min((attributes::json ->> 8)::timestamptz) as since from claim
+where not done and (attributes::json ->> 8)::timestamptz < now() - interval '15 minutes'
 """
-"""Attempts that are made one after the other, and have waited for longer than a mail takes: what stands before them stands."""
+"""Attempts (by their recorded time) that have waited for longer than a mail takes: they are made one after the other, so what
+stands before them stands."""
 
 
 async def notices(con: Connection, office_id: str | None) -> list[dict[str, Any]]:

@@ -5,11 +5,14 @@ import email
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiosmtpd.smtp import SMTP
 
+import services.errands
+import services.notification.mail
 from contracts.envelope import Attributes, Fact, Recorded
 from contracts.notification import NoticeLine, NotificationAttempted, NotificationFailed, NotificationSent
 from deploy.local.mail import Sink
@@ -60,6 +63,66 @@ async def test_what_an_address_kept_from_leaving_is_not_told(
     for _ in range(MOST_REFUSALS):
         evolve(office, result, "")
     assert office.notification.failures == MOST_REFUSALS  # a person's job: then once a day
+
+
+class Saying:
+    """What a server says to each step, and how long it thinks before it does."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds, self.mails = seconds, 0
+        self.says: dict[str, str] = {}
+
+    async def handle_MAIL(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
+        await asyncio.sleep(self.seconds)
+        envelope.mail_from = address
+        return self.says.get("mail", "250 OK")
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
+        await asyncio.sleep(self.seconds)
+        envelope.rcpt_tos.append(address)
+        return self.says.get("rcpt", "250 OK")
+
+    async def handle_DATA(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802
+        self.mails += 1
+        return "250 OK"
+
+
+async def told_by(server: Saying) -> Fact:
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: SMTP(server, hostname="localhost", loop=loop), "127.0.0.1", 0)
+    try:
+        return await told(listening.sockets[0].getsockname()[1], Mailbox(mailbox="thm@localhost"))
+    finally:
+        listening.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "reason", "counts"), [("mail", "SERVER_550", 0), ("rcpt", "SMTP_550", 1), ("mail", "SERVER_451", 0)]
+)
+async def test_what_is_said_to_all_offices_alike_is_no_refusal_of_one(step: str, reason: str, counts: int) -> None:
+    """A sender or a password that is not taken any more: mended at ten, every office heard nothing until midnight."""
+    server = Saying()
+    server.says[step] = f"{reason.partition('_')[2]} no"
+    result = await told_by(server)
+    assert isinstance(result, NotificationFailed) and result.reason == reason and server.mails == 0
+    office = Office("rkn:thm", "rkn")
+    evolve(office, result, "")
+    assert office.notification.failures == counts
+
+
+async def test_a_server_that_takes_its_time_before_the_mail_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step within its time, all of them longer than an attempt may last: called uncertain it counts as told."""
+    monkeypatch.setattr(services.notification.mail, "HELLO", 0.5)
+    server = Saying(seconds=0.4)
+    result = await told_by(server)
+    assert isinstance(result, NotificationFailed) and result.reason == "UNREACHABLE" and server.mails == 0
+    monkeypatch.setattr(services.notification.mail, "HELLO", 10)
+    assert isinstance(await told_by(Saying(seconds=0.01)), NotificationSent)
+
+
+def test_an_attempt_lasts_longer_than_all_the_steps_of_its_mail() -> None:
+    """Whoever is told to stop waiting in the midst of it does not know what the world has."""
+    assert services.notification.mail.HELLO + 2 * services.notification.mail.TIMEOUT < services.errands.LONGEST
 
 
 async def test_a_domain_with_an_umlaut_is_written_as_mail_servers_know_it(port: int, tmp_path: Path) -> None:

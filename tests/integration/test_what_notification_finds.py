@@ -14,12 +14,15 @@ FACTS = (
     ("rkn:made", "attempted", 20), ("rkn:waits", "attempted", 18), ("rkn:waits", "attempted", 17), ("rkn:begins", "attempted", 14),
 )  # fmt: skip
 """Office, what became of an attempt, minutes ago."""
+EMPTY = "delete from timeline; delete from claim; delete from notice_list; delete from state"
 
 
 async def test_what_should_be_looked_at_and_nothing_else(prepared: LocalStack) -> None:
     con = await asyncpg.connect(prepared.databases["notification"].runtime, server_settings={"search_path": "lotse"})
     try:
-        await con.execute("delete from timeline; delete from claim; delete from notice_list")
+        await con.execute(EMPTY)
+        for office in {office for office, *_ in FACTS}:
+            await con.execute("insert into state (kind, id) values ('office', $1)", office)
         for number, (office, became, minutes) in enumerate(FACTS):
             type = f"lotse.notification.notification_{became}.v1"
             await con.execute(
@@ -27,8 +30,11 @@ async def test_what_should_be_looked_at_and_nothing_else(prepared: LocalStack) -
                 office, number, str(number), type, timedelta(minutes=minutes),
             )  # fmt: skip
             if became == "attempted":
-                sql = "insert into claim (id, attributes, body, lease_until, done) values ($1, '{}', '', now(), $2)"
-                await con.execute(sql, str(number), office == "rkn:made")
+                await con.execute(
+                    "insert into claim (id, attributes, body, lease_until, done) select $1,"
+                    " json_build_array(1, 2, 3, 4, 5, 6, 7, 8, recorded_at)::text, '', now(), $2 from timeline where fact_id = $1",
+                    str(number), office == "rkn:made",
+                )  # fmt: skip
         for office, told in (("rkn:none", False), ("rkn:none", True), ("rkn:has", False)):
             await con.execute(
                 "insert into notice_list (office_id, case_id, about, rule, first_on, tenant, told, as_of)"
@@ -45,5 +51,5 @@ async def test_what_should_be_looked_at_and_nothing_else(prepared: LocalStack) -
         ]
         assert len(said) == 4 and said[3].startswith(f"2 attempts have no result since {since}")
     finally:
-        await con.execute("delete from timeline; delete from claim; delete from notice_list")
+        await con.execute(EMPTY)
         await con.close()

@@ -83,7 +83,7 @@ def test_a_risk_is_told_at_the_tick_after_it_was_raised_and_once() -> None:
     assert due(office, TICK + 2 * QUARTER) is None
 
 
-@pytest.mark.parametrize("reason", ["UNREACHABLE", "SMTP_421"])
+@pytest.mark.parametrize("reason", ["UNREACHABLE", "SMTP_421", "SERVER_535"])
 def test_a_mail_server_that_is_away_silences_nobody(reason: str) -> None:
     office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
     for n in range(1, 97):
