@@ -21,6 +21,8 @@ log = structlog.get_logger()
 AHEAD = timedelta(minutes=10)  # a clock that is wrong by more must not move time
 CHUNK = 500  # states a transaction: some tens of milliseconds, far below every lock's limit
 WAIT_DAYS = 7
+TURN = "select pg_advisory_xact_lock(hashtext('lotse time'))"
+"""Whoever shares an alliance's row holds it shared (`Work._share`): those who come later wait for us, and not we for ever for them."""
 
 Count = Callable[[Work], None]
 
@@ -72,6 +74,7 @@ async def _begin(con: Connection, ticks: list[Any]) -> bool:
     ready = next((tick for tick in ticks if passed(tick["ends"])), None)
     if ready is not None:
         async with con.transaction():
+            await con.execute(TURN)
             await con.execute("select from alliance order by tenant for update")
             move = "update alliance set ticked = $1, tick_id = $2 where ticked is null or ticked < $1"
             await con.execute(move, ready["at"], ready["id"])
@@ -150,6 +153,7 @@ async def _finish(node: Node, tenant: str, ticked: datetime, count: Count) -> No
     """Releases what is to be released at this tick, and notes that it was acted on."""
     async with node.pool.acquire() as con, con.transaction():
         work = Work(node, con)
+        await con.execute(TURN)
         await con.execute("select from alliance where tenant = $1 for update", tenant)
         if reports := node.service.reports:
             for release in await reports.take(con, tenant, ticked):

@@ -3,6 +3,7 @@ take long, and what a new version asks again."""
 
 import asyncio
 import json
+import random
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from deploy.services import declared, migrate, migrations
 from services.host.running import Running
 from services.referral.domain import meetings
 from services.referral.domain.state import Case, IntakePart, Risk
-from services.runtime import positions
+from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import RETRY, connect, encode, unpack
 from services.runtime.messages import Message, Part
@@ -148,6 +149,36 @@ async def test_a_case_that_another_worker_makes_meanwhile_is_met_and_not_made_tw
         assert [answer["outcome"] for answer in said] == ["recorded", "unchanged"]
         assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 1
         await node.pool.execute("delete from state where id = $1", case)
+
+
+async def test_a_tick_gets_its_turn_beside_workers_that_never_rest(node: Running, prepared: LocalStack) -> None:
+    """Postgres lets who shares a row pass by who waits to change it: with five such, time stood still."""
+    busy = await connect(prepared.databases["intake"].runtime, size=6)
+    others, stop = replace(node, pool=busy), asyncio.Event()
+
+    async def works() -> None:
+        while not stop.is_set():
+            async with busy.acquire() as con, con.transaction():
+                await Work(others, con).open([], tenants={TENANT, "other"})
+                await asyncio.sleep(random.uniform(0.05, 0.15))  # noqa: S311
+
+    await node.pool.execute("delete from tick; delete from position; update alliance set ticked = null, acted = null")
+    working = [asyncio.create_task(works()) for _ in range(6)]
+    try:
+        await asyncio.sleep(0.5)
+        at = datetime(2026, 3, 4, 7, tzinfo=UTC)
+        async with asyncio.timeout(20):
+            for n in range(5):
+                await node.pool.execute(
+                    "insert into tick (id, at, ends) values ($1, $2, '[]')", f"tick {n}", at + timedelta(hours=n)
+                )
+                await clock.act(node, lambda _: None)
+        acted = await node.pool.fetchval("select acted from alliance where tenant = $1", TENANT)
+        assert acted == at + timedelta(hours=4)
+    finally:
+        stop.set()
+        await asyncio.gather(*working)
+        await busy.close()
 
 
 async def test_a_worry_that_was_open_before_its_rule_changed_is_asked_again(prepared: LocalStack) -> None:

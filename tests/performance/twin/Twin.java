@@ -443,7 +443,8 @@ public final class Twin {
             TreeSet<String> tenants = new TreeSet<>();
             fresh.forEach(m -> tenants.add(m.tenant));
             try (PreparedStatement ask = con.prepareStatement(
-                "select tenant, ticked, tick_id from alliance where tenant = any(?) order by tenant for share")) {
+                "with turn as materialized (select pg_advisory_xact_lock_shared(hashtext('lotse time')))"
+                + " select tenant, ticked, tick_id from turn, alliance where tenant = any(?) order by tenant for share of alliance")) {
                 ask.setArray(1, con.createArrayOf("text", tenants.toArray(String[]::new)));
                 ResultSet rows = ask.executeQuery();
                 while (rows.next()) {
