@@ -12,5 +12,5 @@ How fields are named, and what the name promises:
 - Codes of lists are words in capitals (`DROPPED_OUT`); what the envelope says of itself is in lower case (`recorded`,
   `person`, `mended`). Keys of others, such as municipalities and languages, are written as their lists write them.
 - `kind` says which of several things it is, `reason` why it is so.
-- What is optional may be left out or null in a submission; what we write leaves it out.
+- What is optional may be left out of a submission; it may be null only where its schema says so. What we write leaves it out.
 """

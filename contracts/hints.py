@@ -17,7 +17,7 @@ HINTS = {
     "version": "Lotse speaks CloudEvents 1.0.",
     "null": "This may not be null.",
     "twice": "This member stands twice in the document.",
-    "unknown": "No type of this name is published; look for its version and spelling in docs/contracts.",
+    "unknown": "No type of this name is sent on this topic; look for its topic, version and spelling in docs/contracts.",
     "integer": "A whole number from 1 to 2147483647.",
     "kcat": "A record as `kcat -J` prints it has headers (a flat list) and payload (a text).",
     "int_type": "A whole number without quotes and without a fraction.",

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from .attributes import Attributes, Headers, Verdict, attributes_from, headers_of, known_headers, stamp
 
 STRUCTURED = "application/cloudevents+json"
+MAX_BODY = 128 * 1024
+"""Bytes of a submission's body: what its topic takes of a batch."""
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -26,8 +26,8 @@ REASONS: dict[str, str] = {
     "RUN_EXISTS": "This run was published with other particulars; a run is published once.",
     "ENDS_BEFORE_IT_STARTS": "ends_before_on lies before starts_on.",
     "REFERRAL_EXISTS": "This referral id stands for another referral.",
-    "NO_CONSENT": "No consent for this purpose, recipient and every category is valid on that day. A request may name another"
-    " consent (then `mended`).",
+    "NO_CONSENT": "No consent for this purpose, recipient and every category is valid on that day, or it was withdrawn since. A"
+    " request may name another consent (then `mended`).",
     "CASE_CLOSED": "The case is closed; only what concerns days up to its last one is taken, and of what began that it has ended.",
     "NOT_OPEN": "The referral is not open for this: it was answered otherwise, stopped, or has started.",
     "DECLINE_NEEDS_REASON": "A refusal says why.",

@@ -101,7 +101,8 @@ class Stream(Generic[T]):
 
 class Streams(Generic[T]):
     """Every stream one reader hears. Keep `heard()` with what you made of the facts, in the same transaction, and hand it
-    in again at the next start: then a fact is applied once, whatever is delivered twice."""
+    in again at the next start: then a fact is applied once, whatever is delivered twice. What came early, and a fork, is not
+    kept: begin again where you can read them once more, at the start, or at no offset beyond the first that is not applied."""
 
     def __init__(self, heard: dict[tuple[str, str], Heard] | None = None) -> None:
         self._streams: dict[tuple[str, str], Stream[T]] = {

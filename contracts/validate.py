@@ -5,6 +5,7 @@ type given bodies alone. Says line, JSON Pointer, rule and a sentence; never a v
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -15,13 +16,14 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from .attributes import Attributes, Verdict, attributes_from
-from .envelope import Model, Submission
+from .envelope import UUID_PATTERN, Model, Submission
 from .families import TYPES
 from .hints import hint_of
-from .messages import STRUCTURED, read_body, read_message
+from .messages import MAX_BODY, STRUCTURED, read_body, read_message
 from .validity import judge as codes_refused
 
 _HEADERS = [("content-type", STRUCTURED.encode())]
+_UUID = re.compile(UUID_PATTERN)
 
 
 class Finding(NamedTuple):
@@ -90,6 +92,7 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
     try:
         time: datetime | None = None
         headers = _HEADERS
+        attributes: Attributes | None = None
         data: Any = None
         if ce_type is not None:
             body, name = text, ce_type
@@ -105,6 +108,13 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
         cls = TYPES.get(name)
         if cls is None:
             raise Verdict("type", "/type" if headers is _HEADERS else "/ce_type", "unknown")
+        if issubclass(cls, Submission):
+            if attributes is not None and not _UUID.fullmatch(attributes.subject):
+                raise Verdict(
+                    *(("attribute", "/subject") if headers is _HEADERS else ("header", "/ce_subject")), "uuid"
+                )
+            if len(body) > MAX_BODY:
+                raise Verdict("body", "", "too_large")
         said = read_body(cls, body)
     except Verdict as verdict:
         return [_finding(line, verdict, cls)]

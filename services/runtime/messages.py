@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 from contracts.attributes import Attributes, Verdict, first_header, read_id
 from contracts.envelope import UUID_PATTERN, Refused, Tick, content_of, reference_of, refused
-from contracts.messages import claim_of, read_body, read_message
-from contracts.topics import CLOCK, KIB, Publisher, facts_topic, submissions_topic
+from contracts.messages import MAX_BODY, claim_of, read_body, read_message
+from contracts.topics import CLOCK, Publisher, facts_topic, submissions_topic
 from contracts.validity import judge
 from services.runtime.service import Name, Service
 
-MAX_BODY = 128 * KIB
 UUID = re.compile(UUID_PATTERN)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
+from pydantic import BaseModel
 
 from contracts import attendance, dropout, intake, notification, referral
 from contracts.envelope import Message, Privacy, answer_id_of, content_of, fact_id_of, reference_of
@@ -28,11 +29,22 @@ def classes_of(annotation: Any) -> set[Privacy]:
     return found
 
 
+def models_in(annotation: typing.Any) -> list[type[BaseModel]]:
+    """Models a field holds: one of them without a class would hide behind its neighbours' classes."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in typing.get_args(annotation) for model in models_in(part)]
+
+
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
 def test_every_field_has_a_privacy_class_and_none_is_personal(kind: type[Message]) -> None:
     hints = typing.get_type_hints(kind, include_extras=True)
     for name in kind.model_fields:
         assert classes_of(hints[name]), f"{kind.__name__}.{name} has no privacy class"
+        for nested in models_in(hints[name]):
+            for field, hint in typing.get_type_hints(nested, include_extras=True).items():
+                if field in nested.model_fields:
+                    assert classes_of(hint), f"{nested.__name__}.{field} has no privacy class"
         assert not classes_of(hints[name]) & {Privacy.PERSONAL, Privacy.SPECIAL}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from contracts.families import TYPES
+from contracts.messages import MAX_BODY
 from contracts.validate import judge, main, validate
 from deploy.published.samples import samples_of
 
@@ -52,6 +53,9 @@ def as_kcat(message: dict[str, Any]) -> bytes:
             [("error", "body", "", "json_invalid")],
         ),
         (json.dumps({**GOOD, "type": "lotse.x.y.v1"}).encode(), [("error", "type", "/type", "unknown")]),
+        (json.dumps({**GOOD, "subject": "case-17"}).encode(), [("error", "attribute", "/subject", "uuid")]),
+        (as_kcat({**GOOD, "subject": "urn:uuid:" + GOOD["subject"]}), [("error", "header", "/ce_subject", "uuid")]),
+        (changed(note="x" * MAX_BODY), [("error", "body", "", "too_large")]),
         (
             json.dumps({k: v for k, v in GOOD.items() if k != "tenant"}).encode(),
             [("error", "attribute", "", "missing:tenant")],

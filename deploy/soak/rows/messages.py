@@ -365,6 +365,7 @@ async def forked(night: Night) -> str:
         await the_log.write_fact(producer, "need_recorded", other, 1, body)
     said = night.fleet.status("referral")
     see(len(said["quarantined"]) == 1 and not said["held"], f"held: {said['held']}")
-    night.wave(4, 8)
+    await night.wave(4, 8)
+    await night.sender.acknowledged()
     await night.nothing_lags()
     return "early ones were kept, the old one dropped, the forked case alone stands still"
