@@ -156,7 +156,9 @@ def catalogue(publishers: Iterable[Publisher]) -> list[Topic]:
             "max.message.bytes": str(1024 * KIB)}))  # fmt: skip
     for service in READS:
         topics.append(Topic(dead_letters_topic(service), "dead-letter", service, (service,), config={
-            "retention.ms": str(30 * DAY_MS), "max.message.bytes": str(1024 * KIB)}))  # fmt: skip
+            # a sealed letter is up to eight times what it holds (control characters as JSON, then base64), and 131,072 bytes of
+            # them were a letter Kafka refused: no other left any more
+            "retention.ms": str(30 * DAY_MS), "max.message.bytes": str(2 * MIB)}))  # fmt: skip
     for publisher in publishers:
         for family in publisher.families:
             owner = OWNERS[family]

@@ -28,11 +28,12 @@ from services import errands
 from services.failpoints import arm
 from services.host import operate
 from services.host.inputs import Inputs
-from services.host.kafka import Reader, read_otherwise
+from services.host.kafka import Reader
 from services.host.relay import Relay, letters_beyond
 from services.host.running import running, say_held, settle_in
 from services.host.settings import Settings
 from services.host.status import Status
+from services.otherwise import read_otherwise
 from services.runtime import positions
 from services.runtime.database import RETRY, connect
 from services.runtime.failures import name_of
@@ -45,16 +46,19 @@ log = structlog.get_logger()
 
 BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made an idle service cost twice as much)
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
-LIVE_WITHIN = 2.0  # seconds /live may take: a kubelet waits one, asks three times, and then kills
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
 
 def _revive(consumer: Any) -> None:
     """aiokafka's heartbeat ends at an error it does not know and at a group it may not read, and nobody begins another: Kafka
-    would put the member out for good. It joins anew. (There is no public way.)"""
-    beat = consumer._coordinator._heartbeat_task
-    if beat is not None and beat.done():
-        consumer._coordinator.request_rejoin()
+    would put the member out for good. It joins anew. (There is no public way.) Where what joins has ended, nothing here hears
+    any more: the process ends, and another begins."""
+    coordinator = consumer._coordinator
+    if coordinator._coordination_task.done():
+        log.critical("the consumer's group can't be joined any more; the process ends")
+        signal.raise_signal(signal.SIGTERM)
+    elif (beat := coordinator._heartbeat_task) is not None and beat.done():
+        coordinator.request_rejoin()
 
 
 class Host:
@@ -160,10 +164,14 @@ class Host:
                 stands = await self.inputs.back(consumer)
                 if not isinstance(error, UnicodeDecodeError):
                     raise
-                found = await asyncio.to_thread(read_otherwise, kafka, security, stands)
+                read = await asyncio.to_thread(read_otherwise, kafka, security, stands)
+                found = {
+                    tp: records for tp, records in read.items() if tp in consumer.assignment()
+                }  # some may have left
                 for tp, records in found.items():
                     consumer.seek(tp, records[-1].offset + 1)
-            self.inputs.in_hand = set(found)  # in the same breath: the minder must not send the consumer back below it
+            # in the same breath: the minder must not send the consumer back below it
+            self.inputs.fetched(found, consumer._subscription.subscription.assignment)
             return tuple(chain(*found.values()))
 
         subscriber.get_msg = fetch
@@ -203,12 +211,12 @@ class Host:
 
     async def _commit(self) -> None:
         """Kafka's committed offsets follow the rows; nobody here reads them."""
-        consumer = self.subscriber.consumer
-        stands = await positions.stand(self.node.pool)
-        to = {tp: next for part, next in stands.items() if (tp := TopicPartition(*part)) in consumer.assignment()}
-        with contextlib.suppress(KafkaError):
-            if to:
-                await consumer.commit(to)
+        consumer, stands = self.subscriber.consumer, await positions.stand(self.node.pool)
+        mine = consumer.assignment() if consumer else ()  # FastStream has none yet while it waits for its producer
+        if to := {tp: next for part, next in stands.items() if (tp := TopicPartition(*part)) in mine}:
+            with contextlib.suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(COMMIT_REST):  # aiokafka would ask a coordinator that is away for ever
+                    await consumer.commit(to)
 
     # --- HTTP
 
@@ -220,11 +228,11 @@ class Host:
 
         @app.get("/live")
         async def live(response: Response) -> dict[str, Any]:
-            lag = {}
-            with contextlib.suppress(*RETRY):  # who asks kills what is silent; a database that is silent is no reason
-                async with asyncio.timeout(LIVE_WITHIN):
-                    lag = self.status.lag(await positions.stand(self.node.pool)) if self.status.ready else {}
-            stuck = self.status.idle(lag) > STUCK_AFTER and not self.inputs.held
+            # As the minder saw it last: who asks kills what is silent, and a database that is silent is no reason.
+            stuck = self.status.ready and self.status.idle(self.status.lagged()) > STUCK_AFTER
+            stuck = (
+                stuck and not {"everything", "fetch"} & self.inputs.held.keys()
+            )  # one partition that is held has its retries
             response.status_code = 503 if stuck else 200
             return {"live": not stuck}
 

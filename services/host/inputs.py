@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -72,6 +72,7 @@ class Inputs:
         self.in_hand: set[Part] = set()
         """What the last fetch brought: it may not be settled yet, and nobody sends the consumer elsewhere meanwhile."""
         self._rests: dict[Part, float] = {}
+        self._assignment: Any = None
 
     # --- the handler FastStream calls
 
@@ -104,6 +105,15 @@ class Inputs:
                     self._rests.pop(part, None)
                     for why in (Gap(), Flood()):
                         self.held.pop(self._held_name(part, why), None)
+
+    def fetched(self, parts: Iterable[Any], assignment: Any) -> None:
+        """What a fetch brought, and under which assignment. Of another nothing is known any more: it begins where Kafka's committed
+        offsets say, and a batch from there on would be taken for one that follows our row; and who holds what is not ours to say."""
+        self.in_hand = {Part(*part) for part in parts}
+        if assignment is not self._assignment:
+            self._assignment = assignment
+            self._contiguous.clear()
+            self.held = {what: held for what, held in self.held.items() if "/" not in what}
 
     async def back(self, consumer: Any) -> dict[Part, int]:
         """Sends the consumer back to the rows: where it raises, it forgets what it had fetched of other partitions, too, and

@@ -1,55 +1,19 @@
 """A reader beside the consumer: ends, starts, and what lies between a position and an end. It belongs to no group."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from operator import methodcaller
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from confluent_kafka import Consumer
-from confluent_kafka import TopicPartition as Place
 
 from services.connections import KafkaSecurity
+from services.otherwise import read_otherwise
 from services.runtime.messages import Part
 
 PROOF_MS, PROOF_BYTES = 300, 16 << 10  # some 200 markers at once; a whole fetch of each partition stood in memory
 ALONE: dict[str, Any] = {"group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
 LIMIT = 15  # seconds a question may take
-OTHERWISE, OTHERWISE_SECONDS = 500, 2.0  # records of a fetch by librdkafka at most; a wait for so many
-
-_headers_of: Any = methodcaller("headers")
-"""Where a name is no UTF-8 confluent-kafka 2.16 gives back a list and leaves the error set. Called so, Python notices at once;
-called by its name, whatever is done next fails."""
-
-
-def read_otherwise(
-    servers: str, security: KafkaSecurity, stands: Mapping[Part, int]
-) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
-    """Records from these places on, read by librdkafka: aiokafka gives up on a whole fetch in which the name of one header is
-    no UTF-8, and any client but Java's may send such. That record comes without headers, which makes it a dead letter. Blocks
-    for some seconds; raises KafkaException."""
-    options = {"group.id": "lotse", "enable.auto.commit": False, "auto.offset.reset": "error", "log_level": 3}
-    consumer = Consumer(security.librdkafka(servers) | options)
-    found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
-    try:
-        consumer.assign([Place(*part, offset) for part, offset in stands.items()])
-        for got in consumer.consume(OTHERWISE, OTHERWISE_SECONDS):
-            topic, part, offset = got.topic(), got.partition(), got.offset()
-            if got.error() is not None or topic is None or part is None or offset is None:
-                continue
-            try:
-                headers = _headers_of(got) or []
-            except (UnicodeDecodeError, SystemError):
-                headers = []
-            kind, at = got.timestamp()
-            found[TopicPartition(topic, part)].append(
-                ConsumerRecord(topic, part, offset, at, kind, got.key(), got.value(), None, -1, -1, headers)
-            )
-    finally:
-        consumer.close()
-    return found
 
 
 class Reader:
@@ -79,8 +43,11 @@ class Reader:
     async def parts(self, topics: Iterable[str]) -> list[Part]:
         """Partitions of those of the topics that exist. (A consumer without subscription finds none; the admin does.)"""
         async with self._alone, asyncio.timeout(LIMIT):
-            found = await self._admin.describe_topics(sorted(topics))
-        return sorted(Part(t["topic"], p["partition"]) for t in found if not t["error_code"] for p in t["partitions"])
+            found = (
+                await self._admin.describe_topics()
+            )  # of all: asked by name, a broker at its defaults makes what is not there
+        wanted = {t["topic"]: t["partitions"] for t in found if not t["error_code"]}
+        return sorted(Part(topic, p["partition"]) for topic in set(topics) & wanted.keys() for p in wanted[topic])
 
     async def ends(self, parts: Iterable[Part]) -> dict[Part, int]:
         """Last stable offsets: under read_committed nothing beyond them can be read yet."""

@@ -30,6 +30,7 @@ _IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_acti
                " and l.mode <> 'AccessShareLock' and a.usename <> current_user and a.datname = current_database() order by pid")  # fmt: skip
 """Sessions of others that hold locks in our database: their number and role, never what they typed."""
 WATCHED = 100  # moments remembered of a long lag, each with all ends; beyond, every second one is enough
+SEEN_WITHIN = 10.0  # seconds: the minder looks once a second
 EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebody looks for what is missing
 
 
@@ -40,6 +41,8 @@ class Status:
         self.node, self.inputs = node, inputs
         self.ready, self.older = False, 0
         self.ends: dict[Part, int] = {}
+        self._stands: dict[Part, int] = {}
+        self._looked = 0.0
         self.certificates = Certificates(node.settings.kafka, node.settings.kafka_security)
         self._watched: list[tuple[float, dict[Part, int]]] = []
         """Ends of the logs as they stood at moments, oldest first, not yet passed by all positions."""
@@ -49,8 +52,8 @@ class Status:
 
     async def look(self, ends: dict[Part, int]) -> None:
         """Once a second: what stood in the logs at some moment and has been applied since says how far behind we are."""
-        self.ends = ends
         stands = await positions.stand(self.node.pool)
+        self.ends, self._stands, self._looked = ends, stands, time.monotonic()
         if self._applied_until is None:
             self._applied_until = time.monotonic() - await self._backlog_seconds(stands)
         self._watched.append((time.monotonic(), ends))
@@ -79,6 +82,10 @@ class Status:
         for part, next in stands.items():
             found[part.topic] += max(0, self.ends.get(part, 0) - next)
         return dict(+found)
+
+    def lagged(self) -> dict[str, int]:
+        """The same as it was seen within the last seconds; nothing where nobody could look: what is away then is no fault of ours."""
+        return self.lag(self._stands) if time.monotonic() - self._looked < SEEN_WITHIN else {}
 
     def idle(self, lag: dict[str, int]) -> float:
         """Seconds without a settled batch while there is lag; a quiet hour before it does not count."""

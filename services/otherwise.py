@@ -1,0 +1,48 @@
+"""What aiokafka gives up on is read by librdkafka: a fetch in which the name of one header is no UTF-8."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from operator import methodcaller
+from typing import Any
+
+from aiokafka import ConsumerRecord, TopicPartition
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as Place
+
+from services.connections import KafkaSecurity
+from services.runtime.messages import Part
+
+MOST, WAITS, MORE = 500, 2.0, 0.1
+"""Records of a fetch at most; seconds for the first of them, and for others: waiting for so many, everybody else waited."""
+
+_headers_of: Any = methodcaller("headers")
+"""Where a name is no UTF-8 confluent-kafka 2.16 gives back a list and leaves the error set. Called so, Python notices at once;
+called by its name, whatever is done next fails."""
+
+
+def read_otherwise(
+    servers: str, security: KafkaSecurity, stands: Mapping[Part, int]
+) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
+    """Records from these places on, read by librdkafka: aiokafka gives up on a whole fetch in which the name of one header is
+    no UTF-8, and any client but Java's may send such. That record comes without headers, which makes it a dead letter. Blocks
+    for some seconds; raises KafkaException."""
+    options = {"group.id": "lotse", "enable.auto.commit": False, "auto.offset.reset": "error", "log_level": 3}
+    consumer = Consumer(security.librdkafka(servers) | options)
+    found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
+    try:
+        consumer.assign([Place(*part, offset) for part, offset in stands.items()])
+        for got in [*consumer.consume(1, WAITS), *consumer.consume(MOST, MORE)]:
+            topic, part, offset = got.topic(), got.partition(), got.offset()
+            if got.error() is not None or topic is None or part is None or offset is None:
+                continue
+            try:
+                headers = _headers_of(got) or []
+            except (UnicodeDecodeError, SystemError):
+                headers = []
+            kind, at = got.timestamp()
+            found[TopicPartition(topic, part)].append(
+                ConsumerRecord(topic, part, offset, at, kind, got.key(), got.value(), None, -1, -1, headers)
+            )
+    finally:
+        consumer.close()
+    return found

@@ -1,0 +1,77 @@
+"""A member of the group whose partitions are given out anew begins where Kafka's committed offsets say, not where its rows stand."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from contracts.envelope import Attributes, headers_of
+from contracts.intake import RegistrationSubmitted
+from contracts.topics import submissions_topic
+from services.host.inputs import Inputs
+from services.host.running import Running
+from services.runtime import positions
+from services.runtime.messages import Part
+from tests.publishing import NAME, OWNER, SOURCE, TENANT
+
+TOPIC = submissions_topic("intake", NAME)
+PART, TP = Part(TOPIC, 0), TopicPartition(TOPIC, 0)
+
+
+class Sought:
+    """A consumer that has this one partition, and notes where it is sent."""
+
+    def __init__(self) -> None:
+        self.to: list[int] = []
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TP}
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        assert tp == TP
+        self.to.append(offset)
+
+
+async def sent(kafka: str) -> list[ConsumerRecord[Any, Any]]:
+    """Three registrations on the topic, as a fetch brings them."""
+    found = []
+    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+        for _ in range(3):
+            case, now = str(uuid4()), datetime.now(UTC)
+            said = RegistrationSubmitted(
+                by=OWNER, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm"
+            )
+            headers = headers_of(Attributes(str(uuid4()), SOURCE, said.ce_type, case, now, TENANT))
+            put = await producer.send_and_wait(TOPIC, said.to_json(), key=case.encode(), headers=headers, partition=0)
+            found.append(
+                ConsumerRecord(
+                    TOPIC, 0, put.offset, put.timestamp, 1, case.encode(), said.to_json(), None, -1, -1, headers
+                )
+            )
+    return found
+
+
+async def test_what_was_read_before_is_no_reason_to_read_on_behind_the_row(node: Running) -> None:
+    """Committed offsets are ahead of rows that went back (a rebuild, a standby that lagged): what lies between was passed over,
+    never answered, and nothing said so."""
+    records = await sent(node.settings.kafka)
+    start = records[0].offset
+    inputs, consumer, first, second = Inputs(node), Sought(), object(), object()
+    await inputs.refresh()
+    await node.pool.execute("update position set next = $3 where (topic, part) = ($1, $2)", *PART, start)
+
+    async def row() -> int:
+        return (await positions.stand(node.pool))[PART]
+
+    for step, assignment, record, stands, sought in (
+        ("it begins", first, records[0], start + 1, []),
+        ("given out anew, it begins beyond its row", second, records[2], start + 1, [start + 1]),
+        ("sent back there, it goes on", second, records[1], start + 2, []),
+        ("and on", second, records[2], start + 3, []),
+    ):
+        consumer.to = []
+        inputs.fetched({TP}, assignment)
+        await inputs.handle(consumer, [record])
+        assert (await row(), consumer.to) == (stands, sought), step
+    assert not inputs.held
