@@ -209,14 +209,15 @@ class Work:
 
     async def _share(self, tenants: set[str]) -> None:
         """Alliances' rows, for share: a tick takes them for update. The lock before them is for that tick's turn: who shares a row
-        passes by who waits for it, and with three busy workers beside it a tick waited for 13 s, with five for ever."""
-        sql = ("with turn as materialized (select pg_advisory_xact_lock_shared(hashtext('lotse time')))"
+        passes by who waits for it, and with three busy workers beside it a tick waited for 13 s, with five for ever. Who learns
+        beside has rows of its own, and must not wait for a tick that waits for the rebuild."""
+        sql = ("with turn as materialized (select case when $2 then null else pg_advisory_xact_lock_shared(hashtext('lotse time')) end)"
                " select tenant, ticked, tick_id from turn, alliance where tenant = any($1) order by tenant for share of alliance")  # fmt: skip
-        rows = await self.con.fetch(sql, sorted(tenants)) if tenants else []
+        rows = await self.con.fetch(sql, sorted(tenants), self.learning) if tenants else []
         if len(rows) < len(tenants):
             new = "insert into alliance (tenant) select unnest($1::text[]) on conflict do nothing"
             await self.con.execute(new, sorted(tenants))
-            rows = await self.con.fetch(sql, sorted(tenants))
+            rows = await self.con.fetch(sql, sorted(tenants), self.learning)
         self.alliances |= {row["tenant"]: Alliance(row["ticked"], row["tick_id"]) for row in rows}
 
     async def _lock(self, names: set[Name]) -> None:

@@ -2,6 +2,7 @@
 take long, and what a new version asks again."""
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -179,6 +180,21 @@ async def test_a_tick_gets_its_turn_beside_workers_that_never_rest(node: Running
         stop.set()
         await asyncio.gather(*working)
         await busy.close()
+
+
+async def test_who_learns_beside_waits_for_no_tick(node: Running) -> None:
+    """That tick waits for the rebuild's own lock of the alliances: both would wait until one is cancelled."""
+    async with node.pool.acquire() as tick, tick.transaction():
+        await tick.execute(clock.TURN)
+        for learning, expected in (
+            (True, contextlib.nullcontext()),
+            (False, pytest.raises(asyncpg.LockNotAvailableError)),
+        ):
+            async with node.pool.acquire() as con:
+                await con.execute("set lock_timeout = '300ms'")
+                with expected:
+                    async with con.transaction():
+                        await Work(node, con, learning=learning).open([], tenants={TENANT})
 
 
 async def test_a_worry_that_was_open_before_its_rule_changed_is_asked_again(prepared: LocalStack) -> None:

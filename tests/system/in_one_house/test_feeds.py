@@ -175,7 +175,7 @@ async def test_topics_are_held_against_the_catalogue_and_the_command_it_names_me
         assert {error["message"] for error in said["errors"]} == {
             f"{topic} has cleanup.policy=compact; the catalogue says delete",
             f"{topic} has retention.ms=1000000000; the catalogue says 2592000000",
-            f"{topic} has max.message.bytes=2000000; the catalogue says 1048576",
+            f"{topic} has max.message.bytes=2000000; the catalogue says 2097152",
         }
         assert {error["hint"] for error in said["errors"]} == {"lotse topics --mend"}
         assert (await asked(fleet, "topics", "--mend"))[0] == 0
