@@ -134,7 +134,7 @@ class LocalStack:
         and whoever is told to look would find nothing."""
         kept = closed(STATE / "logs")
         for log in kept.glob("*.log"):
-            log.unlink()
+            log.unlink(missing_ok=True)  # another stack's error may come at the same moment
         for log in self.folder.glob("*/*.log"):
             shutil.copy(log, kept)
         return kept

@@ -165,13 +165,13 @@ class Host:
                 if not isinstance(error, UnicodeDecodeError):
                     raise
                 read = await asyncio.to_thread(read_otherwise, kafka, security, stands)
-                found = {
-                    tp: records for tp, records in read.items() if tp in consumer.assignment()
-                }  # some may have left
+                # some may have left meanwhile
+                found = {tp: records for tp, records in read.items() if tp in consumer.assignment()}
                 for tp, records in found.items():
                     consumer.seek(tp, records[-1].offset + 1)
-            # in the same breath: the minder must not send the consumer back below it
-            self.inputs.fetched(found, consumer._subscription.subscription.assignment)
+            # In the same breath: the minder must not send the consumer back below it. (No subscription: no topic is there yet.)
+            subscription = consumer._subscription.subscription
+            self.inputs.fetched(found, subscription and subscription.assignment)
             return tuple(chain(*found.values()))
 
         subscriber.get_msg = fetch
@@ -228,11 +228,10 @@ class Host:
 
         @app.get("/live")
         async def live(response: Response) -> dict[str, Any]:
-            # As the minder saw it last: who asks kills what is silent, and a database that is silent is no reason.
-            stuck = self.status.ready and self.status.idle(self.status.lagged()) > STUCK_AFTER
-            stuck = (
-                stuck and not {"everything", "fetch"} & self.inputs.held.keys()
-            )  # one partition that is held has its retries
+            # As the minder saw it last: who asks kills what is silent, and a database that is silent is no reason. Nor is what
+            # stands still as a whole; one partition that is held tries again, and counts as progress.
+            idle = self.status.idle(self.status.lagged()) if self.status.ready else 0.0
+            stuck = idle > STUCK_AFTER and not {"everything", "fetch"} & self.inputs.held.keys()
             response.status_code = 503 if stuck else 200
             return {"live": not stuck}
 

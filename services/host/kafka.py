@@ -43,9 +43,8 @@ class Reader:
     async def parts(self, topics: Iterable[str]) -> list[Part]:
         """Partitions of those of the topics that exist. (A consumer without subscription finds none; the admin does.)"""
         async with self._alone, asyncio.timeout(LIMIT):
-            found = (
-                await self._admin.describe_topics()
-            )  # of all: asked by name, a broker at its defaults makes what is not there
+            # of all: a topic that is asked for by name, and is not there, a broker at its defaults makes
+            found = await self._admin.describe_topics()
         wanted = {t["topic"]: t["partitions"] for t in found if not t["error_code"]}
         return sorted(Part(topic, p["partition"]) for topic in set(topics) & wanted.keys() for p in wanted[topic])
 

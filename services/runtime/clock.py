@@ -14,14 +14,14 @@ from services.runtime.failures import name_of
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.outbox import Letter
-from services.runtime.work import NOT_THE_DATA, Again, Work, transact
+from services.runtime.work import NOT_THE_DATA, TIME, Again, Work, transact
 
 log = structlog.get_logger()
 
 AHEAD = timedelta(minutes=10)  # a clock that is wrong by more must not move time
 CHUNK = 500  # states a transaction: some tens of milliseconds, far below every lock's limit
 WAIT_DAYS = 7
-TURN = "select pg_advisory_xact_lock(hashtext('lotse time'))"
+TURN = f"select pg_advisory_xact_lock({TIME})"
 """Whoever shares an alliance's row holds it shared (`Work._share`): those who come later wait for us, and not we for ever for them."""
 
 Count = Callable[[Work], None]

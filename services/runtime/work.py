@@ -50,6 +50,8 @@ from services.waiting import KEPT, Kept, too_much
 
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
 MAX_ATTEMPTS = 20
+TIME = "hashtext('lotse time')"
+"""The lock that batches share and a tick has alone."""
 ALWAYS_DUE = datetime(1, 1, 1, tzinfo=UTC)
 NAMELESS = "unreadable"
 """Subject and tenant of an answer to a message whose own could not be read."""
@@ -211,7 +213,7 @@ class Work:
         """Alliances' rows, for share: a tick takes them for update. The lock before them is for that tick's turn: who shares a row
         passes by who waits for it, and with three busy workers beside it a tick waited for 13 s, with five for ever. Who learns
         beside has rows of its own, and must not wait for a tick that waits for the rebuild."""
-        sql = ("with turn as materialized (select case when $2 then null else pg_advisory_xact_lock_shared(hashtext('lotse time')) end)"
+        sql = (f"with turn as materialized (select case when $2 then null else pg_advisory_xact_lock_shared({TIME}) end)"
                " select tenant, ticked, tick_id from turn, alliance where tenant = any($1) order by tenant for share of alliance")  # fmt: skip
         rows = await self.con.fetch(sql, sorted(tenants), self.learning) if tenants else []
         if len(rows) < len(tenants):

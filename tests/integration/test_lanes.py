@@ -46,9 +46,14 @@ def test_two_run_at_once_and_are_shown_one_after_the_other(tmp_path: Path) -> No
 
 
 def test_no_more_than_two_run_at_once(tmp_path: Path) -> None:
+    """The first two meet: each waits until it sees another. A third would be seen by one of them, or see them, while they rest."""
     code = (
-        "import os, pathlib, time; mine = pathlib.Path(str(os.getpid())); mine.touch(); time.sleep(0.3)\n"
-        "print(len([one for one in pathlib.Path().iterdir() if one.name.isdigit()])); mine.unlink()"
+        "import os, pathlib, time\n"
+        "mine, met = pathlib.Path(str(os.getpid())), pathlib.Path('met')\n"
+        "count = lambda: len([one for one in pathlib.Path().iterdir() if one.name.isdigit()])\n"
+        "mine.touch(); seen = count()\n"
+        "while seen < 2 and not met.exists(): time.sleep(0.01); seen = max(seen, count())\n"
+        "met.touch(); time.sleep(0.3); print(max(seen, count())); mine.unlink()"
     )
     _, shown = played([python(f"n{n}", code) for n in range(5)], tmp_path)
     seen = [int(count) for count in re.findall(r">(\d+)\n<", shown)]

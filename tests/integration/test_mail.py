@@ -72,17 +72,17 @@ class Saying:
         self.seconds, self.mails = seconds, 0
         self.says: dict[str, str] = {}
 
-    async def handle_MAIL(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
+    async def handle_MAIL(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802  # the library's name
         await asyncio.sleep(self.seconds)
         envelope.mail_from = address
         return self.says.get("mail", "250 OK")
 
-    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802  # the library's name
         await asyncio.sleep(self.seconds)
         envelope.rcpt_tos.append(address)
         return self.says.get("rcpt", "250 OK")
 
-    async def handle_DATA(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802  # the library's name
         self.mails += 1
         return "250 OK"
 
