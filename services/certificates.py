@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import math
-import ssl
 from datetime import UTC, datetime
+
+from cryptography.x509 import load_der_x509_certificate
 
 from services.connections import KafkaSecurity
 
@@ -15,20 +16,19 @@ class Certificates:
     """Our own, as it was read at the start, and those the brokers show."""
 
     def __init__(self, servers: str, security: KafkaSecurity) -> None:
-        self._servers, self._context = servers, security.context
+        self._servers, self._context = servers, security.looking
         self._ends = {"our own": security.ends} if security.ends else {}
-        """One that has ended stays: nobody speaks to who shows it, so that it would be missing."""
 
     async def look(self) -> None:
-        """Asks each broker that answers."""
+        """Asks each broker that answers. One that has ended is read as well: nobody speaks to who shows it, and that is to be seen."""
         for server in self._servers.split(",") if self._context else ():
             host, _, port = server.strip().rpartition(":")
             with contextlib.suppress(OSError, TimeoutError):  # who can't be spoken to is seen by what stands still
                 async with asyncio.timeout(LIMIT):
                     _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=self._context)
-                    shown = writer.get_extra_info("peercert")
+                    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
                     writer.close()
-                self._ends[server] = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
+                self._ends[server] = load_der_x509_certificate(shown).not_valid_after_utc
 
     @property
     def seconds(self) -> float:

@@ -79,8 +79,16 @@ class KafkaSecurity(BaseModel):
     @cached_property
     def context(self) -> ssl.SSLContext | None:
         """What a broker's certificate is held against, its name too, and what we show of ourselves; None without TLS."""
-        if not self._tls:
-            return None
+        return self._context() if self._tls else None
+
+    @cached_property
+    def looking(self) -> ssl.SSLContext | None:
+        """Takes whatever is shown, to read when it ends: nothing may be sent over it. None without TLS."""
+        if (context := self._context() if self._tls else None) is not None:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
+    def _context(self) -> ssl.SSLContext:
         with _read("ssl_cafile"):
             context = ssl.create_default_context(cafile=self.ssl_cafile)
         if self.ssl_certfile:

@@ -193,8 +193,8 @@ class Host:
             await asyncio.sleep(MINDER_REST)
             try:
                 if time.monotonic() - refreshed > REFRESH_REST:
+                    await self.status.certificates.look()  # first: what has ended is why all that follows fails
                     await self.inputs.refresh()
-                    await self.status.certificates.look()
                     await forget_sent(self.node.pool)
                     refreshed = time.monotonic()
                 await self.status.look(await self.node.reader.ends(self.inputs.parts))

@@ -71,6 +71,8 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
         cells = [cell for cell in reports[0]["body"]["cells"] if cell["municipality"] == "05162024"]
         assert reports[0]["month"] == "2026-03" and (cells[0]["entries"], cells[0]["stock"]) == (1, 1)
         assert (reports[0]["month"], reports[0]["vintage"]) == ("2026-03", 1)
+        # the second mail tells that nobody came since: it is out before anything is told again
+        await until(lambda: {"notification_attempted": 2, "notification_sent": 2}.items() <= told(fleet).items())
         before = await read_by_people(fleet, course)
         assert await told_again(fleet.stack.kafka, *map(facts_topic, OWNERS)) > 10
         last = await sender.tick(datetime(2026, 4, 2, 6, 1, tzinfo=UTC))  # acted on behind all of them
@@ -96,6 +98,11 @@ async def read_by_people(fleet: Fleet, course: Course) -> dict[str, Any]:
     async with httpx.AsyncClient(timeout=30) as client:
         read = {name: (await client.get(f"{fleet.url(name)}/{page}")).json() for name, page in pages.items()}
         return read | {"notices": (await client.get(f"{fleet.url('notification')}/notices")).json()}
+
+
+def told(fleet: Fleet) -> dict[str, int]:
+    """Of the only office's mails: how many of each."""
+    return {row["what"]: row["n"] for row in httpx.get(f"{fleet.url('notification')}/attempts").json()}
 
 
 async def ticks(sender: Publisher, at: datetime) -> None:
