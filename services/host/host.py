@@ -129,8 +129,10 @@ class Host:
     def _faststream(self) -> tuple[KafkaBroker, Any]:
         """FastStream with our corrections: a total parser, a decoder that decodes nothing, acknowledgement by position rows."""
         kafka, security = self.settings.kafka, self.settings.kafka_security
-        # split, because FastStream takes a text with commas for one address
-        broker = KafkaBroker(kafka.split(","), security=security.faststream(), apply_types=False, graceful_timeout=20, logger=None)  # fmt: skip
+        # Split, because FastStream takes a text with commas for one address. New topics are met as often as by the minder: by aiokafka's
+        # five minutes a partner whose topics were made just now waited for its first answer.
+        broker = KafkaBroker(kafka.split(","), security=security.faststream(), metadata_max_age_ms=int(REFRESH_REST * 1000),
+                             apply_types=False, graceful_timeout=20, logger=None)  # fmt: skip
         subscriber: Any = None
 
         async def parse(records: tuple["ConsumerRecord[Any, Any]", ...]) -> KafkaAckableMessage:
@@ -197,14 +199,15 @@ class Host:
                     await self.inputs.refresh()
                     await forget_sent(self.node.pool)
                     refreshed = time.monotonic()
-                await self.status.look(await self.node.reader.ends(self.inputs.parts))
-                await self.inputs.look_after(self.subscriber.consumer, self.status.ends)
                 await self.inputs.act()
                 await errands.expire(self.node, self.inputs.claimed)
                 if time.monotonic() - committed > COMMIT_REST:
                     gc.collect()  # a fetch read by half is a cycle in aiokafka: few objects, some 100 kB each
                     await self._commit()
                     committed = time.monotonic()
+                # last: one partition without a leader, and nobody hears of any end
+                await self.status.look(await self.node.reader.ends(self.inputs.parts))
+                await self.inputs.look_after(self.subscriber.consumer, self.status.ends)
                 self.inputs.held.pop("minder", None)
             except (*RETRY, KafkaError) as error:
                 say_held(self.inputs.held, "minder", name_of(error))

@@ -25,6 +25,7 @@ from services.telemetry import spanning
 log = structlog.get_logger()
 
 FIRST_REST, LONGEST_REST = 0.2, 10.0  # seconds a held partition rests before it is tried again
+ENDS_LIMIT = 5  # seconds: for so long a tick beside a partition without a leader holds up what came with it
 
 Fetched = dict[Part, list[Any]]
 
@@ -156,10 +157,18 @@ class Inputs:
         self._unmet -= set(fetched)
         stopped = {part: Stopped(Gap(), rs[0].offset) for part, rs in fetched.items() if part in self.gaps}
         messages = await self._decoded(fetched, stopped)
+        ends = "[]"
+        try:
+            async with asyncio.timeout(ENDS_LIMIT):
+                ends = await self._tick_ends(messages)
+        except TimeoutError as error:  # time stands still, and nothing beside it
+            stopped |= {m.part: Stopped(error, m.offset) for m in reversed(messages) if m.input.kind == "time"}
+            messages = [m for m in messages if m.input.kind != "time"]
         lasts = {part: records[-1].offset + 1 for part, records in fetched.items() if part not in stopped}
-        around = batch.Around(self.settled, self.broken, await self._tick_ends(messages))
-        await batch.apply(self.node, messages, contiguous, lasts, around)
+        await batch.apply(self.node, messages, contiguous, lasts, batch.Around(self.settled, self.broken, ends))
         async with self.node.pool.acquire() as con:
+            for part in lasts.keys() - {message.part for message in messages}:  # nothing but what was left out
+                await positions.step(con, part, contiguous.get(part, fetched[part][0].offset), lasts[part])
             for part in stopped.keys() - self.gaps.keys():
                 why = stopped[part].why
                 await positions.hold(con, part, self._held_name(part, why) if isinstance(why, Flood) else name_of(why))
@@ -267,8 +276,7 @@ class Inputs:
             if not still or next >= (end := ends.get(part, 0)):
                 continue
             if await self.node.reader.passed_without_records(part, next, end):
-                move = "update position set next = $4 where topic = $1 and part = $2 and next = $3"
-                await self.node.pool.execute(move, *part, next, end)
+                await positions.step(self.node.pool, part, next, end)
                 self.tick_waits = True
             elif consumer and part not in self.in_hand and self._contiguous.get(part) != next:
                 self._seek(consumer, {part: next})

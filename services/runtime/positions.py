@@ -38,6 +38,12 @@ async def move(con: Connection, to: Mapping[Part, int]) -> None:
             " where (p.topic, p.part) = (n.topic, n.part)", *columns((*part, next) for part, next in to.items()))  # fmt: skip
 
 
+async def step(con: Any, part: Part, stands: int, to: int) -> None:
+    """Moves a row over what is nothing to apply, if it still stands there."""
+    sql = "update position set next = $4, held = null, held_since = null where (topic, part, next) = ($1, $2, $3)"
+    await con.execute(sql, *part, stands, to)
+
+
 async def make(con: Any, starts: Mapping[Part, int]) -> None:
     """Rows for partitions met for the first time."""
     if starts:

@@ -1,7 +1,7 @@
 """What several tests of one part stand on: a service's node without the service around it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +26,19 @@ from tests.conftest import PUBLISHERS
 @pytest.fixture
 async def node(prepared: LocalStack) -> AsyncIterator[Running]:
     """Intake's, without the service around it."""
-    dsn = prepared.databases["intake"].runtime
-    settings = Settings(kafka=prepared.kafka, database=SecretStr(dsn), publishers=PUBLISHERS,
-                        operations_key=prepared.operations_key, http_port=0)  # fmt: skip
-    reader, pool = Reader(prepared.kafka, KafkaSecurity(), "alone"), await connect(dsn)
+    async with node_of(prepared, "intake") as found:
+        yield found
+
+
+@asynccontextmanager
+async def node_of(stack: LocalStack, name: str) -> AsyncIterator[Running]:
+    """A service's, on a prepared stack."""
+    dsn = stack.databases[name].runtime
+    settings = Settings(kafka=stack.kafka, database=SecretStr(dsn), publishers=PUBLISHERS,
+                        operations_key=stack.operations_key, http_port=0)  # fmt: skip
+    reader, pool = Reader(stack.kafka, KafkaSecurity(), "alone"), await connect(dsn)
     await reader.start()
-    yield running(declared("intake"), settings, pool, reader)
+    yield running(declared(name), settings, pool, reader)
     await reader.stop()
     pool.terminate()
 

@@ -1,0 +1,116 @@
+"""faults.md A6: where all copies of one partition are gone its end can't be asked. Time waits for it; what is not on it does not."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from contracts.topics import submissions_topic
+from deploy.local.processes import Process, free_port
+from deploy.local.stack import LocalStack
+from deploy.places import ROOT
+from deploy.services import make_topics, migrate, publishers_from
+from tests.conftest import PUBLISHERS
+from tests.publishing import Course, Publisher, until
+
+ALONE = submissions_topic("intake", "oulad")
+"""Another partner's topic: its only copies lie with the third broker."""
+TICKS = "clock.ticks/0"
+
+
+def led(admin: AdminClient) -> bool:
+    """Whether somebody leads it."""
+    return all(part.leader > 0 for part in admin.list_topics(ALONE, timeout=10).topics[ALONE].partitions.values())
+
+
+@dataclass
+class Service:
+    """What it says of itself."""
+
+    process: Process
+    port: int
+
+    def status(self) -> dict[str, Any]:
+        """Nothing while it does not serve. Raises Trouble with its last words where it has ended."""
+        self.process.alive_or_raise()
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}/status", timeout=10) as answer:  # noqa: S310
+                said: dict[str, Any] = json.load(answer)
+                return said
+        except OSError:
+            return {}
+
+    def held(self) -> set[str]:
+        """What stands still."""
+        return {one["what"] for one in self.status()["held"]}
+
+    def has_acted(self, tick: int) -> bool:
+        """Whether it has done all that this tick asks of it."""
+        clock = self.status()["clock"]
+        return bool(clock["read"] > tick and clock["acting"] == 0)
+
+
+@pytest.fixture
+def three() -> Iterator[LocalStack]:
+    """Three brokers, intake's database and topics."""
+    with LocalStack.ephemeral(brokers=3) as stack:
+        admin = AdminClient({"bootstrap.servers": stack.kafka})
+        (made,) = admin.create_topics([NewTopic(ALONE, 4, replica_assignment=[[3]] * 4)]).values()
+        made.result(20)
+        asyncio.run(make_topics(stack.kafka, publishers_from(PUBLISHERS), local=True))
+        migrate("intake", stack.databases["intake"].owner)
+        yield stack
+
+
+@pytest.fixture
+def intake(three: LocalStack) -> Iterator[Service]:
+    """The service in a process of its own."""
+    port, process = free_port(), Process(three.folder, "intake")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
+    settings = {"LOTSE_KAFKA": three.kafka, "LOTSE_DATABASE": three.databases["intake"].runtime, "LOTSE_SIMULATED_TIME": "true",
+                "LOTSE_PUBLISHERS": str(PUBLISHERS), "LOTSE_OPERATIONS_KEY": str(three.operations_key),
+                "PYTHONPATH": str(ROOT), "LOTSE_HTTP_PORT": str(port)}  # fmt: skip
+    process.start([sys.executable, "-m", "deploy.cli", "serve", "intake"], clean | settings)
+    yield Service(process, port)
+    process.stop()
+
+
+async def test_time_waits_and_nothing_else(three: LocalStack, intake: Service) -> None:
+    """A tick that asked for its end held up whatever had come with it, time and again, for as long as the broker was away."""
+    admin, steps = AdminClient({"bootstrap.servers": three.kafka}), Course(date(2026, 3, 2)).steps()
+    await until(lambda: intake.status().get("ready"), 60)
+    async with Publisher(three.kafka) as sender:
+        before = await sender.tick(datetime(2026, 3, 1, 6, tzinfo=UTC))
+        await until(lambda: intake.has_acted(before), 60)
+        three.processes[three.brokers[2]].kill()
+        await until(lambda: not led(admin), 60)
+
+        stood: list[set[str]] = []
+
+        async def watch() -> None:
+            while True:
+                stood.append(await asyncio.to_thread(intake.held))
+                await asyncio.sleep(0.1)
+
+        watching = asyncio.create_task(watch())
+        tick = await sender.tick(datetime(2026, 3, 2, 6, tzinfo=UTC))
+        await until(lambda: any(TICKS in held or "everything" in held for held in stood), 60)
+        for submission, subject in steps[1:3]:
+            (told,) = await sender.answered(await sender.send(submission, subject), patience=60)
+            assert told["outcome"] == "recorded"
+        watching.cancel()
+        assert not any("everything" in held for held in stood) and TICKS in stood[-1]
+        assert intake.status()["clock"]["read"] == tick
+
+        three.start_again(three.brokers[2])()
+        await until(lambda: intake.has_acted(tick), 90)
+        await until(lambda: not intake.held(), 60)
