@@ -34,10 +34,8 @@ from services.runtime.work import NOT_THE_DATA, Work, quarantined
 log = structlog.get_logger()
 
 LIVE, BESIDE, OLD = "lotse", "lotse_beside", "lotse_old"
-DRAIN_LIMIT, LOCK_LIMIT = (
-    120.0,
-    "60s",
-)  # the outbox may take so many seconds to drain while everybody is held, a lock so long
+# the outbox may take so many seconds to drain while everybody is held, a lock so long
+DRAIN_LIMIT, LOCK_LIMIT = 120.0, "60s"
 
 COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("family, subject", "number, id"),
             "timeline": ("family, subject, number", "fact_id, type, time, recorded_at, cause, body")}  # fmt: skip
@@ -126,8 +124,9 @@ async def _make_beside(owner: Any, role: str, migrations: list[Path]) -> None:
         await owner.execute(f"create table if not exists {BESIDE}.{name} (like {LIVE}.{name} including all);"
                             f" insert into {BESIDE}.{name} select * from {LIVE}.{name}")  # fmt: skip
     # not by default privileges alone: where rights were granted on the tables there were, the new ones would have none
-    rights = ("usage on schema", "select, insert, update, delete on all tables in schema")
-    await owner.execute("; ".join(f'grant {right} {BESIDE} to "{role}"' for right in rights))
+    tables, sequences = "select, insert, update, delete on all tables in schema", "select on all sequences in schema"
+    for right in ("usage on schema", tables, sequences):
+        await owner.execute(f'grant {right} {BESIDE} to "{role}"')
     await owner.execute(f"set search_path = {LIVE}; set lock_timeout = '{LOCK_LIMIT}'")
 
 

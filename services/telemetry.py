@@ -151,6 +151,7 @@ GAUGES = {
     "outbox_age_seconds": "Age of the oldest outbox row not yet acknowledged",
     "waiting": "Submissions that rest on something unknown",
     "early": "Facts kept until the missing one comes",
+    "findings": "What a person should look at, in words in /status",
     "set_aside": "Submissions a rule of ours could not bear",
     "quarantined": "Subjects in quarantine",
     "held": "Partitions held, and everything",

@@ -26,6 +26,11 @@ select (select count(*) from outbox where sent_at is null) as outbox,
        (select count(*) from tick where held is null)
            + (select count(*) from alliance where acted is distinct from ticked) as acting
 """
+_STOPPED = """
+select case when held like 'publisher:%' then held else topic || '/' || part end as what,
+       case when held like 'publisher:%' then 'Flood' else held end as why, held_since as since
+from position where held is not null order by topic, part
+"""
 _IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_activity a using (pid) where l.granted and l.relation > 0"
                " and l.mode <> 'AccessShareLock' and a.usename <> current_user and a.datname = current_database() order by pid")  # fmt: skip
 """Sessions of others that hold locks in our database: their number and role, never what they typed."""
@@ -114,11 +119,7 @@ class Status:
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters,"
                                   " coalesce(sum(letters) filter (where hour > now() - interval '1 day'), 0)::bigint as of_a_day"
                                   " from dead_letter group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip
-        stopped = [
-            _held(Held(r["held"], "Flood", r["held_since"])) if r["held"].startswith("publisher:")
-            else _held(Held(f"{r['topic']}/{r['part']}", r["held"], r["held_since"]))
-            for r in await con.fetch("select topic, part, held, held_since from position where held is not null order by 1, 2")
-        ]  # fmt: skip
+        stopped = [_held(Held(*row)) for row in await con.fetch(_STOPPED)]
         ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
         held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
         stands = await positions.stand(con)
@@ -135,7 +136,7 @@ class Status:
         figures = {
             "lag_seconds": self.lag_seconds, "oldest_unanswered_seconds": one["unanswered"],
             "outbox_rows": one["outbox"], "outbox_age_seconds": one["outbox_age"], "waiting": kept.get("waiting", 0),
-            "early": kept.get("early", 0), "set_aside": kept.get("aside", 0), "quarantined": len(quarantined),
+            "early": kept.get("early", 0), "set_aside": kept.get("aside", 0), "quarantined": len(quarantined), "findings": len(findings),
             "held": sum(not h["what"].startswith("publisher:") and h["what"] not in self.node.unsent for h in held), "gaps": len(gaps),
             "publishers_held": sum(h["what"].startswith("publisher:") for h in held),
             "dead_letters": sum(r["letters"] for r in letters), "progress_age_seconds": self.idle(lag),

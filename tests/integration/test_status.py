@@ -1,4 +1,4 @@
-"""What alerts rest on: how far behind a service is, by the oldest thing and not by its own start."""
+"""What alerts rest on: how far behind a service is, by the oldest thing and not by its own start; and what is missing."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -35,3 +35,16 @@ async def test_time_is_as_old_as_for_the_alliance_for_which_it_stands_still(node
     await Status(node, Inputs(node)).said()
     age = node.metrics.registry.get_sample_value("lotse_tick_age_seconds")
     assert age is not None and LATE <= age < LATE + 60
+
+
+async def test_a_fact_that_does_not_come_is_a_finding_after_ten_minutes(node: Running) -> None:
+    """Its position has gone on and nothing is held: without a figure of its own nobody would ever hear of it."""
+    keep = ("insert into kept (topic, part, \"offset\", arrived, why, publisher, tenant, subject, rests_on, claimed, error, headers,"
+            " value, at) values ('t', 0, 1, now(), 'early', '', 'rkn', 's', '', false, '', '', '', now() - $1::interval)")  # fmt: skip
+    for minutes, found in ((9, []), (11, ["facts wait for one that does not come"])):
+        await node.pool.execute("delete from kept")
+        await node.pool.execute(keep, timedelta(minutes=minutes))
+        said = await Status(node, Inputs(node)).said()
+        assert [text.partition(":")[0] for text in said["findings"]] == found
+        assert node.metrics.registry.get_sample_value("lotse_findings") == len(found)
+    await node.pool.execute("delete from kept")

@@ -37,7 +37,10 @@ async def test_the_statements_of_the_documentation_make_a_database_a_service_can
     await told(f"{owner}/{name}", then)
     migrate("referral", f"{owner}/{name}")
     await told(f"{runtime}/{name}", "insert into lotse.audit (who, what, about, why) values ('me', 'this', 'it', 'that')",
-               "update lotse.audit set why = 'other'; select from lotse.audit; delete from lotse.audit")  # fmt: skip
+               "update lotse.audit set why = 'other'; select from lotse.audit; delete from lotse.audit",
+               # what /kept/ID asks: without the right it says that no message ever had this number
+               "select pg_sequence_last_value(pg_get_serial_sequence('lotse.kept', 'seq'))",
+               "do $$ begin assert has_sequence_privilege(pg_get_serial_sequence('lotse.kept', 'seq'), 'select'); end $$")  # fmt: skip
     for dsn, statement in (
         (f"{runtime}/{name}", "create table lotse.mine (one int)"),
         (f"{runtime}/intake", "select 1"),
@@ -63,6 +66,7 @@ async def test_rights_that_were_granted_on_the_tables_there_were_outlive_a_rebui
         " and not has_table_privilege(c.oid, 'select, insert, update, delete')"
     )
     assert [*map(tuple, rights)] == []
+    assert await node.pool.fetchval("select has_sequence_privilege(pg_get_serial_sequence('kept', 'seq'), 'select')")
 
 
 async def test_a_rebuild_says_that_it_has_swapped_where_only_what_comes_after_did_not_end(
