@@ -20,7 +20,7 @@ from services.runtime.database import RETRY, Connection, columns, encode
 from services.runtime.failures import name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
-from services.runtime.work import Work
+from services.runtime.work import NOT_THE_DATA, Work
 
 log = structlog.get_logger()
 
@@ -125,7 +125,20 @@ _read: Any = msgspec.json.Decoder(Attributes).decode
 
 
 async def record(node: Node, attempt: Recorded, result: Fact) -> None:
-    """Records an attempt's result, once: only who marks the claim as done records."""
+    """Records an attempt's result, once: only who marks the claim as done records. Where a rule of ours breaks on it, its subject
+    goes into quarantine, as at a tick, and the result is recorded: else every later attempt would wait behind it."""
+    try:
+        await _record(node, attempt, result)
+    except NOT_THE_DATA:
+        raise
+    except Exception as error:
+        log.error("quarantine", kind=result.subject_kind, error=name_of(error))
+        add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
+        await node.pool.execute(add, attempt.attributes.subject, name_of(error))
+        await _record(node, attempt, result)
+
+
+async def _record(node: Node, attempt: Recorded, result: Fact) -> None:
     a = attempt.attributes
     async with node.pool.acquire() as con, con.transaction():
         work = Work(node, con)

@@ -233,7 +233,7 @@ class Host:
         async def live(response: Response) -> dict[str, Any]:
             # As the minder saw it last: who asks kills what is silent, and a database that is silent is no reason. Nor is what
             # stands still as a whole; one partition that is held tries again, and counts as progress.
-            idle = self.status.idle(self.status.lagged()) if self.status.ready else 0.0
+            idle = self.status.idle() if self.status.ready else 0.0
             stuck = idle > STUCK_AFTER and not {"everything", "fetch"} & self.inputs.held.keys()
             response.status_code = 503 if stuck else 200
             return {"live": not stuck}

@@ -74,6 +74,8 @@ class Inputs:
         """What the last fetch brought: it may not be settled yet, and nobody sends the consumer elsewhere meanwhile."""
         self._rests: dict[Part, float] = {}
         self._assignment: Any = None
+        self.mine: set[Part] = set()
+        """Partitions this process is to read."""
 
     # --- the handler FastStream calls
 
@@ -112,7 +114,7 @@ class Inputs:
         offsets say, and a batch from there on would be taken for one that follows our row; and who holds what is not ours to say."""
         self.in_hand = {Part(*part) for part in parts}
         if assignment is not self._assignment:
-            self._assignment = assignment
+            self._assignment, self.mine = assignment, {Part(*tp) for tp in assignment.tps} if assignment else set()
             self._contiguous.clear()
             self.held = {what: held for what, held in self.held.items() if "/" not in what}
 
@@ -152,7 +154,11 @@ class Inputs:
     async def apply(self, fetched: Fetched, contiguous: dict[Part, int]) -> dict[Part, Stopped]:
         """Applies what was fetched; gives back the partitions that stopped, where and why."""
         # where it was read on with records between, they may be a transaction's markers, or deleted under a reader that lagged
-        self._unmet |= {part for part, at in contiguous.items() if fetched[part][0].offset > at}
+        self._unmet |= {part for part, at in contiguous.items() if fetched[part][0].offset != at}
+        # what comes below where we had read to: the log was set back, and has perhaps grown beyond our row since
+        for part, at in contiguous.items():
+            if (first := fetched[part][0].offset) < at:
+                await positions.hold(self.node.pool, part, f"Gap:read up to {at}, and {first} came again")
         await self._meet([part for part in fetched if part not in self.parts or part in self._unmet])
         self._unmet -= set(fetched)
         stopped = {part: Stopped(Gap(), rs[0].offset) for part, rs in fetched.items() if part in self.gaps}
@@ -271,7 +277,10 @@ class Inputs:
         """Sees to rows that stand still below their log's end. Only transaction markers lie there: the row is moved, since no
         record ever would. This consumer has passed it (Kafka's committed offset is ahead of a database that was set back or
         rebuilt): it is sent back, since on a quiet partition no batch would ever find out."""
-        for part, next in (await positions.stand(self.node.pool, held=False)).items():
+        stands = await positions.stand(self.node.pool, held=False)
+        # whose log was set back
+        await self._meet([part for part, next in stands.items() if next > ends.get(part, next)])
+        for part, next in stands.items():
             still, self._stood[part] = self._stood.get(part) == next, next
             if not still or next >= (end := ends.get(part, 0)):
                 continue

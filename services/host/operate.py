@@ -1,6 +1,7 @@
 """What an operator may do to a running service: judge again what was set aside, give it up, release a subject from
 quarantine, send again what Kafka lost. Each is written down: who, what, why."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -117,7 +118,8 @@ async def go_past(node: Running, part: Part, offset: int) -> str:
             return "" if await positions.left_out(con, part, offset) else "it was read already"
         if offset >= (await node.reader.ends([part]))[part]:
             return "its log does not reach there"
-        async with aclosing(node.reader.records({part: (next, offset + 1)})) as found:
+        # five seconds: the row is locked meanwhile
+        async with asyncio.timeout(5), aclosing(node.reader.records({part: (next, offset + 1)})) as found:
             async for records in found:
                 for message in (decode(node.service, node.inputs[part.topic], record) for record in records):
                     if message.offset < offset or message.attributes is not None:

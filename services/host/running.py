@@ -49,11 +49,13 @@ def settle_in(young: int) -> None:
 
 def running(service: Service, settings: Settings, pool: asyncpg.Pool, reader: Reader) -> Running:
     """Puts them together. Raises BadPublishers, and BadSettings where the operations key is none."""
-    return Running(
-        service, pool, load_publishers(settings.publishers), f"//lotse/{settings.installation}/{service.name}",
-        _operations_key(settings), settings.lease_seconds, settings.simulated_time,
-        settings=settings, reader=reader, metrics=Metrics(),
-    )  # fmt: skip
+    known = (
+        load_publishers(settings.publishers),
+        f"//lotse/{settings.installation}/{service.name}",
+        _operations_key(settings),
+    )
+    times = settings.lease_seconds, settings.simulated_time
+    return Running(service, pool, *known, *times, settings=settings, reader=reader, metrics=Metrics())
 
 
 def _operations_key(settings: Settings) -> ECKey:

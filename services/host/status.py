@@ -71,10 +71,8 @@ class Status:
         """By the broker's time, the age of the oldest record that stood there before this process did: whoever starts again
         and again is not less late for it."""
         waits = {part: (at, at + 1) for part, at in stands.items() if at < self.ends.get(part, 0)}
-        oldest = min(
-            [record.timestamp async for found in self.node.reader.records(waits) for record in found], default=None
-        )
-        return max(0.0, time.time() - oldest / 1000) if oldest is not None else 0.0
+        times = [record.timestamp async for found in self.node.reader.records(waits) for record in found]
+        return max(0.0, time.time() - min(times) / 1000) if times else 0.0
 
     @property
     def lag_seconds(self) -> float:
@@ -88,13 +86,12 @@ class Status:
             found[part.topic] += max(0, self.ends.get(part, 0) - next)
         return dict(+found)
 
-    def lagged(self) -> dict[str, int]:
-        """The same as it was seen within the last seconds; nothing where nobody could look: what is away then is no fault of ours."""
-        return self.lag(self._stands) if time.monotonic() - self._looked < SEEN_WITHIN else {}
-
-    def idle(self, lag: dict[str, int]) -> float:
-        """Seconds without a settled batch while there is lag; a quiet hour before it does not count."""
-        return min(time.monotonic() - self.inputs.progress, self.lag_seconds) if lag else 0.0
+    def idle(self) -> float:
+        """Seconds without a settled batch while this process lags; a quiet hour before it does not count, nor what another process
+        has to read, nor what nobody could see within the last seconds: what is away then is no fault of ours."""
+        seen = self.inputs.mine if time.monotonic() - self._looked < SEEN_WITHIN else ()
+        lags = any(self._stands.get(part, 0) < self.ends.get(part, 0) for part in seen)
+        return min(time.monotonic() - self.inputs.progress, self.lag_seconds) if lags else 0.0
 
     async def said(self) -> dict[str, Any]:
         """The versioned answer. Where the database is away it says so and what is known without it."""
@@ -139,7 +136,7 @@ class Status:
             "early": kept.get("early", 0), "set_aside": kept.get("aside", 0), "quarantined": len(quarantined), "findings": len(findings),
             "held": sum(not h["what"].startswith("publisher:") and h["what"] not in self.node.unsent for h in held), "gaps": len(gaps),
             "publishers_held": sum(h["what"].startswith("publisher:") for h in held),
-            "dead_letters": sum(r["letters"] for r in letters), "progress_age_seconds": self.idle(lag),
+            "dead_letters": sum(r["letters"] for r in letters), "progress_age_seconds": self.idle(),
             "tick_age_seconds": self._tick_age(acted) if ticks else 0, "older_than_log_facts": self.older,
             "certificate_seconds": self.certificates.seconds,
         }  # fmt: skip
@@ -149,7 +146,7 @@ class Status:
             "clock": {"read": stands.get(Part(CLOCK, 0), 0), "acting": one["acting"]},
             "lag": lag, "outbox": {"rows": one["outbox"], "seconds": round(one["outbox_age"], 1)},
             **{name: round(figures[name], 1) for name in ("lag_seconds", "oldest_unanswered_seconds")},
-            "waiting": figures["waiting"], "early": figures["early"],
+            **{name: figures[name] for name in ("waiting", "early")},
             "set_aside": {"count": figures["set_aside"], "which": [dict(r) for r in aside]},
             "quarantined": [{**dict(r), "since": stamp(r["since"])} for r in quarantined],
             "dead_letters": [dict(r) for r in letters], "held": held, "gaps": gaps,
@@ -162,10 +159,8 @@ class Status:
 
     def _tick_age(self, acted: list[datetime | None]) -> float:
         """Of the alliance for which time stands still the longest; where no tick was acted on, since this process began."""
-        since = [
-            (datetime.now(UTC) - at).total_seconds() if at else time.monotonic() - self._began for at in acted or [None]
-        ]
-        return max(since)
+        now, running = datetime.now(UTC), time.monotonic() - self._began
+        return max((now - at).total_seconds() if at else running for at in acted or [None])
 
 
 def _held(held: Held) -> dict[str, str]:

@@ -10,7 +10,7 @@ import structlog
 from contracts.envelope import Attributes, headers_of
 from services.runtime import positions
 from services.runtime.database import Connection
-from services.runtime.failures import name_of
+from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.outbox import Letter
@@ -47,10 +47,10 @@ async def act(node: Node, count: Count) -> bool:
     async with node.pool.acquire() as con:
         ticks = await con.fetch("select id, at, ends from tick where held is null order by at desc")
         waits = await _begin(con, ticks) if ticks else False
-        unfinished = await con.fetch(
+        rows = await con.fetch(
             "select tenant, ticked from alliance where acted is distinct from ticked order by tenant"
         )
-    if unfinished:
+    if unfinished := [row for row in rows if (row["tenant"], row["ticked"]) not in node.broken]:
         while await _due(node, count) or await _expired(node, count):
             pass
         for row in unfinished:
@@ -58,7 +58,8 @@ async def act(node: Node, count: Count) -> bool:
                 await _finish(node, row["tenant"], row["ticked"], count)
             except NOT_THE_DATA:
                 raise
-            except Exception as error:  # its own report stands still, said each time; nobody else's
+            except Exception as error:  # its own report stands still, said at each tick; nobody else's
+                node.broken = {(row["tenant"], row["ticked"])} | {one for one in node.broken if one[0] != row["tenant"]}
                 log.error("a report breaks", tenant=row["tenant"], error=name_of(error))
     return waits
 
@@ -121,7 +122,7 @@ async def react(work: Work, rows: list[Any], count: Count) -> None:
     count(work)
 
 
-async def _expired(node: Node, count: Count) -> bool:
+async def _expired(node: Node, count: Count, most: int = CHUNK) -> bool:
     """Refuses a chunk of what has waited seven days of ticks, counted from the first that was acted on after it came: after a
     clock that stood still for a week the next tick would refuse what came a second before it."""
 
@@ -134,7 +135,7 @@ async def _expired(node: Node, count: Count) -> bool:
             "select k.* from kept k join alliance a on a.tenant = k.tenant where k.why = 'waiting'"
             " and k.since <= a.ticked - make_interval(days => $1) and k.topic = any($3::text[])"  # others' publisher is gone
             " and not exists (select from quarantine q where '!' || q.subject = any(string_to_array(k.rests_on, ' ')))"
-            " order by k.seq limit $2 for update of k", WAIT_DAYS, CHUNK, sorted(node.inputs),
+            " order by k.seq limit $2 for update of k", WAIT_DAYS, most, sorted(node.inputs),
         )  # fmt: skip
         work = Work(node, con)
         messages = [message for row in rows if (message := work.taken_up(row)) is not None]
@@ -146,7 +147,10 @@ async def _expired(node: Node, count: Count) -> bool:
         count(work)
         return work.counts["answers"] > 0
 
-    return await transact(node, chunk)
+    try:
+        return await transact(node, chunk)
+    except TooMuch:
+        return await _expired(node, count, most // 2)
 
 
 async def _finish(node: Node, tenant: str, ticked: datetime, count: Count) -> None:

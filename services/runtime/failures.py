@@ -12,6 +12,10 @@ class Held(NamedTuple):
     since: datetime
 
 
+class TooMuch(Exception):
+    """More than a transaction may have in memory: it is done in halves."""
+
+
 def name_of(error: BaseException) -> str:
     """What may be said of an error: its class, an offset of ours, Postgres' SQLSTATE and constraint, never its text: texts
     quote people."""

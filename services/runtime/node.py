@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 import asyncpg
@@ -31,6 +32,8 @@ class Node:
     """Set where there is something to send."""
     making: set[str] = field(default_factory=set)
     """Attempts this process has claimed and not recorded yet; while it lives their lease does not end."""
+    broken: set[tuple[str, datetime]] = field(default_factory=set)
+    """Alliances whose report broke, and at which tick: made anew each second it stood in everybody's way. The next tick tries again."""
 
     @cached_property
     def inputs(self) -> dict[str, Input]:

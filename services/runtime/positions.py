@@ -52,7 +52,7 @@ async def make(con: Any, starts: Mapping[Part, int]) -> None:
             " on conflict do nothing", *columns((*part, next) for part, next in starts.items()))  # fmt: skip
 
 
-async def hold(con: Connection, part: Part, why: str) -> None:
+async def hold(con: Any, part: Part, why: str) -> None:
     """Marks a partition as held; it is said in status, and no tick waits for it, until it moves."""
     await con.execute(
         "update position set held = $3, held_since = coalesce(held_since, now()) where (topic, part) = ($1, $2)"

@@ -1,6 +1,7 @@
 """A member of the group whose partitions are given out anew begins where Kafka's committed offsets say, not where its rows stand."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from contracts.envelope import Attributes, headers_of
 from contracts.intake import RegistrationSubmitted
 from contracts.topics import submissions_topic
 from services.host.inputs import Inputs
+from services.host.operate import go_on
 from services.host.running import Running
 from services.runtime import positions
 from services.runtime.messages import Part
@@ -24,6 +26,7 @@ class Sought:
 
     def __init__(self) -> None:
         self.to: list[int] = []
+        self.paused: set[TopicPartition] = set()
 
     def assignment(self) -> set[TopicPartition]:
         return {TP}
@@ -31,6 +34,12 @@ class Sought:
     def seek(self, tp: TopicPartition, offset: int) -> None:
         assert tp == TP
         self.to.append(offset)
+
+    def pause(self, tp: TopicPartition) -> None:
+        self.paused.add(tp)
+
+    def resume(self, tp: TopicPartition) -> None:
+        self.paused.discard(tp)
 
 
 async def sent(kafka: str) -> list[ConsumerRecord[Any, Any]]:
@@ -57,7 +66,7 @@ async def test_what_was_read_before_is_no_reason_to_read_on_behind_the_row(node:
     never answered, and nothing said so."""
     records = await sent(node.settings.kafka)
     start = records[0].offset
-    inputs, consumer, first, second = Inputs(node), Sought(), object(), object()
+    inputs, consumer, first, second = Inputs(node), Sought(), *(SimpleNamespace(tps={TP}) for _ in range(2))
     await inputs.refresh()
     await node.pool.execute("update position set next = $3 where (topic, part) = ($1, $2)", *PART, start)
 
@@ -75,3 +84,34 @@ async def test_what_was_read_before_is_no_reason_to_read_on_behind_the_row(node:
         await inputs.handle(consumer, [record])
         assert (await row(), consumer.to) == (stands, sought), step
     assert not inputs.held
+
+
+async def test_what_comes_again_below_what_was_read_is_a_gap(node: Running) -> None:
+    """Kafka lost the log's tail, and it has grown beyond our row since: its new records lay below the row, were taken for another
+    worker's shadow, and dropped without a word. Only the consumer can know, which was sent back to where it had read before."""
+    records = await sent(node.settings.kafka)
+    start = records[0].offset
+    inputs, consumer, assignment = Inputs(node), Sought(), SimpleNamespace(tps={TP})
+    await inputs.refresh()
+    await node.pool.execute("update position set next = $3 where (topic, part) = ($1, $2)", *PART, start)
+    inputs.fetched({TP}, assignment)
+    for record in records[:2]:
+        await inputs.handle(consumer, [record])
+    assert (await positions.stand(node.pool))[PART] == start + 2
+    await inputs.handle(consumer, records[1:])
+    held = "select held from position where (topic, part) = ($1, $2)"
+    assert await node.pool.fetchval(held, *PART) == f"Gap:read up to {start + 2}, and {start + 1} came again"
+    assert (await positions.stand(node.pool))[PART] == start + 2 and f"{TOPIC}/0" in inputs.held
+    await go_on(node)
+    assert await node.pool.fetchval(held, *PART) is None and (await positions.stand(node.pool))[PART] == 0
+
+
+async def test_a_log_that_ends_before_its_row_is_a_gap_as_soon_as_somebody_looks(node: Running) -> None:
+    """Each second, and not each half minute: until then it may have grown beyond the row."""
+    inputs = Inputs(node)
+    await inputs.refresh()
+    ends = await node.reader.ends(inputs.parts)
+    await node.pool.execute("update position set next = $3 where (topic, part) = ($1, $2)", *PART, ends[PART] + 5)
+    await inputs.look_after(None, ends)
+    assert PART in inputs.gaps
+    await node.pool.execute("delete from position")

@@ -1,6 +1,7 @@
 """What alerts rest on: how far behind a service is, by the oldest thing and not by its own start; and what is missing."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaProducer
@@ -48,3 +49,17 @@ async def test_a_fact_that_does_not_come_is_a_finding_after_ten_minutes(node: Ru
         assert [text.partition(":")[0] for text in said["findings"]] == found
         assert node.metrics.registry.get_sample_value("lotse_findings") == len(found)
     await node.pool.execute("delete from kept")
+
+
+async def test_what_another_process_has_to_read_is_no_standstill_of_this_one(node: Running) -> None:
+    """One partition held for hours, at a partner's limit, had every other replica killed once a minute."""
+    inputs = Inputs(node)
+    await inputs.refresh()
+    mine, other = inputs.parts[:2]
+    await node.pool.execute("update position set next = 0")
+    status, now = Status(node, inputs), time.monotonic()
+    inputs.progress = now - 3600
+    for part, parts, idle in ((mine, {mine}, True), (other, {mine}, False), (other, set(), False)):
+        inputs.mine, status._watched, status._applied_until = parts, [], now - 600
+        await status.look({part: 1})
+        assert (status.idle() > 60) is idle and status.lag_seconds > 60  # that somebody lags is said by everybody
