@@ -68,6 +68,12 @@ def _row(entry: Entry) -> dict[str, Any]:
         row["valid_from_on"] = entry.valid_from_on.isoformat()
     if entry.last_valid_on:
         row["last_valid_on"] = entry.last_valid_on.isoformat()
+    return {**row, **columns(entry)}
+
+
+def columns(entry: Entry) -> dict[str, Any]:
+    """What stands in a code's row beside its name and its days: successor, mark, and the list's own columns."""
+    row: dict[str, Any] = {}
     if entry.successor:
         row["successor"] = entry.successor
     if entry.to_verify:

@@ -4,8 +4,8 @@ import json
 import re
 from typing import Any
 
-from contracts.envelope import Tick
-from contracts.families import ANSWERS, FACTS, PUBLISHED, SUBMISSIONS
+from contracts.envelope import RUNTIME_REASONS, UNREADABLE_REASONS, Outcome, Tick, again_of
+from contracts.families import ANSWERS, FACTS, FAMILIES, PUBLISHED, SUBMISSIONS
 from contracts.reporting import ParticipationReport
 from contracts.topics import READS, SUBMITTED, Publisher, Topic, catalogue
 from deploy.published.samples import samples_of
@@ -44,6 +44,27 @@ def types_on(topic: Topic) -> list[str]:
             return [Tick.ce_type]
         case _:
             return []
+
+
+UNKNOWN = (
+    "Nobody has made this id known for seven days; send it first. Where it is known as another kind of thing, at once and "
+    "`mended`: name the right one."
+)
+
+
+def refusals_of(family: str) -> dict[str, str]:
+    """Why a submission of a family may be refused: reason to the sentence that says the way out."""
+    known = {name for cls in SUBMISSIONS.values() if cls.family == family for name in cls.model_fields
+             if name in ("run_id", "consent_id", "referral_id", "participation_id")}  # fmt: skip
+    unknown = [f"UNKNOWN_{name.removesuffix('_id').upper()}" for name in ("subject", *sorted(known))]
+    return {**FAMILIES[family].REASONS, **RUNTIME_REASONS, **dict.fromkeys(unknown, UNKNOWN)}
+
+
+def reasons_of(family: str) -> dict[str, str]:
+    """Every reason an answer of a family may give, to whether sending again helps."""
+    whys = {Outcome.REFUSED: refusals_of(family), Outcome.UNREADABLE: UNREADABLE_REASONS}
+    return {reason: again_of({"outcome": outcome, "reason": reason}).value
+            for outcome, reasons in whys.items() for reason in reasons}  # fmt: skip
 
 
 def document() -> dict[str, Any]:

@@ -6,20 +6,11 @@ from typing import Any
 import contracts
 from contracts import lists
 from contracts.attributes import KEY_PATTERN
-from contracts.envelope import (
-    CODE_PATTERN,
-    ORGANISATION_PATTERN,
-    RUNTIME_REASONS,
-    UNREADABLE_REASONS,
-    UUID_PATTERN,
-    Tick,
-    again_of,
-    answer_type,
-)
-from contracts.families import FACTS, FAMILIES, PUBLISHED, SUBMISSIONS
+from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UNREADABLE_REASONS, UUID_PATTERN, Tick, answer_type
+from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from contracts.reporting import ParticipationReport
 from contracts.topics import Topic
-from deploy.published.asyncapi import ANYONE, KEYS, SAID, topics, types_on
+from deploy.published.asyncapi import ANYONE, KEYS, SAID, reasons_of, refusals_of, topics, types_on
 from deploy.published.samples import samples_of
 from deploy.published.schemas import Schema, attributes_schema, carried, schema_of
 
@@ -35,11 +26,18 @@ CHANGES = {
     "fact": "Optional fields may be added, codes may be added to lists (read an unknown one as `OTHER`), types may be added. "
     "Nothing is renamed, removed or narrowed: that would be a new type `.v2` beside this one.",
     "submission": "Optional fields and codes may be added; what was accepted stays accepted.",
-    "answer": "Optional fields and reasons may be added. There is no fifth outcome.",
+    "answer": "Optional fields and reasons may be added; no reason goes, nor changes its `again`. There is no fifth outcome.",
     "dead-letter": "Headers may be added.",
     "report": "Optional fields may be added.",
     "time": "Nothing.",
 }
+
+CONVENTIONS = (contracts.__doc__ or "").partition("\n\n")[2].strip()
+TRAVELS = """A message is a CloudEvent 1.0, in Kafka binary mode (`ce_` headers, the body is the data) or in structured mode
+(`content-type: application/cloudevents+json`, one JSON document)."""
+LISTS = """Each list with its codes. In submissions the fields take these and no others; in facts they are open: lists grow, and what you
+do not know you read as `OTHER`. Where a list has days, a code of a submission must be valid on the day of its `ce_time`, else
+it is refused `CODE_NOT_VALID`; what a complete list does not hold is refused `CODE_UNKNOWN`."""
 
 PLAIN = {UUID_PATTERN: "UUID", CODE_PATTERN: "code", KEY_PATTERN: "key", ORGANISATION_PATTERN: "organisation"}
 
@@ -61,15 +59,13 @@ def _start() -> str:
         f"{', '.join(topic.readers).replace('{publisher}', 'publisher')} | {_kept(topic)} |"
         for topic in topics()
     )
-    conventions = (contracts.__doc__ or "").partition("\n\n")[2].strip()
     return f"""# Contracts
 
 What crosses a border, for software that never reads ours. Everything here is generated from `contracts/` by
 `lotse contracts generate`. The machine-readable forms are `contracts/schemas/` (JSON Schema 2020-12),
 `contracts/examples/` (samples that stay readable for ever) and `contracts/asyncapi.yaml` (AsyncAPI 3.0).
 
-A message is a CloudEvent 1.0, in Kafka binary mode (`ce_` headers, the body is the data) or in structured mode
-(`content-type: application/cloudevents+json`, one JSON document). `lotse validate FILE` says what is wrong with one.
+{TRAVELS} `lotse validate FILE` says what is wrong with one.
 
 | topic | kind | writes | reads | kept |
 |---|---|---|---|---|
@@ -86,7 +82,7 @@ In binary mode each is a Kafka header `ce_<name>` (`traceparent` without `ce_`),
 
 ## Words
 
-{conventions}
+{CONVENTIONS}
 
 A *code* is at most 64 of `[A-Z0-9_]` and begins with a letter, an *organisation* at most 64 of `[a-z0-9-]`. All codes stand,
 with what they mean, on the page [codes](codes.md).
@@ -117,11 +113,9 @@ def _attributes() -> str:
 
 def _codes() -> str:
     parts = [
-        """# Codes
+        f"""# Codes
 
-Each list with its codes. In submissions the fields take these and no others; in facts they are open: lists grow, and what you
-do not know you read as `OTHER`. Where a list has days, a code of a submission must be valid on the day of its `ce_time`, else
-it is refused `CODE_NOT_VALID`; what a complete list does not hold is refused `CODE_UNKNOWN`. Each list comes as Genericode 1.0:
+{LISTS} Each list comes as Genericode 1.0:
 `lotse contracts genericode NAME`.
 """
     ]
@@ -266,17 +260,8 @@ def _kind(node: Schema, root: Schema) -> str:
 
 
 def _reasons(family: str) -> str:
-    own = FAMILIES[family].REASONS
-    things = sorted({name.removesuffix("_id").upper() for cls in SUBMISSIONS.values() if cls.family == family
-                     for name in cls.model_fields if name in ("run_id", "consent_id", "referral_id", "participation_id")})  # fmt: skip
-    unknown = {
-        f"UNKNOWN_{thing}": "Nobody has made this id known for seven days; send it first. Where it is known as another kind of thing, at once and `mended`: name the right one."
-        for thing in ["SUBJECT", *things]
-    }
-    rows = "\n".join(
-        f"| `{code}` | {again_of({'outcome': 'refused', 'reason': code})} | {hint} |"
-        for code, hint in {**own, **RUNTIME_REASONS, **unknown}.items()
-    )
+    again = reasons_of(family)
+    rows = "\n".join(f"| `{code}` | {again[code]} | {hint} |" for code, hint in refusals_of(family).items())
     return f"""## Why a submission is refused
 
 | reason | again | way out |
