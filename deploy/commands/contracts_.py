@@ -79,13 +79,15 @@ def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
     if not dry_run:
         released.write(root, cut.number, cut.on, note, fresh)
         files.generate(root)
-    data: dict[str, Any] = {"release": cut.number, "on": cut.on.isoformat(), "written": not dry_run, "types": sorted(fresh.types),
-            "topics": sorted(fresh.topics), "samples": sorted(fresh.samples), "lists": sorted(fresh.lists), "changelog": told}  # fmt: skip
-    rows = [
-        {"release": cut.number, "kind": kind, "new": name}
-        for kind in ("types", "topics", "samples", "lists")
-        for name in data[kind]
-    ]
+    kinds = {part: sorted(getattr(fresh, part)) for part in released.State.__slots__}
+    data: dict[str, Any] = {
+        "release": cut.number,
+        "on": cut.on.isoformat(),
+        "written": not dry_run,
+        **kinds,
+        "changelog": told,
+    }
+    rows = [{"release": cut.number, "kind": kind, "new": name} for kind, names in kinds.items() for name in names]
     printed(shape, rows, data=data, columns=["release", "kind", "new"], people=[told.rstrip("\n")])
     done = "would be written" if dry_run else "written: commit contracts/released and docs/contracts"
     say.print(f"release {cut.number} {done}", markup=False)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from deploy.published.comparing import compare, member
-from deploy.published.gate import orders
+from deploy.published.beside import told
+from deploy.published.comparing import member
+from deploy.published.gate import changes_of, orders
 from deploy.published.released import NOTHING, Release, State
 
 HEAD = """# What changed
@@ -42,6 +43,14 @@ def entry(release: Release, old: State) -> str:
     lists = [line for name in release.state.lists for line in _of_list(name, old, release.state)]
     if lists:
         parts.append("\n".join(["**Code lists**", "", *lists]))
+    reasons = [line for name in release.state.topics for line in _of_reasons(name, old, release.state)]
+    if reasons:
+        parts.append("\n".join(["**Reasons of answers**", "", *reasons]))
+    retold = [
+        f"- {what}{f' `{change.at}`' if change.at else ''}: {change.what}" for what, change in told(old, release.state)
+    ]
+    if retold:
+        parts.append("\n".join(["**Said otherwise**", "", *retold]))
     if old is not NOTHING:
         first = [
             f"- `{one.what}`: first {one.first}; then {one.then}. For {one.why}."
@@ -55,14 +64,14 @@ def entry(release: Release, old: State) -> str:
 def _of_type(ce_type: str, old: State, now: State) -> Iterator[str]:
     schema = now.types[ce_type]
     if ce_type not in old.types:
-        told = " ".join(schema.get("description", "").split("\n\n")[0].split())
-        yield f"- `{ce_type}`: new. {told}".rstrip()
+        sentence = " ".join(schema.get("description", "").split("\n\n")[0].split())
+        yield f"- `{ce_type}`: new. {sentence}".rstrip()
         return
-    for change in compare(old.types[ce_type], schema):
-        told = ""
-        if change.rule in ("ADDED", "REQUIRED"):
-            told = " ".join(((member(schema, change.at) or {}).get("description", "")).split())
-        yield f"- `{ce_type}` `{change.at or '/'}`: {change.what}. {told}".rstrip()
+    for change in changes_of(ce_type, old, now):
+        sentence = ""
+        if change.rule in ("ADDED", "REQUIRED") and change.at.startswith("/"):
+            sentence = " ".join(((member(schema, change.at) or {}).get("description", "")).split())
+        yield f"- `{ce_type}` `{change.at or '/'}`: {change.what}. {sentence}".rstrip()
 
 
 def _of_list(name: str, old: State, now: State) -> Iterator[str]:
@@ -76,6 +85,17 @@ def _of_list(name: str, old: State, now: State) -> Iterator[str]:
     said = [f"{what}: {', '.join(of)}" for what, of in (("added", come), ("ending", ended)) if of]
     if said:
         yield f"- `{name}`: {'; '.join(said)}"
+
+
+def _of_reasons(name: str, old: State, now: State) -> Iterator[str]:
+    was = old.topics.get(name, {}).get("reasons")
+    come = [
+        f"{reason} ({again})"
+        for reason, again in now.topics[name].get("reasons", {}).items()
+        if was is not None and reason not in was
+    ]
+    if come:
+        yield f"- `{name}`: added: {', '.join(come)}"
 
 
 def _kept(milliseconds: str) -> str:

@@ -82,6 +82,18 @@ def member(schema: Schema, pointer: str) -> Schema | None:
     return node
 
 
+def places(schema: Schema, at: str = "", node: Any = None) -> Iterator[tuple[str, Schema]]:
+    """Every member of a body with what is said of it, alternatives one by one; 0 stands for every item of a list. For schemas
+    that do not hold themselves."""
+    for one in _options(_plain(schema if node is None else node, schema), schema):
+        if at:
+            yield at, one
+        for name, inside in one.get("properties", {}).items():
+            yield from places(schema, f"{at}/{name.replace('~', '~0').replace('/', '~1')}", inside)
+        if "items" in one:
+            yield from places(schema, f"{at}/0", one["items"])
+
+
 # --- a schema made plain ----------------------------------------------------------------------------------------------
 
 

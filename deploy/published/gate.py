@@ -10,7 +10,8 @@ A deliberate break stands beside: `.v2` of a type, whose class has a `lift(befor
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,32 +19,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from contracts.attributes import Verdict
-from contracts.envelope import Tick
+from contracts.envelope import Tick, day_of
 from contracts.families import PUBLISHED
 from contracts.messages import STRUCTURED, read_body, read_message
 from deploy.places import ROOT
-from deploy.published.asyncapi import ANYONE
+from deploy.published import beside
+from deploy.published.breaks import Break, spoken
 from deploy.published.comparing import BOTH, Change, Role, compare, member
 from deploy.published.expectations import Expectation, expectations
 from deploy.published.released import ATTRIBUTES, EXAMPLES, Release, State, current, releases, samples_below
 from deploy.published.samples import instance
-
-
-@dataclass(frozen=True, slots=True)
-class Break:
-    """Something that would break somebody."""
-
-    rule: str
-    what: str
-    """A wire type, a topic, or a file."""
-    at: str
-    """A JSON Pointer into the body; of a topic the setting."""
-    said: str
-    writer: str
-    reader: str
-    subscribers: tuple[str, ...]
-    """Those registered who rely on it."""
-    way_out: str
+from deploy.published.schemas import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +54,18 @@ class Checked:
     looked_at: dict[str, int]
 
 
-def check(root: Path = ROOT, now: State | None = None, classes: Mapping[str, type[BaseModel]] = PUBLISHED) -> Checked:
+def check(
+    root: Path = ROOT,
+    now: State | None = None,
+    classes: Mapping[str, type[BaseModel]] = PUBLISHED,
+    today: date | None = None,
+) -> Checked:
     """Holds what would be published against the last release below the root, every sample, and every subscriber.
 
-    `now` and `classes` are the contracts themselves unless others are given. Raises Trouble for a release that is spoilt.
+    `now` and `classes` are the contracts themselves unless others are given, `today` the day it is where the alliances are: up
+    to it codes stand in messages that were sent. Raises Trouble for a release that is spoilt.
     """
-    now = now or current(root)
+    now, today = now or current(root), today or day_of(datetime.now(UTC))
     cut = releases(root)
     last = cut[-1] if cut else None
     subscribers, wrong = expectations(root)
@@ -84,15 +76,17 @@ def check(root: Path = ROOT, now: State | None = None, classes: Mapping[str, typ
     breaks += _left_behind(now, subscribers)
     if last is not None:
         breaks += _types(last, now, subscribers)
-        breaks += _topics(last, now)
-        breaks += _lists(last, now)
-    changes = [] if last is None else list(_changes(last.state, now))
-    told = tuple((ce_type, change) for ce_type, change in changes if change.rule == "TOLD")
+        breaks += beside.topics(last, now, subscribers)
+        breaks += beside.messages(last, now, subscribers)
+        breaks += beside.lists(last, now, subscribers, today)
+    changes = [] if last is None else [*_changes(last.state, now), *beside.told(last.state, now)]
+    told = tuple((what, change) for what, change in changes if change.rule == "TOLD")
     looked_at = {
         "types": len(now.types),
         "topics": len(now.topics),
         "samples": len(now.samples),
         "lists": len(now.lists),
+        "reasons": len({reason for topic in now.topics.values() for reason in topic.get("reasons", ())}),
         "subscribers": len(subscribers),
     }
     order = tuple(orders(last.state, now, subscribers)) if last else ()
@@ -103,20 +97,28 @@ def check(root: Path = ROOT, now: State | None = None, classes: Mapping[str, typ
 
 
 def _changes(old: State, now: State) -> Iterator[tuple[str, Change]]:
-    for ce_type, schema in old.types.items():
+    for ce_type in old.types:
         if ce_type in now.types:
-            for change in compare(schema, now.types[ce_type]):
-                yield ce_type, change
+            yield from ((ce_type, change) for change in changes_of(ce_type, old, now))
+
+
+def changes_of(ce_type: str, old: State, now: State) -> Iterator[Change]:
+    """What changed of a type that stands in both: of its body, and (by its name) of an attribute beside it."""
+    yield from compare(old.types[ce_type], now.types[ce_type])
+    if ce_type in old.messages and ce_type in now.messages:
+        for change in compare(_attributes(old.messages[ce_type]), _attributes(now.messages[ce_type])):
+            yield replace(change, at=change.at.removeprefix("/"))
+
+
+def _attributes(message: dict[str, Any]) -> Schema:
+    """The attributes a message carries, as a schema; what each may hold is said by that of the attributes."""
+    names = [*message["always"], *message["may"]]
+    return {"type": "object", "properties": {name: {} for name in names}, "required": message["always"]}
 
 
 def roles_of(kind: str) -> tuple[Role, ...]:
     """Whom a change of a type on a topic of this kind may not break."""
     return (Role.READER,) if kind == "submission" else BOTH
-
-
-def spoken(*names: str) -> str:
-    """Writers or readers, as one says them."""
-    return ", ".join("every publisher" if name == ANYONE else name for name in names)
 
 
 def next_version(ce_type: str) -> str:
@@ -126,6 +128,10 @@ def next_version(ce_type: str) -> str:
 
 
 def _named(ce_type: str, at: str, subscribers: list[Expectation]) -> tuple[str, ...]:
+    if at and not at.startswith("/"):
+        return tuple(
+            one.subscriber for one in subscribers if ce_type in one.relies_on and one.touched(ATTRIBUTES, f"/{at}")
+        )
     return tuple(one.subscriber for one in subscribers if one.touched(ce_type, at))
 
 
@@ -141,7 +147,10 @@ def _types(last: Release, now: State, subscribers: list[Expectation]) -> Iterato
     for ce_type, change in _changes(last.state, now):
         topic = now.topic_of(ce_type)
         writer, readers = spoken(topic["writer"]), spoken(*topic["readers"])
-        for role in change.breaks:
+        breaks = change.breaks
+        if change.rule == "LIST" and not breaks and topic["kind"] == "submission":
+            breaks = (Role.READER,)  # what was any text is refused where the list does not hold it on that day
+        for role in breaks:
             if role not in roles_of(topic["kind"]):
                 continue
             shown = f" (for example {change.example})" if change.example else ""
@@ -317,85 +326,6 @@ def _relied_on(now: State, subscribers: list[Expectation]) -> Iterator[Break]:
                                 "expectations first")  # fmt: skip
 
 
-GUARDED = {
-    "kind": "what the topic is would change",
-    "key": "what lies together, and in which order, would change",
-    "partitions": "a key would lie on another partition, and the order within it be lost",
-    "retention.ms": "messages would be gone earlier than readers were told, or stay longer than people were",
-    "retention.bytes": "messages would be gone earlier than readers were told",
-    "cleanup.policy": "messages would vanish one by one",
-    "audience": "others would read than those it was written for",
-    "writer": "the source of what stands there would change",
-    "message.timestamp.type": "the time of arrival would mean something else",
-}
-
-
-def _topics(last: Release, now: State) -> Iterator[Break]:
-    for name, was in last.state.topics.items():
-        beside = f"a topic of another name beside it; {name} stays as it is until nobody reads it"
-        writer, readers = f"{spoken(was['writer'])}, up to release {last.number}", spoken(*was["readers"])
-        if name not in now.topics:
-            yield Break("TOPIC_GONE", name, "", "this topic is not in the catalogue any more", writer, readers, (),
-                        "leave it in the catalogue; an owner may cease to write to it")  # fmt: skip
-            continue
-        is_now = now.topics[name]
-        for setting, why in GUARDED.items():
-            if is_now[setting] != was[setting]:
-                yield Break(
-                    "TOPIC",
-                    name,
-                    setting,
-                    f"was {was[setting]}, is {is_now[setting]}: {why}",
-                    writer,
-                    readers,
-                    (),
-                    beside,
-                )
-        if int(is_now["max.message.bytes"]) < int(was["max.message.bytes"]):
-            yield Break("TOPIC", name, "max.message.bytes", f"was {was['max.message.bytes']}, is {is_now['max.message.bytes']}: what was taken "
-                        "would be refused by the broker, without an answer", writer, readers, (), "leave it, or raise it")  # fmt: skip
-        for ce_type in was["types"]:
-            if ce_type in now.types and ce_type not in is_now["types"]:
-                yield Break("MOVED", name, "", f"{ce_type} stood here and stands elsewhere now", writer, readers, (),
-                            "leave the type where it is read; a new version may stand elsewhere")  # fmt: skip
-
-
-def _lists(last: Release, now: State) -> Iterator[Break]:
-    """A code means what its list says on the day of the fact: of days that are past, nothing is taken back."""
-    released_on = last.on.isoformat()
-    for name, was in last.state.lists.items():
-        is_now = now.lists.get(name, {"complete": [], "codes": {}})
-        gone = [code for code in was["codes"] if code not in is_now["codes"]]
-        shorter = [
-            code
-            for code, days in was["codes"].items()
-            if code in is_now["codes"] and _shorter(days, is_now["codes"][code], released_on)
-        ]
-        whole = [
-            prefix or "all"
-            for prefix in is_now["complete"]
-            if not any(prefix.startswith(one) for one in was["complete"])
-        ]
-        for what, codes, way in (
-            ("codes gone", gone, "leave the code in, with the last day on which it may be used, and its successor"),
-            ("codes that held on days gone by and hold no longer on them", shorter, "end a code on a day to come"),
-            (
-                "complete from now on: what it does not hold is refused, of codes that begin with",
-                whole,
-                "leave it open, and add what is missing",
-            ),
-        ):
-            if codes:
-                yield Break("CODE_LIST", f"code list {name}", "", f"{what}: {', '.join(codes)}", f"every publisher, up to release {last.number}",
-                            "who holds codes to the list, on the day of the fact", (), way)  # fmt: skip
-
-
-def _shorter(was: list[str | None], is_now: list[str | None], released_on: str) -> bool:
-    """Whether a code lost a day before the release; days are ISO texts, None is open."""
-    first, last = was[0] or "", min(was[1] or released_on, released_on)
-    return first <= last and ((is_now[0] or "") > first or (is_now[1] or released_on) < last)
-
-
 # --- who goes first -------------------------------------------------------------------------------------------------------
 
 
@@ -416,6 +346,12 @@ def orders(old: State, now: State, subscribers: list[Expectation]) -> Iterator[O
             who = [one.subscriber for one in subscribers if before in one.relies_on]
             yield Order(ce_type, ", ".join([readers, *who]), topic["writer"],
                         "a type a reader does not know is passed over, and learnt only by a rebuild")  # fmt: skip
+    for name, codes in beside.longer(old, now):
+        held = [now.topic_of(ce_type) for ce_type, _, by_list in beside.coded(now, name) if by_list]
+        owners = dict.fromkeys(reader for topic in held if topic["kind"] == "submission" for reader in topic["readers"])
+        if owners:
+            yield Order(f"code list {name}", spoken(*owners), "every publisher",
+                        f"codes that are taken now, or on more days: {', '.join(codes)}: refused until their owner runs this release")  # fmt: skip
     for ce_type, change in _changes(old, now):
         topic = now.topic_of(ce_type)
         readers = spoken(*topic["readers"])

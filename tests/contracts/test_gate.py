@@ -20,13 +20,15 @@ from pydantic import Field, StringConstraints
 
 from contracts.envelope import Fact, Id, Privacy
 from contracts.families import FACTS, PUBLISHED
+from contracts.topics import SUBMITTED
 from deploy.cli import main
 from deploy.errors import Trouble
 from deploy.places import ROOT
+from deploy.published.breaks import Break
 from deploy.published.changelog import changelog
 from deploy.published.expectations import EXPECTATIONS
 from deploy.published.files import differing, generate, generated
-from deploy.published.gate import Break, Checked, check
+from deploy.published.gate import Checked, check
 from deploy.published.released import NOTHING, RELEASED, State, added, current, releases, write
 
 RECORDED, REPORTED = "lotse.attendance.attendance_recorded.v1", "lotse.attendance.attendance_reported.v1"
@@ -211,6 +213,9 @@ def test_a_sentence_told_anew_breaks_nobody_and_is_shown(root: Path) -> None:
         ("dropout.events", "writer", "notification"),
         ("intake.submissions.{publisher}", "message.timestamp.type", "CreateTime"),
         ("intake.submissions.{publisher}", "max.message.bytes", "1024"),
+        ("intake.answers.{publisher}", "compression.type", "zstd"),
+        ("clock.ticks", "compression.type", "lz4"),
+        ("attendance.submissions.{publisher}", "compression.type", "producer"),
     ],
 )
 def test_a_topic_does_not_change_under_its_name(root: Path, topic: str, setting: str, value: Any) -> None:
@@ -260,14 +265,314 @@ def test_a_code_that_held_on_a_day_holds_on_it_for_ever(
         None,
         "2009-10-20",
     ]
-    found = check(root, changed(lambda state: change(state.lists[list_]))).breaks
+    found = check(root, changed(lambda state: change(state.lists[list_])), today=DAY).breaks
     assert [(one.rule, one.what) for one in found] == ([] if said is None else [("CODE_LIST", f"code list {list_}")])
     assert said is None or (found[0].said.endswith(said) and found[0].way_out)
+
+
+@pytest.mark.parametrize(
+    ("days", "today", "broken"),
+    [
+        ([None, "2026-12-01"], date(2026, 12, 1), False),
+        (
+            [None, "2026-12-01"],
+            date(2026, 12, 2),
+            True,
+        ),  # on that day publishers went by release 1, in which it has no end
+        ([None, "2026-12-01"], date(2020, 1, 1), False),  # a clock that is behind forgives nothing before the release
+        ([None, "2026-11-25"], date(2020, 1, 1), True),
+        (["2026-11-27", None], DAY, True),
+    ],
+)
+def test_of_the_days_since_the_release_nothing_is_taken_back_either(
+    root: Path, days: list[str | None], today: date, broken: bool
+) -> None:
+    found = check(
+        root, changed(lambda state: state.lists["ags"]["codes"].update({"05162024": days})), today=today
+    ).breaks
+    assert [one.said for one in found] == [
+        "codes that held on days gone by and hold no longer on them: 05162024"
+    ] * broken
+
+
+def test_a_code_to_come_may_be_put_off_until_its_day_has_come(root: Path) -> None:
+    first = changed(lambda state: state.lists["ags"]["codes"].update({"05162999": ["2027-01-01", None]}))
+    write(root, 2, DAY, "", added(NOW, first))
+    later = changed(lambda state: state.lists["ags"]["codes"].update({"05162999": ["2027-06-01", None]}))
+    assert check(root, later, today=date(2026, 12, 31)).breaks == ()
+    assert "05162999" in only(check(root, later, today=date(2027, 1, 1))).said
+
+
+@pytest.mark.parametrize(
+    ("code", "days", "broken"),
+    [
+        ("05999000", [None, None], False),
+        ("05999000", [None, "2027-12-31"], False),
+        ("05999000", [None, "2026-11-25"], True),
+        ("05999000", ["2009-10-21", None], True),
+        ("05162999", ["2009-10-21", "2020-12-31"], False),  # of 05162 the list is complete: it was refused on all days
+    ],
+)
+def test_what_a_list_took_because_it_is_open_it_goes_on_taking_once_it_knows_the_code(
+    root: Path, code: str, days: list[str | None], broken: bool
+) -> None:
+    found = check(root, changed(lambda state: state.lists["ags"]["codes"].update({code: days})), today=DAY).breaks
+    assert [one.said for one in found] == [
+        f"codes that were taken on any day, as all the list does not hold, and are not any more: {code}"
+    ] * broken
+
+
+@pytest.mark.parametrize(
+    ("list_", "change", "first"),
+    [
+        ("ags", {"05162999": ["2027-01-01", None]}, "intake"),  # refused as unknown until intake knows it
+        ("ags", {"05313000": [None, "2027-12-31"]}, "intake"),
+        ("ags", {"05334": [None, None]}, "intake"),
+        ("ags", {"05162024": [None, "2027-12-31"]}, None),  # fewer days: nobody is refused who was not
+        ("ags", {"05999000": [None, None]}, None),  # taken already: there the list is open
+        ("language", {"aaa": [None, None]}, None),
+        ("isced", {"9": [None, None]}, None),  # no submission holds it
+        ("rule", {"S9": [None, None]}, None),  # in facts lists are open
+        ("presence", {"ONLINE": [None, None]}, None),  # its codes stand in the schema, which says who goes first
+    ],
+)
+def test_who_holds_codes_to_a_list_learns_of_new_ones_first(
+    root: Path, list_: str, change: dict[str, Any], first: str | None
+) -> None:
+    found = check(root, changed(lambda state: state.lists[list_]["codes"].update(change)), today=DAY)
+    assert found.breaks == ()
+    said = [(one.what, one.first, one.then) for one in found.order]
+    assert said == ([] if first is None else [(f"code list {list_}", first, "every publisher")])
+    assert all(code in one.why for one in found.order for code in change)
+
+
+@pytest.mark.parametrize(("ce_type", "broken"), [(REPORTED, True), (RECORDED, False)])
+def test_a_field_that_comes_to_be_held_to_a_list_refuses_what_it_took(root: Path, ce_type: str, broken: bool) -> None:
+    """Of a fact it is a word more about what stands there: who reads holds nothing to a list."""
+    found = check(
+        root, changed(lambda state: members(state, ce_type)["meeting_id"].update({"x-code-list": "ags"}))
+    ).breaks
+    assert [(one.rule, one.at) for one in found] == [("LIST", "/meeting_id")] * broken
+
+
+def say_of(list_: str, **words: str) -> Callable[[State], None]:
+    return lambda state: state.sentences[f"code list {list_}"].update(words)
+
+
+@pytest.mark.parametrize(
+    ("list_", "words", "said"),
+    [
+        (
+            "presence",
+            {"LATE": "there", "PRESENT": "there, but late; counts as there"},
+            "PRESENT (as LATE), LATE (as PRESENT)",
+        ),
+        ("presence", {"LATE": "There ", "PRESENT": "there, in time"}, "LATE (as PRESENT)"),  # handed on
+        ("presence", {"LATE": "there"}, None),  # two may say the same, as a town before and after a reform
+        ("presence", {"LATE": "there after the beginning"}, None),
+        ("end_kind", {"CANCELLED": "left before the planned end", "DROPPED_OUT": "gone"}, "CANCELLED (as DROPPED_OUT)"),
+        (
+            "rule",
+            {"S9": NOW.sentences["code list rule"]["S6"], "S6": "another rule"},
+            "S9 (as S6)",
+        ),  # a new one takes it over
+    ],
+)
+def test_no_code_comes_to_mean_what_another_meant_and_whose_words_change_is_shown(
+    root: Path, list_: str, words: dict[str, str], said: str | None
+) -> None:
+    def change(state: State) -> None:
+        state.lists[list_]["codes"].update({code: [None, None] for code in words})
+        state.sentences[f"code list {list_}"].update(words)
+
+    found = check(root, changed(change))
+    assert [(one.rule, one.what) for one in found.breaks] == (
+        [] if said is None else [("CODE_LIST", f"code list {list_}")]
+    )
+    assert said is None or found.breaks[0].said == f"codes that mean from now on what another meant: {said}"
+    assert {(what, of.at) for what, of in found.told} == {
+        (f"code list {list_}", code) for code in words if code in NOW.sentences[f"code list {list_}"]
+    }
+
+
+def test_who_relies_on_a_field_with_codes_of_a_list_is_named(root: Path) -> None:
+    subscribe(root, relies_on={ENDED: ["/kind"]})
+    one = only(check(root, changed(say_of("end_kind", CANCELLED="left before the planned end", DROPPED_OUT="gone"))))
+    assert "archive" in one.subscribers and "reporting-office" not in one.subscribers
+
+
+@pytest.mark.parametrize(
+    ("list_", "code", "row", "said"),
+    [
+        ("residence_status", "AUFENTHALTSGESTATTUNG", {"group": "OTHER"}, "AUFENTHALTSGESTATTUNG (group)"),
+        ("isced", "3", {}, "3 (esf_group)"),
+        ("isced", "3", {"esf_group": NOW.rows["isced"]["3"]["esf_group"], "level": "II"}, None),
+        (
+            "ags",
+            "05313000",
+            {"to_verify": True, "level": "Gemeinde", "successor": "05334"},
+            None,
+        ),  # published to be verified
+    ],
+)
+def test_what_a_code_is_mapped_to_stays(
+    root: Path, list_: str, code: str, row: dict[str, Any], said: str | None
+) -> None:
+    found = check(root, changed(lambda state: state.rows[list_].update({code: row})))
+    assert [one.said.rpartition(": ")[2] for one in found.breaks] == ([] if said is None else [said])
+    assert [change.at for _, change in found.told] == (["05313000 (successor)"] if list_ == "ags" else [])
 
 
 def test_a_code_list_does_not_leave(root: Path) -> None:
     one = only(check(root, changed(lambda state: state.lists.pop("language"))))
     assert (one.rule, one.what) == ("CODE_LIST", "code list language") and "codes gone: " in one.said
+
+
+# --- reasons, and what stands beside a schema ---------------------------------------------------------------------------------
+
+
+def rename(state: State) -> None:
+    reasons = state.topics["intake.answers.{publisher}"]["reasons"]
+    reasons["ALREADY_CLOSED"] = reasons.pop("CASE_CLOSED")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (rename, [("REASON", "intake.answers.{publisher}", "CASE_CLOSED")]),
+        (lambda s: s.topics["referral.answers.{publisher}"]["reasons"].pop("BODY"), [("REASON", "referral.answers.{publisher}", "BODY")]),
+        (lambda s: s.topics["referral.answers.{publisher}"]["reasons"].update(NO_CONSENT="later"),
+         [("AGAIN", "referral.answers.{publisher}", "NO_CONSENT")]),
+        (lambda s: s.topics["referral.answers.{publisher}"]["reasons"].update(NOT_ACCEPTED="no"),
+         [("AGAIN", "referral.answers.{publisher}", "NOT_ACCEPTED")]),
+        (lambda s: s.topics["referral.answers.{publisher}"]["reasons"].update(NO_SEAT="no"), []),
+    ],
+)  # fmt: skip
+def test_no_reason_goes_nor_says_otherwise_whether_sending_again_helps(
+    root: Path, change: Callable[[State], Any], expected: list[tuple[str, str, str]]
+) -> None:
+    found = check(root, changed(change))
+    assert [(one.rule, one.what, one.at) for one in found.breaks] == expected and found.order == ()
+    for one in found.breaks:
+        assert (
+            one.reader.endswith("every publisher, as of release 1")
+            and one.writer == one.what.partition(".")[0]
+            and one.way_out
+        )
+
+
+def test_who_relies_on_the_reason_or_on_again_is_named(root: Path) -> None:
+    subscribe(root, relies_on={ANSWER: ["/again"]})
+    again = only(
+        check(root, changed(lambda s: s.topics["attendance.answers.{publisher}"]["reasons"].update(NO_CONSENT="later")))
+    )
+    gone = only(check(root, changed(lambda s: s.topics["attendance.answers.{publisher}"]["reasons"].pop("NO_CONSENT"))))
+    assert "archive" in again.subscribers and "archive" not in gone.subscribers
+
+
+def test_every_reason_a_publisher_is_told_of_is_held() -> None:
+    """Read off the pages, which say them to people."""
+    for family in SUBMITTED:
+        pages = [
+            (ROOT / f"docs/contracts/{family}.{kind}.PUBLISHER.md").read_text() for kind in ("submissions", "answers")
+        ]
+        said = dict(re.findall(r"^\| `([A-Z_]+)` \| (no|mended|later) \|", pages[0], re.M))
+        said |= dict.fromkeys(re.findall(r"^\| `([A-Z]+)` \| ", pages[1], re.M), "mended")
+        assert NOW.topics[f"{family}.answers.{{publisher}}"]["reasons"] == said and len(said) > 15
+
+
+SENT, REQUESTED = "lotse.referral.referral_sent.v1", "lotse.referral.referral_requested.v1"
+
+
+@pytest.mark.parametrize(
+    ("ce_type", "change", "rule", "at"),
+    [
+        (SENT, {"subject": "run"}, "SUBJECT", "subject"),
+        (REQUESTED, {"subject": "run"}, "SUBJECT", "subject"),
+        (REQUESTED, {"rests_on": ["subject", "run_id"]}, "RESTS_ON", "/consent_id"),
+        (REQUESTED, {"rests_on": ["subject", "run_id", "consent_id", "referral_id"]}, "RESTS_ON", "/referral_id"),
+        (
+            REQUESTED,
+            {"rests_on": ["subject", "run_id", "consent_id", "voucher_id"]},
+            None,
+            None,
+        ),  # a member that is new
+        (REQUESTED, {"rests_on": ["consent_id", "run_id", "subject"]}, None, None),
+        (SENT, {"makes_known": []}, "MAKES_KNOWN", "/referral_id"),
+        (SENT, {"makes_known": ["referral_id", "run_id"]}, None, None),
+    ],
+)
+def test_whose_subject_it_is_and_what_waits_for_what_stays(
+    root: Path, ce_type: str, change: dict[str, Any], rule: str | None, at: str | None
+) -> None:
+    found = check(root, changed(lambda state: state.messages[ce_type].update(change))).breaks
+    assert [(one.rule, one.what, one.at) for one in found] == ([] if rule is None else [(rule, ce_type, at)])
+    assert all(one.writer and one.reader and one.way_out for one in found)
+
+
+ALWAYS, MAY = NOW.messages[SENT]["always"], NOW.messages[SENT]["may"]
+
+
+@pytest.mark.parametrize(
+    ("ce_type", "change", "rule", "reader"),
+    [
+        (
+            SENT,
+            {"always": [name for name in ALWAYS if name != "streamversion"], "may": [*MAY, "streamversion"]},
+            "OPTIONAL",
+            "as of release 1",
+        ),
+        (SENT, {"always": [*ALWAYS, "traceparent"], "may": []}, "REQUIRED", "reporting"),
+        (SENT, {"may": []}, "REMOVED", None),
+        (SENT, {"may": [*MAY, "dataschema"]}, None, None),
+        (REQUESTED, {"always": [*NOW.messages[REQUESTED]["always"], "traceparent"], "may": []}, "REQUIRED", "referral"),
+    ],
+)
+def test_a_message_carries_the_attributes_it_carried(
+    root: Path, ce_type: str, change: dict[str, Any], rule: str | None, reader: str | None
+) -> None:
+    found = check(root, changed(lambda state: state.messages[ce_type].update(change))).breaks
+    assert {(one.rule, one.what) for one in found} == (set() if rule is None else {(rule, ce_type)})
+    assert all(one.at in ("streamversion", "traceparent") and one.reader.endswith(reader or "") for one in found)
+
+
+def test_who_relies_on_an_attribute_of_a_type_it_reads_is_named(root: Path) -> None:
+    subscribe(root, relies_on={SENT: ["/run_id"], "attributes.v1": ["/streamversion"]})
+    less = {"always": [name for name in ALWAYS if name != "streamversion"], "may": [*MAY, "streamversion"]}
+    assert only(check(root, changed(lambda state: state.messages[SENT].update(less)))).subscribers == ("archive",)
+
+
+def test_an_attribute_a_submission_need_not_carry_any_more_is_left_out_once_its_owner_knows(root: Path) -> None:
+    less = {
+        "always": [name for name in NOW.messages[REQUESTED]["always"] if name != "subject"],
+        "may": ["traceparent", "subject"],
+    }
+    found = check(root, changed(lambda state: state.messages[REQUESTED].update(less)))
+    assert found.breaks == () and [(one.what, one.first) for one in found.order] == [
+        (f"{REQUESTED} subject", "referral")
+    ]
+
+
+def test_no_publisher_and_no_registered_subscriber_is_cut_off_and_of_others_it_is_shown(root: Path) -> None:
+    mine = only(check(root, changed(lambda s: s.topics["intake.answers.{publisher}"]["readers"].remove("{publisher}"))))
+    assert (mine.rule, mine.at, mine.reader) == ("TOPIC", "readers", "every publisher")
+    reporting = only(check(root, changed(lambda s: s.topics["intake.events"]["readers"].remove("reporting"))))
+    assert (reporting.at, reporting.subscribers) == ("readers", ("reporting",))
+    other = check(root, changed(lambda s: s.topics["intake.events"]["readers"].remove("referral")))
+    assert other.breaks == () and [(what, change.at) for what, change in other.told] == [("intake.events", "readers")]
+
+
+@pytest.mark.parametrize(
+    ("what", "at"),
+    [("topics of the kind fact", "order"), ("all messages", "names 4"), ("reasons of referral", "NO_CONSENT"), ("reasons", "ID_REUSED"),
+     ("code list rule", ""), ("asyncapi.yaml", "securitySchemes")],
+)  # fmt: skip
+def test_what_pages_alone_say_is_shown_where_they_say_it_otherwise(root: Path, what: str, at: str) -> None:
+    found = check(
+        root, changed(lambda state: state.sentences.update({what: {**state.sentences[what], at: "Otherwise."}}))
+    )
+    assert found.breaks == () and [(name, change.at) for name, change in found.told] == [(what, at)]
+    assert found.told[0][1].what.endswith("says “Otherwise.”")
 
 
 # --- samples --------------------------------------------------------------------------------------------------------------
@@ -593,18 +898,22 @@ def test_a_second_release_holds_what_is_new_and_says_it_to_each_side(
         members(state, REPORTED)["units_planned"]["maximum"] = 9
         state.topics.pop("report.participation.internal")
         state.types.pop(REPORT)
+        state.messages.pop(REPORT)
         del state.lists["ags"]["codes"]["05162024"]
-        state.lists["ags"]["codes"]["05313000"] = [None, None]
+        state.lists["ags"]["codes"]["05313000"] = [None, "2009-10-19"]
+        state.sentences["code list language"]["ful"] = "Pulaar"
+        del state.topics["attendance.answers.{publisher}"]["reasons"]["DAY_IMPLAUSIBLE"]
+        state.messages[REQUESTED]["may"] = []
 
     first = changed(older)
     first = replace(first, samples=current(house).samples)  # nothing has been released there that would stand beside
-    write(house, 1, date(2009, 1, 1), "", first)  # when Aachen's old code still held
+    write(house, 1, date(2009, 1, 1), "", first)
     generate(house)
     (house / EXPECTATIONS).mkdir(parents=True, exist_ok=True)
     assert run(capsys, "check", "--root", str(house))[0] == 0
     code, said, _ = run(capsys, "release", "--root", str(house), "--note", "Answers say the way out.")
     assert code == 0 and said["data"]["types"] == sorted([ANSWER, REPORTED, REPORT])
-    assert said["data"]["topics"] == ["report.participation.internal"]
+    assert said["data"]["topics"] == ["attendance.answers.{publisher}", "report.participation.internal"]
     second = json.loads((house / RELEASED / "2.json").read_text())
     assert set(second["types"]) == {ANSWER, REPORTED, REPORT} and (house / RELEASED / "2.json").stat().st_size < 15_000
     assert [release.state for release in releases(house)] == [first, current(house)]
@@ -615,6 +924,11 @@ def test_a_second_release_holds_what_is_new_and_says_it_to_each_side(
     assert f"`{REPORTED}` `/units_planned`: was integer " in publish and " maximum 9, is integer " in publish
     assert f"`{ANSWER}` `/hint`: added, optional" in publish and f"`{ANSWER}` `/hint`" in subscribe_
     assert f"`{REPORT}`: new" in subscribe_ and REPORTED not in subscribe_ and "report.participation.internal" in topics
+    assert "- `attendance.answers.{publisher}`: added: DAY_IMPLAUSIBLE (mended)" in newest
+    assert (
+        f"- `{REQUESTED}` `traceparent`: added, optional" in newest
+        and "- code list language `ful`: said “Pulaar”, says " in newest
+    )
     assert "- `ags`: added: 05162024; ending: 05313000 until 2009-10-20" in newest
     assert f"`{REPORTED} /units_planned`: first referral; then every publisher" in first_
 
