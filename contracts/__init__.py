@@ -12,5 +12,8 @@ How fields are named, and what the name promises:
 - Codes of lists are words in capitals (`DROPPED_OUT`); what the envelope says of itself is in lower case (`recorded`,
   `person`, `mended`). Keys of others, such as municipalities and languages, are written as their lists write them.
 - `kind` says which of several things it is, `reason` why it is so.
-- What is optional may be left out of a submission; it may be null only where its schema says so. What we write leaves it out.
+- What is optional may be left out of a submission, or be null, which says the same. What we write leaves it out.
+- A whole number may be written 36.0, which is 36.
+- Two messages that differ in such ways alone are one statement (the second is `unchanged`) and two contents, since content is
+  the body's bytes as sent: under the first one's id the second is ID_REUSED. Who sends again sends the same bytes.
 """

@@ -24,7 +24,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     StringConstraints,
 )
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema, to_json
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticUseDefault, core_schema, to_json
 
 from .attributes import KEY_PATTERN as KEY_PATTERN
 from .attributes import MESSAGE_ID_PATTERN as MESSAGE_ID_PATTERN
@@ -93,12 +93,35 @@ class AsWritten:
 
 @dataclass(frozen=True, slots=True)
 class JsonNumber:
-    """In JSON a number is a number; by itself pydantic also takes text of digits, `true` and 5.0. In Python (a CSV's
-    text, say) it does. Stands behind the bounds: before them it hides them from the schema."""
+    """In JSON a whole number is a number without a fraction, 36 or 36.0, as JSON Schema has it; by itself pydantic also takes
+    text of digits and `true`. In Python (a CSV's text, say) it does."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         read = handler(source)
-        return core_schema.json_or_python_schema(json_schema={**read, "strict": True}, python_schema=read)
+        written_so = core_schema.chain_schema([core_schema.float_schema(strict=True), core_schema.int_schema()])
+        whole = core_schema.union_schema(
+            [core_schema.int_schema(strict=True), written_so], mode="left_to_right", custom_error_type="int_type"
+        )
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.chain_schema([whole, read]), python_schema=read
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(schema["python_schema"])  # a chain hides the bounds
+
+
+def _left_out(_: None) -> None:
+    raise PydanticUseDefault
+
+
+@dataclass(frozen=True, slots=True)
+class NullIsLeftOut:
+    """Of an optional member with a default: null is the same as leaving it out, since many serialisers write it for what they
+    do not know. Read, it is the default; so no null goes on into a fact."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        null = core_schema.no_info_after_validator_function(_left_out, core_schema.none_schema())
+        return core_schema.union_schema([handler(source), null], mode="left_to_right")
 
 
 ALLIANCE_ZONE = ZoneInfo("Europe/Berlin")
@@ -178,7 +201,7 @@ class By(Model):
     """For whom: one of the organisations publishers.toml lists for the publisher; `lotse` in what a rule recorded."""
     staff_id: Id | None = None
     """Who, as a pseudonym of that organisation; absent where it does not say, and in what a rule recorded."""
-    kind: Annotated[Literal["person", "rule"], Privacy.INTERNAL] = "person"
+    kind: Annotated[Literal["person", "rule"], Privacy.INTERNAL, NullIsLeftOut()] = "person"
     """`rule`: recorded by one of Lotse's own rules. A submission that claims it is refused NOT_YOURS."""
 
 

@@ -16,7 +16,7 @@ from .codes import (
     Sex,
     StatusGroup,
 )
-from .envelope import Code, Day, Fact, Id, Listed, OrganisationId, Privacy, Submission
+from .envelope import Code, Day, Fact, Id, Listed, NullIsLeftOut, OrganisationId, Privacy, Submission
 
 FAMILY = "intake"
 
@@ -50,11 +50,11 @@ class RegistrationSubmitted(IntakeSubmission):
     """Where the person lives: Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss; a kreisfreie
     Stadt ends in 000, 05315000 is Köln), or UNKNOWN."""
     programme: Annotated[Programme, Privacy.INTERNAL]
-    sex: Annotated[Sex, Privacy.INTERNAL] = Sex.UNKNOWN
-    birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL] = BirthYearBand.UNKNOWN
-    language: Language = "UNKNOWN"
+    sex: Annotated[Sex, Privacy.INTERNAL, NullIsLeftOut()] = Sex.UNKNOWN
+    birth_year_band: Annotated[BirthYearBand, Privacy.INTERNAL, NullIsLeftOut()] = BirthYearBand.UNKNOWN
+    language: Annotated[Language, NullIsLeftOut()] = "UNKNOWN"
     """The language in which the person is best reached, not where she comes from: ISO 639-3 in lower case, or UNKNOWN."""
-    status_group: Annotated[StatusGroup, Privacy.INTERNAL] = StatusGroup.UNKNOWN
+    status_group: Annotated[StatusGroup, Privacy.INTERNAL, NullIsLeftOut()] = StatusGroup.UNKNOWN
     owner_organisation_id: OrganisationId
     """Who owns the case: refers, closes, and is told of risks."""
 

@@ -210,12 +210,11 @@ class _Document:
         for name, member in self.members.items():
             if name not in _ATTRIBUTES or name.startswith("data") or member.value is None:
                 continue  # null is the same as absent
-            if type(member.value) is int and name == "streamversion":
-                found[name] = str(member.value).encode()
-            elif isinstance(member.value, str):
-                found[name] = member.value.encode(
-                    "utf-8", "replace"
-                )  # a lone surrogate becomes "?", against every pattern
+            value = member.value
+            if name == "streamversion" and (type(value) is int or (type(value) is float and value.is_integer())):
+                found[name] = str(int(value)).encode()
+            elif isinstance(value, str):
+                found[name] = value.encode("utf-8", "replace")  # a lone surrogate becomes "?", against every pattern
             else:
                 raise Verdict("attribute", f"/{name}", "string_type")
         return attributes_from(found, "", "attribute")

@@ -13,6 +13,7 @@ from .envelope import (
     JsonNumber,
     Listed,
     Moment,
+    NullIsLeftOut,
     OrganisationId,
     Privacy,
     Revision,
@@ -153,7 +154,7 @@ class ParticipationEndReported(ReferralSubmission):
     """The first day on which the person no longer takes part: whose last day is 27 March ended before 2026-03-28. With
     ENTERED_IN_ERROR the day that was reported."""
     kind: Annotated[EndKind, Privacy.INTERNAL]
-    reason: Annotated[EndReason, Privacy.INTERNAL] = EndReason.UNKNOWN
+    reason: Annotated[EndReason, Privacy.INTERNAL, NullIsLeftOut()] = EndReason.UNKNOWN
     revision: Revision
     reported_at: Moment
     """When the provider said so; orders corrections together with `revision`. What is older than the report that stands is

@@ -122,11 +122,13 @@ def _walk(node: Any, *, written_by_us: bool) -> Any:
     found = {name: _walk(value, written_by_us=written_by_us) for name, value in node.items()
              if not (name == "title" and isinstance(value, str))}  # fmt: skip
     if {"type": "null"} in found.get("anyOf", ()):
-        found.pop("default", None)
+        if found.get("default") is None:
+            found.pop("default", None)
         if written_by_us:
             (one,) = (option for option in found.pop("anyOf") if option != {"type": "null"})
-            found = {**one, **found}
-        elif all("type" in option for option in found["anyOf"]):  # a list of types says it shorter
+            found = {**found, **one, **found}  # in its order
+        elif all("type" in option and "enum" not in option for option in found["anyOf"]):
+            # a list of types says it shorter; beside codes it would not let null in
             one = found.pop("anyOf")[0]
             found = {**one, **found, "type": [one["type"], "null"]}
     return found

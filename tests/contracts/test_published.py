@@ -1,21 +1,25 @@
 """What is committed equals what is generated; every sample reads; lists go out and in; the day of a fact decides."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
 from contracts import lists
+from contracts.attributes import Verdict
 from contracts.families import PUBLISHED, SUBMISSIONS, TYPES, from_message
-from contracts.messages import STRUCTURED
+from contracts.messages import STRUCTURED, read_body
 from contracts.topics import READS
 from deploy.places import ROOT
 from deploy.published.asyncapi import document
 from deploy.published.files import SCHEMAS, differing, generate, generated
 from deploy.published.released import EXAMPLES
 from deploy.published.samples import samples_of
+from deploy.published.schemas import schema_of
 from deploy.services import declared
 from tests.conftest import ORGANISATIONS
 
@@ -56,6 +60,52 @@ def test_every_schema_shows_examples_that_it_takes() -> None:
     for file in files:
         schema = json.loads(file.read_text())
         assert schema["examples"] and all(map(Draft202012Validator(schema).is_valid, schema["examples"])), file.name
+
+
+def places(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a document with each of its keys."""
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        yield node, key
+        if isinstance(value, dict | list):
+            yield from places(value)
+
+
+ODD: list[Any] = [None, True, False, 0, 1, 1.0, 2.0, 1e1, 36.5, -0.0, -1, -1.0, 1e300, 10**30, 2**31, float(2**31), "36", "1.0", "true",
+                  "null", "UNKNOWN", "unknown", "", [], {}]  # fmt: skip
+"""What a serialiser may write in place of a value."""
+DAYS = FormatChecker(())
+for name in ("date", "date-time"):
+    DAYS.checks(name)(lambda value: not isinstance(value, str) or value not in ODD)
+
+
+@pytest.mark.parametrize("ce_type", PUBLISHED)
+def test_what_the_published_schema_takes_is_read_and_of_a_submission_nothing_else(ce_type: str) -> None:
+    schema, cls, seen = Draft202012Validator(schema_of(ce_type), format_checker=DAYS), PUBLISHED[ce_type], set()
+    for sample in samples_of(ce_type).values():
+        for container, key in places(body := sample["data"]):
+            stood = container[key]
+            for container[key] in (*ODD, stood):
+                takes, reads = schema.is_valid(body), True
+                try:
+                    read_body(cls, json.dumps(body).encode())
+                except Verdict:
+                    reads = False
+                assert reads == takes or (reads and ce_type not in SUBMISSIONS), (key, container[key])
+                seen.add(takes)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("ce_type", SUBMISSIONS)
+def test_null_says_the_same_as_leaving_it_out(ce_type: str) -> None:
+    """Which is why two messages that differ in nothing else are one statement: no REVISION_REUSED, no CASE_EXISTS."""
+    schema = schema_of(ce_type)
+    body = samples_of(ce_type)["minimal"]["data"]
+    said = read_body(SUBMISSIONS[ce_type], json.dumps(body).encode())
+    nulls = {name: None for name in schema["properties"] if name not in schema["required"]}
+    by = dict.fromkeys(schema["$defs"]["By"]["properties"]) | body["by"]
+    text = json.dumps({**body, **nulls, "by": by}).encode()
+    assert read_body(SUBMISSIONS[ce_type], text) == said and text.count(b"null") >= 2
+    assert b"null" not in said.to_json()
 
 
 def test_there_are_samples_of_every_type() -> None:

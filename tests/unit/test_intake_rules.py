@@ -1,5 +1,6 @@
 """Rules of intake as functions of values: who may say something of a person, and what about days and ends."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from contracts.envelope import By, Decision, Fact, Refused, Unchanged
 from contracts.intake import (
     CaseClosed,
     CaseClosureRequested,
+    CaseOpened,
     ConsentGiven,
     ConsentGranted,
     ConsentRevoked,
@@ -66,6 +68,19 @@ def closure(**more: Any) -> CaseClosureRequested:
 
 def reason(decision: Decision) -> str:
     return decision.reason if isinstance(decision, Refused) else type(decision).__name__
+
+
+def test_who_writes_null_for_what_she_does_not_know_says_what_leaves_it_out() -> None:
+    said: dict[str, Any] = {"by": {"organisation_id": "rkn-thm"}, "municipality": "05162024", "programme": "GK",
+                            "owner_organisation_id": "rkn-thm"}  # fmt: skip
+    nulls = {**dict.fromkeys(["sex", "birth_year_band", "language", "status_group"]),
+             **said, "by": {**said["by"], "kind": None, "staff_id": None}}  # fmt: skip
+    one, other = (RegistrationSubmitted.from_json(json.dumps(body).encode()) for body in (said, nulls))
+    case = Case(str(uuid4()), "rkn")
+    fact = register(other, case, ARRIVED)
+    assert isinstance(fact, CaseOpened) and fact == register(one, case, ARRIVED) and b"null" not in fact.to_json()
+    heard(case, fact)
+    assert isinstance(register(one, case, ARRIVED), Unchanged) and isinstance(register(other, case, ARRIVED), Unchanged)
 
 
 @pytest.mark.parametrize("by", [OWNER, OPENER])

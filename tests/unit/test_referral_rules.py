@@ -1,5 +1,6 @@
 """Rules of referral as functions of values: it does, it refuses, it stays quiet; any order ends the same."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.attendance import AttendanceRecorded
-from contracts.codes import DataCategory, DeclineReason, EndKind, ExcuseReason, Presence, ReferralAnswer
+from contracts.codes import DataCategory, DeclineReason, EndKind, EndReason, ExcuseReason, Presence, ReferralAnswer
 from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import By, Fact, Refused, Unchanged, day_of
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
@@ -747,6 +748,9 @@ def test_an_end_is_its_participations_alone_and_may_be_tomorrow_since_today_was_
         assert isinstance(no, Refused) and no.reason == reason
     evolve(case, fact, "")
     assert isinstance(end(said, case, ARRIVED), Unchanged)
+    otherwise = {**json.loads(said.to_json()), "reason": None, "revision": float(said.revision)}
+    same = ParticipationEndReported.from_json(json.dumps(otherwise).encode())
+    assert said.reason == EndReason.UNKNOWN and isinstance(end(same, case, ARRIVED), Unchanged)
     other = end(said.model_copy(update={"kind": EndKind.DROPPED_OUT}), case, ARRIVED)
     assert isinstance(other, Refused) and other.reason == "REVISION_REUSED"
 
