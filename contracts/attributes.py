@@ -144,8 +144,11 @@ def read_attributes(headers: Headers) -> Attributes:
     return attributes_from(known_headers(headers))
 
 
-def attributes_from(found: Mapping[str, bytes], prefix: str = "ce_", kind: str = "header") -> Attributes:
-    """Attributes from raw values by name; `prefix` and `kind` say how a verdict names them. Raises Verdict."""
+def attributes_from(
+    found: Mapping[str, bytes], prefix: str = "ce_", kind: str = "header", *, about_time: bool = False
+) -> Attributes:
+    """Attributes from raw values by name; `prefix` and `kind` say how a verdict names them. Of a tick (`about_time`) subject and
+    tenant are empty. Raises Verdict."""
     at = prefix
     try:
         at = f"{prefix}specversion"
@@ -158,9 +161,9 @@ def attributes_from(found: Mapping[str, bytes], prefix: str = "ce_", kind: str =
         at = f"{prefix}type"
         type = _rare("type", found[at], at, kind)
         at = f"{prefix}subject"
-        subject = _held(found[at], _SUBJECT, at, kind)
+        subject = "" if about_time else _held(found[at], _SUBJECT, at, kind)
         at = f"{prefix}tenant"
-        tenant = _rare("tenant", found[at], at, kind)
+        tenant = "" if about_time else _rare("tenant", found[at], at, kind)
         at = f"{prefix}time"
         time = _moment(found[at], at, kind)
     except KeyError:

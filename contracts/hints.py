@@ -19,6 +19,7 @@ HINTS = {
     "twice": "This member stands twice in the document.",
     "unknown": "No type of this name is sent on this topic; look for its topic, version and spelling in docs/contracts.",
     "integer": "A whole number from 1 to 2147483647.",
+    "utf16": "The file is UTF-16, as PowerShell's > writes it; save it as UTF-8.",
     "kcat": "A record as `kcat -J` prints it has headers (a flat list) and payload (a text).",
     "int_type": "A whole number without quotes and without a fraction.",
     "string_type": "A text in quotes.",

@@ -45,22 +45,23 @@ def to_message(attributes: Attributes, body: bytes, mode: str = "binary") -> Kaf
     return KafkaMessage(a.subject.encode(), [("content-type", f"{STRUCTURED}; charset=UTF-8".encode())], value)
 
 
-def read_message(headers: Headers, value: bytes | None) -> tuple[Attributes, bytes]:
-    """Attributes and body of a message in either mode. The body of a structured one is its `data`, byte for byte as sent.
+def read_message(headers: Headers, value: bytes | None, *, about_time: bool = False) -> tuple[Attributes, bytes]:
+    """Attributes and body of a message in either mode. The body of a structured one is its `data`, byte for byte as sent. Of a
+    tick (`about_time`) subject and tenant are empty: it has none.
 
     Raises Verdict: `header` or `attribute` for what carries the message, `body` where there is none.
     """
     found = known_headers(headers)
     media = found.get("content-type")
     if media is None or media == b"application/json" or not _is_structured(media):
-        attributes = attributes_from(found)
+        attributes = attributes_from(found, about_time=about_time)
         if value is None:
             raise Verdict("body", "", "null")
         return attributes, value
     if value is None:
         raise Verdict("body", "", "null")
     document = _Document(value)
-    return document.attributes(), document.body()
+    return document.attributes(about_time), document.body()
 
 
 def claim_of(headers: Headers, value: bytes | None) -> tuple[str | None, bytes, bytes]:
@@ -205,7 +206,7 @@ class _Document:
             raise ValueError
         return members
 
-    def attributes(self) -> Attributes:
+    def attributes(self, about_time: bool = False) -> Attributes:
         found: dict[str, bytes] = {}
         for name, member in self.members.items():
             if name not in _ATTRIBUTES or name.startswith("data") or member.value is None:
@@ -217,7 +218,7 @@ class _Document:
                 found[name] = value.encode("utf-8", "replace")  # a lone surrogate becomes "?", against every pattern
             else:
                 raise Verdict("attribute", f"/{name}", "string_type")
-        return attributes_from(found, "", "attribute")
+        return attributes_from(found, "", "attribute", about_time=about_time)
 
     def body(self) -> bytes:
         data, encoded = self.members.get("data", _NOTHING), self.members.get("data_base64", _NOTHING)

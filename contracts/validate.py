@@ -1,12 +1,14 @@
 """What is wrong with messages, before they are sent: `lotse validate`, here and in the wheel.
 
-Takes, a line each or as one document: CloudEvents in structured mode, Kafka records as `kcat -J` prints them, and with a
-type given bodies alone. Says line, JSON Pointer, rule and a sentence; never a value.
+Takes, in UTF-8 with or without a byte order mark, a line each, as documents over several lines or as one list: CloudEvents in
+structured mode, Kafka records as `kcat -J` prints them, and with a type given bodies alone. Says line, JSON Pointer, rule and a
+sentence; never a value.
 """
 
 import json
 import re
 import sys
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -16,14 +18,15 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from .attributes import Attributes, Verdict, attributes_from
-from .envelope import UUID_PATTERN, Model, Submission
-from .families import TYPES
+from .envelope import UUID_PATTERN, Model, Submission, Tick
+from .families import PUBLISHED
 from .hints import hint_of
-from .messages import MAX_BODY, STRUCTURED, read_body, read_message
+from .messages import MAX_BODY, STRUCTURED, claim_of, read_body, read_message
 from .validity import judge as codes_refused
 
 _HEADERS = [("content-type", STRUCTURED.encode())]
 _UUID = re.compile(UUID_PATTERN)
+_TICK = Tick.ce_type.encode()
 
 
 class Finding(NamedTuple):
@@ -42,42 +45,91 @@ class Finding(NamedTuple):
 def validate(lines: Iterable[bytes], ce_type: str | None = None) -> Iterator[tuple[int, list[Finding]]]:
     """Line number and findings of each message; an empty list is a message without fault.
 
-    A document over several lines (one message, or a list of them) is taken where the first line is none by itself.
+    Each line that is a JSON value is judged by itself, and so is each document over several lines; of a file that begins with
+    a bracket each item. The number is that of the line on which a message begins, as an editor shows it; of what is no JSON
+    that of the line on which it breaks off, and the next message is looked for behind it.
     """
-    source = iter(enumerate(lines, 1))
+    source, first = iter(enumerate(lines, 1)), True
     for number, line in source:
+        if number == 1:
+            if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+                yield 1, [_finding(1, Verdict("file", "", "utf16"), None)]
+                return
+            line = line.removeprefix(BOM_UTF8)
         text = line.strip()
         if not text:
             continue
-        if text in (b"[", b"{") or (number == 1 and not _whole(text)):
-            yield from _spread(number, line + b"".join(rest for _, rest in source), ce_type)
+        found = None if first and text.startswith(b"[") else _of_line(number, text, ce_type)
+        if found is None:
+            yield from _spread(number, line + b"".join(rest for _, rest in source), ce_type, first)
             return
-        yield number, judge(number, text, ce_type)
+        yield number, found
+        first = False
 
 
-def _whole(text: bytes) -> bool:
+def _of_line(number: int, text: bytes, ce_type: str | None) -> list[Finding] | None:
+    """Findings of a line that is a JSON value; None of one that is none."""
+    found = judge(number, text, ce_type)
+    if found and found[0].rule == "json_invalid":
+        try:
+            from_json(text)
+        except ValueError:
+            return None
+    return found
+
+
+def _spread(number: int, text: bytes, ce_type: str | None, first: bool) -> Iterator[tuple[int, list[Finding]]]:
+    """The rest of a file, from a line on that is no message by itself. A list is opened where nothing stood before it."""
+    said = text.decode("utf-8", "surrogateescape") + "\n"  # a line's wrong bytes are not its neighbours'
+    at, listed = 0, False
+    while (begins := _after_space(said, at)) < len(said):
+        number += said.count("\n", at, begins)
+        at = begins
+        if (said[at] == "[" and first and not listed) or (said[at] in ",]" and listed):
+            listed = said[at] != "]"
+            at += 1
+            continue
+        found = None
+        if not listed:
+            ends = said.index("\n", at)
+            found = _of_line(number, _sent(said[at:ends]).strip(), ce_type)
+        if found is None:
+            ends, whole = _value(said, at)
+            if whole and (listed or "\n" in said[at:ends]):
+                found = judge(number, _sent(said[at:ends]), ce_type)
+        if found is not None:
+            yield number, found
+        else:  # no JSON, or more than that in one line
+            broken, ends = said[at:ends], _next(said, at)
+            line = number + broken[: ends - at].rstrip().count("\n")
+            yield line, [_finding(line, Verdict("body", "", "json_invalid"), None)]
+        number += said.count("\n", at, ends)
+        at, first = ends, first and listed
+
+
+_DECODER = json.JSONDecoder(parse_int=float)  # int() gives up on 4,300 digits
+
+
+def _value(text: str, at: int) -> tuple[int, bool]:
+    """Where the JSON value that begins here ends; or where it breaks off, and False."""
     try:
-        from_json(text)
-    except ValueError:
-        return False
-    return not text.startswith(b"[")
+        return _DECODER.raw_decode(text, at)[1], True
+    except json.JSONDecodeError as error:
+        return error.pos, False
+    except RecursionError:
+        return at, False
 
 
-def _spread(number: int, text: bytes, ce_type: str | None) -> Iterator[tuple[int, list[Finding]]]:
-    """A document over several lines, or a list: each message under the line on which it begins."""
-    try:
-        said = text.decode()
-        at = 0
-        while (at := _after_space(said, at)) < len(said):
-            if said[at] in "[,]":
-                at += 1
-                continue
-            _, end = json.JSONDecoder().raw_decode(said, at)
-            begins = number + said.count("\n", 0, at)
-            yield begins, judge(begins, said[at:end].encode(), ce_type)
-            at = end
-    except (ValueError, RecursionError):
-        yield number, [_finding(number, Verdict("body", "", "json_invalid"), None)]
+def _next(text: str, at: int) -> int:
+    """Where a message may begin behind one that breaks off: on a line that is indented no further and does not go on within a
+    value."""
+    column = at - text.rfind("\n", 0, at) - 1
+    found = re.compile(rf'^(?=[ \t]{{0,{column}}}[^\s"}}\],:])', re.MULTILINE).search(text, at + 1)
+    return found.start() if found else len(text)
+
+
+def _sent(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _after_space(text: str, at: int) -> int:
@@ -101,11 +153,12 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
             if (usual := _at_once(text)) is not None:
                 attributes, body, data = usual
             else:
-                if b'"payload"' in text and b'"specversion"' not in text[: text.find(b'"payload"')]:
-                    headers, value = _record(text)  # type: ignore[assignment]
-                attributes, body = read_message(headers, value)
+                if b'"payload"' in text and (record := _record(text)) is not None:
+                    headers, value = record  # type: ignore[assignment]
+                is_tick = _TICK in text and claim_of(headers, value)[1] == _TICK
+                attributes, body = read_message(headers, value, about_time=is_tick)
             name, time = attributes.type, attributes.time
-        cls = TYPES.get(name)
+        cls = PUBLISHED.get(name)
         if cls is None:
             raise Verdict("type", "/type" if headers is _HEADERS else "/ce_type", "unknown")
         if issubclass(cls, Submission):
@@ -153,10 +206,16 @@ def _at_once(text: bytes) -> tuple[Attributes, bytes, Any] | None:
         return None
 
 
-def _record(text: bytes) -> tuple[list[tuple[str, bytes]], bytes | None]:
-    """A Kafka record as `kcat -J` prints it: headers as a flat list, the payload as a text. Raises Verdict."""
+def _record(text: bytes) -> tuple[list[tuple[str, bytes]], bytes | None] | None:
+    """A Kafka record as `kcat -J` prints it: headers as a flat list, the payload as a text; None of what is none. Raises
+    Verdict."""
     try:
         record = from_json(text)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or "payload" not in record or "specversion" in record:
+        return None
+    try:
         flat = record.get("headers") or []
         if isinstance(flat, dict):
             flat = [part for pair in flat.items() for part in pair]
@@ -167,7 +226,7 @@ def _record(text: bytes) -> tuple[list[tuple[str, bytes]], bytes | None]:
         if payload is not None and not isinstance(payload, str):
             payload = json.dumps(payload)
         return headers, None if payload is None else payload.encode()  # type: ignore[return-value]
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError):
         raise Verdict("record", "", "kcat") from None
 
 
@@ -211,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--type", help="bodies alone, all of this type")
     command.add_argument("--format", choices=["table", "json", "csv"], default="table")
     said = parser.parse_args(arguments)
-    if said.type is not None and said.type not in TYPES:
+    if said.type is not None and said.type not in PUBLISHED:
         print(f"lotse: no type {said.type}\n  way out: the types stand in docs/contracts", file=sys.stderr)
         return 2
     try:

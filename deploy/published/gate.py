@@ -291,9 +291,8 @@ def _unread(message: dict[str, Any], classes: Mapping[str, type[BaseModel]]) -> 
     if cls is None:
         return "its type is not published", "/type"
     try:
-        body = json.dumps(message.get("data")).encode()
-        if cls is not Tick:  # a tick has neither tenant nor subject
-            _, body = read_message([("content-type", STRUCTURED.encode())], json.dumps(message).encode())
+        headers = [("content-type", STRUCTURED.encode())]
+        _, body = read_message(headers, json.dumps(message).encode(), about_time=cls is Tick)
         read_body(cls, body)
     except Verdict as verdict:
         return verdict.rule, ("/data" if verdict.type == "body" else "") + verdict.pointer

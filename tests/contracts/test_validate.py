@@ -1,17 +1,24 @@
 """`lotse validate` says line, pointer, rule and hint of what is wrong, warns of what nobody reads, and quotes nothing."""
 
 import json
+import re
 import subprocess
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from contracts.envelope import Tick
 from contracts.families import TYPES
 from contracts.messages import MAX_BODY
 from contracts.validate import judge, main, validate
+from deploy.places import ROOT
+from deploy.published.released import EXAMPLES
 from deploy.published.samples import samples_of
 
 TYPE = "lotse.attendance.attendance_reported.v1"
@@ -51,6 +58,12 @@ def as_kcat(message: dict[str, Any]) -> bytes:
         (
             changed().replace(b'"data": {', b'"data": {"note": ' + b"9" * 5_000 + b", "),
             [("error", "body", "", "json_invalid")],
+        ),
+        (
+            json.dumps(
+                {"data": {**GOOD["data"], "payload": 1}, **{k: v for k, v in GOOD.items() if k != "data"}}
+            ).encode(),
+            [("warning", "body", "", "unknown_field")],
         ),
         (json.dumps({**GOOD, "type": "lotse.x.y.v1"}).encode(), [("error", "type", "/type", "unknown")]),
         (json.dumps({**GOOD, "subject": "case-17"}).encode(), [("error", "attribute", "/subject", "uuid")]),
@@ -159,12 +172,109 @@ def test_what_is_read_at_once_is_judged_like_what_is_read_step_by_step() -> None
     ), seen
 
 
-def test_documents_over_several_lines_are_read_too() -> None:
-    one, two = json.dumps(GOOD, indent=2), json.dumps({**GOOD, "tenant": "R K N"}, indent=2)
-    text = f"[\n{one},\n{two}\n]\n"
-    found = list(validate(text.encode().splitlines(keepends=True)))
-    assert [number for number, _ in found] == [2, 3 + one.count("\n")] and found[0][1] == []
-    assert found[1][1][0].pointer == "/tenant"
+SHORT = {name: value for name, value in GOOD["data"].items() if name not in ("excuse_reason", "units_attended")}
+SAID: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "good": (GOOD, []),
+    "misspelt": ({**GOOD, "tenant": "R K N"}, ["/tenant"]),
+    "short": ({**GOOD, "data": SHORT}, [""]),
+    "record": (json.loads(as_kcat(GOOD)), []),
+    "tick": (samples_of(Tick.ce_type)["full"], []),
+    "broken": (GOOD, ["json_invalid"]),
+}
+"""Messages, and the pointers of what is wrong with each."""
+
+
+@given(st.data())
+def test_every_message_is_judged_by_itself_under_the_line_an_editor_shows(data: st.DataObject) -> None:
+    """Of a file of lines, of documents or of one list, whatever is broken in it and wherever."""
+    form, ends = data.draw(st.sampled_from(["lines", "documents", "list"])), data.draw(st.sampled_from(["\n", "\r\n"]))
+    indent: Any = (
+        None if form == "lines" else data.draw(st.sampled_from([1, 2, "\t", None] if form == "list" else [1, 2, "\t"]))
+    )
+    text, expected = data.draw(st.sampled_from(["", "\n", " \n\n"])), list[tuple[range, list[str]]]()
+    names = data.draw(st.lists(st.sampled_from(list(SAID)), max_size=6))
+    text += "" if form != "list" else "[" + (data.draw(st.sampled_from(["", "\n"])) if indent is None else "\n")
+    for number, name in enumerate(names):
+        message, wrong = SAID[name]
+        one = json.dumps(message, indent=indent)
+        if name == "broken":
+            colon = data.draw(st.sampled_from([found.end() for found in re.finditer('"(?=:)', one)]))
+            cut = form == "lines" and data.draw(
+                st.booleans()
+            )  # as by a full disk, before or behind it; else it is missing
+            one = one[: colon + data.draw(st.integers(0, 1))] if cut else one[:colon] + one[colon + 1 :]
+        if form == "list" and number < len(names) - 1:
+            one += ","
+        begins = text.count("\n") + 1
+        text += one + "\n" + data.draw(st.sampled_from(["", "", "\n"]))
+        expected.append((range(begins, begins + one.count("\n") + 1), wrong))
+    text += "]" if form == "list" else data.draw(st.sampled_from(["", "\n"]))
+    mark = data.draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
+    found = list(validate(BytesIO(mark + text.replace("\n", ends).encode())))
+    assert len(found) == len(expected), text
+    for (line, findings), (lines, wrong) in zip(found, expected, strict=True):
+        assert [one.pointer if one.rule != "json_invalid" else one.rule for one in findings] == wrong, (text, findings)
+        assert (line in lines if wrong == ["json_invalid"] else line == lines[0]) and {
+            one.line for one in findings
+        } <= {line}, text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"specversion" "1.0",\n  "id": "a"\n}\n', [(1, "json_invalid")]),
+        ('{\n  "specversion": "1.0"\n  "id": "a"\n}\n{}\n', [(2, "json_invalid"), (5, "missing:specversion")]),
+        ('{}{}\n{}\n', [(1, "json_invalid"), (2, "missing:specversion")]),  # sent so, nobody reads it
+        ('{"id":\n{}\n{}\n', [(1, "json_invalid"), (2, "missing:specversion"), (3, "missing:specversion")]),
+        ('{"id": 1,}\nKowalski;1998\n{}', [(1, "json_invalid"), (2, "json_invalid"), (3, "missing:specversion")]),
+        ('{}\n[{}]\n', [(1, "missing:specversion"), (2, "json_invalid")]),  # a message is no list
+        ("[{}, {\n}, \n{\n]\n", [(1, "missing:specversion")] * 2 + [(3, "json_invalid")]),
+        ("[" * 100_000, [(1, "json_invalid")]),
+        ('{"id": "\udcff"}\n{}\n', [(1, "json_invalid"), (2, "missing:specversion")]),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_said_where_it_breaks_off_and_the_next_is_judged(
+    text: str, expected: list[tuple[int, str]]
+) -> None:
+    found = list(validate(BytesIO(text.encode("utf-8", "surrogateescape"))))
+    assert [(line, findings[0].rule) for line, findings in found] == expected and "Kowalski" not in str(found)
+
+
+def test_a_file_in_utf_16_is_said_to_be_one() -> None:
+    ((line, (one,)),) = validate(BytesIO(changed().decode().encode("utf-16")))
+    assert (line, one.rule, one.hint) == (
+        1,
+        "utf16",
+        "The file is UTF-16, as PowerShell's > writes it; save it as UTF-8.",
+    )
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / EXAMPLES).rglob("*.json")), ids=lambda file: f"{file.parent.name}/{file.stem}"
+)
+def test_every_sample_is_without_fault(file: Path) -> None:
+    assert list(validate(BytesIO(file.read_bytes()))) == [(1, [])]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"time": "noon"}, ("time", "rfc3339")),
+        ({"data": {"at": "noon"}}, ("at", "string_pattern_mismatch")),
+        ({"data": {}}, ("", "missing:at")),
+        ({"type": "lotse.clock.tick.v2"}, ("", "missing:subject")),
+    ],
+)
+@pytest.mark.parametrize("written", ["structured", "record"])
+def test_a_tick_is_about_nothing_and_belongs_to_nobody(
+    written: str, change: dict[str, Any], expected: tuple[str, str] | None
+) -> None:
+    message = {**samples_of(Tick.ce_type)["full"], **change}
+    found = judge(1, json.dumps(message).encode() if written == "structured" else as_kcat(message))
+    rules = [(one.pointer.removeprefix("/").removeprefix("ce_"), one.rule.replace("ce_", "")) for one in found]
+    assert rules == ([] if expected is None else [expected])
 
 
 def test_bodies_alone_need_their_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
