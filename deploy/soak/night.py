@@ -129,11 +129,10 @@ class Night:
         self, fault: str, *, limit: float = RECOVERS_WITHIN, beside: Mapping[str, int] | None = None
     ) -> AsyncIterator["Window"]:
         """While a fault lasts; whoever breaks, heals inside, and says when it bites. Afterwards: how long until nothing lagged,
-        and what the parts named in `beside` did since it bit (at least so much). Recovered is who has applied all that its inputs
+        and what the parts named in `beside` did while it bit (at least so much). Recovered is who has applied all that its inputs
         held when it was healed, and has answered it."""
         self.note(f"begins: {fault}")
         window = Window(self, fault, beside or {})
-        await window.opens()
         yield window
         healed = time.monotonic()
         self.note(f"healed: {fault} after {healed - window.began:.1f} s")
@@ -151,11 +150,22 @@ class Night:
         """How far a service's positions have moved, ticks left out: what can be seen of one that answers nobody."""
         return sum((await self._stands(name)).values())
 
+    async def behind(self, name: str) -> int:
+        """How many records wait for a service, ticks left out: what can be seen of one that hears nothing."""
+        stands = await self._stands(name)
+        ends = await self.sender.ends(stands)
+        return sum(max(0, ends[part] - at) for part, at in stands.items())
+
     async def _stands(self, name: str) -> dict[TopicPartition, int]:
+        async with self._asking(name) as con:
+            rows = await con.fetch("select topic, part, next from lotse.position where topic <> 'clock.ticks'")
+        return {TopicPartition(row["topic"], row["part"]): row["next"] for row in rows}
+
+    @asynccontextmanager
+    async def _asking(self, name: str) -> AsyncIterator[asyncpg.Connection]:
         con = await asyncpg.connect(f"{self.fleet.stack.admin_dsn.rpartition('/')[0]}/{name}", timeout=10)
         try:
-            rows = await con.fetch("select topic, part, next from lotse.position where topic <> 'clock.ticks'")
-            return {TopicPartition(row["topic"], row["part"]): row["next"] for row in rows}
+            yield con
         finally:
             await con.close()
 
@@ -240,13 +250,18 @@ class Night:
 
     def mailed(self) -> bool:
         """Whether each attempt has its result."""
-        of: Counter[str] = Counter()
         try:
-            for row in httpx.get(f"{self.fleet.url('notification')}/attempts", timeout=5).json():
-                of[row["what"].removeprefix("notification_")] += row["n"]
+            of = self.attempts()
         except (httpx.HTTPError, ValueError):
             return False
         return of["attempted"] == of["sent"] + of["failed"] + of["uncertain"]
+
+    def attempts(self) -> Counter[str]:
+        """How many are attempted, sent, failed, uncertain. Raises HTTPError, and ValueError where no JSON answers."""
+        of: Counter[str] = Counter()
+        for row in httpx.get(f"{self.fleet.url('notification')}/attempts", timeout=5).json():
+            of[row["what"].removeprefix("notification_")] += row["n"]
+        return of
 
     async def _until(self, what: Callable[[], bool], name: str, patience: float = PATIENCE) -> None:
         deadline = time.monotonic() + patience
@@ -275,22 +290,27 @@ class Night:
 
 
 class Window:
-    """The time in which a fault bites. What was done before it does is no progress beside it."""
+    """The time in which a fault bites, in one piece or in several. What was done outside of it is no progress beside it."""
 
     def __init__(self, night: Night, fault: str, beside: Mapping[str, int]) -> None:
         self.night, self.fault, self.beside = night, fault, beside
         self.began = time.monotonic()
+        self._since: float | None = None
+        """When the piece began that is not over."""
         self._stood: dict[str, int] = {}
-
-    async def opens(self) -> None:
-        """It begins (anew) now."""
-        self.began = time.monotonic()
-        self._stood = {name: await self.night.applied(name) for name in self.beside if name not in ANSWERING}
+        self._done: Counter[str] | None = None
+        """What each part did in the pieces that are over; None before it bit for the first time."""
 
     async def bites(self) -> None:
-        """The fault is there: the window begins, and a wave is sent, so that there is something to go on with."""
-        await self.opens()
+        """The fault is there: what is done from now on counts, and a wave is sent, so that there is something to go on with."""
+        self._done = self._done or Counter()
+        self._stood = {name: await self.night.applied(name) for name in self.beside if name not in ANSWERING}
+        self._since = time.monotonic()
         self.night.wave(8, 8, pace=0.03)
+
+    async def heals(self) -> None:
+        """The fault is gone, for good or until it bites again: what is done from now on does not count."""
+        self._done, self._since = await self._until(time.monotonic()), None
 
     async def all_went_on(self) -> bool:
         """Whether each part did its least by now. A fault that lets through little lasts until then: a busy machine gets less
@@ -298,15 +318,24 @@ class Window:
         return all(part.done >= part.least for part in await self.progress(time.monotonic()))
 
     async def progress(self, healed: float) -> list[Progress]:
-        """What each part did until it was healed (monotonic seconds)."""
-        found = []
-        for part, least in self.beside.items():
+        """What each part did while it bit, at most until it was healed (monotonic seconds)."""
+        done = await self._until(healed)
+        return [Progress(self.fault, part, done[part], least) for part, least in self.beside.items()]
+
+    async def _until(self, end: float) -> Counter[str]:
+        """Raises AssertionError where nobody said when it bites: all the time in which all was well would count."""
+        if self._done is None:
+            assert not self.beside, f"nobody said when it bites: {self.fault}"
+            return Counter()
+        done = self._done.copy()
+        if (since := self._since) is None:
+            return done
+        for part in self.beside:
             if part in ANSWERING:
-                done = sum(self.began <= at <= healed and name == part for at, name in self.night.sender.times)
+                done[part] += sum(since <= at <= end and name == part for at, name in self.night.sender.times)
             else:
-                done = await self.night.applied(part) - self._stood[part]
-            found.append(Progress(self.fault, part, done, least))
-        return found
+                done[part] += await self.night.applied(part) - self._stood[part]
+        return done
 
 
 def standing(said: Mapping[str, Any]) -> dict[str, Any]:

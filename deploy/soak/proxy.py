@@ -28,6 +28,10 @@ class Proxy:
         """Bytes a second, in each direction; None: as fast as it goes."""
         self.accepted = 0
         """Connections that came."""
+        self.refused = 0
+        """Connections that were reset as they came."""
+        self.asked = self.swallowed = 0
+        """Bytes that passed towards the target, and bytes that did not pass, either way."""
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._up = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -91,6 +95,7 @@ class Proxy:
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         if self.mode == "cut":
+            self.refused += 1
             return _abort(writer)
         try:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target, limit=CHUNK)
@@ -117,7 +122,9 @@ class Proxy:
             if self.rate:
                 await asyncio.sleep(len(chunk) / self.rate)
             if self.mode == "deaf" or (self.mode == "one way" and answers):
-                continue  # swallowed: what is gone on the way is gone
+                self.swallowed += len(chunk)  # what is gone on the way is gone
+                continue
+            self.asked += 0 if answers else len(chunk)
             writer.write(chunk)
             await writer.drain()
 

@@ -7,6 +7,8 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from deploy.soak.journal import Meant
 from deploy.soak.ledger import Progress
 from deploy.soak.load import Load
@@ -69,7 +71,7 @@ def test_what_a_soak_has_too_little_of_is_a_finding() -> None:
                            "too few SIGKILLs: 59, at least 60", "too few roles killed: 5, at least 6"]  # fmt: skip
 
 
-def test_what_was_done_before_a_fault_bites_is_no_progress_beside_it() -> None:
+def test_what_was_done_while_a_fault_does_not_bite_is_no_progress_beside_it() -> None:
     applied, waves = {"reporting": 70}, []
     moments: list[tuple[float, str]] = []
 
@@ -80,19 +82,32 @@ def test_what_was_done_before_a_fault_bites_is_no_progress_beside_it() -> None:
 
     async def window() -> list[Progress]:
         opened = Window(cast("Night", night), "a fault", {"intake": 10, "reporting": 10})
-        await opened.opens()
         moments.extend((time.monotonic(), "intake") for _ in range(50))
         applied["reporting"] = 500
         await asyncio.sleep(0.01)
         await opened.bites()
         moments.extend((time.monotonic(), name) for name in ("intake", "referral", "intake"))
         applied["reporting"] = 503
+        await opened.heals()
+        moments.extend((time.monotonic(), "intake") for _ in range(50))
+        applied["reporting"] = 700
+        await asyncio.sleep(0.01)
+        await opened.bites()
+        moments.append((time.monotonic(), "intake"))
+        applied["reporting"] = 704
         healed = time.monotonic()
         moments.append((healed + 1, "intake"))
         return await opened.progress(healed)
 
-    assert asyncio.run(window()) == [Progress("a fault", "intake", 2, 10), Progress("a fault", "reporting", 3, 10)]
-    assert len(waves) == 1
+    assert asyncio.run(window()) == [Progress("a fault", "intake", 3, 10), Progress("a fault", "reporting", 7, 10)]
+    assert len(waves) == 2
+
+
+def test_a_fault_of_which_nobody_says_when_it_bites_is_no_fault() -> None:
+    night = cast("Night", SimpleNamespace())
+    with pytest.raises(AssertionError, match="nobody said when it bites: a fault"):
+        asyncio.run(Window(night, "a fault", {"intake": 10}).progress(time.monotonic()))
+    assert asyncio.run(Window(night, "a fault", {}).progress(time.monotonic())) == []
 
 
 def test_a_flood_has_each_three_times_and_no_copy_beside_its_original() -> None:

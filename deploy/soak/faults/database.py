@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
+import psutil
 
 from deploy.errors import Trouble
 from deploy.local.postgres import Postgres
+from deploy.local.processes import Process
 from deploy.services import migrate
 from deploy.soak.faults.processes import start
 from deploy.soak.night import Night
@@ -163,6 +166,31 @@ def few_connections(night: Night, service: str, most: int) -> AbstractAsyncConte
     """The service's role may have only so many connections, and those it has are ended."""
     limit = f'alter role "{service}_runtime" connection limit {{}}'
     return _role_told(night, service, limit.format(most), limit.format(-1))
+
+
+async def came_to_lead(night: Night, service: str, one: Process, patience: float) -> bool:
+    """Waits until it is this process that leads the service's relay; whether it came to be."""
+    until = time.monotonic() + patience
+    while not (there := await leads(night, service, one)) and time.monotonic() < until:
+        await asyncio.sleep(0.5)
+    return there
+
+
+async def leads(night: Night, service: str, one: Process) -> bool:
+    """Whether it is this process whose session holds the lock of the service's relay, as Postgres and the kernel say."""
+    sql = ("select client_port from pg_stat_activity join pg_locks using (pid)"
+           " where locktype = 'advisory' and granted and application_name = $1")  # fmt: skip
+    async with session(night, service) as con:
+        leader = await con.fetchval(sql, f"lotse-relay-{service}")
+    assert one.child is not None
+    return leader in {socket.laddr.port for socket in psutil.Process(one.child.pid).net_connections()}
+
+
+async def waits_for_a_table(night: Night, service: str) -> bool:
+    """Whether somebody waits to have a table of a service alone."""
+    sql = "select exists (select from pg_locks where not granted and mode = 'AccessExclusiveLock')"
+    async with session(night, service) as con:
+        return bool(await con.fetchval(sql))
 
 
 @asynccontextmanager

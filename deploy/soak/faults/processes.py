@@ -182,6 +182,14 @@ def descriptors(one: Process) -> int:
     return int(psutil.Process(one.pid).num_fds())
 
 
+def connections(one: Process, port: int) -> set[int]:
+    """Local ports of the connections that a process has to a port."""
+    assert one.pid is not None
+    sockets = psutil.Process(one.pid).net_connections("tcp4")
+    established = [socket for socket in sockets if socket.status == psutil.CONN_ESTABLISHED]
+    return {socket.laddr.port for socket in established if socket.raddr.port == port}
+
+
 def metric(night: Night, service: str, name: str, **labels: str) -> float:
     """What a service counts under a name since it was started, over all that have these labels."""
     said = httpx.get(f"{night.fleet.url(service)}/metrics", timeout=20).text

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -141,6 +142,14 @@ async def members(night: Night, service: str) -> set[str]:
         return set()
     finally:
         await admin.close()
+
+
+async def became(night: Night, service: str, right: Callable[[set[str]], bool], patience: float = 45.0) -> bool:
+    """Waits until the members of a service's group are as they should be; whether they came to be."""
+    until = time.monotonic() + patience
+    while not (there := right(await members(night, service))) and time.monotonic() < until:
+        await asyncio.sleep(0.5)
+    return there
 
 
 async def aborted(night: Night, topics: list[str], body: bytes, headers: list[tuple[str, bytes]]) -> None:

@@ -1,5 +1,5 @@
-"""The fault matrix (rows as numbered in the reliability reference), a file an area: each row breaks something, heals it, and
-says what it saw.
+"""The fault matrix (rows as numbered in the reliability reference), a file an area: each row breaks something, sees that it
+is broken, heals it, and says what it saw.
 
 The ledger is drawn up after each, by who runs it; a row itself checks only what no ledger can see.
 """

@@ -205,7 +205,7 @@ async def broker_disk_full(night: Night) -> str:
 )
 async def leader_killed(night: Night) -> str:
     led: list[int] = []
-    async with night.broken("the leader killed five times", limit=60, beside={"intake": 40, "referral": 200}):
+    async with night.broken("the leader killed five times", limit=60, beside={"intake": 40, "referral": 200}) as window:
         for _ in range(5):
             night.wave(12, 16, pace=0.03)
             await asyncio.sleep(night.chance.uniform(1, 3))
@@ -213,9 +213,11 @@ async def leader_killed(night: Night) -> str:
             name = night.fleet.stack.brokers[led[-1] - 1]
             try:
                 kill(night, name)
+                await window.bites()
                 await the_log.led_by_another(night, "referral.events", led[-1])
             finally:
                 await start(night, name)
+                await window.heals()
                 await the_log.in_sync(night)
     return f"nodes {', '.join(map(str, led))} died as leaders, another led each time; recovered in {night.recoveries[-1].seconds:.1f} s"
 
@@ -230,11 +232,13 @@ async def leader_killed(night: Night) -> str:
 async def brokers_in_turn(night: Night) -> str:
     kafka, ran = night.fleet.stack, {name: night.fleet.processes[name].pid for name in SERVICES}
     before = await the_log.members(night, "referral")
-    async with night.broken("brokers restarted in turn", beside={"intake": 40, "referral": 200}):
+    async with night.broken("brokers restarted in turn", beside={"intake": 40, "referral": 200}) as window:
         for name in kafka.brokers:
             night.wave(16, 24, pace=0.03)
+            await window.bites()
             await asyncio.to_thread(kafka.processes[name].stop, 60.0)
             await start(night, name)
+            await window.heals()
             await the_log.in_sync(night)
     see({name: night.fleet.processes[name].pid for name in SERVICES} == ran, "a service was started again")
     after = await the_log.members(night, "referral")
@@ -309,6 +313,7 @@ async def coordinator_killed(night: Night) -> str:
             )
             took = time.monotonic() - killed
             there = await the_log.coordinator(night, "referral")
+            await window.heals()
         finally:
             await start(night, name)
             await the_log.in_sync(night)

@@ -211,8 +211,9 @@ async def aside(night: Night) -> list[str]:
 async def flood(night: Night) -> str:
     wave = night.load.wave(16, 20)
     wave.first, wave.then = tripled(night, wave.first), tripled(night, wave.then)
-    async with night.broken("everything three times", beside={"referral": 50}):
+    async with night.broken("everything three times", beside={"referral": 50}) as window:
         night.play(wave, pace=0.004)
+        await window.bites()
         async with another(night, "referral", own_group=False), another(night, "intake", own_group=False):
             await asyncio.sleep(2)
     return f"{len(wave.first + wave.then)} records, one effect each"

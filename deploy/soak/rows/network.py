@@ -20,12 +20,37 @@ async def cut_from_kafka(night: Night) -> str:
     ):
         night.wave(16, 16, pace=0.015)
         await asyncio.sleep(0.5)
+        cut = proxy.open
         proxy.cut()
         await window.bites()
+        stood = await stands(night, "referral")
         asked, refused = await alive_meanwhile(night, night.lasts(20, 60))  # beyond the limit of a question to Kafka
+        see(
+            cut and proxy.refused,
+            f"{cut} connections to Kafka were cut and {proxy.refused} refused: nothing was cut off",
+        )
+        await hears_nothing(night, "referral", stood)
         proxy.heal()
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     return f"{asked} reads and /live answered meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+THROUGH = 5.0  # seconds in which what a service had fetched before it was cut off is applied
+
+
+async def stands(night: Night, name: str) -> int:
+    """How far a service has come once what it had in hand is through."""
+    await asyncio.sleep(THROUGH)
+    return await night.applied(name)
+
+
+async def hears_nothing(night: Night, name: str, stood: int) -> None:
+    """Raises Unseen where a service went on from there, or nothing waits for it with which it could."""
+    waits, moved = await night.behind(name), await night.applied(name)
+    see(
+        moved == stood and waits,
+        f"{name} stood at {stood}, then at {moved}, and {waits} wait for it: nothing was cut off",
+    )
 
 
 @row(
@@ -126,9 +151,17 @@ async def one_way(night: Night) -> str:
         ):
             night.wave(10, 16, pace=0.01)
             await asyncio.sleep(0.3)
+            asked, swallowed = proxy.asked, proxy.swallowed
             proxy.mode = "one way"
             await window.bites()
-            await asyncio.sleep(12)
+            stood = await stands(night, "referral")
+            await asyncio.sleep(12 - THROUGH)
+            asked, swallowed = proxy.asked - asked, proxy.swallowed - swallowed
+            see(
+                asked and swallowed,
+                f"{asked} bytes passed to the {what}, {swallowed} of its answers did not: not one way",
+            )
+            await hears_nothing(night, "referral", stood)
             see(await live(night, "referral") == 200, f"/live waits for the {what}: a kubelet would kill who holds on")
             proxy.heal()
     return f"/live answered; recovered in {night.recoveries[-2].seconds:.1f} and {night.recoveries[-1].seconds:.1f} s"
@@ -160,20 +193,24 @@ MOST_RESETS = 90
 async def resets(night: Night) -> str:
     async with network.through(night, "referral", kafka=True) as proxy:
         one = night.fleet.processes["referral"]
-        before = processes.descriptors(one)
+        before, cut, ended, outlived, ran = processes.descriptors(one), 0, 0, 0, set[int]()
         async with night.broken("connections reset each second", beside={"referral": 20, "reporting": 20}) as window:
             night.wave(20, 20, pace=0.015)
             await window.bites()
             for times in range(1, MOST_RESETS + 1):
                 await asyncio.sleep(1)
+                now = processes.connections(one, proxy.port)
+                outlived, cut, ran = outlived + len(now & ran), cut + len(now), now
                 proxy.reset()
-                if night.chance.random() < 0.5:
-                    await database.terminate_backends(night, "referral")
+                if times % 2:
+                    ended += await database.terminate_backends(night, "referral")
                 if times >= night.lasts(10, 60) and await window.all_went_on():
                     break
         after = processes.descriptors(one)
+        see(cut and not outlived, f"{outlived} of {cut} connections to Kafka outlived their reset")
+        see(ended, "no connection to Postgres was ended")
         see(after <= before + 20, f"{before} descriptors before, {after} after")
-    return f"{night.progress[-2].done} answers in {times} s of it, {proxy.accepted} connections, descriptors {before} and {after}"
+    return f"{night.progress[-2].done} answers in {times} s of it, {cut} connections to Kafka reset, {ended} to Postgres ended, descriptors {before} and {after}"
 
 
 @row(65, "half-open connection", "referral's connections to Kafka fall silent for 45 s, then are gone", SOAK)
@@ -183,8 +220,15 @@ async def black_hole(night: Night) -> str:
         night.broken("a black hole to Kafka", limit=75, beside={"intake": 10, "reporting": 10}) as window,
     ):
         night.wave(12, 16, pace=0.02)
+        silent = proxy.open
         proxy.mode = "deaf"
         await window.bites()
-        await asyncio.sleep(45)
+        stood = await stands(night, "referral")
+        await asyncio.sleep(45 - THROUGH)
+        see(
+            silent and proxy.swallowed,
+            f"{silent} connections to Kafka, {proxy.swallowed} bytes swallowed: none fell silent",
+        )
+        await hears_nothing(night, "referral", stood)
         proxy.heal()
     return f"recovered in {night.recoveries[-1].seconds:.1f} s"

@@ -44,7 +44,7 @@ async def silent_mail(night: Night) -> str:
     # an attempt that died with its process, in a soak, holds its office until its lease is over: nobody is told meanwhile
     await night.until(night.mailed, "a result for each attempt", LEASE_OVER)
     try:
-        before = len(list(folder.glob("*.eml")))
+        before, uncertain = len(list(folder.glob("*.eml"))), night.attempts()["uncertain"]
         hold.touch()
         await night.wave(10, 26, noise=False)
         await night.sender.acknowledged()
@@ -56,6 +56,8 @@ async def silent_mail(night: Night) -> str:
                 if len(list(folder.glob("*.eml"))) > before:
                     break
             await night.until(lambda: len(list(folder.glob("*.eml"))) > before, "a mail accepted")
+            of = night.attempts()
+            see(of["attempted"] > of["sent"] + of["failed"], f"the mail server gave its answer: {dict(of)}")
             night.doubtful += 1  # the one it had begun
             kill(night, "notification")
             hold.unlink()
@@ -63,6 +65,8 @@ async def silent_mail(night: Night) -> str:
     finally:
         hold.unlink(missing_ok=True)
     await night.rest()
+    uncertain = night.attempts()["uncertain"] - uncertain
+    see(uncertain == 1, f"{uncertain} attempts are called uncertain, and one was cut off")
     await restart(night, "notification")
     return "uncertain, for a human; nobody got it twice"
 

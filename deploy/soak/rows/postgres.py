@@ -95,12 +95,16 @@ async def exhausted(night: Night) -> str:
             began = time.monotonic()
             said = await asyncio.to_thread(night.fleet.status, "referral")
             see(said["running"] and time.monotonic() - began < 15, "/status does not come back")
+            await night.until(partial(_says, night, TOO_MANY), f"/status with {TOO_MANY}: no connection was refused")
             reads = await asyncio.gather(*(asyncio.to_thread(_read, night) for _ in range(12)))
             see(not (odd := [read for read in reads if read not in ("200", "503 5")]), f"reads gave {odd}")
             one = night.fleet.processes["referral"]
             see(one.pid is not None, f"referral ended: {one.last_words()}")
     refused = reads.count("503 5")
-    return f"held and said so; {refused} of 12 reads were told to come back; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{TOO_MANY} named; {refused} of 12 reads were told to come back; recovered in {night.recoveries[-1].seconds:.1f} s"
+
+
+TOO_MANY = "TooManyConnectionsError:53300"
 
 
 def _read(night: Night) -> str:
@@ -163,13 +167,18 @@ async def migrations(night: Night) -> str:
         done += [await processes.lotse(night, name, "migrate", name)]
         see(all(one.returncode == 0 for one in done), f"{name}: {[one.stderr[-200:] for one in done]}")
         see("nothing to do" in done[-1].stderr + done[-1].stdout, done[-1].stderr)
-    async with night.broken("a migration waits for a lock", beside={"intake": 5}):
+    async with night.broken("a migration waits for a lock", beside={"intake": 5}) as window:
         night.wave(8, 16, pace=0.01)
-        began = time.monotonic()
         try:
             async with database.reader_before_a_migration(night, "referral"):
-                waited = await processes.lotse(night, "referral", "migrate", "referral")
-            took = time.monotonic() - began
+                waiting = asyncio.create_task(processes.lotse(night, "referral", "migrate", "referral"))
+                while not (waiting.done() or await database.waits_for_a_table(night, "referral")):
+                    await asyncio.sleep(0.1)
+                began = time.monotonic()
+                await window.bites()
+                waited = await waiting
+                took = time.monotonic() - began
+                await window.heals()
         finally:  # else whoever starts next finds a schema that lags
             ran = await processes.lotse(night, "referral", "migrate", "referral")
         see(waited.returncode == 3 and "lock timeout" in waited.stderr, f"{waited.returncode}: {waited.stderr[-300:]}")

@@ -104,12 +104,21 @@ async def stopped_under_load(night: Night) -> str:
 )
 async def zombie(night: Night) -> str:
     beside = {"intake": 10, "referral": 20, "reporting": 20}
-    async with another(night, "referral", own_group=False), night.broken("a member frozen", beside=beside) as window:
-        night.wave(16, 24, pace=0.02)
-        await asyncio.sleep(2)
-        async with processes.frozen(night.fleet.processes["referral"], night.lasts(30, 40)):
-            await window.bites()
-    return f"the other went on, the zombie came back; recovered in {night.recoveries[-1].seconds:.1f} s"
+    one, before = night.fleet.processes["referral"], await the_log.members(night, "referral")
+    async with another(night, "referral", own_group=False):
+        async with night.broken("a member frozen", beside=beside) as window:
+            night.wave(16, 24, pace=0.02)
+            await asyncio.sleep(2)
+            leads = await database.came_to_lead(night, "referral", one, 10)
+            see(leads, "the member to be frozen does not lead the relay")
+            async with processes.frozen(one, night.lasts(30, 40)):
+                await window.bites()
+                see(processes.struck(one), "the member is not frozen")
+                moved = await the_log.became(night, "referral", lambda now: bool(now) and not now & before)
+                see(moved, "the frozen member is still one of its group: no partition moved")
+        back = await the_log.became(night, "referral", lambda now: len(now) == 2)
+        see(back, "the zombie did not come back into its group")
+    return f"put out of its group, the other went on, the zombie came back; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
 @row(
@@ -118,13 +127,18 @@ async def zombie(night: Night) -> str:
     "SIGSTOP 30 s of the leading one of two workers",
 )
 async def zombie_relay(night: Night) -> str:
-    async with (
-        another(night, "referral"),
-        night.broken("the leading relay frozen", limit=45, beside={"referral": 20}) as window,
-    ):
-        night.wave(12, 24, pace=0.01)
-        async with processes.frozen(night.fleet.processes["referral"], 30.0):
-            await window.bites()
+    one = night.fleet.processes["referral"]
+    async with another(night, "referral") as other:
+        async with night.broken("the leading relay frozen", limit=45, beside={"referral": 20}) as window:
+            leads = await database.came_to_lead(night, "referral", one, 10)
+            see(leads, "the worker to be frozen does not lead the relay")
+            night.wave(12, 24, pace=0.01)
+            async with processes.frozen(one, 30.0):
+                await window.bites()
+                see(processes.struck(one), "the leader is not frozen")
+                taken = await database.came_to_lead(night, "referral", other, 28)
+                see(taken, "nobody leads the relay in the place of who is frozen")
+        see(await database.leads(night, "referral", other), "who awoke leads the relay again")
     return f"{night.progress[-1].done} answers left meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
@@ -196,30 +210,36 @@ async def lock_held(night: Night) -> str:
 async def rolling(night: Night) -> str:
     async with (
         another(night, "referral", own_group=False),
-        night.broken("every service restarted", beside={"intake": 20, "referral": 20}),
+        night.broken("every service restarted", beside={"intake": 20, "referral": 20}) as window,
     ):
         night.wave(16, 16, pace=0.01)
         for name in SERVICES:
+            await window.bites()
             began = time.monotonic()
             await asyncio.to_thread(night.fleet.processes[name].stop)
             child = night.fleet.processes[name].child
             see(child is not None and child.returncode == 0, f"{name} did not end with 0")
             see(time.monotonic() - began < 25, f"{name} took {time.monotonic() - began:.0f} s to stop")
             await start(night, name)
+            await window.heals()
     return f"each ended with 0; recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
 @row(9, "rebalance storm", "a further member of referral's group joins and leaves, four times")
 async def rebalances(night: Night) -> str:
     beside = {"referral": 100, "intake": 40, "reporting": 40, "notification": 1}
-    async with night.broken("members come and go", beside=beside):
+    async with night.broken("members come and go", beside=beside) as window:
         night.wave(30, 24, pace=0.012)
         for n in range(1, 5):
-            came = time.monotonic()
             async with another(night, "referral", own_group=False):
+                await window.bites()
+                came = time.monotonic()
                 night.wave(6, 12, pace=0.01)
                 await night.tick()  # risks are raised by it: notification has something to go on with
                 await asyncio.sleep(1.5)
+                while not progressed(night, "referral", came, 25) and time.monotonic() < came + 15:
+                    await asyncio.sleep(0.1)  # a busy machine takes longer to move partitions, and is no standstill
+            await window.heals()
             see(
                 progressed(night, "referral", came, 5), f"referral gave hardly an answer while member {n} came and went"
             )
@@ -285,7 +305,7 @@ async def hangs(night: Night) -> str:
     log = night.fleet.processes["referral"].log
     await restart(night, "referral", LOTSE_FAILPOINT="before_commit:block:3")
     said = log.stat().st_size
-    async with night.broken("referral hangs", beside={"intake": 5}):
+    async with night.broken("referral hangs", beside={"intake": 5}) as window:
         night.wave(8, 16, pace=0.005)
         try:
             began, code = time.monotonic(), 200
@@ -294,6 +314,7 @@ async def hangs(night: Night) -> str:
                 await asyncio.sleep(0.2)
             see(code != 200, "/live said 200 of a hanging process")
             took = time.monotonic() - began
+            await window.bites()
             while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 60:
                 await asyncio.sleep(0.5)
             see(stacks, "nothing in the log says where it hangs")
