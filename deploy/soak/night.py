@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Set
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -176,6 +176,7 @@ class Night:
         behind: dict[str, int] = dict.fromkeys(SERVICES, -1)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
+            self._all_run()
             with contextlib.suppress(KafkaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # just back
                 stands = {name: await self._stands(name) for name in SERVICES}
                 ends = ends or await self.sender.ends({part for parts in stands.values() for part in parts})
@@ -204,11 +205,13 @@ class Night:
         return {name: await asyncio.to_thread(self.fleet.status, name) for name in SERVICES}
 
     async def nothing_lags(self, patience: float = PATIENCE) -> None:
-        """Everything acknowledged until now is answered, and no service lags or holds. Raises Trouble with what is left."""
+        """Everything acknowledged until now is answered, and no service lags or holds. Raises Trouble with what is left, and
+        where that is."""
         missing, deadline = set(self.sender.awaited), time.monotonic() + patience
         look = time.monotonic() + 5
         busy: dict[str, Any] = {}
         while time.monotonic() < deadline:
+            self._all_run()
             missing &= self.sender.awaited.keys()
             if (
                 missing and time.monotonic() > look
@@ -225,10 +228,36 @@ class Night:
                     return
             await asyncio.sleep(0.1)
         busy = {name: stands for name, said in (await self.statuses()).items() if (stands := standing(said))}
-        names = {meant.id: meant.type for meant in (entry.meant for entry in self.journal.entries)}
-        types = Counter(names.get(id, "") for _, id, _ in missing)
-        raise Trouble(f"after {patience:.0f} s {len(missing)} are not answered ({dict(types)}), and {busy} stands",
+        raise Trouble(f"after {patience:.0f} s {len(missing)} are not answered ({await self._where(missing)}), and {busy} stands",
                       f"the logs stand in {self.fleet.stack.folder}/services", UNREACHABLE)  # fmt: skip
+
+    async def _where(self, missing: Set[tuple[str, str, str]]) -> str:
+        """What became of submissions without an answer: what waits behind something that stands still is another failure than
+        what is lost."""
+        found = [one for one in self.expected().all if (one.publisher, one.id, one.content) in missing]
+        types, taken = str(dict(Counter(one.type for one in found))), 0
+        try:
+            for name in ANSWERING:
+                async with self._asking(name) as con:
+                    sql = "select count(*) from lotse.answered where key = any($1)"
+                    taken += await con.fetchval(sql, [one.reference for one in found])
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # nobody can say
+            return types
+        aside = sum(said["set_aside"]["count"] + sum(one["kept"] for one in said["quarantined"])
+                    for said in (await self.statuses()).values() if "outbox" in said)  # fmt: skip
+        fates = {"taken in and no answer left": taken, "set aside": aside, "never taken in": len(found) - taken - aside}
+        return "; ".join([types, *(f"{n} {fate}" for fate, n in fates.items() if n > 0)])
+
+    def _all_run(self) -> None:
+        """Raises Trouble where a service has ended that should serve."""
+        for name in SERVICES:
+            one = self.fleet.processes[name]
+            if one.child is not None and one.pid is None:
+                raise Trouble(
+                    f"{name} ended by itself with {one.child.returncode}: {one.last_words()}",
+                    f"see {one.log}",
+                    UNREACHABLE,
+                )
 
     def _under_load(self) -> bool:
         return any(not wave.done() for wave in self._waves)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -72,7 +73,11 @@ async def unknown_fields(night: Night) -> str:
         if n % 3 == 0:
             wave.then[n] = replace(meant, body=json.dumps({**json.loads(meant.body), unknown: "neu"}).encode())
     await night.play(wave)
+    told = {(meant.publisher, meant.id) for meant in wave.then if unknown.encode() in meant.body}
     await night.sender.acknowledged()
+    await night.until(lambda: told <= night.sender.outcomes.keys(), "answers to those with the unknown field")
+    outcomes = Counter(night.sender.outcomes[key] for key in told)
+    see("unreadable" not in outcomes, f"those with the unknown field are answered {dict(outcomes)}")
     await night.nothing_lags()
     forwarded = sum(unknown.encode() in record.value for record in await records_of(night.fleet.stack.kafka, FACTS))
     see(forwarded == 0, f"{forwarded} facts forward the unknown field")
@@ -253,7 +258,11 @@ async def many_waited(night: Night) -> str:
     before = night.fleet.status("referral")["waiting"]
     await night.sender.send([meant for meant in wave.first if meant.type != "offer_run_submitted"])
     await night.until(lambda: night.fleet.status("referral")["waiting"] >= before + 60, "what waits")
-    await night.play(replace(wave, first=run))
+    playing = night.play(replace(wave, first=run))
+    await night.until(
+        lambda: night.fleet.status("referral")["waiting"] <= before, "60 cases that go on at once with their run"
+    )
+    await playing
     await night.sender.acknowledged()
     await night.nothing_lags()
     return "60 cases went on at once, all were answered"

@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import time
 from collections import Counter
+from functools import partial
 from random import Random
 
+from deploy.local.processes import Process
 from deploy.soak.faults import processes
 from deploy.soak.faults.processes import another, armed, restart
 from deploy.soak.night import ANSWERING, Night
-from deploy.soak.rows.matrix import SOAK, row, see
+from deploy.soak.rows.matrix import SOAK, held_by, row, see
 
 SEAMS = ("before_commit", "after_commit", "before_send", "after_ack")
 OF_MAIL = ("after_claim", "after_begin", "after_errand")
@@ -123,6 +125,19 @@ async def lost_reply(night: Night) -> str:
             run = next(meant for meant in wave.first if meant.type == "offer_run_submitted")
             await night.sender.send([run])
             await night.sender.acknowledged()
+            await night.until(partial(_lost, one, before), f"a reply lost at {seam}")
+            await night.until(
+                partial(night.sender.outcomes.__contains__, (run.publisher, run.id)),
+                f"an answer to what was under way when the reply was lost at {seam}",
+            )
+            await night.until(
+                lambda: "everything" not in held_by(night, "referral"),
+                f"a seek back: everything is held since the reply was lost at {seam}",
+            )
             await night.nothing_lags()
-            see(b"ConnectionResetError" in one.log.read_bytes()[before:], "no reply was lost")
     return "found out by a seek back, answered once"
+
+
+def _lost(one: Process, before: int) -> bool:
+    """Whether a process has said, beyond so many bytes of its log, that it lost a connection."""
+    return b"ConnectionResetError" in one.log.read_bytes()[before:]
