@@ -106,18 +106,18 @@ def _clock() -> str:
 
 
 def _each(rows: list[Row], seed: int) -> list[Result]:
-    """Runs rows, each with its ledger; those that damage the log, and those with three brokers, on houses of their own."""
+    """Runs rows, each with its ledger, the last of a house with figures; those that damage the log, and those with three brokers,
+    on houses of their own."""
     results: list[Result] = []
     for kind in sorted({(row.brokers, row.rough) for row in rows}):
         with _night(kind[0], seed) as night:
 
-            async def run_all(kind: tuple[int, bool], night: Night) -> None:
-                for row in rows:
-                    if (row.brokers, row.rough) == kind:
-                        async with night.shift():
-                            results.append(await run(night, row))
+            async def run_all(mine: list[Row], night: Night) -> None:
+                for row in mine:
+                    async with night.shift():
+                        results.append(await run(night, row, last=row is mine[-1]))
 
-            asyncio.run(run_all(kind, night))
+            asyncio.run(run_all([row for row in rows if (row.brokers, row.rough) == kind], night))
     return results
 
 

@@ -52,8 +52,8 @@ class Night:
         self.progress: list[Progress] = []
         self.schedule: list[str] = []
         self.kills = 0
-        self.ledgers = 0
-        """How many were drawn up."""
+        self.ledgers = self.figures = 0
+        """How many were drawn up, and in how many of them reports were held against the journal."""
         self.soaking = False
         self.spoiled = ""
         """The row after which this house could not be mended; nothing can be said of what follows."""
@@ -315,6 +315,7 @@ class Night:
                               recoveries=self.recoveries, progress=self.progress)  # fmt: skip
         self.recoveries, self.progress = [], []  # named once
         self.ledgers += 1
+        self.figures += bool(ledger.counts.get("months released"))
         return ledger
 
 

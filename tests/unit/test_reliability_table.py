@@ -1,14 +1,20 @@
 """The table of the fault matrix: every row is in it, and what did not run is never called held."""
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from deploy.commands.soak import told
 from deploy.places import ROOT
+from deploy.soak import results
+from deploy.soak.ledger import Ledger
 from deploy.soak.mutants import FAILED, HOLDS, MUTANTS, NO_MUTANT, NOT_SEEN, Edit, Mutant, Seen, edited, verdict
-from deploy.soak.results import HELD, KEPT, NONE, NOT_RUN, OWN, TABLE, THE_SOAKS, Result, keep, write_table
+from deploy.soak.results import FIGURES, HELD, KEPT, NONE, NOT_RUN, OWN, TABLE, THE_SOAKS, Result, keep, write_table
 from deploy.soak.rows import NOT_WRITTEN, ROWS
 from deploy.soak.soaking import Soak, told_not_run
 
@@ -106,12 +112,34 @@ def test_a_row_that_breaks_something_else_now_has_not_run(tmp_path: Path) -> Non
 def test_the_table_says_whose_ledger_looked_at_a_row(tmp_path: Path) -> None:
     kept, table = tmp_path / "kept.json", tmp_path / "table.md"
     rough = next(row for row in ROWS if row.rough)
-    sound = [row for row in ROWS if not row.rough][:3]
-    cases = [(sound[0], "", {"submissions": 3}, OWN), (sound[1], "", {}, THE_SOAKS), (rough, "", {}, NONE), (sound[2], OWN, {}, OWN)]  # fmt: skip
+    sound = [row for row in ROWS if not row.rough][:4]
+    cases = [(sound[0], "", {"submissions": 3}, OWN), (sound[1], "", {}, THE_SOAKS), (rough, "", {}, NONE), (sound[2], OWN, {}, OWN),
+             (sound[3], FIGURES, {}, FIGURES)]  # fmt: skip
     for row, said, counts, _ in cases:
         keep(kept, Result(row.number, row.title, row.how, HELD, "", 7, "2026-01-01", 1.0, counts, ledger=said))
     write_table(kept, table)
     assert [cells(table, row.number)[5] for row, _, _, _ in cases] == [ledger for _, _, _, ledger in cases]
+
+
+@pytest.mark.parametrize(("last", "months", "ledger"), [(False, 0, OWN), (True, 4, FIGURES), (True, 0, OWN)])
+def test_a_ledger_has_figures_only_where_reports_were_held_against_the_journal(
+    last: bool, months: int, ledger: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(results, "LAST", tmp_path / "results.json")
+    night: Any = SimpleNamespace(seed=7, spoiled="", ledgers=0, figures=0, note=lambda _: None)
+
+    async def balance(*, last: bool) -> Ledger:
+        asked.append(last)
+        night.ledgers, night.figures = night.ledgers + 1, night.figures + bool(months)
+        return Ledger()
+
+    async def sound(_: Any) -> str:
+        return "it held"
+
+    asked: list[bool] = []
+    night.balance = balance
+    done = asyncio.run(results.run(night, replace(ROWS[0], run=sound), last=last))
+    assert (done.ledger, done.outcome, asked) == (ledger, HELD, [last])
 
 
 def test_a_soak_tells_every_row_it_did_not_run_and_why() -> None:
