@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -21,11 +22,11 @@ from contracts.topics import CLOCK, dead_letters_topic
 from services.dead_letters import learn_buried
 from services.failpoints import failpoint
 from services.host.kafka import Reader
-from services.host.relay import Relay, letters_beyond, mark, unsent
+from services.host.relay import letters_beyond, mark, unsent
 from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions
-from services.runtime.database import Connection, columns, connect, encode
+from services.runtime.database import Connection, columns, connect, encode, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
@@ -34,8 +35,8 @@ from services.runtime.work import NOT_THE_DATA, Work, quarantined
 log = structlog.get_logger()
 
 LIVE, BESIDE, OLD = "lotse", "lotse_beside", "lotse_old"
-# the outbox may take so many seconds to drain while everybody is held, a lock so long
-DRAIN_LIMIT, LOCK_LIMIT = 120.0, "60s"
+HELD_LIMIT, LOCK_LIMIT = 120.0, "60s"
+"""Everybody is held for so many seconds at most until all is learnt; a lock is waited for so long."""
 
 COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("family, subject", "number, id"),
             "timeline": ("family, subject, number", "fact_id, type, time, recorded_at, cause, body")}  # fmt: skip
@@ -64,7 +65,7 @@ class Rebuilt:
     seconds: float = 0.0
     compared: bool = False
     differences: list[str] = field(default_factory=list)
-    """`table: key` of the first rows that differ; empty: equal, and swapped."""
+    """`table: key` of the first rows that differ; empty: equal, or nothing to compare with, and swapped."""
     unsent: dict[str, int] = field(default_factory=dict)
     """Topic to records that a database with nothing to compare had not sent, and that are not in the log: gone with it, and said
     again, under the same ids where a submission is their cause, as far back as its inputs can still be read."""
@@ -72,12 +73,12 @@ class Rebuilt:
     """Facts a sweep recorded afterwards; the law says 0."""
 
 
-async def rebuild(
-    service: Service, settings: Settings, sql: list[Path], told: Callable[[int, int], None] = lambda _done, _total: None
-) -> Rebuilt:
-    """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves. Needs
-    LOTSE_DATABASE_OWNER (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and
-    Postgres raise, and Unfinished once the new tables are in place."""
+async def rebuild(service: Service, settings: Settings, sql: list[Path], told: Callable[[int, int], None] = lambda *_: None,
+                  *, dry: bool = False) -> Rebuilt:  # fmt: skip
+    """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves, and one at a time.
+    `dry`: all of it but the swap, the sweep in what was learnt beside, which then goes. Needs LOTSE_DATABASE_OWNER
+    (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and Postgres raise, and
+    Unfinished once the new tables are in place."""
     if settings.database_owner is None:
         raise PermissionError("LOTSE_DATABASE_OWNER is not set")
     started, owner_dsn = time.monotonic(), settings.database_owner.get_secret_value()
@@ -86,10 +87,14 @@ async def rebuild(
         stack.callback(live.terminate)
         owner = await asyncpg.connect(owner_dsn, timeout=10)
         stack.push_async_callback(owner.close)
+        # another rebuild, a dry one, too, would take away what is learnt beside
+        await owner.execute(f"set lock_timeout = '{LOCK_LIMIT}'; select pg_advisory_lock(hashtext('lotse rebuild'))")
+        if dry:
+            stack.push_async_callback(owner.execute, f"drop schema if exists {BESIDE} cascade")
         reader = Reader(settings.kafka, settings.kafka_security, f"{service.name}-rebuild")
         await reader.start()
         stack.push_async_callback(reader.stop)
-        await _make_beside(owner, await live.fetchval("select current_user"), sql)
+        await _make_beside(owner, await live.fetchval("select current_user"), sql, dry=dry)
         beside = await connect(owner_dsn, schema=BESIDE)
         stack.callback(beside.terminate)
         node = running(service, settings, live, reader)
@@ -100,9 +105,11 @@ async def rebuild(
             log.warning("nothing to compare with", facts=ahead)
         done.compared = not ahead and await live.fetchval("select exists (select from position)")  # none: it never ran
         await learner.learn(live)
-        await _drained_and_swapped(owner, node, learner)
+        await _compared_and_swapped(owner, node, learner, dry=dry)
         done.seconds = time.monotonic() - started
-        if not done.differences:
+        if dry and not done.differences:
+            done.swept = await sweep(learner.node)
+        elif not done.differences:
             try:
                 failpoint("after_swap")
                 await owner.execute(f"drop schema {OLD} cascade")
@@ -114,9 +121,9 @@ async def rebuild(
     return done
 
 
-async def _make_beside(owner: Any, role: str, migrations: list[Path]) -> None:
+async def _make_beside(owner: Any, role: str, migrations: list[Path], *, dry: bool) -> None:
     """An empty schema beside, made by the same migrations. An old one is there where a rebuild was killed before it went."""
-    await owner.execute(f"drop schema if exists {BESIDE}, {OLD} cascade; create schema {BESIDE}")
+    await owner.execute(f"drop schema if exists {BESIDE}{'' if dry else f', {OLD}'} cascade; create schema {BESIDE}")
     await owner.execute(f"set search_path = {BESIDE}")
     for file in migrations:
         await owner.execute(file.read_text("utf-8").partition("-- migrate:down")[0])
@@ -130,33 +137,26 @@ async def _make_beside(owner: Any, role: str, migrations: list[Path]) -> None:
     await owner.execute(f"set search_path = {LIVE}; set lock_timeout = '{LOCK_LIMIT}'")
 
 
-async def _drained_and_swapped(owner: Any, node: Running, learner: "Learner") -> None:
-    """Everybody held, the outbox drained, the tail learnt, the digests compared, the schemas swapped; all or nothing."""
-    # what an older database would still send contradicts the log; it is said again once its inputs are read again
-    draining = [asyncio.create_task(Relay(node, f"{node.service.name}-rebuild").run())] if learner.done.compared else []
-    try:
-        async with owner.transaction():
-            # exclusive: whoever locks a row waits here and, when it goes on, finds the new tables; readers go on reading
-            await owner.execute(f"lock table {LIVE}.position, {LIVE}.alliance in exclusive mode")
-            async with asyncio.timeout(DRAIN_LIMIT):
-                while draining and await owner.fetchval(f"select exists (select from {LIVE}.outbox where sent_at is null)"):  # fmt: skip
-                    node.sending.set()
-                    await asyncio.sleep(0.05)
+async def _compared_and_swapped(owner: Any, node: Running, learner: "Learner", *, dry: bool) -> None:
+    """Everybody held, the tail learnt, the digests compared, the schemas swapped; all or nothing."""
+    done = learner.done
+    async with owner.transaction():
+        # exclusive: whoever locks a row waits here and, when it goes on, finds the new tables; readers go on reading
+        await owner.execute(f"lock table {LIVE}.position, {LIVE}.alliance in exclusive mode")
+        # what an older database would still send contradicts the log; it is said again once its inputs are read again
+        waits = await owner.cursor(f"select topic, records from {LIVE}.outbox where sent_at is null and $1 order by id", done.compared)  # fmt: skip
+        async with asyncio.timeout(HELD_LIMIT):
             await learner.learn(node.pool)
-            await learner.finish(owner)
-            if not learner.done.compared:
-                learner.done.unsent = await unsent(node.pool, learner.node.pool)
-            elif found := await differences(owner, node.service):
-                learner.done.differences = found
-                return
-            # what operators did is never forgotten
-            for table in ("audit", "rebuilt", "left_out", *(KEPT if learner.done.compared else ())):
-                await owner.execute(f"drop table {BESIDE}.{table}; alter table {LIVE}.{table} set schema {BESIDE}")
-            await owner.execute(f"alter schema {LIVE} rename to {OLD}; alter schema {BESIDE} rename to {LIVE}")
-    finally:
-        for task in draining:
-            task.cancel()
-        await asyncio.gather(*draining, return_exceptions=True)
+            await learner.learn_unsent(waits)
+        await learner.finish(owner)
+        done.differences = await differences(owner, node.service) if done.compared else []
+        done.unsent = {} if done.compared else await unsent(node.pool, learner.node.pool)
+        if dry or done.differences:
+            return
+        # what operators did is never forgotten
+        for table in ("audit", "rebuilt", "left_out", *(KEPT if done.compared else ())):
+            await owner.execute(f"drop table {BESIDE}.{table}; alter table {LIVE}.{table} set schema {BESIDE}")
+        await owner.execute(f"alter schema {LIVE} rename to {OLD}; alter schema {BESIDE} rename to {LIVE}")
 
 
 class Learner:
@@ -190,6 +190,15 @@ class Learner:
             self.progress(self.done.records, self.total)
         self.read_to |= {part: max(start, end) for part, (start, end) in ranges.items()}
 
+    async def learn_unsent(self, rows: Any) -> None:
+        """What the outbox still held when the end of the log was asked, as it will stand there: nobody waits until it has left.
+        What has left meanwhile is learnt once: its numbers and ids are known."""
+        while row := await rows.fetchrow():
+            records = [SimpleNamespace(topic=row["topic"], partition=-1, offset=-1, timestamp=0, headers=headers, value=value)
+                       for _, value, headers in unpack(row["records"])]  # fmt: skip
+            await self._take(row["topic"], records)
+            self.done.records += len(records)
+
     async def _take(self, topic: str, records: list[Any]) -> None:
         """One transaction; if the data are at fault, in halves, down to one fact: its subject is in quarantine, as it is live."""
         try:
@@ -206,23 +215,21 @@ class Learner:
         except NOT_THE_DATA:
             raise
         except Exception as error:
-            middle = len(records) // 2
+            first, middle = records[0], len(records) // 2
             for half in (records[:middle], records[middle:]) if middle else ():
                 await self._take(topic, half)
-            if not middle and topic not in self.facts:
-                place = {"topic": topic, "partition": records[0].partition, "offset": records[0].offset}
-                log.error("a record can't be learnt", **place, error=name_of(error))
-            elif not middle:
-                message = decode(self.node.service, self.facts[topic], records[0])
+            if not middle and topic in self.facts:
+                message = decode(self.node.service, self.facts[topic], first)
                 await quarantined(self.node, message, error, learning=True)
+            elif not middle:
+                log.error("a record can't be learnt", topic=topic, partition=first.partition, offset=first.offset, error=name_of(error))  # fmt: skip
 
     def _read(self, topic: str, records: list[Any]) -> list[Message]:
         """The facts among them that live has applied."""
         found = [decode(self.node.service, self.facts[topic], record) for record in records
                  if (topic, record.partition, record.offset) not in self.passed_over]  # fmt: skip
-        for message in found:
-            if message.attributes is None:
-                log.error("a record is no fact", topic=topic, partition=message.part.part, offset=message.offset)
+        for bad in [message for message in found if message.attributes is None]:
+            log.error("a record is no fact", topic=topic, partition=bad.part.part, offset=bad.offset)
         return [message for message in found if message.attributes is not None]
 
     async def _facts(self, con: Connection, messages: list[Message]) -> None:
@@ -260,6 +267,7 @@ class Learner:
         """Positions, marks and time. Without a database to take them from, submissions are read from the log's start."""
         if self.done.compared:
             await owner.execute(f"insert into {BESIDE}.position select * from {LIVE}.position;"
+                                f" insert into {BESIDE}.quarantine select * from {LIVE}.quarantine on conflict do nothing;"
                                 f" insert into {BESIDE}.alliance select * from {LIVE}.alliance"
                                 " on conflict (tenant) do update set ticked = excluded.ticked, tick_id = excluded.tick_id,"
                                 " acted = excluded.acted")  # fmt: skip
