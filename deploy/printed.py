@@ -26,6 +26,9 @@ formats = click.option(
     "--format", "shape", type=click.Choice(SHAPES), default="table", show_default=True, help="For people, or programs."
 )
 """The one option by which a command is asked for JSON or CSV."""
+dry_run = click.option("--dry-run", is_flag=True, help="Change nothing; only say what would be done.")
+"""The one option by which a command that changes something is asked what it would do: in the same words and columns, with the same
+refusals and exit codes."""
 
 
 class Wrong(NamedTuple):

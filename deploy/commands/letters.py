@@ -33,7 +33,7 @@ from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.installation import kafka_security
 from deploy.local.operations import PRIVATE
 from deploy.places import SERVICES
-from deploy.printed import formats, plain, printed
+from deploy.printed import dry_run, formats, plain, printed
 from deploy.progress import counted
 from deploy.saying import say
 from services.dead_letters import told
@@ -122,6 +122,10 @@ def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None
         raise Trouble(
             f"{name}: {said.json()['detail']}; nothing was changed", "mend the cause, or leave a row out", REFUSED
         )
+    if said.status_code == 404 and path.startswith("/dry-run/"):
+        raise Trouble(
+            f"{name} runs a version that knows no --dry-run; nothing was changed", "update it, then ask again", REFUSED
+        )
     if said.status_code == 404 and path.startswith("/kept/"):
         raise Trouble(
             f"{name} never kept a message {path.rpartition('/')[2]}",
@@ -133,6 +137,11 @@ def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None
     if said.is_error:
         raise Trouble(f"{name} answers {said.status_code}", "its log says more", FINDINGS)
     return said.json()
+
+
+def act(name: str, at: str | None, what: str, who: str, why: str, *, dry_run: bool, **more: Any) -> Any:
+    """Has a service do something, or only say what it would do. Raises Trouble as `ask`."""
+    return ask(name, at, f"/{'dry-run' if dry_run else 'operate'}/{what}", {"who": who, "why": why, **more})
 
 
 @click.group()
@@ -313,8 +322,8 @@ def _settle(
         say.print(f"{id} {_left(name, at, id)}: nothing to do")
     if dry_run:
         chosen = [id for id in chosen if id in stands]
-        say.print(f"would concern {len(chosen)} submissions: {chosen}")
-        printed(shape, [{"submissions": len(chosen), "answered": 0, "ids": chosen}], people=[])
+        would = f"{len(chosen)} would be {'given up' if path.endswith('give-up') else 'judged again'}: {chosen}"
+        printed(shape, [{"submissions": len(chosen), "answered": 0, "ids": chosen}], people=[would])
         return DONE
     answered, size = 0, CHUNK if rate is None else max(1, min(CHUNK, round(rate)))
     parts = [chosen[n : n + size] for n in range(0, len(chosen), size)] or [[]]  # asked for is written down, too
@@ -366,7 +375,6 @@ def place_of(row: dict[str, Any]) -> str:
 
 
 ids = click.argument("ids", metavar="[ID]...", nargs=-1)
-dry_run = click.option("--dry-run", is_flag=True, help="Only say which.")
 rate = click.option(
     "--rate", type=click.FloatRange(0.1), help="At most so many a second; as fast as they are judged, unless given."
 )
@@ -422,11 +430,16 @@ def give_up(
 @at
 @why
 @who
+@dry_run
 @formats
-def release(name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str, shape: str) -> int:
-    """Release a subject from quarantine: what was kept of it is taken up in order, all of it or nothing (exit 4)."""
-    said = ask(name, at, "/operate/release", {"subject": subject, "who": who, "why": why, "without": list(without)})
-    printed(shape, [said], people=[f"{said['taken_up']} messages taken up"])
+def release(
+    name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str
+) -> int:
+    """Release a subject from quarantine: what was kept of it is taken up in order, all of it or nothing (exit 4). A dry run takes
+    it up, too, and undoes all of it: what would still break is refused."""
+    said = act(name, at, "release", who, why, dry_run=dry_run, subject=subject, without=list(without))
+    printed(shape, [said], people=[f"{said['taken_up']} messages {'would be ' if dry_run else ''}taken up"])
+    say.print(f"{len(said['ids'])} were kept of it: {said['ids']}", markup=False)
     return DONE
 
 
@@ -441,14 +454,18 @@ def release(name: str, subject: str, without: tuple[int, ...], at: str | None, w
 @at
 @why
 @who
+@dry_run
 @formats
-def go_on(name: str, past: str, at: str | None, why: str, who: str, shape: str) -> int:
+def go_on(name: str, past: str, at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Read partitions held at a gap again from their log's start, once what can be brought back is back (`republish`): what
-    was applied falls out, what is gone is gone. Exit 4 where --past names what could be read: nothing is left out then."""
+    was applied falls out, what is gone is gone. Says of each where it stood, where it goes on, and how many offsets at least
+    are gone from the log. Exit 4 where --past names what could be read: nothing is left out then."""
     if past and not re.fullmatch(r"[a-z.-]+/\d{1,6}/\d{1,18}", past):
         raise Trouble("--past names no record", "TOPIC/PART/OFFSET, as the service's log says it", USAGE)
-    said = ask(name, at, "/operate/go-on", {"who": who, "why": why, "past": past})
-    printed(shape, [said], people=[f"{said['partitions']} partitions go on"])
+    rows = act(name, at, "go-on", who, why, dry_run=dry_run, past=past)
+    columns = ("partition", "stood_at", "goes_on_at", "gone")
+    told = f"{len(rows)} partitions {'would ' if dry_run else ''}go on"
+    printed(shape, rows, columns=columns, people=[told, *([plain(rows, columns)] if rows else ())])
     return DONE
 
 
@@ -458,9 +475,13 @@ def go_on(name: str, past: str, at: str | None, why: str, who: str, shape: str) 
 @at
 @why
 @who
+@dry_run
 @formats
-def republish(name: str, since: datetime, at: str | None, why: str, who: str, shape: str) -> int:
-    """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail."""
-    said = ask(name, at, "/operate/republish", {"since": since.isoformat(), "who": who, "why": why})
-    printed(shape, [said], people=[f"{said['rows']} rows are sent again"])
+def republish(name: str, since: datetime, at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
+    """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail. Says how many
+    records of which topic."""
+    said = act(name, at, "republish", who, why, dry_run=dry_run, since=since.isoformat())
+    rows = [{"topic": topic, "records": records} for topic, records in said.items()]
+    told = f"{sum(said.values())} records {'would be' if dry_run else 'are'} sent again"
+    printed(shape, rows, columns=("topic", "records"), people=[told, *([plain(rows, ("topic", "records"))] if rows else ())])  # fmt: skip
     return DONE

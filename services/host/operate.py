@@ -1,5 +1,5 @@
 """What an operator may do to a running service: judge again what was set aside, give it up, release a subject from
-quarantine, send again what Kafka lost. Each is written down: who, what, why."""
+quarantine, send again what Kafka lost. Each is written down: who, what, why. A dry run finds out what it would do and does nothing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,6 +28,9 @@ Who = Annotated[str, Body(min_length=1, max_length=64)]
 Why = Annotated[str, Body(min_length=1, max_length=300)]
 Subject = Annotated[str, Body()]
 Seqs = Annotated[tuple[int, ...], Body()]
+Past = Annotated[str, Body(pattern=r"^([a-z.-]+/\d{1,6}/\d{1,18})?$")]
+How = Literal["operate", "dry-run"]
+"""A dry run has a path of its own: a version that knows none must not do it instead."""
 
 
 async def _again(node: Running, con: Connection, known: Again, rows: Sequence[Any], *, give_up: bool = False) -> int:
@@ -70,11 +73,13 @@ class NoFactOfIts(Exception):
     """What is to be left out is no fact of the subject's: a submission left out would never be answered."""
 
 
-async def release(node: Running, subject: str, without: Sequence[int] = ()) -> int:
+async def release(node: Running, subject: str, without: Sequence[int] = (), *, dry: bool = False) -> dict[str, Any]:
     """Takes up, in order, all that was kept of a subject in quarantine, leaving out the named facts; all of it or, where
-    something still can't be applied, nothing. Gives back how many messages. Raises NoFactOfIts, and what can't be applied."""
+    something still can't be applied, nothing. Gives back `taken_up`, how many messages are settled, and the `ids` of all that
+    waited. Raises NoFactOfIts, and what can't be applied."""
 
-    async def act(con: Connection, known: Again) -> int:
+    async def act(con: Connection, known: Again) -> dict[str, Any]:
+        await con.execute("savepoint untouched")
         # no batch is keeping back more of it now
         await con.execute("select from position order by topic, part for update")
         held, its = [f"!{subject}"], "from kept where string_to_array(rests_on, ' ') && $1"
@@ -85,29 +90,38 @@ async def release(node: Running, subject: str, without: Sequence[int] = ()) -> i
         leave = f'with gone as (delete {its} and seq = any($2::bigint[]) returning topic, part, "offset")'
         await con.execute(f"{leave} insert into left_out select * from gone on conflict do nothing", held, without)
         rows = await con.fetch(f"select * {its} order by seq for update", held)
-        return await _again(node, con, known, rows)
+        found = {"taken_up": await _again(node, con, known, rows), "ids": [row["seq"] for row in rows]}
+        if dry:
+            await con.execute("rollback to untouched")
+        return found
 
     return await transact(node, act)
 
 
-async def go_on(node: Running) -> dict[Part, int]:
+def leap(part: Part, stood_at: int, goes_on_at: int, gone: int = 0) -> dict[str, Any]:
+    """What is told of a partition that goes on elsewhere; so many offsets, at least, are gone from its log."""
+    return {"partition": f"{part.topic}/{part.part}", "stood_at": stood_at, "goes_on_at": goes_on_at, "gone": gone}
+
+
+async def go_on(node: Running, *, dry: bool = False) -> list[dict[str, Any]]:
     """Partitions held at a gap are read again from their log's start: what was applied falls out by its number or id, what
-    has its dead letter gets no second, what is gone is gone. Gives back where each goes on."""
-    held = "select topic, part from position where held like 'Gap%'"
-    if not (starts := await node.reader.starts([Part(*row) for row in await node.pool.fetch(held)])):
-        return {}
-    await expect_again(node, node.reader, starts)
+    has its dead letter gets no second, what is gone is gone. Gives back the leap of each."""
+    held = "select topic, part, next from position where held like 'Gap%'"
+    if not (starts := await node.reader.starts([Part(*row[:2]) for row in await node.pool.fetch(held)])):
+        return []
+    if not dry:
+        await expect_again(node, node.reader, starts)
     # reading all dead letters takes its time, and old records go meanwhile
-    starts = await node.reader.starts(starts)
+    starts, ends = await node.reader.starts(starts), await node.reader.ends(starts)
     async with node.pool.acquire() as con, con.transaction():
         await positions.lock(con, starts)
         # who was asked twice sends nobody back a second time
-        starts = {part: starts[part] for row in await con.fetch(held) if (part := Part(*row)) in starts}
-        await positions.move(con, starts)
-    return starts
+        stood = {part: row[2] for row in await con.fetch(held) if (part := Part(*row[:2])) in starts}
+        await positions.move(con, {} if dry else {part: starts[part] for part in stood})
+    return [leap(part, at, starts[part], max(0, starts[part] - at, at - ends[part])) for part, at in stood.items()]
 
 
-async def go_past(node: Running, part: Part, offset: int) -> str:
+async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) -> str:
     """A partition held at a record that is no fact (its headers can't be read) goes on behind it, and every rebuild leaves it
     out. Gives back why not: empty where it goes on. Twice is harmless."""
     async with node.pool.acquire() as con, con.transaction():
@@ -124,20 +138,24 @@ async def go_past(node: Running, part: Part, offset: int) -> str:
                 for message in (decode(node.service, node.inputs[part.topic], record) for record in records):
                     if message.offset < offset or message.attributes is not None:
                         return f"the record at {message.offset} is a fact"
-        await con.execute("insert into left_out values ($1, $2, $3) on conflict do nothing", *part, offset)
-        await positions.move(con, {part: offset + 1})
+        if not dry:
+            await con.execute("insert into left_out values ($1, $2, $3) on conflict do nothing", *part, offset)
+            await positions.move(con, {part: offset + 1})
     return ""
 
 
 def routes(node: Running) -> APIRouter:
-    """GET /kept, /kept/SEQ; POST /operate/replay, give-up, release, reveal, republish, go-on. Loopback only until tokens come."""
+    """GET /kept, /kept/SEQ; POST /operate/replay, give-up, reveal, release, republish, go-on, the last three as /dry-run, too.
+    Loopback only until tokens come."""
     router = APIRouter()
     columns = 'seq, why, publisher, topic, part, "offset", error, arrived, at, subject, headers, value'
 
-    async def audit(who: str, what: str, about: str, why: str) -> None:
-        await node.pool.execute(
-            "insert into audit (who, what, about, why) values ($1, $2, $3, $4)", who, what, about, why
-        )
+    async def audit(who: str, what: str, about: str, why: str, how: How = "operate") -> bool:
+        """What is done is written down first. Gives back whether it is a dry run, in which nothing is."""
+        if how == "operate":
+            add = "insert into audit (who, what, about, why) values ($1, $2, $3, $4)"
+            await node.pool.execute(add, who, what, about, why)
+        return how == "dry-run"
 
     @router.get("/kept")
     async def kept() -> list[dict[str, Any]]:
@@ -165,32 +183,30 @@ def routes(node: Running) -> APIRouter:
         await audit(who, "reveal", place, why)
         return {"place": place}
 
-    @router.post("/operate/release")
-    async def release_(subject: Subject, who: Who, why: Why, without: Seqs = ()) -> dict[str, int]:
-        await audit(who, "release", f"{subject} without {without}", why)
+    @router.post("/{how}/release")
+    async def release_(how: How, subject: Subject, who: Who, why: Why, without: Seqs = ()) -> dict[str, Any]:
+        dry = await audit(who, "release", f"{subject} without {without}", why, how)
         try:
-            return {"taken_up": await release(node, subject, without)}
+            return await release(node, subject, without, dry=dry)
         except RETRY:
             raise
         except Exception as error:
             raise HTTPException(409, f"still in quarantine: {name_of(error)}") from None
 
-    @router.post("/operate/republish")
-    async def republish_(since: Annotated[datetime, Body()], who: Who, why: Why) -> dict[str, int]:
-        await audit(who, "republish", since.isoformat(), why)
-        return {"rows": await republish(node, since)}
+    @router.post("/{how}/republish")
+    async def republish_(how: How, since: Annotated[datetime, Body()], who: Who, why: Why) -> dict[str, int]:
+        return await republish(node, since, dry=await audit(who, "republish", since.isoformat(), why, how))
 
-    @router.post("/operate/go-on")
-    async def go_on_(
-        who: Who, why: Why, past: Annotated[str, Body(pattern=r"^([a-z.-]+/\d{1,6}/\d{1,18})?$")] = ""
-    ) -> dict[str, int]:
-        await audit(who, "go on", f"past {past}" if past else "from the logs' starts", why)
+    @router.post("/{how}/go-on")
+    async def go_on_(how: How, who: Who, why: Why, past: Past = "") -> list[dict[str, Any]]:
+        dry = await audit(who, "go on", f"past {past}" if past else "from the logs' starts", why, how)
         if not past:
-            return {"partitions": len(await go_on(node))}
-        topic, part, offset = past.split("/")
-        if why_not := await go_past(node, Part(topic, int(part)), int(offset)):
+            return await go_on(node, dry=dry)
+        topic, number, at = past.split("/")
+        part, offset = Part(topic, int(number)), int(at)
+        if why_not := await go_past(node, part, offset, dry=dry):
             raise HTTPException(409, f"it does not go on: {why_not}")
-        return {"partitions": 1}
+        return [leap(part, offset, offset + 1)]
 
     @router.post("/operate/{what}")  # the last of these routes: it takes no other's name
     async def settle(what: Literal["replay", "give-up"], seqs: Seqs, who: Who, why: Why) -> dict[str, int]:

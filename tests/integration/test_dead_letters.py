@@ -112,11 +112,11 @@ async def test_go_on_asked_twice_sends_nobody_back_twice(node: Running, monkeypa
     async def meanwhile(*given: Any) -> None:
         await expect(*given)
         monkeypatch.setattr(operate, "expect_again", expect)
-        assert await operate.go_on(node) == {part: 0}
+        assert await operate.go_on(node) == [operate.leap(part, 9, 0, gone=9)]
         await node.pool.execute("update position set next = 5")  # it is read on
 
     monkeypatch.setattr(operate, "expect_again", meanwhile)
-    assert await operate.go_on(node) == {}
+    assert await operate.go_on(node) == []
     assert await positions.stand(node.pool) == {part: 5}
 
 
@@ -138,4 +138,4 @@ async def test_go_on_begins_where_the_log_begins_once_its_letters_are_known(
         monkeypatch.setattr(node.reader, "starts", later)
 
     monkeypatch.setattr(operate, "expect_again", meanwhile)
-    assert await operate.go_on(node) == {part: 4}
+    assert await operate.go_on(node) == [operate.leap(part, 9, 4, gone=9)]

@@ -246,10 +246,10 @@ async def test_spans_link_what_was_sent_to_what_was_done_and_a_collector_that_is
             await again(house, name)
 
 
-async def rebuilt(house: Fleet, name: str, **more: str) -> tuple[int, dict[str, Any]]:
-    """`lotse rebuild NAME`: its exit code, and what it says."""
+async def rebuilt(house: Fleet, name: str, *words: str, **more: str) -> tuple[int, dict[str, Any]]:
+    """`lotse rebuild NAME WORDS`: its exit code, and what it says."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.cli", "rebuild", name, "--format", "json", env=house.environment(name, **more),
+        sys.executable, "-m", "deploy.cli", "rebuild", name, *words, "--format", "json", env=house.environment(name, **more),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, _ = await process.communicate()
@@ -292,11 +292,14 @@ async def test_a_rebuild_leaves_a_subject_in_quarantine_to_its_release(house: Fl
             assert (await sender.ask(need, course.case))["outcome"] == "recorded"
         await until(lambda: [one["kept"] for one in house.status("referral")["quarantined"]] == [2])
         await again(house, "referral")
-        code, said = await rebuilt(house, "referral")
-        assert code == 0 and EQUAL.items() <= said.items(), said
+        for more in (["--dry-run"], []):
+            code, said = await rebuilt(house, "referral", *more)
+            assert code == 0 and EQUAL.items() <= said.items(), said
+            assert [one["kept"] for one in house.status("referral")["quarantined"]] == [2]
+        release = ["release", "referral", course.case, "--why", "mended"]
+        assert await typed(house, "referral", *release, "--dry-run") == (0, "2 messages would be taken up\n")
         assert [one["kept"] for one in house.status("referral")["quarantined"]] == [2]
-        code, out = await typed(house, "referral", "release", "referral", course.case, "--why", "mended")
-        assert code == 0 and out == "2 messages taken up\n"
+        assert await typed(house, "referral", *release) == (0, "2 messages taken up\n")
         code, said = await rebuilt(house, "referral")
         assert code == 0 and EQUAL.items() <= said.items(), said
         for step in course.steps()[2:3]:
@@ -326,13 +329,15 @@ async def test_what_is_no_fact_stops_its_partition_until_somebody_says_so_and_no
         wrongs = {f"{place}0": "it does not go on", f"{stands['what']}/0": "it was read already",
                   f"{stands['what']}/999999": "its log does not reach there"}  # fmt: skip
         for wrong, why in wrongs.items():
-            code, out = await typed(
-                house, "referral", "go-on", "referral", "--past", wrong, "--why", "garbage", "--format", "json"
-            )
+            words = ["go-on", "referral", "--past", wrong, "--why", "garbage", "--format", "json"]
+            code, out = await typed(house, "referral", *words)
             assert code == 4 and why in out
+            assert await typed(house, "referral", *words, "--dry-run") == (code, out)
         for name in readers:
-            code, _ = await typed(house, name, "go-on", name, "--past", place, "--why", "garbage")
-            assert code == 0
+            words = ["go-on", name, "--past", place, "--why", "garbage", "--format", "json"]
+            would = await typed(house, name, *words, "--dry-run")
+            assert stands.items() <= house.status(name)["held"][0].items()
+            assert would[0] == 0 and await typed(house, name, *words) == would
             await until(lambda: house.status(name)["held"] == [])  # noqa: B023
         for step in course.steps():
             assert (await sender.ask(*step))["outcome"] == "recorded"
@@ -370,7 +375,8 @@ async def test_a_forks_wrong_half_that_was_left_out_stays_left_out(house: Fleet)
         kept = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/kept")).json()
         wrong, hers = kept[0]["seq"], kept[-1]["seq"]
         release = ["release", "referral", course.case, "--why", "a stranger's", "--without", str(wrong), "--without"]
-        assert (await typed(house, "referral", *release, str(hers)))[0] == 4  # left out it would never be answered
+        for more in (["--dry-run"], []):  # left out it would never be answered
+            assert (await typed(house, "referral", *release, str(hers), *more))[0] == 4
         assert [one["kept"] for one in house.status("referral")["quarantined"]] == [3]
         code, _ = await typed(
             house, "referral", "release", "referral", course.case, "--without", str(wrong), "--why", "a stranger's"
@@ -461,13 +467,23 @@ async def brought_back(house: Fleet, lost: Course, ids: list[str], before: datet
     await until(lambda: house.status("referral")["gaps"] and house.status("reporting")["gaps"])
     since = before.strftime("%Y-%m-%dT%H:%M:%S%z")
     for name in ("intake", "referral"):
-        code, _ = await typed(house, name, "republish", name, "--since", since, "--why", "set back")
-        assert code == 0
+        words = ["republish", name, "--since", since, "--why", "set back", "--format", "json"]
+        would = await typed(house, name, *words, "--dry-run")
+        assert house.status(name)["outbox"]["rows"] == 0
+        assert would[0] == 0 and f"{name}.events" in would[1] and await typed(house, name, *words) == would
     async with Publisher(house.stack.kafka) as sender:
         for (submission, subject), id in zip(lost.steps(), ids, strict=True):
             await sender.send(submission, subject, id=id)
         for name in SERVICES:
-            await typed(house, name, "go-on", name, "--why", "brought back")
+            words, gaps = ["go-on", name, "--why", "brought back", "--format", "json"], house.status(name)["gaps"]
+            would = await typed(house, name, *words, "--dry-run")
+            assert house.status(name)["gaps"] == gaps
+            does = await typed(house, name, *words)
+            assert does[0] == would[0] == 0
+            assert [{**row, "gone": 0} for row in json.loads(would[1])["data"]] == [  # the log grows meanwhile
+                {**row, "gone": 0} for row in json.loads(does[1])["data"]
+            ]
+            assert {row["partition"] for row in json.loads(does[1])["data"]} == {gap["what"] for gap in gaps}
         await until(lambda: not any(house.status(name)["gaps"] or house.status(name)["lag"] for name in SERVICES))
         assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}  # republished, not decided
         run, subject = Course(DAY).steps()[0]
