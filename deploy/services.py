@@ -14,6 +14,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.admin import AlterConfigsRequest
 
 from contracts.topics import BadPublishers, Publisher, catalogue, load_publishers
 from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
@@ -54,13 +55,14 @@ async def schema_against_code(name: str, con: asyncpg.Connection) -> tuple[list[
     return missing, newer
 
 
-def migrate(name: str, owner_dsn: str) -> str:
-    """Runs what is missing with dbmate, twice or at once by two without harm. Raises Trouble with what Postgres said, and only
-    that: where dbmate can't read or reach an address it quotes it."""
-    said = []
+def migrate(name: str, owner_dsn: str, *, dry_run: bool = False) -> str:
+    """Runs what is missing with dbmate, twice or at once by two without harm; or only names it. Raises Trouble with what Postgres
+    said, and only that: where dbmate can't read or reach an address it quotes it."""
+    said: list[str] = []
+    what, waits = "status" if dry_run else "migrate", "[ ] "
     for table, folder in migrations(name):
         done = subprocess.run(  # noqa: S603
-            [str(DBMATE), "--migrations-dir", str(folder), "--migrations-table", table, "--no-dump-schema", "migrate"],
+            [str(DBMATE), "--migrations-dir", str(folder), "--migrations-table", table, "--no-dump-schema", what],
             env={**os.environ, "DATABASE_URL": for_dbmate(owner_dsn)},  # everybody on the machine may read a command line
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -70,7 +72,11 @@ def migrate(name: str, owner_dsn: str) -> str:
             if postgres:
                 why, way_out = words.strip()[:300], "look at the first line that failed; nothing after it ran"
             raise Trouble(f"{name}: the migrations of {folder.parent.name} did not run: {why}", way_out, UNREACHABLE)
-        said += [line for line in done.stdout.splitlines() if line.startswith("Applied")]
+        lines = done.stdout.splitlines()
+        if dry_run:
+            said += [f"Would be applied: {line.removeprefix(waits)}" for line in lines if line.startswith(waits)]
+        else:
+            said += [line for line in lines if line.startswith("Applied")]
     return "; ".join(said) or "nothing to do"
 
 
@@ -116,15 +122,16 @@ async def make_topics(
     servers: str, publishers: dict[str, Publisher], *, local: bool, dry_run: bool = False,
     security: KafkaSecurity = KafkaSecurity(),  # noqa: B008  # it can't be changed
 ) -> list[str]:  # fmt: skip
-    """Makes the topics that are missing; gives back their names. Existing ones are left as they are."""
+    """Makes the topics that are missing; gives back their names. Existing ones are left as they are. A dry run asks Kafka, too,
+    which then refuses what it would refuse."""
     async with _admin(servers, security) as admin:
         there = set(await admin.list_topics())
         missing = [topic for topic in catalogue(publishers.values()) if topic.name not in there]
-        if missing and not dry_run:
+        if missing:
             copies = min(3, len((await admin.describe_cluster())["brokers"])) if local else 3
             made = await admin.create_topics(
                 [NewTopic(t.name, min(t.partitions, 4) if local else t.partitions, copies, topic_configs=t.config)
-                 for t in missing]
+                 for t in missing], validate_only=dry_run,
             )  # fmt: skip
             _done(made.topic_errors, "made")
         return [topic.name for topic in missing]
@@ -144,9 +151,12 @@ async def mend_topics(
             if wrong:  # this request replaces all that is set on the topic, so the rest is said again
                 own = {key: value for key, (value, inherited) in has.items() if not inherited}
                 changes.append(ConfigResource(ConfigResourceType.TOPIC, topic.name, {**own, **topic.config}))
-        if changes and not dry_run:
-            for answer in await admin.alter_configs(changes):
-                _done([(one[3], one[0]) for one in answer.resources], "changed")
+        if changes:
+            _, wanted = admin._convert_config_resources(
+                changes, "alter"
+            )  # alter_configs can't be asked to change nothing
+            answer = await admin._send_request(AlterConfigsRequest(resources=wanted, validate_only=dry_run))
+            _done([(one[3], one[0]) for one in answer.resources], "changed")
         return differed
 
 

@@ -18,7 +18,7 @@ from deploy.installation import Installation, installation
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
-from deploy.printed import Wrong, formats, printed
+from deploy.printed import Wrong, dry_run, formats, printed
 from deploy.progress import TELLS_EACH
 from deploy.saying import say
 from deploy.services import declared, make_topics, mend_topics, migrations, publishers_from
@@ -39,7 +39,7 @@ def use_running(name: str) -> None:
 
 @click.command()
 @click.option("--mend", is_flag=True, help="Also give existing topics the settings of the catalogue.")
-@click.option("--dry-run", is_flag=True, help="Only say what is missing or differs.")
+@dry_run
 @click.option(
     "--check", is_flag=True, help="Change nothing; hold settings and everybody's rights against the catalogue."
 )
@@ -92,23 +92,27 @@ def _checked(house: Installation, principal: str, operators: tuple[str, ...], sh
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@dry_run
 @formats
-def operations_key(folder: Path, shape: str) -> int:
+def operations_key(folder: Path, dry_run: bool, shape: str) -> int:
     """Make the key pair of operations in FOLDER, once: services get the public half (LOTSE_OPERATIONS_KEY), dead letters are
     sealed to it; the private half (mode 600) is for whoever operates."""
-    make_operations_key(folder)
-    printed(shape, [{"file": str(folder / PUBLIC)}], people=[str(folder / PUBLIC)])
-    say.print(
-        f"the private half is {folder / PRIVATE}: keep it where no service reads; without it no dead letter can be read"
-    )
+    made, what = make_operations_key(folder, dry_run=dry_run), "missing" if dry_run else "made"
+    public, private = (folder / name for name in (PUBLIC, PRIVATE))
+    rows = [{"what": what if file in made else "there", "file": str(file)} for file in (public, private)]
+    printed(shape, rows, people=[str(public)])
+    say.print(f"the private half {'would be' if dry_run and private in made else 'is'} {private}: keep it where no service reads; "
+              "without it no dead letter can be read")  # fmt: skip
     return 0
 
 
 @click.command()
 @click.argument("service", type=click.Choice(SERVICES))
+@dry_run
 @formats
-def migrate(service: str, shape: str) -> int:
-    """Bring a service's database to this version; running it twice changes nothing."""
+def migrate(service: str, dry_run: bool, shape: str) -> int:
+    """Bring a service's database to this version; running it twice changes nothing. A dry run names the migrations that would
+    run; what one of them refuses by itself shows when it runs."""
     use_running(service)
     owner = os.environ.get("LOTSE_DATABASE_OWNER")
     if not owner:
@@ -116,16 +120,20 @@ def migrate(service: str, shape: str) -> int:
     if not is_dsn(owner):
         raise Trouble("wrong: LOTSE_DATABASE_OWNER is no address of a database",
                       "postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, its password percent-encoded", USAGE)  # fmt: skip
-    done = migrate_service(service, owner)
+    done = migrate_service(service, owner, dry_run=dry_run)
     printed(shape, [{"service": service, "done": done}], people=[f"{service}: {done}"])
     return 0
 
 
 @click.command()
 @click.argument("service", type=click.Choice(SERVICES))
+@dry_run
 @formats
-def rebuild(service: str, shape: str) -> int:
+def rebuild(service: str, dry_run: bool, shape: str) -> int:
     """Learn a service anew from the topics beside the old, compare, swap; exit 1 where they differ.
+
+    A dry run does all of it but the swap: it takes as long, and as much room, holds the service as long while it compares, and
+    takes away what it learnt.
 
     \b
     Exit codes: 0 swapped, 1 they differ and the old stays, 2 usage, 3 Kafka or the database does not answer.
@@ -162,7 +170,7 @@ def rebuild(service: str, shape: str) -> int:
                     said = time.monotonic()
                     say.print(told)
 
-            done = asyncio.run(run(declared(service), settings, files, progress))
+            done = asyncio.run(run(declared(service), settings, files, progress, dry=dry_run))
     except BadSettings as bad:
         raise Trouble(str(bad), "set it and try again", USAGE) from None
     except Unfinished as error:
@@ -190,5 +198,6 @@ def rebuild(service: str, shape: str) -> int:
     compared = "equal" if done.compared else "nothing to compare with"
     told += [f"{count} records for {topic} were never sent by the old: said again as its inputs are read anew"
              for topic, count in sorted(done.unsent.items())]  # fmt: skip
-    printed(shape, [data], data=data, people=[*told, f"{compared}, swapped; a sweep recorded {done.swept} facts"])
+    swapped, recorded = ("would be swapped", "would record") if dry_run else ("swapped", "recorded")
+    printed(shape, [data], data=data, people=[*told, f"{compared}, {swapped}; a sweep {recorded} {done.swept} facts"])
     return 0

@@ -10,7 +10,7 @@ import click
 
 from deploy.errors import FINDINGS, REFUSED, USAGE, Trouble
 from deploy.places import ROOT
-from deploy.printed import Wrong, formats, printed
+from deploy.printed import Wrong, dry_run, formats, printed
 from deploy.saying import complain, say
 
 if TYPE_CHECKING:
@@ -26,13 +26,17 @@ def app() -> None:
 
 
 @app.command()
+@dry_run
 @formats
-def generate(shape: str) -> int:
-    """Write schemas, samples, AsyncAPI and pages anew from contracts/. Samples that stand are never edited."""
+@BELOW
+def generate(dry_run: bool, shape: str, root: Path) -> int:
+    """Write schemas, samples, AsyncAPI and pages anew from contracts/, and remove what is no longer generated. Samples that stand
+    are never edited."""
     from deploy.published.files import generate as write  # noqa: PLC0415
 
-    paths = [str(path) for path in write()]
+    paths = [str(path) for path in write(root, dry_run=dry_run)]
     printed(shape, [{"file": path} for path in paths], columns=["file"], people=paths)
+    say.print(f"{len(paths)} files {'would be ' if dry_run else ''}written or removed")
     return 0
 
 
@@ -57,13 +61,14 @@ def check(shape: str, root: Path) -> int:
 
 @app.command()
 @click.option("--note", default="", help="A sentence for those who publish and subscribe; it stands in the changelog.")
-@click.option("--dry-run", is_flag=True, help="Show the changelog's entry and write nothing.")
+@dry_run
 @formats
 @BELOW
 def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
     """Cut a release: from then on everything published now stays. Refused while `lotse contracts check` finds a break.
 
-    Writes contracts/released/N.json (what is new or says something else than before) and docs/contracts/CHANGELOG.md.
+    Writes contracts/released/N.json (what is new or says something else than before) and docs/contracts/CHANGELOG.md, whose new
+    entry it shows.
 
     \b
     Exit codes: 0 done, 1 a release is spoilt, 2 usage, 4 refused.

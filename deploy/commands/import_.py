@@ -19,7 +19,7 @@ from deploy.importer.plan import Planner, RowRefused
 from deploy.importer.sending import Account, Sender, send_rows
 from deploy.importer.store import Store
 from deploy.installation import Installation, installation
-from deploy.printed import Wrong, formats, printed
+from deploy.printed import Wrong, dry_run, formats, printed
 from deploy.progress import counted
 from deploy.saying import complain, say
 from deploy.services import cluster_id
@@ -30,7 +30,7 @@ from deploy.services import cluster_id
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--mapping", "mapping_file", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Which column says what (TOML); see deploy/examples/oulad.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Check every row; send and keep nothing.")
+@dry_run
 @click.option(
     "--again",
     is_flag=True,
@@ -47,7 +47,7 @@ def app(
     """Publish rows of a partner's CSV as submissions, and account for every row.
 
     One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, a
-    changed row is the next revision.
+    changed row is the next revision. --dry-run checks every row as far as that goes without asking anybody.
 
     Refused rows stand in a CSV of their own, never in place of another: mend its cells, leave its lotse_ columns and import
     it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, 130 stopped by Ctrl-C before

@@ -64,16 +64,14 @@ def differing(root: Path = ROOT) -> list[Path]:
     return sorted(wrong)
 
 
-def generate(root: Path = ROOT) -> list[Path]:
-    """Writes what differs and removes strays; gives back what it touched. A sample that stands is never edited."""
-    wanted, touched = generated(root), []
-    for path in differing(root):
-        if path not in wanted:
-            (root / path).unlink()
-        elif path.is_relative_to(EXAMPLES) and (root / path).exists():
-            continue
-        else:
+def generate(root: Path = ROOT, *, dry_run: bool = False) -> list[Path]:
+    """Writes what differs and removes strays; gives back what it touched, or would. A sample that stands is never edited."""
+    wanted = generated(root)
+    touched = [path for path in differing(root) if not (path.is_relative_to(EXAMPLES) and (root / path).exists())]
+    for path in () if dry_run else touched:
+        if path in wanted:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(wanted[path])
-        touched.append(path)
+        else:
+            (root / path).unlink()
     return touched

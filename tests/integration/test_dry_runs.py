@@ -1,0 +1,489 @@
+"""A dry run changes nothing, and says what the real run beside it then says: databases, topics, files, and what operators ask."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+import services.rebuild
+from contracts.envelope import Attributes, Submission
+from contracts.intake import NeedReported, RegistrationSubmitted
+from contracts.referral import OfferRunPublished
+from contracts.topics import load_publishers, submissions_topic
+from deploy.cli import main
+from deploy.errors import DONE, FINDINGS, USAGE, Trouble
+from deploy.local.operations import PRIVATE, PUBLIC
+from deploy.local.processes import child_environment
+from deploy.local.stack import LocalStack
+from deploy.places import ROOT
+from deploy.services import make_topics, mend_topics, migrate, migrations
+from services.connections import KafkaSecurity
+from services.host import operate
+from services.host.running import Running
+from services.rebuild import rebuild
+from services.runtime import positions
+from services.runtime.batch import apply
+from services.runtime.database import pack
+from services.runtime.messages import Message, Part
+from tests.conftest import PUBLISHERS, new_stack
+from tests.in_hand import AROUND, in_hand
+from tests.integration.test_a_rebuild_from_nothing import fact
+from tests.publishing import NAME, OWNER, SOURCE, TENANT
+
+CAME = datetime.now(UTC)
+PART = Part(submissions_topic("intake", NAME), 0)
+Picture = dict[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[LocalStack]:
+    """A stack of its own: what is compared is all that is there."""
+    with new_stack() as started:
+        for name, database in started.databases.items():
+            migrate(name, database.owner)
+        asyncio.run(make_topics(started.kafka, load_publishers(PUBLISHERS), local=True))
+        yield started
+
+
+@pytest.fixture
+def node(node: Running, prepared: LocalStack) -> Running:
+    """Intake's, with its owner's address, too."""
+    owner = SecretStr(prepared.databases["intake"].owner)
+    node.settings = node.settings.model_copy(update={"database_owner": owner})
+    return node
+
+
+@pytest.fixture
+async def emptied(node: Running) -> Running:
+    """Intake's, as if it had never run."""
+    names = [row["relname"] for row in await node.pool.fetch(
+        "select relname from pg_class where relkind = 'r' and relnamespace = 'lotse'::regnamespace and relname !~ 'migrations'")]  # fmt: skip
+    owner = await asyncpg.connect(owner_of(node))
+    await owner.execute(f"truncate {', '.join(f'lotse.{name}' for name in names)}")
+    await owner.close()
+    return node
+
+
+def owner_of(node: Running) -> str:
+    assert node.settings.database_owner
+    return node.settings.database_owner.get_secret_value()
+
+
+async def picture(dsn: str) -> Picture:
+    """Every table there is, with a digest of its rows, and who holds an advisory lock."""
+    con = await asyncpg.connect(dsn)
+    try:
+        found: Picture = {}
+        tables = await con.fetch("select schemaname || '.' || tablename as name from pg_tables where schemaname !~ '^(pg_|information_)'")  # fmt: skip
+        for (name,) in tables:
+            found[name] = await con.fetchval(f"select md5(coalesce(string_agg(t::text, '/' order by t::text), '')) from {name} t")  # fmt: skip
+        found["schemas"] = [row[0] for row in await con.fetch("select nspname::text from pg_namespace where nspname !~ '^pg_' order by 1")]  # fmt: skip
+        found["locks"] = await con.fetchval(
+            "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database"
+            " where datname = current_database())"
+        )
+        return found
+    finally:
+        await con.close()
+
+
+async def everything(node: Running) -> Picture:
+    """Intake's tables, and every topic with its partitions and their ends."""
+    topics = {row["topic"] for row in await node.reader._admin.describe_topics()}
+    return {**await picture(owner_of(node)), **await node.reader.ends(await node.reader.parts(topics))}
+
+
+def fetched(node: Running, offset: int, submission: Submission, case: str) -> Message:
+    """A record as the loop has it in hand."""
+    said = Attributes(str(uuid4()), SOURCE, submission.ce_type, case, CAME, TENANT)
+    return in_hand(node, PART.topic, offset, CAME, said, submission.to_json())
+
+
+async def applied(node: Running, *messages: Message) -> None:
+    await positions.make(node.pool, {PART: 0})
+    await apply(node, list(messages), {}, {}, AROUND)
+
+
+def registered() -> RegistrationSubmitted:
+    return RegistrationSubmitted(by=OWNER, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm")
+
+
+def need() -> NeedReported:
+    return NeedReported(by=OWNER, need_id=str(uuid4()), need_type="WORK")
+
+
+async def asked(node: Running, path: str, **said: Any) -> httpx.Response:
+    """A question to a service's door for operators, as `lotse` asks it."""
+    app = FastAPI()
+    app.include_router(operate.routes(node))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://intake") as client:
+        return await client.post(path, json={"who": "me", "why": "mended", **said})
+
+
+# --- what a running service is asked
+
+
+async def test_a_subject_that_would_be_released_stays_in_quarantine(emptied: Running) -> None:
+    """All that was kept of it is judged, and nothing of that stays, neither who asked nor why."""
+    node, case = emptied, str(uuid4())
+    await applied(node, fetched(node, 0, registered(), case))
+    await node.pool.execute("insert into quarantine values ($1, 'Broken')", case)
+    await applied(node, fetched(node, 1, need(), case), fetched(node, 2, need(), case))
+    before = await everything(node)
+    would = await asked(node, "/dry-run/release", subject=case)
+    assert await everything(node) == before
+    kept = [row["seq"] for row in await node.pool.fetch("select seq from kept order by seq")]
+    assert would.json() == {"taken_up": 2, "ids": kept} and len(kept) == 2
+    assert (await asked(node, "/operate/release", subject=case)).json() == would.json()
+    assert await node.pool.fetchval("select count(*) from kept") == 0
+    assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 3
+    assert await node.pool.fetchval("select count(*) from audit") == 1
+
+
+async def test_a_release_that_would_be_refused_is_refused_for_the_same_reason(emptied: Running) -> None:
+    """Its cause is not mended, or what is to be left out is a submission."""
+    node, case = emptied, str(uuid4())
+    await node.pool.execute("insert into quarantine values ($1, 'Broken')", case)
+    await applied(node, fetched(node, 0, registered(), case))
+    seq = await node.pool.fetchval("select seq from kept")
+
+    def breaks(*_: object) -> list[Any]:
+        raise ArithmeticError
+
+    sound, broken = node.service, replace(node.service, react=breaks)
+    await node.pool.execute("insert into alliance (tenant, ticked) values ($1, now()) on conflict (tenant) do update set ticked = now()", TENANT)  # fmt: skip
+    for service, without, why in ((broken, [], "ArithmeticError"), (sound, [seq], "NoFactOfIts")):
+        node.service = service
+        before = await everything(node)
+        would = await asked(node, "/dry-run/release", subject=case, without=without)
+        assert await everything(node) == before
+        does = await asked(node, "/operate/release", subject=case, without=without)
+        assert (would.status_code, would.json()) == (409, {"detail": f"still in quarantine: {why}"})
+        assert (does.status_code, does.json()) == (would.status_code, would.json())
+
+
+async def test_what_would_be_sent_again_is_counted_and_stays_sent(emptied: Running) -> None:
+    """A row packs few records, some hundred, or a report's hundred thousand."""
+    node, sizes = emptied, {"intake.events": (1, 15, 16, 300), "intake.answers.kreis": (70_000,)}
+    add = "insert into outbox (tx, after, topic, records, sent_at) values (1, false, $1, $2, $3)"
+    for topic, counts in sizes.items():
+        for n in counts:
+            await node.pool.execute(add, topic, pack([(b"k", b"v", [])] * n), CAME)
+    await node.pool.execute(add, "intake.events", pack([(b"k", b"v", [])]), CAME - timedelta(hours=2))
+    await node.pool.execute(
+        "insert into acked select topic, part, 10 from (values ('intake.events', 0)) v(topic, part)"
+    )
+    before, since = await everything(node), (CAME - timedelta(hours=1)).isoformat()
+    would = await asked(node, "/dry-run/republish", since=since)
+    assert await everything(node) == before
+    assert would.json() == {"intake.answers.kreis": 70_000, "intake.events": 332}
+    assert (await asked(node, "/operate/republish", since=since)).json() == would.json()
+    assert await node.pool.fetchval("select count(*) from outbox where sent_at is null") == 5
+    assert await node.pool.fetchval("select next from acked") == 0
+
+
+async def test_what_would_go_on_stays_held(emptied: Running) -> None:
+    """It says of each partition where it stands, where it would begin, and how much is gone from the log."""
+    node, away, set_back = emptied, Part(PART.topic, 1), Part(PART.topic, 2)
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        sent = [await producer.send_and_wait(away.topic, b"x", partition=away.part) for _ in range(3)]
+    end = sent[-1].offset + 1
+    await gone_before(node, away, end - 1)
+    await positions.make(node.pool, {PART: 0, away: 0, set_back: 9})
+    await node.pool.execute("update position set held = 'Gap:of this test', held_since = now() where part > 0")
+    letter = [("lotse_topic", set_back.topic.encode()), ("lotse_partition", b"2"), ("lotse_offset", b"3"), ("lotse_arrived", b"2026-03-02T08:00:00Z")]  # fmt: skip
+    add = "insert into outbox (tx, after, topic, records) values (1, true, 'intake.dead-letters', $1)"
+    await node.pool.execute(add, pack([(b"-", b"sealed", letter)]))
+    before = await everything(node)
+    would = await asked(node, "/dry-run/go-on")
+    assert await everything(node) == before
+    assert would.json() == [operate.leap(away, 0, end - 1, gone=end - 1), operate.leap(set_back, 9, 0, gone=9)]
+    assert (await asked(node, "/operate/go-on")).json() == would.json()
+    assert await positions.stand(node.pool, held=False) == {PART: 0, away: end - 1, set_back: 0}
+    assert await node.pool.fetchval("select count(*) from buried") == 1
+
+
+async def test_a_record_that_would_be_passed_is_not_left_out_and_a_fact_is_refused(node: Running) -> None:
+    topic, whole = "referral.events", fact(str(uuid4()))
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        good = await producer.send_and_wait(topic, whole.value, headers=whole.headers, partition=3)
+        bad = await producer.send_and_wait(topic, b"x", partition=3)
+    node = replace(node, service=replace(node.service, learns=(OfferRunPublished,)))
+    part = Part(topic, 3)
+    await positions.make(node.pool, {part: bad.offset})
+    await node.pool.execute(
+        "update position set next = $1, held = 'NoFact' where topic = $2 and part = 3", bad.offset, topic
+    )
+    for offset, status in ((good.offset, 409), (bad.offset + 1, 409), (bad.offset, 200)):
+        before = await everything(node)
+        would = await asked(node, "/dry-run/go-on", past=f"{topic}/3/{offset}")
+        assert await everything(node) == before
+        does = await asked(node, "/operate/go-on", past=f"{topic}/3/{offset}")
+        assert (does.status_code, does.json()) == (would.status_code, would.json()) and would.status_code == status
+    assert would.json() == [operate.leap(part, bad.offset, bad.offset + 1)]
+    assert await positions.left_out(node.pool, part, bad.offset)
+
+
+async def gone_before(node: Running, part: Part, offset: int) -> None:
+    """Kafka forgets what stands before an offset."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=node.settings.kafka)
+    await admin.start()
+    from aiokafka import TopicPartition  # noqa: PLC0415
+    from aiokafka.admin import RecordsToDelete  # noqa: PLC0415
+
+    await admin.delete_records({TopicPartition(*part): RecordsToDelete(before_offset=offset)})
+    await admin.close()
+
+
+async def test_a_service_that_knows_no_dry_run_does_nothing(node: Running) -> None:
+    """What only replays and gives up has none: asked for one it must not do it instead."""
+    for what in ("replay", "give-up", "reveal"):
+        assert (await asked(node, f"/dry-run/{what}", seqs=[1], place="here")).status_code in (404, 405)
+
+
+# --- a rebuild
+
+
+async def said(node: Running, *more: str) -> tuple[int, dict[str, Any]]:
+    """`lotse rebuild intake`: its exit code, and what it says, but for how long it took."""
+    env = child_environment(
+        PYTHONPATH=str(ROOT), LOTSE_KAFKA=node.settings.kafka, LOTSE_DATABASE=node.settings.database.get_secret_value(),
+        LOTSE_DATABASE_OWNER=owner_of(node), LOTSE_PUBLISHERS=str(PUBLISHERS), LOTSE_OPERATIONS_KEY=str(node.settings.operations_key),
+        LOTSE_HTTP_PORT="0",
+    )  # fmt: skip
+    argv = [sys.executable, "-m", "deploy.cli", "rebuild", "intake", "--format", "json", *more]
+    done = await asyncio.to_thread(subprocess.run, argv, env=env, capture_output=True, text=True, check=False)
+    envelope = json.loads(done.stdout)
+    data = {name: value for name, value in (envelope["data"] or {}).items() if name != "seconds"}
+    return done.returncode, data | {"errors": envelope["errors"]}
+
+
+async def test_a_rebuild_that_would_be_made_compares_and_swaps_nothing(emptied: Running) -> None:
+    """What has not left yet is learnt from where it waits: nobody sends it for that, and it is sent after the swap."""
+    node, case = emptied, str(uuid4())
+    await applied(node, fetched(node, 0, registered(), case), fetched(node, 1, need(), case))
+    before = await everything(node)
+    would = await said(node, "--dry-run")
+    assert await everything(node) == before
+    equal = {
+        "service": "intake",
+        "records": 4,
+        "differences": [],
+        "compared": True,
+        "unsent": {},
+        "swept": 0,
+        "errors": [],
+    }
+    assert would == (DONE, equal)
+    spoil = "update state set known = replace(known, '{', '{ ') where id = $1"
+    await node.pool.execute(spoil, case)
+    before = await everything(node)
+    would = await said(node, "--dry-run")
+    assert await everything(node) == before
+    assert would[0] == FINDINGS and would[1]["differences"] == [f"state: case/{case}"]
+    assert await said(node) == would
+    await node.pool.execute("update state set known = replace(known, '{ ', '{') where id = $1", case)
+    before = await everything(node)
+    assert await said(node) == (DONE, equal)
+    after = await everything(node)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert changed <= {"lotse.rebuilt", "lotse.acked", "lotse_beside.state", "schemas"} | {
+        n for n in changed if "beside" in n
+    }
+    assert await node.pool.fetchval("select count(*) from outbox where sent_at is null") == 2
+
+
+async def test_what_a_sweep_would_record_is_recorded_nowhere(emptied: Running) -> None:
+    """As after a rule was mended: what a sweep finds is mailed to offices, so whoever is careful wants to know how much."""
+    node, case = emptied, str(uuid4())
+    await applied(node, fetched(node, 0, registered(), case))
+    await node.pool.execute("update alliance set ticked = now()")
+    found = need()
+
+    def finds(state: Any, _: datetime) -> list[Any]:
+        from contracts.intake import NeedRecorded  # noqa: PLC0415
+
+        fact = NeedRecorded(by=OWNER, need_id=found.need_id, need_type="WORK")
+        return [] if found.need_id in str(state) else [fact]
+
+    node = replace(node, service=replace(node.service, react=finds))
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    before = await everything(node)
+    would = await rebuild(node.service, node.settings, files, dry=True)
+    assert await everything(node) == before
+    does = await rebuild(node.service, node.settings, files)
+    assert (would.swept, would.records, would.compared, would.differences) == (1, 2, True, [])
+    assert (does.swept, does.records, does.compared, does.differences) == (1, 2, True, [])
+
+
+async def test_a_rebuild_waits_for_another_and_takes_nothing_of_it_away(
+    emptied: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dry run is begun lightly: dropped under a real one, the schema beside would end it. What an unfinished one left is not
+    its to clear away."""
+    monkeypatch.setattr(services.rebuild, "LOCK_LIMIT", "500ms")
+    node = emptied
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    first = await asyncpg.connect(owner_of(node))
+    try:
+        await first.execute(
+            "create schema lotse_old; create schema lotse_beside; select pg_advisory_lock(hashtext('lotse rebuild'))"
+        )
+        before = await everything(node)
+        for dry in (True, False):
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await rebuild(node.service, node.settings, files, dry=dry)
+            assert await everything(node) == before
+        await first.execute("drop schema lotse_beside; select pg_advisory_unlock_all()")
+        before = await everything(node)
+        await rebuild(node.service, node.settings, files, dry=True)
+        assert await everything(node) == before
+    finally:
+        await first.execute("drop schema lotse_old")
+        await first.close()
+
+
+async def test_a_rebuild_with_nothing_to_compare_with_says_so_before(emptied: Running) -> None:
+    """The last of these: the log knows more than the database from here on."""
+    node, lost = emptied, fact(str(uuid4()))
+    sent = fact(str(uuid4()))
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        await producer.send_and_wait("intake.events", sent.value, key=sent.key, headers=sent.headers)
+    add = "insert into outbox (tx, after, topic, records) values (1, false, 'intake.events', $1)"
+    await node.pool.execute(add, pack([lost]))
+    before = await everything(node)
+    would = await said(node, "--dry-run")
+    assert await everything(node) == before
+    assert would[0] == DONE and not would[1]["compared"] and would[1]["unsent"] == {"intake.events": 1}
+    assert await said(node) == would
+    assert await node.pool.fetchval("select count(*) from outbox") == 0
+
+
+# --- what is set up
+
+
+async def test_migrations_that_would_run_are_named_and_none_runs(prepared: LocalStack) -> None:
+    name = f"by_hand_{uuid4().hex[:6]}"
+    con = await asyncpg.connect(prepared.admin_dsn)
+    await con.execute(f"create database {name} owner referral_owner")
+    await con.close()
+    dsn = prepared.databases["referral"].owner.rpartition("/")[0] + f"/{name}"
+    before = await picture(dsn)
+    would = await asyncio.to_thread(migrate, "referral", dsn, dry_run=True)
+    assert await picture(dsn) == before
+    done = await asyncio.to_thread(migrate, "referral", dsn)
+    names = [[one.split(": ")[1].split(" in ")[0] for one in said.split("; ")] for said in (would, done)]
+    files = [file.name for _, folder in migrations("referral") for file in sorted(folder.glob("*.sql"))]
+    assert names == [files, files] and would.startswith("Would be applied: ") and done.startswith("Applied: ")
+    before = await picture(dsn)
+    assert [await asyncio.to_thread(migrate, "referral", dsn, dry_run=dry) for dry in (True, False)] == [
+        "nothing to do"
+    ] * 2
+    assert await picture(dsn) == before
+    for wrong in (dsn.replace("referral_owner:", "referral_owner:canary"), "postgresql://o:p@127.0.0.1:9/d"):
+        refused = [await asyncio.to_thread(troubled, wrong, dry_run=dry) for dry in (True, False)]
+        assert refused[0] == refused[1]
+
+
+def troubled(dsn: str, *, dry_run: bool) -> tuple[str, str, int]:
+    with pytest.raises(Trouble) as wrong:
+        migrate("referral", dsn, dry_run=dry_run)
+    return wrong.value.what, wrong.value.way_out, wrong.value.exit_code
+
+
+async def test_topics_that_would_be_made_are_not_and_what_kafka_would_refuse_it_refuses(node: Running) -> None:
+    """One broker can't keep three copies: a dry run that only looked for names would promise them."""
+    kafka, all_, gone = node.settings.kafka, load_publishers(PUBLISHERS), "report.participation.internal"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.delete_topics([gone])
+    await admin.close()
+    before = await everything(node)
+    would = await make_topics(kafka, all_, local=True, dry_run=True)
+    assert await everything(node) == before and would == [gone]
+    refused = []
+    for dry in (True, False):
+        with pytest.raises(Trouble, match="InvalidReplicationFactor") as wrong:
+            await make_topics(kafka, all_, local=False, dry_run=dry)
+        refused.append((wrong.value.what, wrong.value.way_out, wrong.value.exit_code))
+        assert await everything(node) == before
+    assert refused[0] == refused[1]
+    assert await make_topics(kafka, all_, local=True) == would
+    assert gone in {part.topic for part in await node.reader.parts([gone])}
+
+
+async def test_settings_that_would_be_mended_are_not(node: Running) -> None:
+    from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: PLC0415
+
+    kafka, all_ = node.settings.kafka, load_publishers(PUBLISHERS)
+    await mend_topics(kafka, KafkaSecurity(), all_)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, "intake.events", {"retention.ms": "604800000"})]
+    )
+    await admin.close()
+    would = await mend_topics(kafka, KafkaSecurity(), all_, dry_run=True)
+    assert "intake.events retention.ms: 604800000 -> -1" in would
+    assert await mend_topics(kafka, KafkaSecurity(), all_, dry_run=True) == would
+    assert await mend_topics(kafka, KafkaSecurity(), all_) == would
+    assert await mend_topics(kafka, KafkaSecurity(), all_, dry_run=True) == []
+
+
+def test_a_key_that_would_be_made_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*more: str, folder: Path = tmp_path) -> tuple[int, list[dict[str, str]], list[dict[str, str]]]:
+        code = main(["operations-key", str(folder), "--format", "json", *more])
+        found = json.loads(capsys.readouterr().out)
+        return code, found["data"], found["errors"]
+
+    files = [str(tmp_path / name) for name in (PUBLIC, PRIVATE)]
+    assert told("--dry-run") == (DONE, [{"what": "missing", "file": file} for file in files], [])
+    assert list(tmp_path.iterdir()) == []
+    assert told() == (DONE, [{"what": "made", "file": file} for file in files], [])
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    there: Any = (DONE, [{"what": "there", "file": file} for file in files], [])
+    assert told("--dry-run") == there == told()
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    (tmp_path / PUBLIC).unlink()  # the private half stays, or no letter sealed until then could be opened
+    half = [{"what": "missing", "file": files[0]}, {"what": "there", "file": files[1]}]
+    assert told("--dry-run") == (DONE, half, []) and told() == (DONE, [half[0] | {"what": "made"}, half[1]], [])
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    (tmp_path / PUBLIC).unlink()
+    (tmp_path / PRIVATE).write_text("{}")
+    spoilt = told("--dry-run")
+    assert spoilt[0] == USAGE and told() == spoilt and (tmp_path / PRIVATE).read_text() == "{}"
+    nowhere = told("--dry-run", folder=Path("/proc"))
+    assert (
+        nowhere[0] == USAGE
+        and "no key can be written" in nowhere[2][0]["message"]
+        and told(folder=Path("/proc")) == nowhere
+    )
+
+
+def test_files_that_would_be_generated_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stray = tmp_path / "contracts/schemas/intake/old.v1.json"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("{}")
+
+    def told(*more: str) -> list[str]:
+        assert main(["contracts", "generate", "--root", str(tmp_path), "--format", "json", *more]) == DONE
+        return [row["file"] for row in json.loads(capsys.readouterr().out)["data"]]
+
+    would = told("--dry-run")
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [stray]
+    assert told() == would and len(would) > 100 and not stray.exists()
+    assert told("--dry-run") == told() == []
