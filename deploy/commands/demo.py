@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,17 @@ from rich.table import Table
 from deploy.commands.read import happened, told
 from deploy.demo.kreis import MOST_WEEKS, NAMES, Kreis
 from deploy.demo.play import TENANT, Played, Player
+from deploy.demo.seen import facts_of, oldest_mailed
+from deploy.demo.seen import seen as absences
 from deploy.errors import DONE, FINDINGS
 from deploy.fleet import Fleet, Setup
+from deploy.installation import Installation
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import complain, say
 from deploy.services import publishers_from
+from services.connections import KafkaSecurity
 
 
 @click.command()
@@ -37,7 +42,7 @@ from deploy.services import publishers_from
 def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: int) -> int:
     """Play some weeks of a synthetic Kreis through the four services, on a stack of its own with simulated time.
 
-    Nothing is left running and nothing kept. Exit: 0 every submission answered once, 1 one was not.
+    Nothing is left running and nothing kept. Exit: 0 every submission answered once, and as the Kreis expects, 1 one was not.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     kreis = Kreis(persons, weeks, seed)
@@ -64,16 +69,17 @@ def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: 
                         say.print(f"{said}, {left} left")
 
                 played = asyncio.run(player.play(kreis, progress))
-            seen = _look(fleet)
-            logs = stack.keep_logs() if played.answered_once < len(played.journal) else None
+            seen = _look(fleet, kreis, played)
+            right = played.answered_once == len(played.journal) and not played.unexpected
+            logs = None if right else stack.keep_logs()
         finally:
             fleet.stop()
     _show(played, seen, shape, logs)
-    return DONE if played.answered_once == len(played.journal) else FINDINGS
+    return DONE if right else FINDINGS
 
 
-def _look(fleet: Fleet) -> dict[str, Any]:
-    """What the services know now, asked as any reader would."""
+def _look(fleet: Fleet, kreis: Kreis, played: Played) -> dict[str, Any]:
+    """What the services know now, asked as any reader would; and what their facts say, read as any subscriber does."""
 
     def get(service: str, path: str) -> Any:
         return httpx.get(f"{fleet.url(service)}{path}", params={"tenant": TENANT}, timeout=30).raise_for_status().json()
@@ -82,16 +88,19 @@ def _look(fleet: Fleet) -> dict[str, Any]:
     for row in get("notification", "/attempts"):
         mails[row["what"].removeprefix("notification_")] += row["n"]
     risks = get("referral", "/risks")
+    house = Installation(fleet.stack.kafka, KafkaSecurity(), fleet.setup.publishers, fleet.stack.folder, local=True)
+    facts = asyncio.run(facts_of(house))
     told = next((r["case_id"] for r in risks if r["rule"] == "S2" and r["raised"] and not r["open"]), None)
     told = told or next((r["case_id"] for r in risks), None)
     steps = [step for name in ("intake", "referral") if told for step in get(name, f"/cases/{told}")["timeline"]]
     return {"cases": len(get("intake", "/cases")), "counts": get("referral", "/counts"), "mails": mails, "case": told,
-            "steps": steps, "report": get("reporting", "/reports/participation")}  # fmt: skip
+            "steps": steps, "report": get("reporting", "/reports/participation"),
+            "absences": absences(kreis.by_month, played.sent, facts, risks), "oldest_mailed": oldest_mailed(facts)}  # fmt: skip
 
 
 def _show(played: Played, seen: dict[str, Any], shape: str, logs: Path | None) -> None:
     counts, mails = seen["counts"], seen["mails"]
-    refused = {reason: n for reason, n in played.reasons.most_common() if reason not in ("recorded", "unchanged")}
+    refused = {answer: n for answer, n in Counter(played.outcomes.values()).most_common() if answer != "recorded"}
     figures = {
         "cases opened": seen["cases"],
         "referrals": counts["referrals"],
@@ -108,19 +117,39 @@ def _show(played: Played, seen: dict[str, Any], shape: str, logs: Path | None) -
     at = [row["what"] for row in rows].index("submissions refused") + 1
     rows[at:at] = [{"what": f"  {reason}", "n": n} for reason, n in refused.items()]
     data = {**figures, "refused": refused, "submissions": total, "answered_once": once,
-            "report": [release["body"] for release in seen["report"]]}  # fmt: skip
+            "answered_as_expected": total - played.unexpected.total(), "absences_seen": [asdict(one) for one in seen["absences"]],
+            "oldest_day_mailed": seen["oldest_mailed"], "report": [release["body"] for release in seen["report"]]}  # fmt: skip
     table = Table("", "", title="What happened", title_justify="left", show_header=False)
     for row in rows:
         table.add_row(row["what"], f"{row['n']:,}")
     rate = played.records / max(played.seconds, 0.001)
-    people = [table, *([_timeline(seen)] if seen["steps"] else []), *([_report(seen["report"])] if seen["report"] else []),
+    people = [table, _absences(seen), *([_timeline(seen)] if seen["steps"] else []), *([_report(seen["report"])] if seen["report"] else []),
               f"{played.records:,} sent, {played.twice} of them a second time, in {played.seconds:.1f} s of simulated days: {rate:,.0f}/s",
-              f"answered once: {once} of {total}"]  # fmt: skip
-    said = f"{total - once} of {total} submissions were not answered once"
-    missing = [Wrong("UNANSWERED", said, f"what the services wrote down stands in {logs}")] if logs else []
-    printed(shape, rows, data=data, errors=missing, people=people)
-    for wrong in missing if shape == "table" else ():
+              f"answered as the Kreis expects: {data['answered_as_expected']} of {total}", f"answered once: {once} of {total}"]  # fmt: skip
+    hint = f"what the services wrote down stands in {logs}"
+    wrongs = (
+        [Wrong("UNANSWERED", f"{total - once} of {total} submissions were not answered once", hint)]
+        if once < total
+        else []
+    )
+    wrongs += [Wrong("UNEXPECTED", f"{n} submissions were to be answered {expected} and were {answer}", hint)
+               for (expected, answer), n in sorted(played.unexpected.items())]  # fmt: skip
+    printed(shape, rows, data=data, errors=wrongs, people=people)
+    for wrong in wrongs if shape == "table" else ():
         complain.print(f"{wrong.message}; {wrong.hint}", markup=False)
+
+
+def _absences(seen: dict[str, Any]) -> Table:
+    """What it costs that half of the providers hand in a month when it is over."""
+    table = Table("days are told", "providers", "reports", "corrected", "raised", "within a week", "a fortnight", "later",
+                  "over before", "mailed", title="Attendance, and when absences in a row (S2) were seen", title_justify="left")  # fmt: skip
+    for one in seen["absences"]:
+        share = "" if one.share is None else f" ({one.share:.0%})"
+        table.add_row(one.days_told, str(len(one.providers)), f"{one.reports:,}", str(one.corrections), str(one.risks),
+                      f"{one.within_a_week}{share}", str(one.within_a_fortnight), str(one.later), str(one.never), str(one.mailed))  # fmt: skip
+    table.caption = "days from the newest absence to the risk, and share of all; over before: never raised, she had come again or left"
+    table.caption_justify = "left"
+    return table
 
 
 def _timeline(seen: dict[str, Any]) -> Table:

@@ -27,11 +27,12 @@ class Played:
     """What was sent and what came back; kept by the player, never asked of a service."""
 
     journal: dict[str, str] = field(default_factory=dict)
-    """Every id that was to be sent, with its type."""
+    """Every id that was to be sent, with the answer the Kreis expects: recorded, or why it is refused."""
     answers: dict[str, set[bytes]] = field(default_factory=dict)
     """Id to its answers: one answer may arrive twice, two answers must not."""
     outcomes: dict[str, str] = field(default_factory=dict)
-    reasons: Counter[str] = field(default_factory=Counter)
+    """Id to what its first answer says: its outcome, or the reason where it was refused."""
+    sent: list[Event] = field(default_factory=list)
     left_out: int = 0
     """Not sent, because what it rests on was refused."""
     records: int = 0
@@ -43,6 +44,12 @@ class Played:
     def answered_once(self) -> int:
         """Ids of the journal with exactly one answer."""
         return sum(len(self.answers.get(id, ())) == 1 for id in self.journal)
+
+    @property
+    def unexpected(self) -> Counter[tuple[str, str]]:
+        """What was answered otherwise than the Kreis expects, as (expected, answered), and how often."""
+        pairs = ((expected, self.outcomes.get(id, expected)) for id, expected in self.journal.items())
+        return Counter(pair for pair in pairs if pair[0] != pair[1])
 
 
 class Player:
@@ -86,12 +93,11 @@ class Player:
     async def _send(self, events: list[Event]) -> None:
         played, acks, waited = self.played, [], []
         for event in events:
-            if any(
-                played.outcomes.get(id) not in ("recorded", "unchanged") and id not in waited for id in event.rests_on
-            ):
+            if any(played.outcomes.get(id) != "recorded" and id not in waited for id in event.rests_on):
                 played.left_out += 1
                 continue
-            played.journal[event.id] = event.submission.ce_type
+            played.journal[event.id] = event.refused or "recorded"
+            played.sent.append(event)
             waited.append(event.id)
             if len(played.journal) == self.drop:
                 continue
@@ -126,8 +132,7 @@ class Player:
             said = json.loads(record.value)
             known = self.played.answers.setdefault(said["submission_id"], set())
             if not known:
-                self.played.outcomes[said["submission_id"]] = said["outcome"]
-                self.played.reasons[said.get("reason") or said["outcome"]] += 1
+                self.played.outcomes[said["submission_id"]] = said.get("reason") or said["outcome"]
             known.add(record.value)  # told again it is the same to the byte; its id would be, whatever it says
         return len(found)
 
