@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,7 @@ def _show(played: Played, seen: dict[str, Any], shape: str, logs: Path | None) -
     at = [row["what"] for row in rows].index("submissions refused") + 1
     rows[at:at] = [{"what": f"  {reason}", "n": n} for reason, n in refused.items()]
     data = {**figures, "refused": refused, "submissions": total, "answered_once": once,
-            "answered_as_expected": total - played.unexpected.total(), "absences_seen": [asdict(one) for one in seen["absences"]],
+            "answered_as_expected": total - played.unexpected.total(), "absences_seen": [one.row() for one in seen["absences"]],
             "oldest_day_mailed": seen["oldest_mailed"], "report": [release["body"] for release in seen["report"]]}  # fmt: skip
     table = Table("", "", title="What happened", title_justify="left", show_header=False)
     for row in rows:
@@ -155,13 +154,20 @@ def _absences(seen: dict[str, Any]) -> Table:
 def _timeline(seen: dict[str, Any]) -> Table:
     """One case as its case manager would read it: attendance only where it was missed or corrected."""
     table = Table("happened", "what", "", title=f"One case: {seen['case']}", title_justify="left")
-    attended = 0
-    for step in sorted(seen["steps"], key=lambda step: (happened(step), step["recorded_at"], step["number"])):
+    attended, reported = 0, [step for step in seen["steps"] if step["body"]["by"]["kind"] != "rule"]
+    since = {key: happened(step) for step in reported for key in (step["cause"], step["fact_id"])}
+
+    def when(step: dict[str, Any]) -> str:
+        """What follows from a report, and names no tick, happened with it: the days of a play are not those of the clock."""
+        follows = step not in reported and "as_of" not in step["body"]
+        return since.get(step["cause"], happened(step)) if follows else happened(step)
+
+    for step in sorted(seen["steps"], key=lambda step: (when(step), step["recorded_at"], step["number"])):
         body, what = step["body"], step["type"].split(".")[2].replace("_", " ")
         if what == "attendance recorded" and body["presence"] in ("PRESENT", "LATE") and body["revision"] == 1:
             attended += 1
             continue
-        table.add_row(happened(step)[:10], what, told(step))
+        table.add_row(when(step)[:10], what, told(step))
     table.caption, table.caption_justify = f"and {attended} days attended, not shown", "left"
     return table
 

@@ -1,7 +1,7 @@
 """When absences were seen: what the facts of a play say, of providers that tell each day and of those that hand in a month."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,6 +17,8 @@ from deploy.demo.kreis import Event
 from deploy.feeds.log import opened
 from deploy.installation import Installation
 
+Key = tuple[str, str, str, date]
+"""Case, what the rule looks at, rule, first day: a risk is these."""
 WEEK, FORTNIGHT = timedelta(days=7), timedelta(days=14)
 
 
@@ -38,6 +40,10 @@ class Seen:
     """None of `risks`: by the time the days were told she had come again, or left."""
     mailed: int = 0
     """Of `risks`, those an office was told of."""
+
+    def row(self) -> dict[str, Any]:
+        """For programs."""
+        return {**asdict(self), "providers": sorted(self.providers)}
 
     @property
     def share(self) -> float | None:
@@ -90,23 +96,23 @@ def seen(
 def oldest_mailed(facts: Sequence[Fact]) -> int | None:
     """How many days old the newest day of a risk was at most when an office was told of it; None where none was told. Where a mail
     takes back another first day of the same it says this one however old it is: that is left out."""
-    ages = list[int]()
-    said_of = [fact for fact in facts if isinstance(fact, (DropoutRiskRaised, DropoutRiskContinued))]
-    for mail in (fact for fact in facts if isinstance(fact, NotificationAttempted)):
-        newest = {
-            _key(fact): _newest(fact)
-            for fact in sorted(said_of, key=lambda fact: fact.as_of)
-            if fact.as_of < mail.as_of
-        }
-        instead = {_key(line)[:3] for line in mail.lines if line.kind == "WITHDRAWN"}
-        ages += [(day_of(mail.as_of) - newest[_key(line)]).days for line in mail.lines
-                 if line.kind == "RAISED" and _key(line)[:3] not in instead]  # fmt: skip
+    told = [
+        fact for fact in facts if isinstance(fact, (DropoutRiskRaised, DropoutRiskContinued, NotificationAttempted))
+    ]
+    newest, ages = dict[Key, date](), list[int]()
+    # an office is told by a tick of what was said by the ticks before it
+    for fact in sorted(told, key=lambda fact: (fact.as_of, not isinstance(fact, NotificationAttempted))):
+        match fact:
+            case DropoutRiskRaised():
+                newest[_key(fact)] = max(fact.days_on)
+            case DropoutRiskContinued():
+                newest[_key(fact)] = fact.last_missed_on
+            case NotificationAttempted():
+                instead = {_key(line)[:3] for line in fact.lines if line.kind == "WITHDRAWN"}
+                ages += [(day_of(fact.as_of) - newest[_key(line)]).days for line in fact.lines
+                         if line.kind == "RAISED" and _key(line)[:3] not in instead]  # fmt: skip
     return max(ages, default=None)
 
 
-def _newest(fact: DropoutRiskRaised | DropoutRiskContinued) -> date:
-    return max(fact.days_on) if isinstance(fact, DropoutRiskRaised) else fact.last_missed_on
-
-
-def _key(said: Any) -> tuple[str, str, str, date]:
+def _key(said: Any) -> Key:
     return said.case_id, said.about, said.rule, said.first_on

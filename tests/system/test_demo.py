@@ -54,6 +54,7 @@ def _is_right_about_what_follows_from_a_month_at_once(kreis: Kreis, sent: list[E
     for habit, row in enumerate(shown["absences_seen"]):
         n = Counter(corrected for by_month, corrected in reports if by_month == habit)
         assert (row["reports"], row["corrections"]) == (n[False], n[True]) and n[False] > 100
+        assert len(row["providers"]) == 2 and (set(row["providers"]) == kreis.by_month) == bool(habit)
         assert row["risks"] == row["within_a_week"] + row["within_a_fortnight"] + row["later"]
     daily, monthly = shown["absences_seen"]
     assert (daily["days_told"], monthly["days_told"]) == ("each day", "a month at once")
@@ -71,7 +72,7 @@ def test_one_lost_on_the_way_is_told_and_nothing_is_left_but_what_was_written_do
     state, temporary = tmp_path / "state", tmp_path / "temporary"
     temporary.mkdir()
     places = {"LOTSE_STATE": str(state), "TMPDIR": str(temporary)}
-    done = demo("--persons", "10", "--weeks", "2", "--drop", "40", "--patience", "3", **places)
+    done = demo("--persons", "15", "--weeks", "2", "--drop", "40", "--patience", "3", **places)
     assert done.returncode == 1 and done.stdout, (done.returncode, done.stderr)
     last = done.stdout.strip().splitlines()[-1]
     once, _, total = last.removeprefix("answered once: ").partition(" of ")
