@@ -42,7 +42,7 @@ def installation() -> Installation:
     """LOTSE_KAFKA, LOTSE_KAFKA_SECURITY and LOTSE_PUBLISHERS where they are set, else the stack that is up. Raises Trouble."""
     said = kafka_settings()
     if said.kafka is None:
-        where = running()
+        where = running("set LOTSE_KAFKA")
         return Installation(
             where["kafka"], KafkaSecurity(), Path(where["publishers"]), Path(where["folder"]), local=True
         )

@@ -27,10 +27,11 @@ from services.connections import is_dsn
 
 
 def use_running(name: str) -> None:
-    """Where the environment names no database, takes the stack that is up."""
-    if "LOTSE_DATABASE" in os.environ:
+    """Where the environment names no installation, takes the stack that is up: as a whole or not at all, since one's database
+    beside another's Kafka learns what is not its own. Raises Trouble where none is up."""
+    if any(os.environ.get(said) for said in ("LOTSE_DATABASE_OWNER", "LOTSE_DATABASE", "LOTSE_KAFKA")):
         return
-    where: dict[str, Any] = running()
+    where: dict[str, Any] = running(f"name the database of {name}: LOTSE_DATABASE_OWNER")
     stack = LocalStack(Path(where["folder"]))
     stack.find()
     fleet = Fleet(stack, Setup(Path(where["publishers"]), Path(where["organisations"])))
@@ -111,8 +112,9 @@ def operations_key(folder: Path, dry_run: bool, shape: str) -> int:
 @dry_run
 @formats
 def migrate(service: str, dry_run: bool, shape: str) -> int:
-    """Bring a service's database to this version; running it twice changes nothing. A dry run names the migrations that would
-    run; what one of them refuses by itself shows when it runs."""
+    """Bring a service's database to this version; running it twice changes nothing. Needs LOTSE_DATABASE_OWNER alone; where the
+    environment names no installation: the stack that is up. A dry run names the migrations that would run; what one of them
+    refuses by itself shows when it runs."""
     use_running(service)
     owner = os.environ.get("LOTSE_DATABASE_OWNER")
     if not owner:

@@ -111,11 +111,12 @@ def announce(fleet: Fleet, state: Path) -> dict[str, str]:
     return addresses
 
 
-def running() -> dict[str, str]:
-    """The stack that is up. Raises Trouble where none is."""
+def running(instead: str = "") -> dict[str, str]:
+    """The stack that is up. Raises Trouble where none is; `instead` says what else an operator could have named."""
     if found := _found():
         return found
-    raise Trouble("no stack is up", "start one with `lotse up` in another window", 3)
+    start = "start one with `lotse up` in another window"
+    raise Trouble("no stack is up", f"{instead}, or {start}" if instead else start, 3)
 
 
 def _found() -> dict[str, str] | None:

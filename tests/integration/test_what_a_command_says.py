@@ -124,6 +124,25 @@ def test_a_rebuild_and_a_migration_without_the_owner_name_the_setting(
         monkeypatch.delenv("LOTSE_DATABASE_OWNER")
 
 
+@pytest.mark.parametrize("named", ["LOTSE_DATABASE_OWNER", "LOTSE_DATABASE", "LOTSE_KAFKA"])
+def test_where_an_installation_is_named_the_stack_that_is_up_is_not_touched(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, tmp_path: Path, named: str
+) -> None:
+    """Whoever names one setting too few is told which, and another database stays as it is."""
+    for words in (["migrate", "intake"], ["rebuild", "intake"]):
+        assert "LOTSE_DATABASE_OWNER" in said(capsys, *words)[2]  # nothing named, nothing up
+    announced(tmp_path, "http://127.0.0.1:9")
+    monkeypatch.setenv(named, NOWHERE if named == "LOTSE_KAFKA" else f"postgresql://u:canary@{NOWHERE}/d")
+    code, message, _ = said(capsys, "rebuild", "intake")
+    assert code == USAGE and "LOTSE_PUBLISHERS (missing)" in message
+    code, message, _ = said(capsys, "migrate", "intake")
+    owner = named == "LOTSE_DATABASE_OWNER"
+    assert code == (UNREACHABLE if owner else USAGE)
+    assert message.startswith(
+        "intake: the migrations of runtime did not run" if owner else "missing: LOTSE_DATABASE_OWNER"
+    )
+
+
 def test_a_file_that_can_not_be_used_is_named_by_its_setting_and_not_by_its_place(
     monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None, tmp_path: Path
 ) -> None:
