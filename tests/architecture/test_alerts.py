@@ -83,6 +83,10 @@ def test_a_runbook_says_meaning_impact_what_to_look_at_and_what_to_do(page: Path
     text = page.read_text()
     title, *parts = re.split(r"^##? ", text, flags=re.M)[1:]
     assert title.startswith(page.stem)
+    rule = (ROOT / "deploy" / "alerts" / f"{page.stem}.yaml").read_text()
+    severity, when = title.splitlines()[2].split(" · ")
+    assert f"severity: {severity}\n" in rule
+    assert when != "at once" or re.search(r"^ {8}for: [01]m$", rule, re.M)
     assert [part.partition("\n")[0] for part in parts] == ["Meaning", "Impact", "What to look at", "What to do"]
     assert all(len(part) > 60 for part in parts)
     assert "`lotse status`" in parts[2] or "`lotse dead-letters" in parts[2]
