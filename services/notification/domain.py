@@ -157,42 +157,31 @@ def _withdraw(part: DropoutPart, key: str, over: Over) -> None:
         part.over[key] = over
 
 
-def react(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
-    """What was told and no longer holds is taken back (domain F-02); at a tick the office is told what it does not know yet."""
+def react(office: Office, ticked: datetime) -> list[Fact]:
+    """What was told and no longer holds is taken back (domain F-02); its next mail says so."""
     over = office.dropout.over
     gone = {key: line for key, line in office.notification.told.items() if key not in office.dropout.open}
-    back = [
+    return [
         NotificationWithdrawn(
             by=LOTSE, line=_notice("WITHDRAWN", line._replace(reason=over[key].reason if key in over else None))
         )
         for key, line in sorted(gone.items())
     ]
-    return [*back] if back else _attempt(office, ticked, mailboxes)
 
 
-def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
+def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
     """One mail with all that is news, no single mails (domain F-03); said once (H-04). A mailbox that refuses gets one a day.
     What is more than a mail can hold is said at the next tick."""
-    part, today = office.notification, day_of(ticked)
-    if office.organisation_id not in mailboxes:
-        return []  # the items stay on the list, and status says so
+    part = office.notification
     if part.in_flight:
         return []  # what it ends with decides what the office believes; that of two at once nobody could tell
-    if part.last_as_of is not None and (
-        part.last_as_of >= ticked or (part.failures >= MOST_REFUSALS and day_of(part.last_as_of) >= today)
-    ):
+    if _waits_for_a_person(office, ticked, mailboxes) or (part.last_as_of is not None and part.last_as_of >= ticked):
         return []
     # raised or withdrawn by an earlier tick: the barrier of this one says that all of that has been heard
     over = office.dropout.over
     untrue = [(key, line) for key, line in _untrue(office) if key not in over or over[key].as_of < ticked]
-    # another first day is another risk: who is told that one no longer holds is told of the other, however old its days are
-    news, oldest = {(line.case_id, line.about, line.rule) for _, line in untrue}, today - FRESH
-    new = {
-        key: item
-        for key, item in office.dropout.open.items()
-        if not part.believed(key) and item.as_of < ticked and (item.evidence_on >= oldest or item[:3] in news)
-    }
-    lines = [_notice("RAISED", Line(*item[:4])) for _, item in sorted(new.items())]
+    new = sorted(item for item in _untold(office, day_of(ticked), untrue) if item[1].as_of < ticked)
+    lines = [_notice("RAISED", Line(*item[:4])) for _, item in new]
     # since it was taken back it may have been raised again, and have ended otherwise
     lines += [
         _notice("WITHDRAWN", line._replace(reason=over[key].reason) if key in over else line) for key, line in untrue
@@ -201,6 +190,26 @@ def _attempt(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
         return []
     attempt_id = str(uuid5(NAMESPACE_URL, f"{office.id} {ticked.isoformat()}"))
     return [NotificationAttempted(by=LOTSE, attempt_id=attempt_id, lines=tuple(lines[:MOST_LINES]), as_of=ticked)]
+
+
+def _waits_for_a_person(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> bool:
+    """Whether nothing can be said before another day: no mailbox is named (the items stay on the list, and status says so), or
+    the one there is refuses and was tried today."""
+    failures, last = office.notification.failures, office.notification.last_as_of
+    refuses = failures >= MOST_REFUSALS and last is not None and day_of(last) >= day_of(ticked)
+    return refuses or office.organisation_id not in mailboxes
+
+
+def _untold(office: Office, today: date, untrue: list[tuple[str, Line]]) -> list[tuple[str, Item]]:
+    """What holds, of which the office does not believe so, and is to: its days are no history."""
+    part, oldest = office.notification, today - FRESH
+    # another first day is another risk: who is told that one no longer holds is told of the other, however old its days are
+    beside = {(line.case_id, line.about, line.rule) for _, line in untrue}
+    return [
+        (key, item)
+        for key, item in office.dropout.open.items()
+        if (item.evidence_on >= oldest or item[:3] in beside) and not part.believed(key)
+    ]
 
 
 def _untrue(office: Office) -> list[tuple[str, Line]]:
@@ -212,17 +221,17 @@ def _untrue(office: Office) -> list[tuple[str, Line]]:
     return [(key, line) for key, line in sorted(part.taken_back.items()) if key not in holds and key not in flying]
 
 
-def due(office: Office, ticked: datetime) -> datetime | None:
-    """The moment after the newest thing that is not told yet: the next tick says it, if it is to be said at all. What was not
-    said then is looked at again each day: a mailbox may have been named, or have stopped refusing."""
-    part = office.notification
-    untold = [item.as_of for key, item in office.dropout.open.items() if not part.believed(key)]
-    untrue = _untrue(office)
-    if not untold and not untrue:
+def due(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> datetime | None:
+    """The moment after the oldest thing that is not told yet: the next tick says it. Where only a person can see to that, the
+    next day: a mailbox may have been named, or have stopped refusing."""
+    untrue, over = _untrue(office), office.dropout.over
+    since = [item.as_of for _, item in _untold(office, day_of(ticked), untrue)]
+    since += [over[key].as_of if key in over else ticked for key, _ in untrue]
+    if not since:
         return None
-    untold += [office.dropout.over[key].as_of for key, _ in untrue if key in office.dropout.over]
-    newest = max([*untold, *([part.last_as_of] if part.last_as_of else [])], default=ticked) + timedelta(microseconds=1)
-    return newest if newest > ticked else datetime.combine(day_of(ticked) + timedelta(days=1), time.min, ALLIANCE_ZONE)
+    if _waits_for_a_person(office, ticked, mailboxes):
+        return datetime.combine(day_of(ticked) + timedelta(days=1), time.min, ALLIANCE_ZONE)
+    return max(ticked, min(since)) + timedelta(microseconds=1)
 
 
 def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:

@@ -28,6 +28,9 @@ class Errand:
     """A side effect on the world: the attempt is a fact first, then claimed, made once, and its result recorded."""
 
     fact: type[Fact]
+    attempts: Callable[[State, datetime], list[Fact]]
+    """What is missing in the world, asked where react is silent and at a tick alone: between ticks half of a correction may have
+    been heard. `due` says of a state for which tick."""
     perform: Callable[[Recorded], Awaitable[Fact]]
     uncertain: Callable[[Recorded], Fact]
 

@@ -606,7 +606,7 @@ class Work:
         due: datetime | None = ALWAYS_DUE
         if ticked is not None:
             for _ in range(MAX_ROUNDS):
-                if not (facts := self.service.react(slot.state, ticked)):
+                if not (facts := self._missing(slot.state, ticked)):
                     break
                 for fact in facts:
                     cause = (tick_id if self.by_time else slot.last.cause) or slot.id
@@ -616,8 +616,15 @@ class Work:
             due = self.service.due(slot.state, ticked)
             if due is not None and due <= ticked:
                 due = None  # react was asked at this very tick: what has passed has been considered
+            if not self.by_time and slot.due_at is not None and ALWAYS_DUE < slot.due_at <= ticked:
+                due = slot.due_at  # that tick has not come to it yet
         slot.changed = slot.changed or due != slot.due_at
         slot.due_at = due
+
+    def _missing(self, state: State, ticked: datetime) -> list[Fact]:
+        """What rules miss; at a tick then what the world has not been told."""
+        errand = self.service.errand if self.by_time else None
+        return self.service.react(state, ticked) or (errand.attempts(state, ticked) if errand else [])
 
     # --- save
 

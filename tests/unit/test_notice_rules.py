@@ -15,7 +15,7 @@ from contracts.codes import RiskEnd, Rule
 from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import Attributes, Fact, Recorded
 from contracts.notification import NotificationAttempted, NotificationWithdrawn
-from services.notification.domain import LOTSE, Office, due, evolve, failed, react, sent, uncertain, view
+from services.notification.domain import LOTSE, Office, attempts, due, evolve, failed, react, sent, uncertain, view
 from services.notification.mail import written
 from services.notification.organisations import Mailbox
 from services.runtime.database import encode
@@ -52,12 +52,20 @@ def heard(office: Office, *facts: Fact) -> Office:
 def asked(office: Office, at: datetime) -> list[Fact]:
     """What it says at a tick, until it is silent; and, as the runtime does, only where it asked for this tick."""
     said: list[Fact] = []
-    while facts := react(office, at, MAILBOXES):
+    while facts := react(office, at) or attempts(office, at, MAILBOXES):
         heard(office, *facts)
         said += facts
-    moment = due(office, at)
+    moment = due(office, at, MAILBOXES)
     assert moment is None or moment > at
     return said
+
+
+def between(office: Office, ticked: datetime, *facts: Fact) -> Office:
+    """It hears these after that tick and before the next: asked what is missing after each, and for no mail."""
+    for fact in facts:
+        heard(office, fact)
+        heard(office, *react(office, ticked))
+    return office
 
 
 def lines(office: Office, at: datetime) -> list[tuple[str, str]]:
@@ -80,7 +88,7 @@ def test_a_risk_is_told_at_the_tick_after_it_was_raised_and_once() -> None:
     assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
     heard(office, sent(last(office)))
     assert lines(office, TICK + 2 * QUARTER) == []
-    assert due(office, TICK + 2 * QUARTER) is None
+    assert due(office, TICK + 2 * QUARTER, MAILBOXES) is None
 
 
 @pytest.mark.parametrize("reason", ["UNREACHABLE", "SMTP_421", "SERVER_535"])
@@ -100,7 +108,7 @@ def test_a_mailbox_that_refuses_is_tried_once_a_day_after_four_times_and_again_a
     tried = []
     for n in range(1, 4 * 96):
         at = TICK + n * QUARTER
-        if due(office, at - timedelta(microseconds=1)) is not None and lines(office, at):
+        if due(office, at - timedelta(microseconds=1), MAILBOXES) is not None and lines(office, at):
             tried.append(at)
             heard(office, failed(last(office), reason))
     assert len(tried) == 4 + 4 and tried[3] == TICK + 4 * QUARTER  # 11, 12, 13 and 14 March, from midnight in Berlin
@@ -113,8 +121,8 @@ def test_a_mailbox_that_refuses_is_tried_once_a_day_after_four_times_and_again_a
 
 def test_where_no_mailbox_was_named_it_is_told_on_the_day_after_one_is() -> None:
     office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
-    assert react(office, TICK + QUARTER, {}) == []
-    tomorrow = due(office, TICK + QUARTER)
+    assert attempts(office, TICK + QUARTER, {}) == []
+    tomorrow = due(office, TICK + QUARTER, {})
     assert tomorrow == datetime(2026, 3, 10, 23, tzinfo=UTC)  # midnight in Berlin
     assert lines(office, tomorrow) == [("RAISED", "a")]
 
@@ -138,7 +146,7 @@ def test_what_was_never_told_is_not_taken_back() -> None:
     assert lines(office, TICK + 2 * QUARTER) == []  # nobody knows yet whether it was told
     heard(office, failed(last(office), "UNREACHABLE"))
     assert lines(office, TICK + 3 * QUARTER) == []
-    assert due(office, TICK + 3 * QUARTER) is None
+    assert due(office, TICK + 3 * QUARTER, MAILBOXES) is None
 
 
 @pytest.mark.parametrize("result", [sent, uncertain])
@@ -177,10 +185,30 @@ def test_a_worry_whose_first_day_moves_is_one_mail_with_both_halves(evidence: da
     for fact in (withdrawn("a", as_of=then), earlier):
         heard(office, fact)
         assert lines(office, then) == []  # nobody hears the one half of it
-    assert due(office, then) is not None
+    assert due(office, then, MAILBOXES) is not None
     assert lines(office, then + QUARTER) == [("RAISED", "a"), ("WITHDRAWN", "a")]
     heard(office, sent(last(office)))
-    assert lines(office, then + 2 * QUARTER) == [] and due(office, then + 2 * QUARTER) is None
+    assert lines(office, then + 2 * QUARTER) == [] and due(office, then + 2 * QUARTER, MAILBOXES) is None
+
+
+def test_where_the_risks_lag_behind_a_tick_nobody_is_told_before_the_next() -> None:
+    """What is known at a tick is all that stood before it; between ticks the one half of a correction may be here alone, and says
+    of itself an older tick all the same."""
+    late, then = TICK - 4 * QUARTER, TICK + QUARTER
+    office = between(Office(f"rkn:{OFFICE}", "rkn"), TICK, raised("a", as_of=late), withdrawn("a", as_of=late))
+    assert lines(office, then) == [] and due(office, TICK, MAILBOXES) is None
+    between(office, TICK, raised("b", as_of=late))
+    assert office.notification.in_flight == {}
+    assert due(office, TICK, MAILBOXES) == TICK + timedelta(microseconds=1)  # and not on the next day
+    assert lines(office, then) == [("RAISED", "b")]
+
+
+def test_a_risk_of_a_later_tick_keeps_none_of_an_earlier_one_waiting() -> None:
+    office = between(Office(f"rkn:{OFFICE}", "rkn"), TICK, raised("a"), raised("b", as_of=TICK + 2 * QUARTER))
+    assert due(office, TICK, MAILBOXES) == TICK + timedelta(microseconds=1)
+    assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
+    heard(office, sent(last(office)))
+    assert due(office, TICK + QUARTER, MAILBOXES) == TICK + 2 * QUARTER + timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize("reason", list(RiskEnd))
@@ -237,8 +265,8 @@ def test_what_was_taken_back_says_how_it_ended_last() -> None:
     office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
     assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
     heard(office, withdrawn("a", TICK + QUARTER, RiskEnd.ENDED), sent(last(office)))
-    assert [type(fact) for fact in react(office, TICK + QUARTER, MAILBOXES)] == [NotificationWithdrawn]
-    heard(office, *react(office, TICK + QUARTER, MAILBOXES), raised("a", as_of=TICK + 2 * QUARTER))
+    assert [type(fact) for fact in react(office, TICK + QUARTER)] == [NotificationWithdrawn]
+    heard(office, *react(office, TICK + QUARTER), raised("a", as_of=TICK + 2 * QUARTER))
     heard(office, withdrawn("a", TICK + 3 * QUARTER, RiskEnd.ATTENDED))
     (attempt,) = [fact for fact in asked(office, TICK + 4 * QUARTER) if isinstance(fact, NotificationAttempted)]
     assert [(line.kind, line.reason) for line in attempt.lines] == [("WITHDRAWN", "ATTENDED")]

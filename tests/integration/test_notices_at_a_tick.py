@@ -1,0 +1,102 @@
+"""An office is told at a tick and at no other moment, of what it had heard by then; and no message makes it miss one."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from contracts.codes import RiskEnd, Rule
+from contracts.dropout import DropoutFact, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.envelope import Attributes
+from contracts.topics import facts_topic
+from deploy.local.stack import LocalStack
+from services.host.running import Running
+from services.notification.domain import LOTSE
+from services.runtime import clock, positions
+from services.runtime.batch import apply
+from services.runtime.messages import Message, Part
+from tests.conftest import ORGANISATIONS
+from tests.in_hand import AROUND, in_hand
+from tests.integration.conftest import node_of
+from tests.publishing import OWNER, TENANT
+
+ACTED = datetime(2026, 3, 10, 6, tzinfo=UTC)
+LATE = ACTED - timedelta(hours=1)
+"""The tick referral still works at."""
+OFFICE = f"{TENANT}:{OWNER.organisation_id}"
+TOPIC = facts_topic("dropout")
+RAISED: dict[str, Any] = {"rule_version": 1, "days_on": (date(2026, 3, 6), date(2026, 3, 9))}
+
+
+class World:
+    """Notification has acted on a tick; what referral says of an earlier one comes now."""
+
+    def __init__(self, node: Running) -> None:
+        self.node, self.offset = node, 0
+
+    def says(self, case: str, number: int, kind: type[DropoutFact], **more: Any) -> Message:
+        fact = kind(by=LOTSE, case_id=case, about=case, rule=Rule.S2, first_on=date(2026, 3, 6),
+                    owner_organisation_id=OWNER.organisation_id, as_of=LATE, **more)  # fmt: skip
+        said = Attributes(str(uuid4()), "//lotse/test/referral", fact.ce_type, case, LATE, TENANT, streamversion=number,
+                          cause=str(uuid4()), recordedtime=LATE)  # fmt: skip
+        self.offset += 1
+        return in_hand(self.node, TOPIC, self.offset - 1, LATE, said, fact.to_json())
+
+    async def hears(self, *messages: Message) -> None:
+        """In one transaction."""
+        await apply(self.node, messages, {}, {}, AROUND)
+
+    async def ticks(self, at: datetime) -> None:
+        """All that stood before it was heard."""
+        await self.node.pool.execute("insert into tick (id, at, ends) values ($1, $2, '[]')", str(at), at)
+        await clock.act(self.node, lambda _: None)
+
+    async def said(self) -> list[str]:
+        rows = await self.node.pool.fetch("select split_part(type, '.', 3) as what from timeline order by number")
+        return [row["what"] for row in rows]
+
+
+@pytest.fixture
+async def world(prepared: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    mail = {
+        "ORGANISATIONS": str(ORGANISATIONS),
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": "25",
+        "MAIL_FROM": "a@b.example",
+    }
+    for name, value in mail.items():
+        monkeypatch.setenv(f"LOTSE_{name}", value)
+    async with node_of(prepared, "notification") as node:
+        for table in ("position", "outbox", "tick", "state", "timeline", "heard", "notice_list", "claim", "alliance"):
+            await node.pool.execute(f"delete from {table}")  # noqa: S608
+        await node.pool.execute("insert into alliance (tenant, ticked, acted) values ($1, $2, $2)", TENANT, ACTED)
+        await positions.make(node.pool, {Part(TOPIC, 0): 0})
+        yield World(node)
+
+
+async def test_what_is_withdrawn_in_the_same_breath_is_told_to_nobody(world: World) -> None:
+    case, other = str(uuid4()), str(uuid4())
+    await world.hears(world.says(case, 1, DropoutRiskRaised, **RAISED),
+                      world.says(case, 2, DropoutRiskWithdrawn, reason=RiskEnd.CORRECTED))  # fmt: skip
+    assert await world.said() == []
+    await world.hears(world.says(other, 1, DropoutRiskRaised, **RAISED))
+    assert await world.said() == []  # the rest of what is said of it may be on its way
+    await world.ticks(ACTED + timedelta(minutes=15))
+    assert await world.said() == ["notification_attempted"]
+
+
+async def test_a_message_between_a_tick_and_its_office_does_not_make_it_miss_the_tick(world: World) -> None:
+    """With news every second, it could miss each."""
+    one, other = str(uuid4()), str(uuid4())
+    await world.hears(world.says(one, 1, DropoutRiskRaised, **RAISED))
+    tick = ACTED + timedelta(minutes=15)
+    await world.node.pool.execute(
+        "update alliance set ticked = $1, tick_id = 'a tick'", tick
+    )  # begun by another worker
+    await world.hears(world.says(other, 1, DropoutRiskRaised, **RAISED))
+    assert await world.said() == []
+    await world.ticks(tick)
+    assert await world.said() == ["notification_attempted"]
+    assert await world.node.pool.fetchval("select due_at from state where id = $1", OFFICE) is None  # of both
