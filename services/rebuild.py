@@ -19,6 +19,7 @@ import structlog
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK, dead_letters_topic
+from services.beside import BESIDE, LIVE, LOCK_LIMIT, OLD, differences, make_beside
 from services.dead_letters import learn_buried
 from services.failpoints import failpoint
 from services.host.kafka import Reader
@@ -27,23 +28,14 @@ from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions
 from services.runtime.database import Connection, columns, connect, encode, unpack
-from services.runtime.failures import name_of
+from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work, quarantined
 
 log = structlog.get_logger()
 
-LIVE, BESIDE, OLD = "lotse", "lotse_beside", "lotse_old"
-HELD_LIMIT, LOCK_LIMIT = 120.0, "60s"
-"""Everybody is held for so many seconds at most until all is learnt; a lock is waited for so long."""
-
-COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("family, subject", "number, id"),
-            "timeline": ("family, subject, number", "fact_id, type, time, recorded_at, cause, body")}  # fmt: skip
-"""Table to key and compared columns; projections are compared in all their columns."""
-
-LOWER = f"select l.kind, l.id from {LIVE}.state l join {BESIDE}.state b using (kind, id) where l.shape < b.shape"
-"""States of a shape before ours: a rebuild is how they get it."""
+HELD_LIMIT = 120.0  # seconds everybody is held at most, until all is learnt
 
 KEPT = ("kept", "quarantine", "dead_letter", "buried", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
@@ -51,6 +43,10 @@ KEPT = ("kept", "quarantine", "dead_letter", "buried", "claim", "tick", "outbox"
 PASSED_OVER = """select topic, part, "offset" from kept where $1 and why = 'quarantined'
  union select topic, part, "offset" from left_out"""
 """Records that live has read and not applied: they wait for their subject's release, or somebody said that they are none."""
+
+
+class Missing(Exception):
+    """An own fact stands in the log, and the one before it does not."""
 
 
 class Unfinished(Exception):
@@ -94,7 +90,7 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
         reader = Reader(settings.kafka, settings.kafka_security, f"{service.name}-rebuild")
         await reader.start()
         stack.push_async_callback(reader.stop)
-        await _make_beside(owner, await live.fetchval("select current_user"), sql, dry=dry)
+        await make_beside(owner, await live.fetchval("select current_user"), sql, dry=dry)
         beside = await connect(owner_dsn, schema=BESIDE)
         stack.callback(beside.terminate)
         node = running(service, settings, live, reader)
@@ -119,22 +115,6 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
             except Exception as error:  # whatever it is, the new is in place
                 raise Unfinished(name_of(error)) from error
     return done
-
-
-async def _make_beside(owner: Any, role: str, migrations: list[Path], *, dry: bool) -> None:
-    """An empty schema beside, made by the same migrations. An old one is there where a rebuild was killed before it went."""
-    await owner.execute(f"drop schema if exists {BESIDE}{'' if dry else f', {OLD}'} cascade; create schema {BESIDE}")
-    await owner.execute(f"set search_path = {BESIDE}")
-    for file in migrations:
-        await owner.execute(file.read_text("utf-8").partition("-- migrate:down")[0])
-    for name in ("runtime_migrations", "service_migrations"):
-        await owner.execute(f"create table if not exists {BESIDE}.{name} (like {LIVE}.{name} including all);"
-                            f" insert into {BESIDE}.{name} select * from {LIVE}.{name}")  # fmt: skip
-    # not by default privileges alone: where rights were granted on the tables there were, the new ones would have none
-    tables, sequences = "select, insert, update, delete on all tables in schema", "select on all sequences in schema"
-    for right in ("usage on schema", tables, sequences):
-        await owner.execute(f'grant {right} {BESIDE} to "{role}"')
-    await owner.execute(f"set search_path = {LIVE}; set lock_timeout = '{LOCK_LIMIT}'")
 
 
 async def _compared_and_swapped(owner: Any, node: Running, learner: "Learner", *, dry: bool) -> None:
@@ -169,6 +149,8 @@ class Learner:
         self.total = 0
         """How many records there are to learn, as far as is known."""
         self.passed_over: set[tuple[str, int, int]] = set()
+        self.early: dict[tuple[str, str, int], Message] = {}
+        """Own facts met before the one before them: a tail that was lost and sent again, or records that timed out one by one."""
         self.newest: datetime | None = None
         """The newest recorded time of an own fact."""
 
@@ -240,7 +222,7 @@ class Learner:
             if message.input.kind == "fact":
                 await work.learn(message)
                 continue
-            work.learn_own(message)
+            self._own(work, message)
             attributes = message.attributes
             if UUID.fullmatch(cause := attributes.cause or "") and fact_id_of(cause) == attributes.id:
                 claimed[cause] = None  # a submission's reference: its answer may be lost, it is known by its fact alone
@@ -253,6 +235,20 @@ class Learner:
                                   [(m.attributes.id, encode(m.attributes).decode(), m.value) for m in made])  # fmt: skip
             results = [id.removesuffix(".result") for m in messages if (id := m.attributes.id).endswith(".result")]
             await con.execute("update claim set done = true where id = any($1)", results)
+
+    def _own(self, work: Work, message: Message) -> None:
+        """Folds an own fact, and those after it that came early: they stay, since this transaction may be done again in halves."""
+        following: Message | None = message
+        while following is not None:
+            family, subject, number = (
+                following.family,
+                message.attributes.subject,
+                following.attributes.streamversion or 0,
+            )
+            if not work.learn_own(following):
+                self.early[family, subject, number] = following
+                return
+            following = self.early.get((family, subject, number + 1))
 
     async def _answers(self, con: Connection, records: list[Any]) -> None:
         """The first content of an id has it; the answer ID_REUSED is claimed under its own id."""
@@ -272,6 +268,12 @@ class Learner:
                                 " on conflict (tenant) do update set ticked = excluded.ticked, tick_id = excluded.tick_id,"
                                 " acted = excluded.acted")  # fmt: skip
         else:
+            for message in self.early.values():
+                async with self.node.pool.acquire() as con, con.transaction():
+                    await (work := Work(self.node, con, learning=True)).open([message])
+                    still = not work.learn_own(message)
+                if still:  # a number is missing, and must not be given a second time
+                    await quarantined(self.node, message, Missing(), learning=True)
             await positions.make(self.node.pool, {p: n for p, n in self.read_to.items() if p.topic in self.node.inputs})
             if tick := await self._tick():
                 await owner.execute(f"update {BESIDE}.alliance set ticked = $1, tick_id = $2, acted = $1", *tick)
@@ -297,33 +299,17 @@ async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
         *columns(sorted(found.items())) or ([], []))  # fmt: skip
 
 
-async def differences(owner: Any, service: Service, most: int = 10) -> list[str]:
-    """`table: key` of the first rows that differ between live and beside, compared as whole sets by named columns."""
-    found: list[str] = []
-    tables = [*service.tables, *([service.reports.table] if service.reports else [])]
-    own = {t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in tables}
-    for name, (key, compared) in sorted((COMPARED | own).items()):
-        where = f"where body is not null and (kind, id) not in ({LOWER})" if name == "state" else ""
-        one, other = (f"select {key}, {compared} from {schema}.{name} {where}" for schema in (LIVE, BESIDE))
-        rows = await owner.fetch(f"(select {key} from ({one} except {other}) a) union (select {key} from ({other} except {one}) b)"
-                                 f" order by {key} limit {most}")  # fmt: skip
-        found += [f"{name}: {'/'.join(str(value) for value in row)}" for row in rows]
-    rows = await owner.fetch(  # what live knows and no topic tells waits; an answer's content may be lost, never differ
-        f"select coalesce(l.key, b.key) as key from {LIVE}.answered l full join {BESIDE}.answered b using (key)"
-        f" where l.key is null or l.content <> b.content order by 1 limit {most}")  # fmt: skip
-    await owner.execute(f"insert into {BESIDE}.answered select * from {LIVE}.answered"
-                        " on conflict (key) do update set content = excluded.content where answered.content is null")  # fmt: skip
-    return found + [f"answered: {row['key']}" for row in rows]
-
-
 async def sweep(node: Running) -> int:
     """React over every state there is; gives back the facts recorded. The law: on a quiet, caught-up system, none."""
-    recorded, last = list[int](), ("", "")
+    recorded, last, most = list[int](), ("", ""), clock.CHUNK
     while rows := await node.pool.fetch(
         "select kind, id, tenant from state where (kind, id) > ($1, $2) and tenant is not null"
-        " and not exists (select from quarantine q where q.subject = id) order by kind, id limit $3", *last, clock.CHUNK,
+        " and not exists (select from quarantine q where q.subject = id) order by kind, id limit $3", *last, most,
     ):  # fmt: skip
-        last = (rows[-1]["kind"], rows[-1]["id"])
-        async with node.pool.acquire() as con, con.transaction():
-            await clock.react(Work(node, con), rows, lambda work: recorded.append(work.counts["facts"]))
+        try:
+            async with node.pool.acquire() as con, con.transaction():
+                await clock.react(Work(node, con), rows, lambda work: recorded.append(work.counts["facts"]))
+            last = (rows[-1]["kind"], rows[-1]["id"])
+        except TooMuch:
+            most //= 2
     return sum(recorded)

@@ -118,7 +118,7 @@ MUTANTS = (
     Mutant((37,), "what Kafka did not acknowledge is not marked as sent", ("letters kept in the outbox", "6 swallowed"),
            (Edit(RELAY, "        if error is not None:\n            return self._given_up(part.topic, error)\n", ""),)),
     Mutant((38,), "a replay is written down", ("audit entries",),
-           (Edit("services/host/operate.py", "        await audit(who, what, \" \".join(map(str, seqs)), why)\n", ""),)),
+           (Edit("services/operate.py", "        await audit(who, what, \" \".join(map(str, seqs)), why)\n", ""),)),
     Mutant((39,), "the claim of ids", ("2 doubled",), (_CLAIMS,)),
     Mutant((40,), "what rests on something unknown waits: it is refused", ("what waits", "3 wrong"),
            (Edit(WORK, "no=unknown(name)) if expired else self._wait(message, id)", "no=unknown(name))"),)),

@@ -24,9 +24,8 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 from prometheus_client import generate_latest
 
-from services import errands
+from services import errands, operate
 from services.failpoints import arm
-from services.host import operate
 from services.host.inputs import Inputs
 from services.host.kafka import Reader
 from services.host.relay import Relay, letters_beyond

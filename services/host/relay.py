@@ -21,7 +21,6 @@ from services.leader import alive, session
 from services.runtime.database import RETRY, columns, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import Part
-from services.runtime.outbox import sent_since
 
 log = structlog.get_logger()
 
@@ -264,17 +263,3 @@ def _producer(node: Running, name: str) -> Producer:
         "partitioner": "murmur2_random",  # as Java's and aiokafka's: a subject stays on its partition
     }  # fmt: skip
     return Producer(options, logger=logging.getLogger("librdkafka"))
-
-
-async def republish(node: Running, since: Any, *, dry: bool = False) -> dict[str, int]:
-    """Marks what was sent since a moment as unsent: the relay brings it back with the same ids, after Kafka has lost its
-    tail. Acknowledged ends beyond the log are drawn back to it. Gives back topic to number of records."""
-    ends = await node.reader.ends(await node.reader.parts(node.own_topics))
-    async with node.pool.acquire() as con, con.transaction():
-        await con.execute(
-            "update acked a set next = least(a.next, e.next) from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"
-            " where (a.topic, a.part) = (e.topic, e.part)",
-            *columns((*part, end) for part, end in sorted({} if dry else ends.items())) or ([], [], []))  # fmt: skip
-        records = await sent_since(con, since, again=not dry)
-    node.sending.set()
-    return records

@@ -1,7 +1,6 @@
 """What leaves: one outbox row a transaction and topic, packed ready to send."""
 
 from collections import defaultdict
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -39,19 +38,3 @@ class Outgoing:
 async def forget_sent(pool: asyncpg.Pool) -> None:
     """What was sent longer ago than we keep it goes."""
     await pool.execute("delete from outbox where sent_at < now() - make_interval(days => $1)", KEPT_DAYS)
-
-
-_LOOKED_AT = "select topic, records from outbox where sent_at >= $1"
-_MARKED = "update outbox set sent_at = null where sent_at >= $1 returning topic, records"
-_COUNTED = """with found as ({}) select topic, sum(case get_byte(head, 0) when 220 then get_byte(head, 1) << 8 | get_byte(head, 2)
-  when 221 then get_byte(head, 1) << 8 | get_byte(head, 2) << 8 | get_byte(head, 3) << 8 | get_byte(head, 4)
-  else get_byte(head, 0) - 144 end) as records from (select topic, substring(records from 1 for 5) as head from found) f
- group by topic order by topic"""
-"""How many records a row packs stands in its first bytes (MessagePack's array; Postgres works from left to right): nobody reads a
-week of them to know."""
-
-
-async def sent_since(con: Connection, since: datetime, *, again: bool) -> dict[str, int]:
-    """Topic to number of records that were sent since a moment; `again`: they are unsent by now."""
-    found = await con.fetch(_COUNTED.format(_MARKED if again else _LOOKED_AT), since)
-    return {row["topic"]: row["records"] for row in found}

@@ -382,21 +382,20 @@ class Work:
             self._apply(following)
             await self._wake()
 
-    def learn_own(self, message: Message) -> None:
-        """A rebuild's way: an own fact is folded, evolve only; nothing is reacted to and nothing sent."""
+    def learn_own(self, message: Message) -> bool:
+        """A rebuild's way: an own fact is folded, evolve only; nothing is reacted to and nothing sent. False where it is early."""
         attributes, fact = message.attributes, message.body
         if fact is None:
             raise BadFact("an own fact of a type this version does not know")
         slot, number = self.slots[fact.subject_kind, attributes.subject], attributes.streamversion or 0
-        match order_of(number, attributes.id, slot.known.stream.get(fact.family, Heard())):
-            case Order.OLD:
-                return
-            case Order.NEXT:
-                recorded = attributes.recordedtime or attributes.time
-                self._fold(slot, fact, attributes)
-                self._number(slot, fact.family, number, attributes, recorded, (message.value or b"").decode())
-            case order:
-                raise Fork(f"{fact.family} number {number} is {order} in our own log")
+        order = order_of(number, attributes.id, slot.known.stream.get(fact.family, Heard()))
+        if order is Order.FORK:
+            raise Fork(f"{fact.family} number {number} in our own log")
+        if order is Order.NEXT:
+            recorded = attributes.recordedtime or attributes.time
+            self._fold(slot, fact, attributes)
+            self._number(slot, fact.family, number, attributes, recorded, (message.value or b"").decode())
+        return order is not Order.EARLY
 
     def _apply(self, message: Message) -> None:
         attributes = message.attributes
@@ -544,7 +543,8 @@ class Work:
         subject = message.attributes.subject
         add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
         await self.con.execute(add, subject, error)
-        self._keep_back(Kept(message, "quarantined", _released({subject}), error=error))
+        if message.input.kind != "own":  # of a fork of our own the first one stands, and nobody takes up the other
+            self._keep_back(Kept(message, "quarantined", _released({subject}), error=error))
 
     def _answer(
         self, message: Message, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None

@@ -52,9 +52,10 @@ def test_what_every_service_stands_on_is_read_in_an_hour(room: str) -> None:
     assert 0 < sum(code_lines(file, formatted(file)) for file in (SERVICES / room).rglob("*.py")) <= 1200
 
 
-def test_a_rebuild_is_read_in_a_quarter_of_it() -> None:
-    """A process of its own, beside the service: it learns with the runtime's own walk."""
-    assert 0 < code_lines(SERVICES / "rebuild.py") <= 250
+@pytest.mark.parametrize("file", ["rebuild", "operate"])
+def test_what_operators_set_going_is_read_in_a_quarter_of_it(file: str) -> None:
+    """Beside the service, and with the runtime's own walk."""
+    assert 0 < code_lines(SERVICES / f"{file}.py") <= 250
 
 
 def test_the_services_that_are_started_are_those_the_catalogue_knows() -> None:

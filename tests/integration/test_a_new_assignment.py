@@ -11,8 +11,8 @@ from contracts.envelope import Attributes, headers_of
 from contracts.intake import RegistrationSubmitted
 from contracts.topics import submissions_topic
 from services.host.inputs import Inputs
-from services.host.operate import go_on
 from services.host.running import Running
+from services.operate import go_on
 from services.runtime import positions
 from services.runtime.messages import Part
 from tests.publishing import NAME, OWNER, SOURCE, TENANT

@@ -55,6 +55,31 @@ async def test_what_an_older_database_had_not_sent_is_named_and_what_the_log_hol
     assert await node.pool.fetchval("select count(*) from outbox") == 0
 
 
+async def test_an_own_log_in_which_facts_came_late_and_twice_is_learnt_and_a_gap_is_held(
+    prepared: LocalStack, node: Running
+) -> None:
+    """Kafka loses its tail, the service goes on, `lotse republish` brings it back: 3 stands before 2, and comes again. Every
+    subscriber bears that. Where 2 is gone for good, its number must not be given a second time; of a fork the first one stands."""
+    whole, gap, fork = (str(uuid4()) for _ in range(3))
+    stands = f"{whole} 1,{whole} 3,{gap} 1,{gap} 3,{fork} 1,{whole} 2,{fork} 1 other,{whole} 3,{whole} 4,{fork} 2"
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        for case, number, *other in (record.split() for record in stands.split(",")):
+            one = fact(case, int(number), *other)
+            await producer.send_and_wait("intake.events", one.value, key=one.key, headers=one.headers, partition=1)
+    settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["intake"].owner)})
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    await node.pool.execute("delete from position; delete from quarantine; delete from outbox")
+    done = await rebuild(node.service, settings, files)
+    assert (done.compared, done.swept) == (False, 0)
+    told = "select array_agg(fact_id order by number) from timeline where subject = $1"
+    for case, numbers in ((whole, (1, 2, 3, 4)), (gap, (1,)), (fork, (1, 2))):
+        assert await node.pool.fetchval(told, case) == [f"{case}-{number}" for number in numbers]
+    held = await node.pool.fetch("select subject, why from quarantine")
+    assert {row["subject"]: row["why"] for row in held} == {gap: "Missing", fork: "Fork"}
+    assert await node.pool.fetchval("select count(*) from kept") == 0  # nothing that nobody could take up
+    await node.pool.execute("delete from quarantine")
+
+
 async def test_what_a_database_lacks_is_counted_until_it_is_plainly_older(
     node: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,10 +94,10 @@ async def test_what_a_database_lacks_is_counted_until_it_is_plainly_older(
     assert 1 <= await relay.letters_beyond(node) < before + 40
 
 
-def fact(case: str) -> Letter:
-    """A case's first fact as intake would write it."""
+def fact(case: str, number: int = 1, other: str = "") -> Letter:
+    """A case's fact as intake would write it."""
     now = datetime.now(UTC)
     said = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
-    attributes = Attributes(id=f"{case}-1", source="//lotse/local/intake", type=said.ce_type, subject=case, time=now,
-                            tenant="rkn", streamversion=1, cause=case, recordedtime=now)  # fmt: skip
+    attributes = Attributes(id=f"{case}-{number}{other}", source="//lotse/local/intake", type=said.ce_type, subject=case, time=now,
+                            tenant="rkn", streamversion=number, cause=case, recordedtime=now)  # fmt: skip
     return Letter(case.encode(), said.to_json(), headers_of(attributes))

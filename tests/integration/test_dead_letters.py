@@ -7,8 +7,9 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from contracts.topics import dead_letters_topic, submissions_topic
+from services import operate
 from services.dead_letters import Origin, expect_again, expected_again, learn_buried, unreadable_this_hour
-from services.host import inputs, operate
+from services.host import inputs
 from services.host.running import Running
 from services.runtime import positions
 from services.runtime.database import pack

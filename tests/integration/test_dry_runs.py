@@ -31,8 +31,8 @@ from deploy.local.processes import child_environment
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
 from deploy.services import make_topics, mend_topics, migrate, migrations
+from services import operate
 from services.connections import KafkaSecurity
-from services.host import operate
 from services.host.running import Running
 from services.rebuild import rebuild
 from services.runtime import positions

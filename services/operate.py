@@ -13,10 +13,9 @@ from fastapi import APIRouter, Body, HTTPException
 from contracts.envelope import refused
 from contracts.messages import claim_of
 from services.dead_letters import expect_again
-from services.host.relay import republish
 from services.host.running import Running
 from services.runtime import positions
-from services.runtime.database import RETRY, Connection, unpack
+from services.runtime.database import RETRY, Connection, columns, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import Part, decode
 from services.runtime.work import Again, Work, transact
@@ -31,6 +30,16 @@ Seqs = Annotated[tuple[int, ...], Body()]
 Past = Annotated[str, Body(pattern=r"^([a-z.-]+/\d{1,6}/\d{1,18})?$")]
 How = Literal["operate", "dry-run"]
 """A dry run has a path of its own: a version that knows none must not do it instead."""
+
+
+_LOOKED_AT = "select topic, records from outbox where sent_at >= $1"
+_MARKED = "update outbox set sent_at = null where sent_at >= $1 returning topic, records"
+_COUNTED = """with found as ({}) select topic, sum(case get_byte(head, 0) when 220 then get_byte(head, 1) << 8 | get_byte(head, 2)
+  when 221 then get_byte(head, 1) << 8 | get_byte(head, 2) << 8 | get_byte(head, 3) << 8 | get_byte(head, 4)
+  else get_byte(head, 0) - 144 end) as records from (select topic, substring(records from 1 for 5) as head from found) f
+ group by topic order by topic"""
+"""How many records a row packs stands in its first bytes (MessagePack's array; Postgres works from left to right): nobody reads a
+week of them to know."""
 
 
 async def _again(node: Running, con: Connection, known: Again, rows: Sequence[Any], *, give_up: bool = False) -> int:
@@ -96,6 +105,26 @@ async def release(node: Running, subject: str, without: Sequence[int] = (), *, d
         return found
 
     return await transact(node, act)
+
+
+async def republish(node: Running, since: Any, *, dry: bool = False) -> dict[str, int]:
+    """Marks what was sent since a moment as unsent: the relay brings it back with the same ids, after Kafka has lost its
+    tail. Acknowledged ends beyond the log are drawn back to it. Gives back topic to number of records."""
+    ends = await node.reader.ends(await node.reader.parts(node.own_topics))
+    async with node.pool.acquire() as con, con.transaction():
+        await con.execute(
+            "update acked a set next = least(a.next, e.next) from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"
+            " where (a.topic, a.part) = (e.topic, e.part)",
+            *columns((*part, end) for part, end in sorted({} if dry else ends.items())) or ([], [], []))  # fmt: skip
+        records = await sent_since(con, since, again=not dry)
+    node.sending.set()
+    return records
+
+
+async def sent_since(con: Connection, since: datetime, *, again: bool) -> dict[str, int]:
+    """Topic to number of records that were sent since a moment; `again`: they are unsent by now."""
+    found = await con.fetch(_COUNTED.format(_MARKED if again else _LOOKED_AT), since)
+    return {row["topic"]: row["records"] for row in found}
 
 
 def leap(part: Part, stood_at: int, goes_on_at: int, gone: int = 0) -> dict[str, Any]:
