@@ -3,7 +3,7 @@
 It applies the next, drops the old, keeps the early until the missing one comes, and holds a stream at a fork.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -58,6 +58,17 @@ class Fork(NamedTuple):
     ids: tuple[str, str]
 
 
+class Kept(NamedTuple, Generic[T]):
+    """A fact a reader has and may not apply: it came early, or two stand under its number. As `Streams.take` takes it."""
+
+    family: str
+    subject: str
+    number: int
+    id: str
+    fact: T
+    came: datetime
+
+
 @dataclass(slots=True)
 class _Early(Generic[T]):
     id: str
@@ -72,6 +83,8 @@ class Stream(Generic[T]):
     heard: Heard = Heard()  # noqa: RUF009
     early: dict[int, _Early[T]] = field(default_factory=dict)
     fork: tuple[int, str, str] | None = None
+    other: _Early[T] | None = None
+    """The second fact of the fork."""
 
     def keep(self, number: int, id: str, fact: T, came: datetime) -> None:
         """Hands in again an early fact kept before, with what was heard then."""
@@ -85,7 +98,9 @@ class Stream(Generic[T]):
             return []
         other = self.early.get(number)
         if order is Order.FORK or (other is not None and other.id != id):
-            self.fork = self.fork or (number, other.id if other else self.heard.id, id)
+            if self.fork is None:
+                self.fork = (number, other.id if other else self.heard.id, id)
+                self.other = _Early(id, came, fact)
             return []
         if order is Order.EARLY or self.fork is not None:
             self.keep(number, id, fact, came)
@@ -100,15 +115,17 @@ class Stream(Generic[T]):
 
 
 class Streams(Generic[T]):
-    """Every stream one reader hears. Keep `heard()` with what you made of the facts, in the same transaction, and hand it
-    in again at the next start: then a fact is applied once, whatever is delivered twice. What came early, and a fork, is not
-    kept: begin again where you can read them once more, at the start, or at no offset beyond the first that is not applied."""
+    """Every stream one reader hears. Keep `heard()` and `kept()` with what you made of the facts and how far you have read, in
+    the same transaction, and hand both in again at the next start: then a fact is applied once, whatever is delivered twice, and
+    none is lost that came early. Who begins each time at the topic's start needs what was heard alone: the rest comes again."""
 
-    def __init__(self, heard: dict[tuple[str, str], Heard] | None = None) -> None:
+    def __init__(self, heard: dict[tuple[str, str], Heard] | None = None, kept: Iterable[Kept[T]] = ()) -> None:
         self._streams: dict[tuple[str, str], Stream[T]] = {
             name: Stream(Heard(*last)) for name, last in (heard or {}).items()
         }
         self._open: set[tuple[str, str]] = set()
+        for one in kept:
+            self.take(*one)
 
     def take(self, family: str, subject: str, number: int, id: str, fact: T, came: datetime) -> list[T]:
         """What may be applied now, in order (see `Stream.take`). `came`: when the broker or you got it."""
@@ -126,6 +143,20 @@ class Streams(Generic[T]):
     def heard(self) -> dict[tuple[str, str], Heard]:
         """The last fact applied of each (family, subject)."""
         return {name: stream.heard for name, stream in self._streams.items() if stream.heard.number}
+
+    def kept(self) -> list[Kept[T]]:
+        """What is here and may not be applied yet, in the order in which to hand it in again: the two of a fork before all that
+        it holds."""
+        found: list[Kept[T]] = []
+        for name in sorted(self._open):
+            stream = self._streams[name]
+            early = dict(sorted(stream.early.items()))
+            if stream.fork is not None and stream.other is not None:
+                number = stream.fork[0]
+                pair = [early.pop(number), stream.other] if number in early else [stream.other]
+                found += [Kept(*name, number, one.id, one.fact, one.came) for one in pair]
+            found += [Kept(*name, number, one.id, one.fact, one.came) for number, one in early.items()]
+        return found
 
     def gaps(self, before: datetime | None = None) -> Iterator[Gap]:
         """What is missing; with `before`, only where later ones have been kept since before then (ten minutes ago, say:

@@ -1,11 +1,12 @@
 """A reader of facts: whatever comes twice, late or out of order, it applies 1, 2, 3, and tells of gaps and forks."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.stream import Fork, Gap, Heard, Streams
+from contracts.stream import Fork, Gap, Heard, Kept, Streams
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -29,6 +30,25 @@ def test_any_order_and_any_repeats_give_the_same_stream(data: st.DataObject) -> 
     assert {subject: heard.number for (_, subject), heard in streams.heard().items()} == {
         s: len(i) for s, i in sent.items()
     }
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.sampled_from("xxxxy")), max_size=25), st.data())
+def test_who_keeps_what_was_heard_and_what_waits_goes_on_where_it_stopped(
+    deliveries: list[tuple[str, int, str]], data: st.DataObject
+) -> None:
+    """Whenever it dies, and although nothing is delivered again: with gaps, and with forks among what is heard or early."""
+    dies = data.draw(st.sets(st.integers(0, 25)))
+    one, other = Streams[str](), Streams[str]()
+    for at, (subject, number, id) in enumerate(deliveries):
+        if at in dies:  # rows of a table are plain
+            rows: list[Any] = [tuple(row) for row in other.kept()]
+            other = Streams(other.heard(), [Kept(*row) for row in rows])
+        came = NOON + timedelta(minutes=at)
+        assert one.take("intake", subject, number, id, f"{at}", came) == other.take(
+            "intake", subject, number, id, f"{at}", came
+        )
+        assert one.kept() == other.kept() and list(one.gaps()) == list(other.gaps())
+        assert one.heard() == other.heard() and list(one.forks()) == list(other.forks())
 
 
 def test_a_gap_is_told_with_its_number_and_age_and_closed_by_what_was_missing() -> None:
