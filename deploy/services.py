@@ -152,9 +152,8 @@ async def mend_topics(
                 own = {key: value for key, (value, inherited) in has.items() if not inherited}
                 changes.append(ConfigResource(ConfigResourceType.TOPIC, topic.name, {**own, **topic.config}))
         if changes:
-            _, wanted = admin._convert_config_resources(
-                changes, "alter"
-            )  # alter_configs can't be asked to change nothing
+            # by hand: its alter_configs can't be asked to change nothing
+            _, wanted = admin._convert_config_resources(changes, "alter")
             answer = await admin._send_request(AlterConfigsRequest(resources=wanted, validate_only=dry_run))
             _done([(one[3], one[0]) for one in answer.resources], "changed")
         return differed

@@ -19,7 +19,7 @@ import deploy.commands.up
 from deploy.cli import main
 from deploy.commands.letters import letters
 from deploy.commands.status import BESIDE, COLUMNS, findings_of, rows_of
-from deploy.errors import FAULT, UNREACHABLE, USAGE, Trouble
+from deploy.errors import FAULT, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.local.processes import Process
 from deploy.places import EXAMPLES, SERVICES
 from services.host.settings import Settings
@@ -205,6 +205,8 @@ def answering(status: int, body: bytes) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
+        do_POST = do_GET
+
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
@@ -238,6 +240,17 @@ def test_a_service_that_does_not_answer_the_question_is_said_to_be_out_of_reach(
         announced(tmp_path, url)
         code, message, hint = said(capsys, *words)
     assert code == UNREACHABLE and message.endswith(why) and "lotse status" in hint
+
+
+@pytest.mark.parametrize(
+    "words", [["release", "referral", "case"], ["go-on", "referral"], ["republish", "referral", "--since", "1h"]]
+)
+def test_a_service_of_a_version_that_knows_no_dry_run_is_named_and_has_done_nothing(
+    capsys: Out, words: list[str]
+) -> None:
+    with answering(404, b"canary") as url:
+        code, message, hint = said(capsys, *words, "--why", "mended", "--at", url, "--dry-run")
+    assert code == REFUSED and "knows no --dry-run; nothing was changed" in message and "update" in hint
 
 
 def test_status_calls_what_answers_no_json_silent(capsys: Out, tmp_path: Path) -> None:
