@@ -154,22 +154,30 @@ def _absences(seen: dict[str, Any]) -> Table:
 def _timeline(seen: dict[str, Any]) -> Table:
     """One case as its case manager would read it: attendance only where it was missed or corrected."""
     table = Table("happened", "what", "", title=f"One case: {seen['case']}", title_justify="left")
-    attended, reported = 0, [step for step in seen["steps"] if step["body"]["by"]["kind"] != "rule"]
-    since = {key: happened(step) for step in reported for key in (step["cause"], step["fact_id"])}
-
-    def when(step: dict[str, Any]) -> str:
-        """What follows from a report, and names no tick, happened with it: the days of a play are not those of the clock."""
-        follows = step not in reported and "as_of" not in step["body"]
-        return since.get(step["cause"], happened(step)) if follows else happened(step)
-
-    for step in sorted(seen["steps"], key=lambda step: (when(step), step["recorded_at"], step["number"])):
+    attended = 0
+    for when, step in in_order(seen["steps"]):
         body, what = step["body"], step["type"].split(".")[2].replace("_", " ")
         if what == "attendance recorded" and body["presence"] in ("PRESENT", "LATE") and body["revision"] == 1:
             attended += 1
             continue
-        table.add_row(when(step)[:10], what, told(step))
+        table.add_row(when[:10], what, told(step))
     table.caption, table.caption_justify = f"and {attended} days attended, not shown", "left"
     return table
+
+
+def in_order(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Steps of a timeline as they happened, and when. What a rule of ours says and no tick dates happened with what it follows from:
+    the days of a play are not those of the clock."""
+    by_id = {step["fact_id"]: step for step in steps}
+
+    def when(step: dict[str, Any]) -> str:
+        before = None if "as_of" in step["body"] else by_id.get(step["cause"])
+        while before and before["cause"] in by_id:
+            before = by_id[before["cause"]]
+        return happened(before or step)
+
+    dated = [(when(step), step) for step in steps]
+    return sorted(dated, key=lambda pair: (pair[0], pair[1]["recorded_at"], pair[1]["number"]))
 
 
 def _report(releases: list[dict[str, Any]]) -> Table:

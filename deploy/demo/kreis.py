@@ -2,8 +2,8 @@
 
 Distributions from the domain reference, 13.6 (estimates): sex, age, status, absence 8 % excused and 6 % unexcused and strongly
 clustered, early exit 38 % mostly in the first five weeks, 35 % of these return; a quarter agrees to no evaluation, 3 % a year
-take a consent back. Half of the providers tell each day: 35 % of it late, 3 % corrected, 1 % twice. The others hand in a month
-when it is over.
+take a consent back. Half of the providers tell each day, 35 % of them late; the others hand in a month when it is over. 3 % are
+corrected, 1 % come twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -354,16 +354,14 @@ class Kreis:
         return Moment(self._weekday(max(known, day + late)), DAYS)
 
     def _handed_in(self, run: Run, day: int, known: int) -> Moment:
-        """The afternoon on which a run's month with this day is handed in: that of the last working day, when no
-        course day is left, or of the first of the next month; drawn by run and month. Who was not on the list yet is on the next
-        month's."""
+        """The afternoon on which a run's month with this day is handed in, drawn by run and month: that of the last weekday, when no
+        course day is left, or of the first of the next month. Who was not on the list yet is on the next month's."""
         while True:
             month = self._on(day).replace(day=1)
             after = ((month + timedelta(days=31)).replace(day=1) - FIRST_DAY).days
             of_month = Random(f"{self.seed} {run.id} {month:%Y-%m}")
-            first = self._weekday(after)
-            last = next(day for day in range(after - 1, -1, -1) if day % 7 < 5)
-            told = of_month.choice((last, first))
+            last = after - 1 - max(0, (after - 1) % 7 - 4)
+            told = of_month.choice((last, self._weekday(after)))
             if told >= known:
                 return Moment(told, of_month.choice(AFTERNOON), of_month.randrange(60))
             day = after

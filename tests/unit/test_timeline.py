@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from deploy.commands.demo import in_order
 from deploy.commands.read import happened
 
 
@@ -14,3 +15,17 @@ def test_a_risk_is_told_after_the_day_that_caused_it_though_the_tick_was_before_
     risk = step("2026-11-25T10:00:00Z", as_of="2025-02-25T20:00:00Z", days_on=["2025-02-24", "2025-02-26"])
     late = step("2026-11-25T10:00:00Z", as_of="2025-03-20T06:00:00Z", days_on=["2025-02-24", "2025-02-26"])
     assert happened(absence) < happened(risk) == "2025-02-26T23:59:59Z" and happened(late) == "2025-03-20T06:00:00Z"
+
+
+def test_in_a_play_a_drop_out_stands_on_the_day_of_its_report_not_of_the_clock() -> None:
+    def fact(id: str, cause: str, **body: Any) -> dict[str, Any]:
+        now = "2026-11-25T10:00:00Z"
+        return {"fact_id": id, "cause": cause, "time": now, "recorded_at": now, "number": 1, "body": body}
+
+    end = fact("end", "a submission") | {"time": "2025-03-05T11:20:00Z"}
+    withdrawn = fact("withdrawn", "end", as_of="2025-03-04T23:00:00Z")
+    dropped_out = fact("dropped out", "withdrawn")  # one reaction said both: what follows hangs on what was said before
+    raised = fact("raised", "a tick", as_of="2025-02-26T23:00:00Z")
+    found = in_order([dropped_out, end, withdrawn, raised])
+    assert [step["fact_id"] for _, step in found][:2] == ["raised", "withdrawn"]
+    assert {step["fact_id"]: when for when, step in found}["dropped out"] == "2025-03-05T11:20:00Z"
