@@ -234,7 +234,8 @@ class Night:
     async def _where(self, missing: Set[tuple[str, str, str]]) -> str:
         """What became of submissions without an answer: what waits behind something that stands still is another failure than
         what is lost."""
-        found = [one for one in self.expected().all if (one.publisher, one.id, one.content) in missing]
+        meant = list(self.expected().all)
+        found = [one for one in meant if (one.publisher, one.id, one.content) in missing]
         types, taken = str(dict(Counter(one.type for one in found))), 0
         try:
             for name in ANSWERING:
@@ -243,9 +244,11 @@ class Night:
                     taken += await con.fetchval(sql, [one.reference for one in found])
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # nobody can say
             return types
-        aside = sum(said["set_aside"]["count"] + sum(one["kept"] for one in said["quarantined"])
-                    for said in (await self.statuses()).values() if "outbox" in said)  # fmt: skip
-        fates = {"taken in and no answer left": taken, "set aside": aside, "never taken in": len(found) - taken - aside}
+        said = [one for one in (await self.statuses()).values() if "outbox" in one]
+        aside = sum(one["set_aside"]["count"] + sum(subject["kept"] for subject in one["quarantined"]) for one in said)
+        waits = sum(one["waiting"] for one in said) - sum(one.acknowledged and one.verdict == WAITS for one in meant)
+        fates = {"taken in and no answer left": taken - max(0, waits), "waiting for what is not there": waits, "set aside": aside,
+                 "never taken in": len(found) - taken - aside}  # fmt: skip
         return "; ".join([types, *(f"{n} {fate}" for fate, n in fates.items() if n > 0)])
 
     def _all_run(self) -> None:

@@ -199,6 +199,7 @@ async def resets(night: Night) -> str:
             await window.bites()
             for times in range(1, MOST_RESETS + 1):
                 await asyncio.sleep(1)
+                see(one.pid is not None, f"referral ended by itself: {one.last_words()}")
                 now = processes.connections(one, proxy.port)
                 outlived, cut, ran = outlived + len(now & ran), cut + len(now), now
                 proxy.reset()
