@@ -55,6 +55,12 @@ async def schema_against_code(name: str, con: asyncpg.Connection) -> tuple[list[
     return missing, newer
 
 
+def made_later(name: str) -> str:
+    """The way out where a later release has changed a database; a rebuild in it finds nothing but differences."""
+    return (f"run the release that made it   # or, back for good, once its outbox is empty: an empty database, lotse migrate {name},"
+            f" lotse rebuild {name} (docs/operating.md, Going back a release)")  # fmt: skip
+
+
 def migrate(name: str, owner_dsn: str, *, dry_run: bool = False) -> str:
     """Runs what is missing with dbmate, twice or at once by two without harm; or only names it. Raises Trouble with what Postgres
     said, and only that: where dbmate can't read or reach an address it quotes it."""

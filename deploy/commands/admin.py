@@ -7,12 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import click
 
 from deploy.commands.up import running
 from deploy.doctor.place import Place
 from deploy.doctor.said import errors_of, exit_code, rows_of, told
-from deploy.errors import DONE, FINDINGS, UNREACHABLE, USAGE, Trouble
+from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, installation
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
@@ -21,7 +22,15 @@ from deploy.places import SERVICES
 from deploy.printed import Wrong, dry_run, formats, printed
 from deploy.progress import TELLS_EACH
 from deploy.saying import say
-from deploy.services import declared, make_topics, mend_topics, migrations, publishers_from
+from deploy.services import (
+    declared,
+    made_later,
+    make_topics,
+    mend_topics,
+    migrations,
+    publishers_from,
+    schema_against_code,
+)
 from deploy.services import migrate as migrate_service
 from services.connections import is_dsn
 
@@ -138,7 +147,8 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     takes away what it learnt.
 
     \b
-    Exit codes: 0 swapped, 1 they differ and the old stays, 2 usage, 3 Kafka or the database does not answer.
+    Exit codes: 0 swapped, 1 they differ and the old stays, 2 usage, 3 Kafka or the database does not answer, 4 the database is
+    another release's.
     """
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415
@@ -147,6 +157,7 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
     from services.rebuild import Unfinished  # noqa: PLC0415
     from services.rebuild import rebuild as run  # noqa: PLC0415
+    from services.runtime.work import NewerShape  # noqa: PLC0415
     from services.telemetry import set_up_logs  # noqa: PLC0415
 
     use_running(service)
@@ -172,9 +183,12 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
                     said = time.monotonic()
                     say.print(told)
 
+            asyncio.run(_fits(service, settings.database_owner.get_secret_value()))
             done = asyncio.run(run(declared(service), settings, files, progress, dry=dry_run))
     except BadSettings as bad:
         raise Trouble(str(bad), "set it and try again", USAGE) from None
+    except NewerShape as newer:
+        raise Trouble(f"not rebuilt, the old stays in place: a later release wrote states of {newer}", made_later(service), REFUSED) from None  # fmt: skip
     except Unfinished as error:
         raise Trouble(f"rebuilt, the new is in place; what comes after did not end: {error}",
                       "rebuild once more: it clears the old away, and sweeps", UNREACHABLE) from error  # fmt: skip
@@ -190,7 +204,7 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
                             "differences": done.differences, "compared": done.compared, "unsent": done.unsent,
                             "swept": done.swept}  # fmt: skip
     if done.differences:
-        hint = "find who wrote those rows; mend or remove them, then rebuild again"
+        hint = "find who wrote those rows: another release? Run that one. Anybody else? Mend or remove them, then rebuild again"
         errors = [Wrong("DIFFERS", difference, hint) for difference in done.differences]
         printed(
             shape, [data], data=data, errors=errors, people=[*told, *(f"differs: {one}" for one in done.differences)]
@@ -203,3 +217,17 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     swapped, recorded = ("would be swapped", "would record") if dry_run else ("swapped", "recorded")
     printed(shape, [data], data=data, people=[*told, f"{compared}, {swapped}; a sweep {recorded} {done.swept} facts"])
     return 0
+
+
+async def _fits(service: str, owner_dsn: str) -> None:
+    """Raises Trouble where the schema is another release's: a rebuild takes over tables of it, and what migrations ran on it."""
+    con = await asyncpg.connect(owner_dsn, timeout=10)
+    try:
+        missing, newer = await schema_against_code(service, con)
+    finally:
+        await con.close()
+    stays = f"not rebuilt, the old stays in place: the schema of {service} is"
+    if newer:
+        raise Trouble(f"{stays} newer than this code: {', '.join(newer)}", made_later(service), REFUSED)
+    if missing:
+        raise Trouble(f"{stays} older than this code: {', '.join(missing)} did not run", f"`lotse migrate {service}`, then rebuild", REFUSED)  # fmt: skip

@@ -9,7 +9,7 @@ import asyncpg
 from deploy.doctor.machine import status
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked
-from deploy.services import schema_against_code
+from deploy.services import made_later, schema_against_code
 
 CLOCKS_MAY_DIFFER = timedelta(seconds=30)
 PATIENCE = 5.0  # seconds a database has to answer
@@ -94,7 +94,7 @@ async def _schema(name: str, con: asyncpg.Connection, *, there: bool) -> AsyncIt
     if newer:
         yield found("schema", f"the schema of {name} is newer than this code: {', '.join(newer)}",
                     "a later release ran here; this one would write what that one can't read",
-                    "run the release that made it   # or, to go back for good: lotse rebuild " + name)  # fmt: skip
+                    made_later(name))  # fmt: skip
     elif missing:
         what = "has no schema yet" if not there else f"is older than this code: {', '.join(missing)} did not run"
         yield found("schema", f"the database of {name} {what}", "the service fails at its first statement that needs it",

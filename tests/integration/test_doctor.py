@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from deploy.commands.up import announce
 from deploy.doctor import machine
 from deploy.doctor.place import Place
 from deploy.fleet import Fleet, Setup
+from deploy.local.postgres import BIN
 from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
@@ -35,6 +37,7 @@ from deploy.services import make_topics
 from deploy.soak.faults.processes import clock_off
 from services.clock import publish
 from services.connections import KafkaSecurity
+from services.intake.domain import Case
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.publishing import Course, Publisher
 
@@ -334,7 +337,14 @@ async def test_a_schema_that_lags_or_leads_is_found_and_migrated(ward: Ward) -> 
     asked = await asyncio.to_thread(ward.examined, "intake", **where)
     assert asked.code == 1
     assert asked.lines[0] == "schema: the schema of intake is newer than this code: service_migrations 9999"
-    assert asked.first[1].startswith("run the release that made it")
+    assert asked.first[1].startswith("run the release that made it") and "an empty database" in asked.first[1]
+    for change, why in (
+        ("select 1", "newer than this code"),
+        ("delete from lotse.service_migrations", "0001_case_list did not run"),
+    ):
+        await sql(ward, "fresh", change)
+        rebuilt = await asyncio.to_thread(lambda: ward.mended("rebuild", "intake", **where))
+        assert rebuilt.code == 4 and why in rebuilt.said, rebuilt.said
 
 
 def test_a_role_that_may_make_tables_is_found(ward: Ward) -> None:
@@ -478,6 +488,56 @@ async def test_a_database_set_back_is_found_and_rebuilt(ward: Ward) -> None:
         rebuilt = await asyncio.to_thread(ward.mended, "rebuild", "intake")
         assert rebuilt.code == 0, rebuilt.said
         await asyncio.to_thread(ward.fleet.wait_ready, "intake")
+        assert (await asyncio.to_thread(ward.examined, "intake")).code == 0
+    finally:
+        ward.fleet.processes["intake"].stop()
+
+
+async def test_a_release_is_gone_back_from_for_good_as_the_documentation_says(ward: Ward) -> None:
+    """Rebuilt in what a later release wrote, each of its states would be called a difference, and somebody told to remove it."""
+    (carried,) = re.findall(r"`(pg_dump .+)`", (ROOT / "docs" / "operating.md").read_text())
+    later, audit = "intake_later", "select string_agg(why, '/' order by seq) from lotse.audit"
+    course = Course(date(2026, 3, 2))
+    registration = next(one for one in course.steps() if one[0].family == "intake")
+    try:
+        await asyncio.to_thread(ward.fleet.start_one, "intake")
+        await asyncio.to_thread(ward.fleet.wait_ready, "intake")
+        async with Publisher(ward.stack.kafka) as sender:
+            assert (await sender.ask(*registration))["outcome"] == "recorded"
+        async with asyncio.timeout(30):
+            while ward.fleet.status("intake")["outbox"]["rows"]:
+                await asyncio.sleep(0.1)
+        ward.fleet.processes["intake"].stop()
+        await sql(ward, "intake", "update lotse.state set shape = shape + 1",
+                  "insert into lotse.audit (who, what, about, why) values ('me', 'release', 'it', 'mended')",
+                  "insert into lotse.left_out values ('intake.events', 0, 999999)")  # fmt: skip
+        refused = await asyncio.to_thread(ward.mended, "rebuild", "intake")
+        assert refused.code == 4 and "a later release wrote states of case" in refused.said, refused.said
+        assert "an empty database" in refused.said
+
+        await sql(ward, "postgres", f'alter database "intake" rename to "{later}"')
+        await asyncio.to_thread(ward.stack.provision)
+        assert (await asyncio.to_thread(ward.mended, "migrate", "intake")).code == 0
+        new = ward.stack.databases["intake"].owner
+        old = f"{new.rpartition('/')[0]}/{later}"
+        command = carried.replace("OLD", f"'{old}'").replace("NEW", f"-qv ON_ERROR_STOP=1 '{new}'")
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        done = await asyncio.to_thread(
+            subprocess.run, command, shell=True, env={**os.environ, "PATH": path}, capture_output=True, check=False
+        )
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        rebuilt = await asyncio.to_thread(ward.mended, "rebuild", "intake")
+        assert rebuilt.code == 0 and "nothing to compare with" in rebuilt.said, rebuilt.said
+        await asyncio.to_thread(ward.fleet.start_one, "intake")
+        await asyncio.to_thread(ward.fleet.wait_ready, "intake")
+        con = await asyncpg.connect(new)
+        assert str(await con.fetchval(audit)).endswith("mended")
+        assert await con.fetchval('select count(*) from lotse.left_out where "offset" = 999999') == 1
+        assert await con.fetchval("select shape from lotse.state where id = $1", registration[1]) == Case.shape
+        # whoever operates next is written down behind the last one
+        await con.execute("insert into lotse.audit (who, what, about, why) values ('me', 'release', 'it', 'next')")
+        assert str(await con.fetchval(audit)).endswith("mended/next")
+        await con.close()
         assert (await asyncio.to_thread(ward.examined, "intake")).code == 0
     finally:
         ward.fleet.processes["intake"].stop()
