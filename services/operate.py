@@ -1,27 +1,25 @@
 """What an operator may do to a running service: judge again what was set aside, give it up, release a subject from
-quarantine, send again what Kafka lost. Each is written down: who, what, why. A dry run finds out what it would do and does nothing."""
+quarantine (`services/taking_up.py`), send again what Kafka lost. Each is written down: who, what, why. A dry run finds out what it
+would do and does nothing."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import structlog
-from fastapi import APIRouter, Body, HTTPException
+from fastapi import APIRouter, Body, HTTPException, Query
 
-from contracts.envelope import refused
 from contracts.messages import claim_of
 from services.dead_letters import expect_again
 from services.host.running import Running
 from services.runtime import positions
-from services.runtime.database import RETRY, Connection, columns, unpack
-from services.runtime.failures import name_of
+from services.runtime.database import Connection, columns, unpack
 from services.runtime.messages import Part, decode
-from services.runtime.work import Again, Work, transact
 from services.shapes import names_in, shape_of
+from services.taking_up import release, replay
 
-log = structlog.get_logger()
+PAGE = 100
+"""Kept messages a question: of those in structured mode each is read whole for its type."""
 
 Who = Annotated[str, Body(min_length=1, max_length=64)]
 Why = Annotated[str, Body(min_length=1, max_length=300)]
@@ -40,71 +38,6 @@ _COUNTED = """with found as ({}) select topic, sum(case get_byte(head, 0) when 2
  group by topic order by topic"""
 """How many records a row packs stands in its first bytes (MessagePack's array; Postgres works from left to right): nobody reads a
 week of them to know."""
-
-
-async def _again(node: Running, con: Connection, known: Again, rows: Sequence[Any], *, give_up: bool = False) -> int:
-    """Takes kept messages up again, in order: a fact is learnt, a submission claims its id (unless it has) and is judged or
-    given up. Gives back how many are settled."""
-    work = Work(node, con)
-    messages = [message for row in rows if (message := work.taken_up(row)) is not None]
-    await work.open(messages, known)
-    for message in messages:
-        if message.input.publisher is None:
-            await work.learn(message)
-            continue
-        for first in [message] if message.claimed else await work.claim([message]):
-            if give_up:
-                first.denied = refused("GIVEN_UP")
-            await work.judge(first, claimed=message.claimed)
-    await work.save()
-    node.sending.set()
-    return sum(not work.keeps(message) for message in messages)
-
-
-async def replay(node: Running, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> None:
-    """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew)."""
-    sql = "select seq from kept where why = 'aside' and ($1::bigint[] is null or seq = any($1)) order by seq"
-    for (seq,) in await node.pool.fetch(sql, seqs):
-
-        async def one(con: Connection, known: Again, seq: int = seq) -> int:
-            rows = await con.fetch("select * from kept where seq = $1 and why = 'aside' for update", seq)
-            return await _again(node, con, known, rows, give_up=give_up)
-
-        try:
-            await transact(node, one)
-        except RETRY:
-            raise
-        except Exception as error:
-            log.warning("still set aside", error=name_of(error))
-
-
-class NoFactOfIts(Exception):
-    """What is to be left out is no fact of the subject's: a submission left out would never be answered."""
-
-
-async def release(node: Running, subject: str, without: Sequence[int] = (), *, dry: bool = False) -> dict[str, Any]:
-    """Takes up, in order, all that was kept of a subject in quarantine, leaving out the named facts; all of it or, where
-    something still can't be applied, nothing. Gives back `taken_up`, how many messages are settled, and the `ids` of all that
-    waited. Raises NoFactOfIts, and what can't be applied."""
-
-    async def act(con: Connection, known: Again) -> dict[str, Any]:
-        await con.execute("savepoint untouched")
-        # no batch is keeping back more of it now
-        await con.execute("select from position order by topic, part for update")
-        held, its = [f"!{subject}"], "from kept where string_to_array(rests_on, ' ') && $1"
-        await con.execute("delete from quarantine where subject = $1", subject)
-        other = f"select exists (select from kept where seq = any($2::bigint[]) and seq not in (select seq {its} and publisher = ''))"
-        if await con.fetchval(other, held, without):
-            raise NoFactOfIts
-        leave = f'with gone as (delete {its} and seq = any($2::bigint[]) returning topic, part, "offset")'
-        await con.execute(f"{leave} insert into left_out select * from gone on conflict do nothing", held, without)
-        rows = await con.fetch(f"select * {its} order by seq for update", held)
-        found = {"taken_up": await _again(node, con, known, rows), "ids": [row["seq"] for row in rows]}
-        if dry:
-            await con.execute("rollback to untouched")
-        return found
-
-    return await transact(node, act)
 
 
 async def republish(node: Running, since: Any, *, dry: bool = False) -> dict[str, int]:
@@ -177,7 +110,8 @@ def routes(node: Running) -> APIRouter:
     """GET /kept, /kept/SEQ; POST /operate/replay, give-up, reveal, release, republish, go-on, the last three as /dry-run, too.
     Loopback only until tokens come."""
     router = APIRouter()
-    columns = 'seq, why, publisher, topic, part, "offset", error, arrived, at, subject, headers, value'
+    columns = 'seq, why, publisher, topic, part, "offset", error, arrived, at, subject, headers'
+    structured = "case when encode(headers, 'escape') ilike '%cloudevents%' then value end as value"  # else a header says the type
 
     async def audit(who: str, what: str, about: str, why: str, how: How = "operate") -> bool:
         """What is done is written down first. Gives back whether it is a dry run, in which nothing is."""
@@ -187,9 +121,11 @@ def routes(node: Running) -> APIRouter:
         return how == "dry-run"
 
     @router.get("/kept")
-    async def kept() -> list[dict[str, Any]]:
-        sql = f"select {columns} from kept where why in ('aside', 'quarantined') order by seq"  # noqa: S608
-        return [told(row) for row in await node.pool.fetch(sql)]
+    async def kept(after: Annotated[int, Query(ge=0, lt=2**63)] = 0) -> list[dict[str, Any]]:
+        """What was set aside and what facts and submissions a quarantine keeps, behind this `seq`, in order: a page of them."""
+        sql = (f"select {columns}, {structured} from kept where why in ('aside', 'quarantined') and seq > $1"  # noqa: S608
+               " order by seq limit $2")  # fmt: skip
+        return [told(row) for row in await node.pool.fetch(sql, after, PAGE)]
 
     @router.get("/kept/{seq}")
     async def one(seq: int) -> dict[str, Any]:
@@ -197,7 +133,7 @@ def routes(node: Running) -> APIRouter:
         last = await node.pool.fetchval("select pg_sequence_last_value(pg_get_serial_sequence('kept', 'seq'))")
         if not 0 < seq <= (last or 0):
             raise HTTPException(404)
-        for row in await node.pool.fetch(f"select {columns} from kept where seq = $1", seq):  # noqa: S608
+        for row in await node.pool.fetch(f"select {columns}, value from kept where seq = $1", seq):  # noqa: S608
             return told(row) | shape_of(unpack(row["headers"]), row["value"], names_in(node.service.types.values()))
         raise HTTPException(410)
 
@@ -214,13 +150,13 @@ def routes(node: Running) -> APIRouter:
 
     @router.post("/{how}/release")
     async def release_(how: How, subject: Subject, who: Who, why: Why, without: Seqs = ()) -> dict[str, Any]:
+        """`more`: some of it is still kept, and is asked for by the same question again."""
         dry = await audit(who, "release", f"{subject} without {without}", why, how)
-        try:
-            return await release(node, subject, without, dry=dry)
-        except RETRY:
-            raise
-        except Exception as error:
-            raise HTTPException(409, f"still in quarantine: {name_of(error)}") from None
+        done = await release(node, subject, without, dry=dry)
+        if done.broken:
+            so_far = f"{done.taken_up} messages were taken up before it" if done.taken_up else "nothing was changed"
+            raise HTTPException(409, f"still in quarantine: {done.broken}; {so_far}")
+        return {"taken_up": done.taken_up, "more": done.more}
 
     @router.post("/{how}/republish")
     async def republish_(how: How, since: Annotated[datetime, Body()], who: Who, why: Why) -> dict[str, int]:
@@ -234,7 +170,7 @@ def routes(node: Running) -> APIRouter:
         topic, number, at = past.split("/")
         part, offset = Part(topic, int(number)), int(at)
         if why_not := await go_past(node, part, offset, dry=dry):
-            raise HTTPException(409, f"it does not go on: {why_not}")
+            raise HTTPException(409, f"it does not go on: {why_not}; nothing was changed")
         return [leap(part, offset, offset + 1)]
 
     @router.post("/operate/{what}")  # the last of these routes: it takes no other's name

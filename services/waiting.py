@@ -36,12 +36,13 @@ class Kept(NamedTuple):
 
 
 async def too_much(con: Connection, kept: Sequence[Kept]) -> list[Message]:
-    """Those that begin to wait and whose publisher has more wait than it may. Two workers at once may each let it have so much."""
-    new = [one.message for one in kept if one.message.seq is None and one.why == "waiting"]
+    """Those that begin to wait, also for a subject's release, and whose publisher has more wait than it may; each has claimed its
+    id. Two workers at once may each let it have so much."""
+    new = [one.message for one in kept if one.message.seq is None and one.claimed and one.why != "aside"]
     if not new:
         return []
     rows = await con.fetch("select publisher, count(*), sum(octet_length(headers) + octet_length(value)) from kept"
-                           " where why = 'waiting' group by publisher")  # fmt: skip
+                           " where claimed and why <> 'aside' group by publisher")  # fmt: skip
     waiting, size = (Counter({row["publisher"]: row[of] for row in rows}) for of in ("count", "sum"))
     refused = []
     for message in new:

@@ -119,9 +119,7 @@ def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None
             f"{name} is silent ({type(error).__name__})", "`lotse status`, `lotse doctor`", UNREACHABLE
         ) from None
     if said.status_code == 409:
-        raise Trouble(
-            f"{name}: {said.json()['detail']}; nothing was changed", "mend the cause, or leave a row out", REFUSED
-        )
+        raise Trouble(f"{name}: {said.json()['detail']}", "mend the cause, or leave a row out", REFUSED)
     if said.status_code == 404 and path.startswith("/dry-run/"):
         raise Trouble(
             f"{name} runs a version that knows no --dry-run; nothing was changed", "update it, then ask again", REFUSED
@@ -144,6 +142,14 @@ def act(name: str, at: str | None, what: str, who: str, why: str, *, dry_run: bo
     return ask(name, at, f"/{'dry-run' if dry_run else 'operate'}/{what}", {"who": who, "why": why, **more})
 
 
+def kept_in(name: str, at: str | None) -> list[dict[str, Any]]:
+    """What a service has set aside or keeps in quarantine, page by page. Raises Trouble."""
+    found: list[dict[str, Any]] = []
+    while page := ask(name, at, f"/kept?after={found[-1]['seq'] if found else 0}"):
+        found += page
+    return found
+
+
 @click.group()
 def dead_letters() -> None:
     """What could not be settled: list it, show its shape, replay or give up what was set aside.
@@ -162,7 +168,7 @@ def dead_letters() -> None:
 def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) -> int:
     """Set aside and quarantined messages (by ID), then unreadable ones (by their place). The type of an unreadable one is sealed
     with it: it is said where --type or --key asks for it, if it is one our contracts know."""
-    rows = [{**row, "id": str(row["seq"]), "place": place_of(row)} for row in ask(name, at, "/kept")]
+    rows = [{**row, "id": str(row["seq"]), "place": place_of(row)} for row in kept_in(name, at)]
     private = private_key(key) if key or by["type_"] else None
     rows += [{"id": letter["place"], "why": "unreadable", "type": type_of(letter, private) if private else "", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
               "error": f"{letter['verdict']} {letter['pointer']} {letter['rule']}", "place": letter["place"]}
@@ -312,7 +318,7 @@ def _settle(
     rate: float | None, by: dict[str, Any],
 ) -> int:  # fmt: skip
     """Settles what is set aside and picked. What was settled before counts as done: the same command twice says the same."""
-    kept = ask(name, at, "/kept")
+    kept = kept_in(name, at)
     aside = [row for row in kept if row["why"] == "aside"]
     stands, wanted = {row["seq"] for row in aside}, {row["seq"] for row in picked(aside, by)}
     chosen = sorted({_id_of(name, word, kept) for word in named} or wanted)
@@ -435,11 +441,16 @@ def give_up(
 def release(
     name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str
 ) -> int:
-    """Release a subject from quarantine: what was kept of it is taken up in order, all of it or nothing (exit 4). A dry run takes
-    it up, too, and undoes all of it: what would still break is refused."""
-    said = act(name, at, "release", who, why, dry_run=dry_run, subject=subject, without=list(without))
-    printed(shape, [said], people=[f"{said['taken_up']} messages {'would be ' if dry_run else ''}taken up"])
-    say.print(f"{len(said['ids'])} were kept of it: {said['ids']}", markup=False)
+    """Release a subject from quarantine: what was kept of it is taken up in order. It stops where something still can't be applied
+    (exit 4); that and what is behind it stay in quarantine, and so does what comes meanwhile. Twice is harmless. A dry run takes
+    up what it can in some seconds and undoes it: what would still break is refused."""
+    taken, more = 0, True
+    while more:
+        said = act(name, at, "release", who, why, dry_run=dry_run, subject=subject, without=list(without))
+        taken, more = taken + said["taken_up"], said["more"] and not dry_run
+    left = " at the least: it keeps more than can be tried" if said["more"] else ""
+    told = f"{taken} messages {'would be ' if dry_run else ''}taken up{left}"
+    printed(shape, [{"taken_up": taken, "more": said["more"]}], people=[told])
     return DONE
 
 

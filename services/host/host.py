@@ -38,6 +38,7 @@ from services.runtime.database import RETRY, connect
 from services.runtime.failures import name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
+from services.taking_up import replay
 from services.telemetry import set_up_logs, set_up_traces
 from services.watchdog import Watchdog
 
@@ -101,7 +102,7 @@ class Host:
             await asyncio.sleep(OLDER_REST)
         self.status.older = 0
         await self.inputs.refresh()
-        await operate.replay(self.node)
+        await replay(self.node)
         jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]
         tasks = [asyncio.create_task(job) for job in jobs]
         making = [asyncio.create_task(errands.run(self.node, self.inputs.claimed))] if self.service.errand else []

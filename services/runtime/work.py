@@ -312,7 +312,7 @@ class Work:
 
     async def claim(self, messages: Sequence[Message]) -> list[Message]:
         """Claims each id; gives back what is to be answered: first contents. Another content of a claimed id is answered
-        ID_REUSED, once. What concerns a quarantined subject claims nothing and is kept."""
+        ID_REUSED, once; the same content again is silent, also while the first waits or its subject is in quarantine."""
         contents: dict[str, dict[str, Message]] = defaultdict(dict)  # by reference, in the order in which they came
         for message in messages:
             self._settle(message)
@@ -320,9 +320,6 @@ class Work:
                 self._dead.append(message)
                 if not message.reference:
                     continue  # nobody can be answered
-            elif message.denied is None and (held := self._held(message)):
-                self._keep_back(Kept(message, "quarantined", _released(held)))
-                continue
             contents[message.reference].setdefault(message.content, message)
         first = {reference: next(iter(found)) for reference, found in contents.items()}
         if lost := await self._claim(first):
@@ -445,8 +442,9 @@ class Work:
             return self._answer(
                 message, Outcome.REFUSED, no=refused("NOT_YOURS") if theirs else of_another_kind("subject")
             )
-        if held := self._held(message):
-            return self._keep_back(Kept(message, "waiting", _released(held), claimed=True))
+        if self.quarantined and (held := {id for _, id in message.names} & self.quarantined):
+            why = "waiting" if claimed else "quarantined"
+            return self._keep_back(Kept(message, why, _released(held), claimed=True))
         for name in submission.rests_on():
             id = attributes.subject if name == "subject" else getattr(submission, name)
             # a thing is known if its own state is, or if the subject's state knows it
@@ -477,10 +475,6 @@ class Work:
             self._answer(message, Outcome.REFUSED, no=decision)
         else:
             self._answer(message, Outcome.UNCHANGED)
-
-    def _held(self, message: Message) -> set[str]:
-        """Those of the things it names that are in quarantine."""
-        return {id for _, id in message.names} & self.quarantined if self.quarantined else set()
 
     def _state(self, slot: Slot, tenant: str) -> State:
         return slot.state or self.service.states[slot.kind](id=slot.id, tenant=tenant)

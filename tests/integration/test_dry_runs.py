@@ -147,8 +147,7 @@ async def test_a_subject_that_would_be_released_stays_in_quarantine(emptied: Run
     before = await everything(node)
     would = await asked(node, "/dry-run/release", subject=case)
     assert await everything(node) == before
-    kept = [row["seq"] for row in await node.pool.fetch("select seq from kept order by seq")]
-    assert would.json() == {"taken_up": 2, "ids": kept} and len(kept) == 2
+    assert would.json() == {"taken_up": 2, "more": False}
     assert (await asked(node, "/operate/release", subject=case)).json() == would.json()
     assert await node.pool.fetchval("select count(*) from kept") == 0
     assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 3
@@ -173,7 +172,7 @@ async def test_a_release_that_would_be_refused_is_refused_for_the_same_reason(em
         would = await asked(node, "/dry-run/release", subject=case, without=without)
         assert await everything(node) == before
         does = await asked(node, "/operate/release", subject=case, without=without)
-        assert (would.status_code, would.json()) == (409, {"detail": f"still in quarantine: {why}"})
+        assert (would.status_code, would.json()) == (409, {"detail": f"still in quarantine: {why}; nothing was changed"})
         assert (does.status_code, does.json()) == (would.status_code, would.json())
 
 

@@ -1,0 +1,132 @@
+"""Takes up again what was kept: what was set aside, and what concerns a subject that is released from quarantine."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from contracts.envelope import refused
+from contracts.topics import MIB
+from services.runtime.database import RETRY, Connection
+from services.runtime.failures import TooMuch, name_of
+from services.runtime.node import Node
+from services.runtime.work import Again, Work, transact
+
+log = structlog.get_logger()
+
+CHUNK, CHUNK_BYTES = 250, 2 * MIB
+"""Of what is kept of a subject in quarantine, released in one transaction: batches wait for some tenths of a second."""
+DRY_LONGEST = 4.0  # seconds in one transaction: batches give up after eight, and hold
+LONGEST = 20.0  # seconds a question may take: who asks hears of it, and asks for the rest
+
+_ITS = "from kept where string_to_array(rests_on, ' ') && $1"
+_NEXT = f"""
+with next as (select seq, sum(bytes) over (order by seq) as upto from (
+    select seq, octet_length(headers) + coalesce(octet_length(value), 0) as bytes {_ITS} order by seq limit $2) k)
+select k.* from kept k join next using (seq) where upto <= $3 or seq = (select min(seq) from next) order by seq
+"""  # noqa: S608
+_LEAVE_OUT = f"""
+with gone as (delete {_ITS} and publisher = '' and seq = any($2::bigint[]) returning topic, part, "offset", seq)
+insert into left_out select * from gone on conflict (topic, part, "offset") do update set seq = excluded.seq
+"""  # noqa: S608
+
+
+async def _again(
+    node: Node, con: Connection, known: Again, rows: Sequence[Any], *, give_up: bool = False, released: str = ""
+) -> int:
+    """Takes kept messages up again, in order: a fact is learnt, a submission claims its id (unless it has) and is judged or
+    given up. Gives back how many are settled. `released`: a subject that is in quarantine for all others."""
+    work = Work(node, con)
+    messages = [message for row in rows if (message := work.taken_up(row)) is not None]
+    await work.open(messages, known)
+    work.quarantined.discard(released)
+    new = [message for message in messages if message.input.publisher is not None and not message.claimed]
+    first = {message.seq for message in await work.claim(new)} if new else set()
+    for message in messages:
+        if message.input.publisher is None:
+            await work.learn(message)
+        elif message.claimed or message.seq in first:
+            if give_up:
+                message.denied = refused("GIVEN_UP")
+            await work.judge(message, claimed=message.claimed)
+    await work.save()
+    node.sending.set()
+    return sum(not work.keeps(message) for message in messages)
+
+
+async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> None:
+    """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew)."""
+    sql = "select seq from kept where why = 'aside' and ($1::bigint[] is null or seq = any($1)) order by seq"
+    for (seq,) in await node.pool.fetch(sql, seqs):
+
+        async def one(con: Connection, known: Again, seq: int = seq) -> int:
+            rows = await con.fetch("select * from kept where seq = $1 and why = 'aside' for update", seq)
+            return await _again(node, con, known, rows, give_up=give_up)
+
+        try:
+            await transact(node, one)
+        except RETRY:
+            raise
+        except Exception as error:
+            log.warning("still set aside", error=name_of(error))
+
+
+class NoFactOfIts(Exception):
+    """What is to be left out is no fact of the subject's: a submission left out would never be answered."""
+
+
+class Released(NamedTuple):
+    """What came of a release: how many messages were taken up; what can't be applied, and has stopped it; whether there is
+    more of it."""
+
+    taken_up: int
+    broken: str = ""
+    more: bool = False
+
+
+async def release(
+    node: Node, subject: str, without: Sequence[int] = (), longest: float = LONGEST, *, dry: bool = False
+) -> Released:
+    """Takes up, in order, what was kept of a subject in quarantine, leaving out the named facts. Chunk by chunk, each all of it
+    or nothing: the subject stays in quarantine, and what comes meanwhile behind what is kept, until nothing is left. So whoever
+    dies between two, or finds something that still can't be applied, is followed by another release. Dry, it takes up what it can
+    in a few seconds, all batches waiting, in one transaction, and undoes it."""
+    held, until, taken, most = [f"!{subject}"], time.monotonic() + (DRY_LONGEST if dry else longest), 0, CHUNK
+
+    async def chunk(con: Connection, known: Again) -> tuple[int, bool]:
+        # no batch is keeping back more of it now
+        await con.execute("select from position order by topic, part for update")
+        if without:
+            await con.execute(_LEAVE_OUT, held, without)
+            missed = "select exists (select unnest($1::bigint[]) except select seq from left_out)"
+            if await con.fetchval(missed, without):
+                raise NoFactOfIts
+        rows = await con.fetch(_NEXT, held, most, CHUNK_BYTES)
+        done = await _again(node, con, known, rows, released=subject)
+        if not (more := await con.fetchval(f"select exists (select {_ITS})", held)):
+            await con.execute("delete from quarantine where subject = $1", subject)
+        return done, more
+
+    async def undone(con: Connection, known: Again) -> tuple[int, bool]:
+        await con.execute("savepoint untouched")
+        done, more = await chunk(con, known)
+        while more and time.monotonic() < until:
+            also, more = await chunk(con, known)
+            done += also
+        await con.execute("rollback to untouched")
+        return done, more
+
+    while True:
+        try:
+            done, more = await transact(node, undone if dry else chunk)
+        except RETRY:
+            raise
+        except TooMuch:
+            most //= 2
+            continue
+        except Exception as error:
+            return Released(taken, broken=name_of(error))
+        taken += done
+        if dry or not more or time.monotonic() > until:
+            return Released(taken, more=more)
