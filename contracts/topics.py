@@ -15,8 +15,8 @@ from .attributes import SOURCE_PATTERN, TENANT_PATTERN
 from .envelope import LOTSE_ID, Model, OrganisationId
 
 DAY_MS = 86_400_000
-ANSWER_DAYS = 37
-"""So long an answer stays on its topic."""
+ANSWER_DAYS, DEAD_LETTER_DAYS = 37, 30
+"""So long an answer and a dead letter stay on their topics."""
 KIB, MIB = 1024, 1024 * 1024
 MOST_OF_A_REPORT = 16 * MIB
 """Bytes of one month's release, some 200,000 cells; what no topic takes rests for ever, and all alliances' reports behind it: at
@@ -158,7 +158,7 @@ def catalogue(publishers: Iterable[Publisher]) -> list[Topic]:
         topics.append(Topic(dead_letters_topic(service), "dead-letter", service, (service,), config={
             # a sealed letter is up to eight times what it holds (control characters as JSON, then base64), and 131,072 bytes of
             # them were a letter Kafka refused: no other left any more
-            "retention.ms": str(30 * DAY_MS), "max.message.bytes": str(2 * MIB)}))  # fmt: skip
+            "retention.ms": str(DEAD_LETTER_DAYS * DAY_MS), "max.message.bytes": str(2 * MIB)}))  # fmt: skip
     for publisher in publishers:
         for family in publisher.families:
             owner = OWNERS[family]

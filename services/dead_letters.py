@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 from joserfc import jwe
 
-from contracts.topics import dead_letters_topic
+from contracts.topics import DEAD_LETTER_DAYS, dead_letters_topic
 from services.runtime import positions
 from services.runtime.database import Connection, columns, encode, unpack
 from services.runtime.failures import TooMuch
@@ -62,6 +62,16 @@ async def unreadable_this_hour(pool: asyncpg.Pool) -> Counter[str]:
     rows = await pool.fetch("select publisher, sum(letters)::bigint as n from dead_letter where hour = date_trunc('hour', now())"
                            " group by publisher")  # fmt: skip
     return Counter({row["publisher"]: row["n"] for row in rows})
+
+
+async def sum_up(pool: asyncpg.Pool) -> None:
+    """Hours older than the letters themselves become one figure, for good: each look at the service adds up all there are."""
+    old = f"hour < now() - interval '{DEAD_LETTER_DAYS} days' and hour > 'epoch'"
+    await pool.execute(
+        f"with old as (delete from dead_letter where {old} returning *)"  # noqa: S608
+        " insert into dead_letter (topic, publisher, type, rule, letters, hour)"
+        " select topic, publisher, type, rule, sum(letters), 'epoch' from old group by topic, publisher, type, rule"
+        " on conflict (topic, type, rule, hour) do update set letters = dead_letter.letters + excluded.letters")  # fmt: skip
 
 
 async def bury(con: Connection, node: Node, bad: list[Message], out: Outgoing) -> None:

@@ -25,6 +25,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from prometheus_client import generate_latest
 
 from services import errands, operate
+from services.dead_letters import sum_up
 from services.failpoints import arm
 from services.host.inputs import Inputs
 from services.host.kafka import Reader
@@ -198,6 +199,7 @@ class Host:
                     await self.status.certificates.look()  # first: what has ended is why all that follows fails
                     await self.inputs.refresh()
                     await forget_sent(self.node.pool)
+                    await sum_up(self.node.pool)
                     refreshed = time.monotonic()
                 await self.inputs.act()
                 await errands.expire(self.node, self.inputs.claimed)

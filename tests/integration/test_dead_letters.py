@@ -1,5 +1,6 @@
 """What has its letter: known after a rebuild and before partitions are read again, counted once, in its hour."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from aiokafka import ConsumerRecord
 
 from contracts.topics import dead_letters_topic, submissions_topic
 from services import operate
-from services.dead_letters import Origin, expect_again, expected_again, learn_buried, unreadable_this_hour
+from services.dead_letters import Origin, expect_again, expected_again, learn_buried, sum_up, unreadable_this_hour
 from services.host import inputs
 from services.host.running import Running
 from services.runtime import positions
@@ -140,3 +141,28 @@ async def test_go_on_begins_where_the_log_begins_once_its_letters_are_known(
 
     monkeypatch.setattr(operate, "expect_again", meanwhile)
     assert await operate.go_on(node) == [operate.leap(part, 9, 4, gone=9)]
+
+
+async def test_hours_older_than_their_letters_become_one_figure(node: Running) -> None:
+    """Nothing is lost of it, also not where two processes do so: status adds up the hours there are."""
+    add = "insert into dead_letter values ($1, $2, 'header', $3, $4, date_trunc('hour', now()) - make_interval(days => $5))"
+    for rule, letters, days in (("a", 1, 0), ("a", 2, 29), ("a", 4, 31), ("a", 8, 400), ("b", 16, 40)):
+        await node.pool.execute(add, TOPIC, NAME, rule, letters, days)
+    for _ in range(2):
+        await asyncio.gather(sum_up(node.pool), sum_up(node.pool))
+    rows = await node.pool.fetch("select rule, letters from dead_letter order by rule, hour")
+    assert [tuple(row) for row in rows] == [("a", 12), ("a", 2), ("a", 1), ("b", 16)]
+    assert await unreadable_this_hour(node.pool) == {NAME: 1}
+    await node.pool.execute(add, TOPIC, NAME, "b", 32, 31)
+    await sum_up(node.pool)
+    assert await node.pool.fetchval("select letters from dead_letter where rule = 'b'") == 48
+
+
+async def test_the_letters_of_an_hour_are_found_by_it(node: Running) -> None:
+    """Asked for with each batch that holds something unreadable, of a year of rules and hours."""
+    await node.pool.execute(
+        "insert into dead_letter select $1, $2, 'body', r::text, 1, date_trunc('hour', now()) - make_interval(hours => h)"
+        " from generate_series(1, 10) r, generate_series(0, 700) h", TOPIC, NAME)  # fmt: skip
+    hour = "select from dead_letter where hour = date_trunc('hour', now())"
+    assert await unreadable_this_hour(node.pool) == {NAME: 10}
+    assert "dead_letter_hour" in str(await node.pool.fetch(f"explain {hour}"))
