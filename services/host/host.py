@@ -46,6 +46,7 @@ from services.watchdog import Watchdog
 log = structlog.get_logger()
 
 BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made an idle service cost twice as much)
+READERS = 2  # connections of those who read what the service shows: were they the loop's own, six who ask at once would stop it
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
@@ -75,8 +76,10 @@ class Host:
         for sign in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(sign, stop.set)
         async with contextlib.AsyncExitStack() as stack:
-            pool = await connect(self.settings.database.get_secret_value())
+            dsn = self.settings.database.get_secret_value()
+            pool, self.readers = await connect(dsn), await connect(dsn, size=READERS)
             stack.callback(pool.terminate)
+            stack.callback(self.readers.terminate)
             reader = Reader(self.settings.kafka, self.settings.kafka_security, self.service.name)
             await reader.start()
             stack.push_async_callback(reader.stop)
@@ -268,7 +271,7 @@ class Host:
             app.add_exception_handler(kind, away)
         app.include_router(operate.routes(self.node))
         if self.service.routes:
-            app.include_router(self.service.routes(self.node.pool))
+            app.include_router(self.service.routes(self.readers))
         host, port = self.settings.http_host, self.settings.http_port
         server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
         server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]  # signals are ours
