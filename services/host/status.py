@@ -111,7 +111,7 @@ class Status:
         one = (await con.fetch(_ONE))[0]
         kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
         aside = await con.fetch("""select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100""")  # fmt: skip
-        quarantined = await con.fetch("select q.*, coalesce(k.n, 0) as kept from quarantine q left join"
+        quarantined = await con.fetch("select subject, why, since, coalesce(n, 0) as kept from quarantine left join"
                                       " (select subject, count(*) as n from kept group by subject) k using (subject) order by since")  # fmt: skip
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters,"
                                   " coalesce(sum(letters) filter (where hour > now() - interval '1 day'), 0)::bigint as of_a_day"

@@ -50,7 +50,7 @@ async def test_who_reads_never_stops_the_loop(fleet: Fleet) -> None:
             await owner.execute(
                 "lock table lotse.timeline in access exclusive mode"
             )  # of what is refused nothing stands there
-            readers = [asyncio.create_task(client.get(f"/cases/{case.case}")) for _ in range(40)]
+            readers = [asyncio.create_task(client.get(f"/cases/{case.case}")) for _ in range(90)]
             while (
                 await owner.fetchval(
                     "select count(*) from pg_locks where not granted and relation = 'lotse.timeline'::regclass"
@@ -60,6 +60,8 @@ async def test_who_reads_never_stops_the_loop(fleet: Fleet) -> None:
                 await asyncio.sleep(0.05)
             said = await sender.ask(register[0], register[1], tenant="nobody")
             assert (said["outcome"], said["reason"]) == ("refused", "NOT_YOURS")
-            assert not all(reader.done() for reader in readers)
+            assert (
+                sum(not reader.done() for reader in readers) > 45
+            )  # it did not wait until they had been told to come again
         assert {answer.status_code for answer in await asyncio.gather(*readers)} <= {200, 503}
     await owner.close()
