@@ -172,7 +172,10 @@ async def test_a_release_that_would_be_refused_is_refused_for_the_same_reason(em
         would = await asked(node, "/dry-run/release", subject=case, without=without)
         assert await everything(node) == before
         does = await asked(node, "/operate/release", subject=case, without=without)
-        assert (would.status_code, would.json()) == (409, {"detail": f"still in quarantine: {why}; nothing was changed"})
+        assert (would.status_code, would.json()) == (
+            409,
+            {"detail": f"still in quarantine: {why}; nothing was changed"},
+        )
         assert (does.status_code, does.json()) == (would.status_code, would.json())
 
 
