@@ -31,14 +31,11 @@ from services.runtime.database import Connection, columns, connect, encode, unpa
 from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
-from services.runtime.work import NOT_THE_DATA, NewerShape, Work, quarantined
+from services.runtime.work import NOT_THE_DATA, Work, quarantined
 
 log = structlog.get_logger()
 
 HELD_LIMIT = 120.0  # seconds everybody is held at most, until all is learnt
-
-HIGHER = f"select s.kind from {LIVE}.state s join unnest($1::text[], $2::int[]) o (kind, shape) using (kind) where s.shape > o.shape"
-"""Kinds of states a later release wrote: one learnt by this one is another, and nobody's fault."""
 
 KEPT = ("kept", "quarantine", "dead_letter", "buried", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
@@ -76,8 +73,8 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
                   *, dry: bool = False) -> Rebuilt:  # fmt: skip
     """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves, and one at a time.
     `dry`: all of it but the swap, the sweep in what was learnt beside, which then goes. Needs LOTSE_DATABASE_OWNER
-    (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and Postgres raise,
-    NewerShape where a later release wrote what it would be compared with, and Unfinished once the new tables are in place."""
+    (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and Postgres raise, and
+    Unfinished once the new tables are in place."""
     if settings.database_owner is None:
         raise PermissionError("LOTSE_DATABASE_OWNER is not set")
     started, owner_dsn = time.monotonic(), settings.database_owner.get_secret_value()
@@ -103,9 +100,6 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
         if ahead := await letters_beyond(node):
             log.warning("nothing to compare with", facts=ahead)
         done.compared = not ahead and await live.fetchval("select exists (select from position)")  # none: it never ran
-        ours = columns([(kind, state.shape) for kind, state in service.states.items()])  # type: ignore[attr-defined]
-        if done.compared and (kind := await owner.fetchval(f"{HIGHER} limit 1", *ours)):
-            raise NewerShape(kind)
         await learner.learn(live)
         await _compared_and_swapped(owner, node, learner, dry=dry)
         done.seconds = time.monotonic() - started

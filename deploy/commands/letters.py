@@ -170,14 +170,16 @@ def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) ->
     with it: it is said where --type or --key asks for it, if it is one our contracts know."""
     rows = [{**row, "id": str(row["seq"]), "place": place_of(row)} for row in kept_in(name, at)]
     private = private_key(key) if key or by["type_"] else None
-    rows += [{"id": letter["place"], "why": "unreadable", "type": type_of(letter, private) if private else "", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
+    rows += [{"id": letter["place"], "why": "unreadable", "subject": "", "type": type_of(letter, private) if private else "", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
               "error": f"{letter['verdict']} {letter['pointer']} {letter['rule']}", "place": letter["place"]}
              for letter in asyncio.run(letters(name))]  # fmt: skip
     rows = picked(rows, by)
-    columns = ("id", "why", "publisher", "type", "place", "error", "arrived")
+    columns = ("id", "why", "subject", "publisher", "type", "place", "error", "arrived")
     rows = [{key: row[key] for key in columns} for row in rows]
     shown = [{**row, "arrived": row["arrived"][:19]} for row in rows]
-    printed(shape, rows, columns=columns, people=[plain(shown, ("id", "why", "publisher", "error", "arrived"))])
+    printed(
+        shape, rows, columns=columns, people=[plain(shown, ("id", "why", "subject", "publisher", "error", "arrived"))]
+    )
     say.print(f"{len(rows)} in {name}")
     return DONE
 
