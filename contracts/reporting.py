@@ -37,7 +37,8 @@ class ParticipationReport(Model):
     A grid for every month that is over, from the first start on; once everybody has ended, up to the last end.
     Entry: a participation's `started_on` lies in the month. Exit: its `ended_before_on` lies in the month. Stock: running on
     the month's last day (`started_on` not after it, `ended_before_on` after it or none); stock = stock before + entries - exits,
-    across months once all that a change touches are released, which may take several ticks.
+    across months once all that a change touches are released: that may take several ticks, and a month is released once a day at
+    most, so after a second correction on one day it holds again with the next day's.
     """
 
     ce_type: ClassVar[str] = type_name(FAMILY, "ParticipationReport")

@@ -1,6 +1,6 @@
 """Every topic: kind, who writes, who reads, partitions, retention, size. And the publishers, from publishers.toml.
 
-Rights, AsyncAPI, Strimzi resources and `lotse topics` come from here.
+Rights, AsyncAPI and `lotse topics` come from here.
 """
 
 import tomllib

@@ -149,7 +149,8 @@ def _channel(topic: Topic) -> dict[str, Any]:
 SAID = {
     "fact": "What happened, in the past tense, numbered 1, 2, 3 within a subject. Kept for good.",
     "submission": "What one publisher reports or asks for. Each gets exactly one answer.",
-    "answer": "Exactly one answer to each submission id: recorded, unchanged, refused or unreadable.",
+    "answer": "Exactly one answer to each submission id: recorded, unchanged, refused or unreadable. Of every answer `unreadable`, of a bad body"
+    " under good headers too, subject and tenant are that word and the key is the submission's reference.",
     "dead-letter": "What could never be read: headers and value untouched, sealed to the operations key, with origin and verdict in headers of ours.",
     "report": "Whole releases as vintages under a new key each.",
     "time": "Moments. Between ticks no time passes for Lotse.",

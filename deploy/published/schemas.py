@@ -91,10 +91,10 @@ def attributes_schema() -> Schema:
                            "//lotse/<installation>/<service>, of a tick //lotse/clock.", SOURCE_PATTERN, format="uri-reference"),
             "type": text("lotse.<family>.<type>.v<n>", TYPE_PATTERN),
             "subject": text("What it is about: a case or run (a UUID in lower case), an office (tenant:organisation), a report's key. Of an "
-                            "answer the submission's, or `unreadable` where that could not be read.", KEY_PATTERN),
+                            "answer the submission's, of every answer `unreadable` that word.", KEY_PATTERN),
             "time": {"description": "When it happened or was said, RFC 3339 with any offset: of a fact its submission's; of a fact a rule "
                                     "recorded, and of an answer, when it was recorded; of a report and a tick the moment it speaks of.", **at},
-            "tenant": text("The alliance's code; of an answer the submission's, or `unreadable` where that could not be read.", TENANT_PATTERN),
+            "tenant": text("The alliance's code; of an answer the submission's, of every answer `unreadable` that word.", TENANT_PATTERN),
             "streamversion": {
                 "description": "Facts only: 1, 2, 3 within family and subject.",
                 "type": "integer", "minimum": 1, "maximum": MOST_VERSIONS,
