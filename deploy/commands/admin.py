@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import click
 
+from contracts.topics import OWNERS, REPORT, facts_topic
 from deploy.commands.up import running
 from deploy.doctor.place import Place
 from deploy.doctor.said import errors_of, exit_code, rows_of, told
@@ -47,6 +48,20 @@ def use_running(name: str) -> None:
     os.environ.update({key: value for key, value in fleet.environment(name).items() if key.startswith("LOTSE_")})
 
 
+def _readers(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> list[tuple[str, str]]:
+    """PRINCIPAL=TOPIC, apart: a principal may hold `=` itself (User:CN=board), a topic may not. Facts and reports alone: what a
+    publisher writes or is told is for it and the owner, whoever asks."""
+    readers = []
+    for one in given:
+        who, _, topic = one.rpartition("=")
+        if not who.startswith("User:") or topic not in {REPORT, *map(facts_topic, OWNERS)}:
+            raise click.BadParameter(
+                f"{one} is no principal (User:...) and topic of facts or reports (User:board=intake.events)"
+            )
+        readers.append((who, topic))
+    return readers
+
+
 @click.command()
 @click.option("--mend", is_flag=True, help="Also give existing topics the settings of the catalogue.")
 @dry_run
@@ -58,8 +73,12 @@ def use_running(name: str) -> None:
 @click.option(
     "--operator", "operators", multiple=True, metavar="PRINCIPAL", help="With --check: who may read everything."
 )
+@click.option("--reader", "readers", multiple=True, metavar="PRINCIPAL=TOPIC", callback=_readers,
+              help="With --check: a subscriber of the installation's own, and a topic it reads; once for each.")  # fmt: skip
 @formats
-def topics(mend: bool, dry_run: bool, check: bool, principal: str, operators: tuple[str, ...], shape: str) -> int:
+def topics(
+    mend: bool, dry_run: bool, check: bool, principal: str, operators: tuple[str, ...], readers: list[tuple[str, str]], shape: str
+) -> int:  # fmt: skip
     """Create the topics of the catalogue (contracts/topics.py and publishers.toml) that are missing.
 
     \b
@@ -69,7 +88,7 @@ def topics(mend: bool, dry_run: bool, check: bool, principal: str, operators: tu
         raise Trouble("--check changes nothing", "leave out --mend and --dry-run", USAGE)
     house = installation()
     if check:
-        return _checked(house, principal, operators, shape)
+        return _checked(house, principal, operators, readers, shape)
     publishers = house.publishers
     made = asyncio.run(
         make_topics(house.kafka, publishers, local=house.local, dry_run=dry_run, security=house.security)
@@ -84,7 +103,9 @@ def topics(mend: bool, dry_run: bool, check: bool, principal: str, operators: tu
     return DONE
 
 
-def _checked(house: Installation, principal: str, operators: tuple[str, ...], shape: str) -> int:
+def _checked(
+    house: Installation, principal: str, operators: tuple[str, ...], readers: list[tuple[str, str]], shape: str
+) -> int:
     from deploy.doctor.kafka import topics_and_rights  # noqa: PLC0415  # the doctor is not needed to make topics
 
     place = Place(
@@ -95,7 +116,7 @@ def _checked(house: Installation, principal: str, operators: tuple[str, ...], sh
         security=house.security,
         publishers=house.publishers_file,
     )
-    said = asyncio.run(topics_and_rights(place, principal, operators))
+    said = asyncio.run(topics_and_rights(place, principal, operators, readers))
     printed(shape, rows_of(said), errors=errors_of(said), people=told(said))
     return exit_code(said)
 
@@ -157,7 +178,6 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
     from services.rebuild import Unfinished  # noqa: PLC0415
     from services.rebuild import rebuild as run  # noqa: PLC0415
-    from services.runtime.work import NewerShape  # noqa: PLC0415
     from services.telemetry import set_up_logs  # noqa: PLC0415
 
     use_running(service)
@@ -187,8 +207,6 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
             done = asyncio.run(run(declared(service), settings, files, progress, dry=dry_run))
     except BadSettings as bad:
         raise Trouble(str(bad), "set it and try again", USAGE) from None
-    except NewerShape as newer:
-        raise Trouble(f"not rebuilt, the old stays in place: a later release wrote states of {newer}", made_later(service), REFUSED) from None  # fmt: skip
     except Unfinished as error:
         raise Trouble(f"rebuilt, the new is in place; what comes after did not end: {error}",
                       "rebuild once more: it clears the old away, and sweeps", UNREACHABLE) from error  # fmt: skip
@@ -220,14 +238,24 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
 
 
 async def _fits(service: str, owner_dsn: str) -> None:
-    """Raises Trouble where the schema is another release's: a rebuild takes over tables of it, and what migrations ran on it."""
+    """Raises Trouble where the database is another release's: a rebuild takes over tables of it, and what migrations ran on it; and
+    each state of a higher shape would be a difference."""
     con = await asyncpg.connect(owner_dsn, timeout=10)
     try:
         missing, newer = await schema_against_code(service, con)
+        shapes = {kind: state.shape for kind, state in declared(service).states.items()}  # type: ignore[attr-defined]
+        higher = ("select s.kind from lotse.state s join unnest($1::text[], $2::int[]) ours (kind, shape) using (kind)"
+                  " where s.shape > ours.shape limit 1")  # fmt: skip
+        kind = None if missing else await con.fetchval(higher, [*shapes], [*shapes.values()])
     finally:
         await con.close()
-    stays = f"not rebuilt, the old stays in place: the schema of {service} is"
+    stays = "not rebuilt, the old stays in place:"
     if newer:
-        raise Trouble(f"{stays} newer than this code: {', '.join(newer)}", made_later(service), REFUSED)
+        raise Trouble(
+            f"{stays} the schema of {service} is newer than this code: {', '.join(newer)}", made_later(service), REFUSED
+        )
     if missing:
-        raise Trouble(f"{stays} older than this code: {', '.join(missing)} did not run", f"`lotse migrate {service}`, then rebuild", REFUSED)  # fmt: skip
+        raise Trouble(f"{stays} the schema of {service} is older than this code: {', '.join(missing)} did not run",
+                      f"`lotse migrate {service}`, then rebuild", REFUSED)  # fmt: skip
+    if kind:
+        raise Trouble(f"{stays} a later release wrote states of {kind}", made_later(service), REFUSED)

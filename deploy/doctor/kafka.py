@@ -105,7 +105,9 @@ async def kafka(place: Place) -> AsyncIterator[Said]:
         yield said
 
 
-async def topics_and_rights(place: Place, principal: str, operators: Sequence[str]) -> list[Said]:
+async def topics_and_rights(
+    place: Place, principal: str, operators: Sequence[str], readers: Sequence[tuple[str, str]] = ()
+) -> list[Said]:
     """`lotse topics --check`: topics, settings and everybody's rights against the catalogue."""
 
     async def asked(admin: AIOKafkaAdminClient, topics: list[Topic]) -> AsyncIterator[Said]:
@@ -113,7 +115,7 @@ async def topics_and_rights(place: Place, principal: str, operators: Sequence[st
         for one in (
             *said,
             *await _of_nobody(place, admin, topics),
-            *await _rules(place, admin, topics, principal, operators),
+            *await _rules(place, admin, topics, principal, operators, readers),
         ):
             yield one
 
@@ -331,8 +333,9 @@ def _rights(place: Place, lacking: Sequence[tuple[str, str, str]]) -> Iterator[S
 
 
 async def _rules(
-    place: Place, admin: AIOKafkaAdminClient, topics: list[Topic], principal: str, operators: Sequence[str]
-) -> list[Said]:
+    place: Place, admin: AIOKafkaAdminClient, topics: list[Topic], principal: str, operators: Sequence[str],
+    readers: Sequence[tuple[str, str]],
+) -> list[Said]:  # fmt: skip
     """Everybody's rights on every topic."""
     answer = (await admin._send_request(DescribeAclsRequest(TOPIC, None, ANY, None, None, ANY, ANY))).to_object()
     code = answer["error_code"]
@@ -347,7 +350,7 @@ async def _rules(
                     one["resource_pattern_type"] == rights.PREFIXED)
         for one in answer["resources"] for acl in one["acls"]
     ]  # fmt: skip
-    return rights.held(topics, rules, str(place.kafka), principal, operators)
+    return rights.held(topics, rules, str(place.kafka), principal, operators, readers)
 
 
 async def _broker_clock(place: Place) -> AsyncIterator[Said]:

@@ -37,26 +37,39 @@ class Rule:
 
 
 def held(
-    topics: Iterable[Topic], rules: Collection[Rule], kafka: str, principal: str, operators: Collection[str] = ()
-) -> list[Said]:
+    topics: Iterable[Topic], rules: Collection[Rule], kafka: str, principal: str, operators: Collection[str] = (),
+    readers: Collection[tuple[str, str]] = (),
+) -> list[Said]:  # fmt: skip
     """Every right that is missing and every one that is too many; one line where there is neither. `principal` says how a
-    service's or publisher's name becomes a principal (`User:{}`); operators may read everything."""
+    service's or publisher's name becomes a principal (`User:{}`); operators may read everything, readers (principal, topic) read
+    that one, too."""
     catalogued = list(topics)
-    said = [one for topic in catalogued for one in _missing(topic, rules, kafka, principal)]
-    said += [one for rule in rules if rule.allows for one in _too_many(catalogued, rule, kafka, principal, operators)]
+    said = [one for topic in catalogued for one in _missing(topic, rules, kafka, principal, readers)]
+    said += [
+        one
+        for rule in rules
+        if rule.allows
+        for one in _too_many(catalogued, rule, kafka, principal, operators, readers)
+    ]
     return said or [
         good("rights", f"{len(catalogued)} topics can be read and written by whom the catalogue says, and nobody else")
     ]
 
 
-def _wanted(topic: Topic, principal: str) -> dict[str, set[str]]:
+def _wanted(topic: Topic, principal: str, readers: Collection[tuple[str, str]]) -> dict[str, set[str]]:
     """Right to principals."""
-    return {"Read": {principal.format(name) for name in topic.readers}, "Write": {principal.format(topic.writer)}}
+    beside = {who for who, what in readers if what == topic.name}
+    return {
+        "Read": {principal.format(name) for name in topic.readers} | beside,
+        "Write": {principal.format(topic.writer)},
+    }
 
 
-def _missing(topic: Topic, rules: Collection[Rule], kafka: str, principal: str) -> Iterator[Said]:
+def _missing(
+    topic: Topic, rules: Collection[Rule], kafka: str, principal: str, readers: Collection[tuple[str, str]]
+) -> Iterator[Said]:
     about = [rule for rule in rules if rule.concerns(topic.name)]
-    for right, wanted in _wanted(topic, principal).items():
+    for right, wanted in _wanted(topic, principal, readers).items():
         given = {rule.principal for rule in about if rule.allows and right in rule.rights}
         denied = {rule.principal for rule in about if not rule.allows and right in rule.rights}
         for who in sorted(wanted):
@@ -70,12 +83,13 @@ def _missing(topic: Topic, rules: Collection[Rule], kafka: str, principal: str) 
 
 
 def _too_many(
-    topics: list[Topic], rule: Rule, kafka: str, principal: str, operators: Collection[str]
-) -> Iterator[Said]:
+    topics: list[Topic], rule: Rule, kafka: str, principal: str, operators: Collection[str],
+    readers: Collection[tuple[str, str]],
+) -> Iterator[Said]:  # fmt: skip
     """One finding a rule, however many topics it opens."""
     opened = []
     for topic in topics:
-        wanted = _wanted(topic, principal)
+        wanted = _wanted(topic, principal, readers)
         may = {right for right, who in wanted.items() if rule.principal in who}
         may |= {"Read"} if rule.principal in operators else set()
         if rule.concerns(topic.name) and (more := rule.rights - may):

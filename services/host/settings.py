@@ -64,7 +64,7 @@ class Settings(KafkaSettings):
     simulated_time: bool = False
     """Ticks may lie in the past, in any step: for demos, replays and tests."""
     group: str | None = None
-    """Kafka group id; the service's name unless a test wants two workers on all partitions."""
+    """Kafka group id; `lotse-SERVICE` unless a test wants two workers on all partitions."""
     poll_seconds: int = Field(default=300, ge=5)
     """Seconds between two polls after which Kafka gives a member's partitions away: longer than a batch may take."""
     lease_seconds: int = Field(default=300, ge=1)

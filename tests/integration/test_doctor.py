@@ -675,6 +675,9 @@ async def test_everybodys_rights_are_held_against_the_catalogue(ward: Ward, guar
         await give("console", "Read", "intake.dead-letters")
         assert set(await checked()) == {"User:stranger has Write on attendance.submissions.school",
                                         "User:console has Read on intake.dead-letters"}  # fmt: skip
-        assert await checked("--operator", "User:console") == [
-            "User:stranger has Write on attendance.submissions.school"
-        ]
+        board = ("--operator", "User:console", "--reader", "User:CN=board=dropout.events")
+        assert "User:CN=board lacks Read on dropout.events" in await checked(*board)
+        await give("CN=board", "Read", "dropout.events")
+        assert "User:CN=board has Read on dropout.events" in await checked()
+        assert not [line for line in await checked(*board) if "board" in line]
+        assert await checked(*board) == ["User:stranger has Write on attendance.submissions.school"]

@@ -171,6 +171,12 @@ async def nothing(*_: object) -> list[str]:
     return []
 
 
+@pytest.mark.parametrize("reader", ["board=intake.events", "User:board", "User:board=intake.submissions.kreis"])
+def test_a_reader_is_a_principal_and_a_topic_of_facts(capsys: Out, reader: str) -> None:
+    assert main(["topics", "--check", "--reader", reader]) == USAGE
+    assert "User:board=intake.events" in capsys.readouterr().err
+
+
 def test_help_says_what_each_setting_means(capsys: Out) -> None:
     assert main(["serve", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())

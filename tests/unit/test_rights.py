@@ -48,6 +48,21 @@ def test_facts_are_read_by_services_alone_and_by_operators_that_are_named() -> N
     assert found(more, TOPICS, "User:{}", "User:console") == []
 
 
+def test_a_subscriber_that_is_named_reads_its_topic_and_no_other() -> None:
+    """Its right is as much part of the installation as a service's: missed where it lacks, called too many nowhere else."""
+    readers = [("User:board", FACTS)]
+
+    def told(*rules: Rule) -> list[str]:
+        return [
+            one.what for one in held(TOPICS, [*GIVEN, *rules], "k:1", "User:{}", (), readers) if one.state == "found"
+        ]
+
+    assert told(Rule("User:board", 3, True, FACTS)) == []
+    assert told() == [f"User:board lacks Read on {FACTS}"]
+    given = (Rule("User:board", 3, True, FACTS), Rule("User:board", 3, True, SENT), Rule("User:board", 4, True, FACTS))
+    assert told(*given) == [f"User:board has Read on {SENT}", f"User:board has Write on {FACTS}"]
+
+
 def test_whoever_may_delete_the_log_is_found_even_its_owner() -> None:
     (one,) = found([*GIVEN, Rule("User:referral", RIGHTS["Delete"], True, FACTS)])
     assert one.what == f"User:referral has Delete on {FACTS}" and one.why == "it can delete or change what is kept"
