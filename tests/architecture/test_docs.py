@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from contracts.families import FACTS
+from contracts.topics import DAY_MS, READS, Publisher, catalogue
 from deploy.places import ROOT
+from deploy.services import declared
+from services.host.settings import Settings
 
 DOCS = [ROOT / "README.md", ROOT / "docs" / "operating.md", *sorted((ROOT / "docs" / "runbooks").glob("*.md"))]
 
@@ -27,3 +31,30 @@ def test_each_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_nobody_is_sent_back_a_release_without_a_word_of_what_the_last_one_can_not_read(page: Path) -> None:
     assert not re.search(r"(?<!\[)go back to the last", page.read_text(), re.I)
+
+
+def test_readme_counts_what_reporting_folds() -> None:
+    words = dict(zip("three four ten eleven twelve thirteen fourteen".split(), (3, 4, 10, 11, 12, 13, 14), strict=True))
+    ((some, all_),) = re.findall(r"Reporting folds (\w+) of (\w+) types", (ROOT / "README.md").read_text())
+    read = [name for name in FACTS if name.split(".")[1] in READS["reporting"]]
+    assert (words[some], words[all_]) == (len(declared("reporting").learns), len(read))
+
+
+def test_the_documentation_says_what_is_kept_of_every_kind_of_topic_and_how_long() -> None:
+    """From the catalogue: a retention that is changed there is changed here."""
+    kept = dict(
+        re.findall(
+            r"^\| [^|]+ \| `([\w.-]+)` \| (for good|\d+ days) \|", (ROOT / "docs" / "operating.md").read_text(), re.M
+        )
+    )
+    school = Publisher(name="name", source="urn:x", tenants=("rkn",), organisations=("vhs",), families=("intake",))
+    for topic in catalogue([school]):
+        days = int(topic.config["retention.ms"])
+        named = re.sub(r"^\w+\.(events|submissions|answers)", r"FAMILY.\1", topic.name).replace(".name", ".NAME")
+        named = re.sub(r"^\w+\.dead-letters", "SERVICE.dead-letters", named)
+        assert kept[named] == ("for good" if days < 0 else f"{days // DAY_MS} days"), named
+
+
+def test_the_help_of_the_group_names_the_group_a_service_joins() -> None:
+    assert "`lotse-SERVICE`" in (Settings.model_fields["group"].description or "")
+    assert 'or f"lotse-{self.service.name}"' in (ROOT / "services" / "host" / "host.py").read_text()
