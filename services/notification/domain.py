@@ -22,6 +22,8 @@ LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 MOST_LINES = (
     2_000  # of 150 bytes; a fact of more than 1 MiB is taken by no topic, and no office would hear anything any more
 )
+SAID_OVER = timedelta(weeks=8)
+"""How long it is remembered of what an office last heard that it is over: a correction that is itself corrected comes within weeks."""
 MOST_REFUSALS = 4  # in a row: then once a day, since a mailbox that refuses is a person's job, not a flood of attempts
 
 
@@ -78,6 +80,9 @@ class NotificationPart:
     """Attempts without a result: the keys they told newly."""
     in_flight_back: dict[str, list[Line]] = field(default_factory=dict)
     """Attempts without a result: what they said no longer holds."""
+    said_over: dict[str, datetime] = field(default_factory=dict)
+    """What the office last heard of a case, about and rule that it is over, and by which tick: what holds of it now is news, however
+    old its days are."""
     last_as_of: datetime | None = None
     failures: int = 0
     """Refusals in a row. A network that is down is none: it must not silence anybody."""
@@ -95,7 +100,7 @@ class Office:
     tenant: str
     dropout: DropoutPart = field(default_factory=DropoutPart)
     notification: NotificationPart = field(default_factory=NotificationPart)
-    shape: ClassVar[int] = 4
+    shape: ClassVar[int] = 5
 
     @staticmethod
     def of(fact: Fact, tenant: str) -> list[str]:
@@ -137,8 +142,7 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
             part.told.pop(_key(fact.line), None)
             part.taken_back[_key(fact.line)] = _line(fact.line)
         case NotificationSent() | NotificationUncertain():
-            part.in_flight.pop(fact.attempt_id, None)
-            part.in_flight_back.pop(fact.attempt_id, None)
+            _heard(part, part.in_flight.pop(fact.attempt_id, []), part.in_flight_back.pop(fact.attempt_id, []))
             part.failures = 0
         case NotificationFailed():  # as if it had never been: the office believes what it believed before
             for key in part.in_flight.pop(fact.attempt_id, []):
@@ -146,6 +150,16 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
                 part.taken_back.pop(key, None)
             part.taken_back |= {_key(line): line for line in part.in_flight_back.pop(fact.attempt_id, [])}
             part.failures += fact.reason.startswith(("SMTP_5", "NO_MAILBOX", "BAD_ADDRESS"))
+
+
+def _heard(part: NotificationPart, raised: list[str], back: list[Line]) -> None:
+    """The last word of each risk in a mail that the office has, or may have."""
+    if part.last_as_of is not None:
+        over = dict.fromkeys((_what(_key(line)) for line in back), part.last_as_of)
+        oldest = part.last_as_of - SAID_OVER
+        part.said_over = {what: at for what, at in (part.said_over | over).items() if at >= oldest}
+    for key in raised:
+        part.said_over.pop(_what(key), None)
 
 
 def _withdraw(part: DropoutPart, key: str, over: Over) -> None:
@@ -201,14 +215,14 @@ def _waits_for_a_person(office: Office, ticked: datetime, mailboxes: Mapping[str
 
 
 def _untold(office: Office, today: date, untrue: list[tuple[str, Line]]) -> list[tuple[str, Item]]:
-    """What holds, of which the office does not believe so, and is to: its days are no history."""
+    """What holds, of which the office does not believe so, and is to: its days are no history, or it would go on believing that
+    all is well. Another first day is another risk, of the same."""
     part, oldest = office.notification, today - FRESH
-    # another first day is another risk: who is told that one no longer holds is told of the other, however old its days are
-    beside = {(line.case_id, line.about, line.rule) for _, line in untrue}
+    over, beside = part.said_over, {_what(key) for key, _ in untrue}
     return [
         (key, item)
         for key, item in office.dropout.open.items()
-        if (item.evidence_on >= oldest or item[:3] in beside) and not part.believed(key)
+        if (item.evidence_on >= oldest or (what := _what(key)) in over or what in beside) and not part.believed(key)
     ]
 
 
@@ -270,6 +284,11 @@ def uncertain(attempt: NotificationAttempted) -> Fact:
 
 def _key(line: Any) -> str:
     return f"{line.case_id}|{line.about}|{line.rule}|{line.first_on.isoformat()}"
+
+
+def _what(key: str) -> str:
+    """Case, about and rule."""
+    return key.rpartition("|")[0]
 
 
 def _line(line: NoticeLine) -> Line:

@@ -1,21 +1,27 @@
 """An office is told at a tick and at no other moment, of what it had heard by then; and no message makes it miss one."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import asyncpg
+import msgspec
 import pytest
 
 from contracts.codes import RiskEnd, Rule
 from contracts.dropout import DropoutFact, DropoutRiskRaised, DropoutRiskWithdrawn
-from contracts.envelope import Attributes
+from contracts.envelope import Attributes, Fact
+from contracts.notification import NoticeLine, NotificationAttempted
 from contracts.topics import facts_topic
 from deploy.local.stack import LocalStack
+from deploy.services import migrate, migrations
 from services.host.running import Running
-from services.notification.domain import LOTSE
+from services.notification.domain import LOTSE, Office, evolve, failed, sent, uncertain
 from services.runtime import clock, positions
 from services.runtime.batch import apply
+from services.runtime.database import encode
 from services.runtime.messages import Message, Part
 from tests.conftest import ORGANISATIONS
 from tests.in_hand import AROUND, in_hand
@@ -100,3 +106,43 @@ async def test_a_message_between_a_tick_and_its_office_does_not_make_it_miss_the
     await world.ticks(tick)
     assert await world.said() == ["notification_attempted"]
     assert await world.node.pool.fetchval("select due_at from state where id = $1", OFFICE) is None  # of both
+
+
+async def test_what_was_said_to_be_over_before_states_said_so_is_what_a_rebuild_makes_of_it(
+    prepared: LocalStack,
+) -> None:
+    """Of each: told and over, told and over and told again, over by a mail that failed, and over long ago."""
+    office, facts = Office(OFFICE, TENANT), list[Fact]()
+
+    def mailed(at: datetime, result: Callable[[NotificationAttempted], Fact], **cases: str) -> None:
+        lines = tuple(NoticeLine(kind=kind, case_id=str(UUID(int=ord(case))), about=str(UUID(int=1)), rule=Rule.S2, first_on=at.date())
+                      for case, kind in cases.items())  # fmt: skip
+        attempt = NotificationAttempted(by=LOTSE, attempt_id=str(uuid4()), lines=lines, as_of=at)
+        for fact in (attempt, result(attempt)):
+            evolve(office, fact, "")
+            facts.append(fact)
+
+    told, over = "RAISED", "WITHDRAWN"
+    mailed(ACTED - timedelta(weeks=9), sent, d=over)
+    mailed(ACTED - timedelta(days=2), sent, a=told, b=told, c=told)
+    mailed(ACTED - timedelta(days=1), uncertain, a=over, b=over)
+    mailed(ACTED - timedelta(hours=1), lambda attempt: failed(attempt, "UNREACHABLE"), c=over)
+    mailed(ACTED, sent, b=told)
+    known = json.loads(encode(office))
+    assert [what[:36] for what in known["notification"].pop("said_over")] == [str(UUID(int=ord("a")))]
+    con = await asyncpg.connect(prepared.databases["notification"].owner, server_settings={"search_path": "lotse"})
+    try:
+        await con.execute("delete from timeline; delete from state")
+        add = "insert into state (kind, id, tenant, shape, body, known, last) values ('office', $1, $2, 4, $3, '{}', '{}')"
+        await con.execute(add, OFFICE, TENANT, json.dumps(known))
+        note = "insert into timeline values ('notification', $1, $2, $3, $4, $5, $5, null, $6)"
+        for number, fact in enumerate(facts):
+            await con.execute(note, OFFICE, number, str(number), fact.ce_type, ACTED, fact.to_json().decode())
+        table = next(table for table, folder in migrations("notification") if folder.parent.name == "notification")
+        assert await con.execute(f"delete from {table} where version = '0003'") == "DELETE 1"  # noqa: S608
+        assert "0003" in migrate("notification", prepared.databases["notification"].owner)
+        body = await con.fetchval("select body from state where id = $1", OFFICE)
+        assert encode(msgspec.json.decode(body, type=Office)) == encode(office)
+    finally:
+        await con.execute("delete from timeline; delete from state")
+        await con.close()

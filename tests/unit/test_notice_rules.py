@@ -211,6 +211,44 @@ def test_a_risk_of_a_later_tick_keeps_none_of_an_earlier_one_waiting() -> None:
     assert due(office, TICK + QUARTER, MAILBOXES) == TICK + 2 * QUARTER + timedelta(microseconds=1)
 
 
+def told_and_over(result: Any = sent) -> Office:
+    """The office was told of a risk, and a tick later that it is over; so it ends with the second mail."""
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
+    between(office, TICK + QUARTER, sent(last(office)), withdrawn("a", as_of=TICK + QUARTER))
+    assert lines(office, TICK + 2 * QUARTER) == [("WITHDRAWN", "a")]
+    return heard(office, result(last(office)))
+
+
+@pytest.mark.parametrize("first_on", [FIRST, FIRST - DAY])
+@pytest.mark.parametrize("result", [sent, uncertain])
+def test_a_correction_that_is_corrected_is_told_however_old_its_days_are(result: Any, first_on: date) -> None:
+    """The office's last word was that all is well, and that was not so."""
+    office, then = told_and_over(result), TICK + 16 * DAY
+    back = raised("a", evidence=date(2026, 2, 1), as_of=then).model_copy(update={"first_on": first_on})
+    history = raised("b", evidence=date(2026, 2, 1), as_of=then)
+    between(office, then, back, history)
+    assert lines(office, then + QUARTER) == [("RAISED", "a")]
+    heard(office, sent(last(office)))
+    assert office.notification.said_over == {} and due(office, then + QUARTER, MAILBOXES) is None
+
+
+def test_where_the_mail_that_all_is_well_failed_nobody_is_told_otherwise() -> None:
+    office = told_and_over(lambda attempt: failed(attempt, "UNREACHABLE"))
+    between(office, TICK + 2 * QUARTER, raised("a", evidence=date(2026, 2, 1), as_of=TICK + 2 * QUARTER))
+    assert office.notification.said_over == {} and lines(office, TICK + 3 * QUARTER) == []
+
+
+def test_what_was_said_to_be_over_is_not_remembered_for_ever() -> None:
+    office = told_and_over()
+    for weeks, known in ((7, True), (9, False)):
+        then = TICK + weeks * 7 * DAY
+        between(office, then, raised(str(weeks), evidence=then.date(), as_of=then))
+        assert lines(office, then + QUARTER) == [("RAISED", str(weeks))]
+        heard(office, sent(last(office)))
+        assert bool(office.notification.said_over) is known
+
+
 @pytest.mark.parametrize("reason", list(RiskEnd))
 def test_what_ended_is_not_called_settled(reason: RiskEnd) -> None:
     office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))

@@ -1,0 +1,193 @@
+"""What an office believes once the dust has settled is what holds: whatever was corrected and corrected back, however risks lag
+behind ticks, whatever became of the mails. What it believes is read off its mails as a person would; no rule of ours is asked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.envelope import By, Fact
+from contracts.notification import NotificationAttempted, NotificationWithdrawn
+from services.notification.domain import Office, attempts, due, evolve, failed, react, sent, uncertain
+
+TENANT, OWNER = "rkn", "rkn-thm"
+START = datetime(2026, 3, 2, 7, tzinfo=UTC)
+FORTNIGHT, STEP = timedelta(days=14), timedelta(hours=7)
+
+
+class Worry(NamedTuple):
+    """A risk of a case since a day."""
+
+    case: int
+    since: int
+    """Days before the start."""
+
+    @property
+    def first_on(self) -> date:
+        return START.date() - timedelta(days=self.since)
+
+
+@dataclass
+class World:
+    """Referral, which says what holds; an office, which hears of it later; and the mails it got."""
+
+    office: Office = field(default_factory=lambda: Office(f"{TENANT}:{OWNER}", TENANT))
+    holds: dict[Worry, date] = field(default_factory=dict)
+    """With the newest of the days that were said of it."""
+    way: list[Fact] = field(default_factory=list)
+    """Said by referral, and not heard by notification yet."""
+    ticked: datetime = START
+    """The last tick that notification acted on."""
+    referral_at: datetime = START
+    """The one that referral works at: not later than the clock's, but perhaps behind."""
+    has_mailbox: bool = True
+    flying: list[NotificationAttempted] = field(default_factory=list)
+    arrived: list[tuple[str, Worry]] = field(default_factory=list)
+    """Lines of mails that the office has, or may have, in their order."""
+    told_at: list[datetime] = field(default_factory=list)
+    due_at: datetime | None = None
+
+    def says(self, kind: type[Fact], worry: Worry, **more: Any) -> None:
+        case = str(UUID(int=worry.case))
+        self.way.append(kind(by=By(organisation_id="lotse", kind="rule"), case_id=case, about=case, rule="S2", first_on=worry.first_on,
+                             owner_organisation_id=OWNER, as_of=self.referral_at, **more))  # fmt: skip
+
+    def corrected(self, case: int, since: int | None, age: int) -> None:
+        """Another first day holds in a case from now on, or none; the newest day of it is so many days ago."""
+        evidence = self.referral_at.date() - timedelta(days=age)
+        for worry in [worry for worry in self.holds if worry.case == case and worry.since != since]:
+            del self.holds[worry]
+            self.says(DropoutRiskWithdrawn, worry, reason="CORRECTED")
+        worry = Worry(case, since or 0)
+        if since is None:
+            return
+        newest = max(evidence, worry.first_on)
+        if worry not in self.holds:
+            self.holds[worry] = newest
+            self.says(DropoutRiskRaised, worry, rule_version=1, days_on=tuple(sorted({worry.first_on, newest})))
+        elif newest > self.holds[worry]:
+            self.holds[worry] = newest
+            self.says(DropoutRiskContinued, worry, last_missed_on=newest)
+
+    def hears(self, most: int) -> None:
+        """What is on its way, in its order; asked after each what is missing."""
+        for _ in range(min(most, len(self.way))):
+            evolve(self.office, self.way.pop(0), "")
+            self.rests()
+
+    def rests(self) -> None:
+        while missing := react(self.office, self.ticked):
+            for fact in missing:
+                assert isinstance(fact, NotificationWithdrawn)
+                evolve(self.office, fact, "")
+        due_at = due(self.office, self.ticked, self.mailboxes)
+        if self.due_at is None or self.due_at > self.ticked:  # else that tick has not come to it yet
+            self.due_at = due_at
+
+    @property
+    def mailboxes(self) -> dict[str, object]:
+        return {OWNER: object()} if self.has_mailbox else {}
+
+    def ticks(self, at: datetime) -> None:
+        """The office is asked for a mail where it asked for this tick."""
+        self.ticked = at
+        if self.due_at is None or self.due_at > at:
+            return
+        self.due_at = None
+        self.rests()
+        for fact in attempts(self.office, at, self.mailboxes):
+            assert isinstance(fact, NotificationAttempted) and at not in self.told_at and not self.flying
+            self.told_at.append(at)
+            self.is_true(fact)
+            evolve(self.office, fact, "")
+            self.flying.append(fact)
+        assert attempts(self.office, at, self.mailboxes) == []  # asked a second time
+        self.rests()
+
+    def is_true(self, mail: NotificationAttempted) -> None:
+        """Of what notification has heard: nothing that does not hold is said to, nothing that holds is said to be over; and nobody
+        is told twice, or that is over what they never heard of."""
+        heard = {(item.case_id, item.first_on) for item in self.office.dropout.open.values()}
+        for kind, worry in said(mail):
+            assert ((str(UUID(int=worry.case)), worry.first_on) in heard) == (kind == "RAISED")
+            assert (worry in self.believed) == (kind == "WITHDRAWN")
+
+    def ends(self, how: str) -> None:
+        """The mail on its way arrives, perhaps, or does not."""
+        result = {"sent": sent, "uncertain": uncertain}.get(how)
+        for mail in self.flying:
+            if result is not None:
+                self.arrived += said(mail)
+            evolve(self.office, result(mail) if result else failed(mail, how), "")
+        self.flying = []
+        self.rests()
+
+    def round(self, later: timedelta, how: str) -> None:
+        """All is heard; so much later there is a tick, and its mail ends so."""
+        self.hears(len(self.way))
+        self.ticks(self.ticked + later)
+        self.ends(how)
+        self.referral_at = self.ticked
+
+    @property
+    def believed(self) -> set[Worry]:
+        """What a person holds to be so who has read the mails."""
+        found: set[Worry] = set()
+        for kind, worry in self.arrived:
+            found = found | {worry} if kind == "RAISED" else found - {worry}
+        return found
+
+    @property
+    def last_words(self) -> dict[int, bool]:
+        """Case to whether the last mail that spoke of it said that something holds."""
+        return {worry.case: any(one.case == worry.case for one in self.believed) for _, worry in self.arrived}
+
+
+def said(mail: NotificationAttempted) -> Iterator[tuple[str, Worry]]:
+    for line in mail.lines:
+        yield line.kind, Worry(UUID(line.case_id).int, (START.date() - line.first_on).days)
+
+
+CASES = st.integers(1, 2)
+RESULTS = ["sent", "uncertain", "UNREACHABLE", "SMTP_550", "TOO_OLD"]
+CORRECTED = st.tuples(st.just("corrected"), CASES, st.none() | st.sampled_from([0, 3, 20]), st.sampled_from([0, 5, 30]))
+ROUND = st.tuples(st.just("round"), st.sampled_from(["sent", *RESULTS]))
+"""All is heard, a tick later it is told, and the mail ends so."""
+ALONE = st.one_of(st.tuples(st.just("hears"), st.integers(1, 3)), st.tuples(st.just("tick"), st.sampled_from([STEP, timedelta(days=1)])),
+                  st.tuples(st.just("ends"), st.sampled_from(RESULTS)), st.just(("referral catches up",)),
+                  st.tuples(st.just("mailbox"), st.booleans()))  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(st.lists(st.one_of(CORRECTED, CORRECTED, CORRECTED, ROUND, ROUND, ALONE), min_size=30, max_size=60))
+def test_once_the_dust_has_settled_an_office_believes_what_holds(steps: list[tuple[Any, ...]]) -> None:
+    world = World()
+    for what, *more in steps:
+        match what:
+            case "corrected":
+                world.corrected(*more)
+            case "hears":
+                world.hears(*more)
+            case "referral catches up":
+                world.referral_at = world.ticked
+            case "tick":
+                world.ticks(world.ticked + more[0])
+            case "mailbox":
+                world.has_mailbox = more[0]
+            case "ends":
+                world.ends(*more)
+            case "round":
+                world.round(STEP, *more)
+    world.has_mailbox = True
+    world.ends("sent")
+    for _ in range(2):  # where a mailbox was named late or refused, on the day after
+        world.round(timedelta(days=1), "sent")
+    today, holding = world.ticked.date(), {worry.case for worry in world.holds}
+    assert world.believed <= set(world.holds)
+    assert {worry for worry, newest in world.holds.items() if newest >= today - FORTNIGHT} <= world.believed
+    assert all(holds == (case in holding) for case, holds in world.last_words.items())
