@@ -22,6 +22,7 @@ from deploy.soak.journal import Entry, Meant
 ZONE = ZoneInfo("Europe/Berlin")
 ABSENT_DAYS = 2
 NO_SHOW_DAYS = 7
+SAID_AGAIN_DAYS = 7
 CLOCK_AHEAD_SECONDS = 600
 
 Body = dict[str, Any]
@@ -102,6 +103,8 @@ class Expected:
     municipalities: dict[str, str] = field(default_factory=dict)
     open_risks: dict[tuple[str, str], date] = field(default_factory=dict)
     """(about, rule) to first_on of each risk that holds."""
+    lasts: dict[str, date] = field(default_factory=dict)
+    """Referral to the last day of its run: until then a no-show goes on."""
     s2_first: dict[str, date] = field(default_factory=dict)
     """Participation to the first day on which S2 held in the days as known at the end."""
     absent: dict[str, set[date]] = field(default_factory=dict)
@@ -331,12 +334,13 @@ def _outcome(expected: Expected, known: _Known, ticked: datetime | None) -> None
     for referral, answer in known.answers.items():
         if answer["answer"] != "ACCEPTED" or referral in started:
             continue
+        planned = date.fromisoformat(answer["planned_start_on"])
+        ends = date.fromisoformat(known.runs[known.referrals[referral]["run_id"]]["ends_before_on"])
+        expected.lasts[referral] = ends - timedelta(days=1)
         if known.referrals[referral]["consent_id"] in known.withdrawn:
             expected.stopped.add(referral)
-        elif ticked is not None:
-            planned = date.fromisoformat(answer["planned_start_on"])
-            if planned + timedelta(days=NO_SHOW_DAYS) <= ticked.astimezone(ZONE).date():
-                expected.open_risks[referral, "S6"] = planned
+        elif ticked is not None and planned + timedelta(days=NO_SHOW_DAYS) <= ticked.astimezone(ZONE).date():
+            expected.open_risks[referral, "S6"] = planned
     for referral, said in known.referrals.items():
         if said["consent_id"] in known.withdrawn and referral not in started and referral not in known.answers:
             expected.stopped.add(referral)
@@ -375,6 +379,12 @@ def _absences(expected: Expected, id: str, reports: Sequence[Body], ended: date 
             expected.s2_first.setdefault(id, day)
     if len(row) >= ABSENT_DAYS and ended is None:
         expected.open_risks[id, "S2"] = row[0]
+
+
+def goes_on(said: date, lasts: date, on: date) -> date | None:
+    """The day to which a no-show goes on, where that must be said on a day: what was said of it is more than a week old."""
+    until = min(on, lasts)
+    return until if said < on - timedelta(days=SAID_AGAIN_DAYS) and on - timedelta(days=14) <= until > said else None
 
 
 def grid(expected: Expected, ticked: datetime) -> dict[str, dict[tuple[str, str], tuple[int, int, int]]]:

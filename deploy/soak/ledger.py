@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from deploy.soak.expected import EXISTS, RECORDED, Expected, Said, grid
+from deploy.soak.expected import EXISTS, RECORDED, ZONE, Expected, Said, goes_on, grid
 from deploy.soak.journal import Place
 
 CHECKS = {1: "accepted is there", 2: "once each", 3: "nothing without a cause", 4: "in order, without a hole",
@@ -427,6 +427,7 @@ def _risks(ledger: Ledger, expected: Expected, observed: Observed) -> None:
 def _reactions(ledger: Ledger, expected: Expected, facts: Sequence[SeenFact], ticked: datetime | None) -> None:
     """What rules recorded by themselves: in pairs, about what was reported, and at the end what holds."""
     risks: dict[tuple[str, str, str], bool] = {}
+    said: dict[tuple[str, str, str], date] = {}
     stopped: Counter[str] = Counter()
     dropped: dict[str, bool] = {}
     for fact in sorted(facts, key=lambda fact: (fact.subject, fact.family, fact.number)):
@@ -444,10 +445,12 @@ def _reactions(ledger: Ledger, expected: Expected, facts: Sequence[SeenFact], ti
             risks[key] = raised
             if raised:
                 _raised(ledger, expected, fact)
+                said[key] = max(date.fromisoformat(day) for day in body["days_on"])
         elif what == "dropout_risk_continued":
-            open_ = risks.get((body["about"], body["rule"], body["first_on"]), False)
-            if not open_ or date.fromisoformat(body["last_missed_on"]) not in expected.absent.get(body["about"], set()):
-                ledger.add(3, "invented", f"{what} about {body['about']}: not open, or on a day nobody reported")
+            key, on = (body["about"], body["rule"], body["first_on"]), date.fromisoformat(body["last_missed_on"])
+            if not risks.get(key, False) or not _can_go_on(expected, body, said.get(key), on):
+                ledger.add(3, "invented", f"{what} about {body['about']}: not open, or on a day that does not cause it")
+            said[key] = on
         elif what in ("dropped_out", "dropped_out_withdrawn"):
             id, is_ = body["participation_id"], what == "dropped_out"
             if dropped.get(id, False) == is_ or id not in expected.ended:
@@ -471,11 +474,22 @@ def _reactions(ledger: Ledger, expected: Expected, facts: Sequence[SeenFact], ti
             ledger.add(1, "lost", f"{about[1]} about {about[0]} holds since {first}; by the facts since {found}")
         if len(found) > 1:
             ledger.add(2, "doubled", f"{about[1]} about {about[0]} is raised since {' and '.join(found)} at the end")
+        last = said.get((*about, str(first)))
+        if about[1] == "S6" and last and goes_on(last, expected.lasts[about[0]], ticked.astimezone(ZONE).date()):
+            ledger.add(1, "lost", f"S6 about {about[0]} goes on, and was said last of {last}")
     for about in sorted(set(at_end) - set(expected.open_risks)):
         ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is raised at the end and does not hold")
     for id, (_, _, _, is_) in expected.periods.items():
         if dropped.get(id, False) != is_:
             ledger.add(1 if is_ else 3, "lost" if is_ else "resurrected", f"dropped_out {id}")
+
+
+def _can_go_on(expected: Expected, body: Mapping[str, Any], said: date | None, on: date) -> bool:
+    """Whether a day may be said of an open risk: of S2 one that was reported, of S6 the day of its tick while the run lasts."""
+    if body["rule"] != "S6":
+        return on in expected.absent.get(body["about"], set())
+    today = datetime.fromisoformat(body["as_of"]).astimezone(ZONE).date()
+    return said is not None and on == goes_on(said, expected.lasts.get(body["about"], on), today)
 
 
 def _raised(ledger: Ledger, expected: Expected, fact: SeenFact) -> None:

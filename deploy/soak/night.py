@@ -273,8 +273,10 @@ class Night:
         await self.nothing_lags()
         for second in (0, 1):
             await self.tick_through(at + timedelta(minutes=second) if at else None)
-            await self.nothing_lags()  # what the first raised stands on its topic: told at the second
-        await self._until(self.mailed, "a result for each attempt", LEASE_OVER)
+            await (
+                self.nothing_lags()
+            )  # what the first raised stands on its topic: told at the second, and beside no other mail
+            await self._until(self.mailed, "a result for each attempt", LEASE_OVER)
         await self.nothing_lags()
 
     def _acted(self, tick: int) -> bool:

@@ -261,6 +261,7 @@ def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
                 office.tenant,
                 office.notification.believed(key),
                 item.as_of,
+                item.evidence_on,
             )
             for key, item in sorted(office.dropout.open.items())
         ]

@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
-from contracts.envelope import stamp
+from contracts.dropout import FRESH
+from contracts.envelope import ALLIANCE_ZONE, stamp
 from services.runtime.database import Connection, Table
 
 NOTICE_LIST = Table(
@@ -11,12 +12,18 @@ NOTICE_LIST = Table(
     ("office_id", "case_id", "about", "rule", "first_on"),
     {
         "office_id": "text", "case_id": "text", "about": "text", "rule": "text", "first_on": "date", "tenant": "text",
-        "told": "boolean", "as_of": "timestamptz",
+        "told": "boolean", "as_of": "timestamptz", "evidence_on": "date",
     },
     owner="office_id",
 )  # fmt: skip
 
 TABLES = (NOTICE_LIST,)
+
+UNTOLD = """
+select office_id, count(*) as n, count(*) filter (where evidence_on < (ticked at time zone $1)::date - $2::int) as old
+from notice_list left join alliance using (tenant) where not told group by 1 order by 1
+"""
+"""Offices with what they were not told of, and how much of it is too old to be news when a mailbox is named."""
 
 FAILING = """
 select office_id, count(*) as n from (
@@ -57,9 +64,14 @@ async def attempts(con: Connection) -> list[dict[str, Any]]:
 async def findings(con: Connection, mailboxes: Collection[str]) -> list[str]:
     """What a person should look at: offices without a mailbox, those whose last attempts failed, attempts of the last week that
     are uncertain, attempts without a result."""
-    rows = await con.fetch("select office_id, count(*) as n from notice_list where not told group by 1 order by 1")
+    rows = await con.fetch(UNTOLD, ALLIANCE_ZONE.key, FRESH.days)
     found = [
         f"{row['n']} notices wait at {row['office_id']}: no mailbox in organisations.toml"
+        + (
+            f"; {row['old']} of them are older than a fortnight, and no mail will say them: tell it by hand (/notices)"
+            if row["old"]
+            else ""
+        )
         for row in rows
         if row["office_id"].partition(":")[2] not in mailboxes
     ]

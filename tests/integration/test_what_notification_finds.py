@@ -1,6 +1,6 @@
 """What a person should look at is said by `/status` of notification, and ends when it has been looked at or is over."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import asyncpg
 
@@ -35,21 +35,29 @@ async def test_what_should_be_looked_at_and_nothing_else(prepared: LocalStack) -
                     " json_build_array(1, 2, 3, 4, 5, 6, 7, 8, recorded_at)::text, '', now(), $2 from timeline where fact_id = $1",
                     str(number), office == "rkn:made",
                 )  # fmt: skip
-        for office, told in (("rkn:none", False), ("rkn:none", True), ("rkn:has", False)):
+        await con.execute("insert into alliance (tenant, ticked) values ('rkn', '2026-03-31 22:30:00Z') on conflict (tenant)"
+                          " do update set ticked = excluded.ticked")  # fmt: skip
+        # at that tick it is the first of April in Berlin: 18 March is a fortnight ago
+        rows = (("rkn:none", False, 18), ("rkn:none", True, 1), ("rkn:has", False, 1), ("rkn:late", False, 18), ("rkn:late", False, 17),
+                ("rkn:late", False, None))  # fmt: skip
+        for office, told, day in rows:
             await con.execute(
-                "insert into notice_list (office_id, case_id, about, rule, first_on, tenant, told, as_of)"
-                " values ($1, $2, 'x', 'S2', '2026-03-02', 'rkn', $3, now())", office, f"{office} {told}", told,
+                "insert into notice_list (office_id, case_id, about, rule, first_on, tenant, told, as_of, evidence_on)"
+                " values ($1, $2, 'x', 'S2', '2026-03-01', 'rkn', $3, now(), $4)", office, f"{told} {day}", told,
+                None if day is None else date(2026, 3, day),
             )  # fmt: skip
         said = await findings(con, {"has", "failing"})
         since = await con.fetchval(
             "select to_char(min(recorded_at) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI') from timeline where subject = 'rkn:waits'"
         )
-        assert said[:3] == [
+        assert said[:4] == [
+            "3 notices wait at rkn:late: no mailbox in organisations.toml; 1 of them are older than a fortnight, and no mail will say"
+            " them: tell it by hand (/notices)",
             "1 notices wait at rkn:none: no mailbox in organisations.toml",
             "rkn:failing: the last 2 attempts failed",
             "rkn:unsure: 1 attempts uncertain within a week",
         ]
-        assert len(said) == 4 and said[3].startswith(f"2 attempts have no result since {since}")
+        assert len(said) == 5 and said[4].startswith(f"2 attempts have no result since {since}")
     finally:
         await con.execute(EMPTY)
         await con.close()

@@ -106,6 +106,9 @@ class World:
             days = [str(first)] if rule == "S6" else sorted(str(day) for day in expected.absent[about] if day >= first)
             risk = {"about": about, "rule": rule, "first_on": str(first), "owner_organisation_id": expected.cases[case]}
             self.fact("dropout_risk_raised", "dropout", case, str(uuid4()), "x", days_on=days, **risk)
+            if rule == "S6":  # of 20 May, on 2 June
+                more = {"last_missed_on": str(LAST_DAY_TICK.date()), "as_of": LAST_DAY_TICK.isoformat()}
+                self.fact("dropout_risk_continued", "dropout", case, str(uuid4()), "x", **risk, **more)
             self.seen.notices.append({**risk, "told": True})
             line = {"kind": "RAISED", "case_id": case, "about": about, "rule": rule, "first_on": str(first)}
             self.lines[f"{TENANT}:{expected.cases[case]}"].append(line)
@@ -278,6 +281,22 @@ def raise_twice(world: World) -> None:
 def raise_since_another_day_too(world: World) -> None:
     fact = world.seen.facts[pick(world, "dropout_risk_raised")]
     world.fact(fact.type, fact.family, fact.subject, str(uuid4()), "x", **{**fact.body, "first_on": "2026-05-19"})
+
+
+def lose_what_goes_on(world: World) -> None:
+    """The last of its stream: an office that hears of it late takes for history who is missed to this day."""
+    del world.seen.facts[max(n for n, fact in enumerate(world.seen.facts) if fact.type == "dropout_risk_continued")]
+
+
+def go_on_too_soon(world: World) -> None:
+    fact = world.seen.facts[pick(world, "dropout_risk_continued")]
+    world.fact(fact.type, fact.family, fact.subject, str(uuid4()), "x", **{**fact.body, "last_missed_on": "2026-06-03"})
+
+
+def go_on_after_the_run(world: World) -> None:
+    n = pick(world, "dropout_risk_continued")
+    later = {"last_missed_on": "2026-12-18", "as_of": "2026-12-18T06:00:00+00:00"}
+    world.seen.facts[n] = world.seen.facts[n]._replace(body={**world.seen.facts[n].body, **later})
 
 
 def tell_twice(world: World) -> None:
@@ -489,7 +508,8 @@ DAMAGES: dict[Callable[[World], None], str] = {
     lose_an_answer: "lost", lose_a_fact: "lost", lose_a_reaction: "lost", lose_a_mail: "lost", lose_a_row: "lost",
     lose_the_telling: "lost", lose_a_fact_in_the_middle: "hole", answer_twice: "doubled", record_twice: "doubled",
     record_both_rivals: "doubled", stop_twice: "doubled", raise_twice: "doubled", mail_twice: "doubled", result_twice: "doubled",
-    answer_twice_under_another_id: "doubled", answer_under_another_id: "doubled", raise_since_another_day_too: "doubled",
+    answer_twice_under_another_id: "doubled", answer_under_another_id: "doubled", raise_since_another_day_too: "doubled", lose_what_goes_on: "lost",
+    go_on_too_soon: "invented", go_on_after_the_run: "invented",
     tell_twice: "doubled", tell_nobodys_worry: "invented", tell_another_office: "invented",
     take_back_what_nobody_was_told: "invented", fail_the_telling: "lost",
     lose_a_referrals_row: "lost", invent_a_referrals_row: "invented", double_a_referrals_row: "doubled",

@@ -256,8 +256,8 @@ def test_a_no_show_is_withdrawn_once_and_says_why(how: str, why: str) -> None:
     """Whose consent or case has ended: the referral is stopped first, and only then the risk withdrawn."""
     course, on = Course(START), START + timedelta(days=9)
     case = running(course, started=False)
-    (risk,) = settle(case, datetime(2026, 3, 10, 6, tzinfo=UTC))
-    assert isinstance(risk, DropoutRiskRaised)
+    risk, goes_on = settle(case, datetime(2026, 3, 10, 6, tzinfo=UTC))
+    assert isinstance(risk, DropoutRiskRaised) and isinstance(goes_on, DropoutRiskContinued)
     assert (risk.about, risk.rule, risk.first_on) == (course.referral, "S6", START)  # the planned start
     happens = OVER | {
         "starts": lambda course, on: ParticipationStarted(
@@ -509,6 +509,37 @@ def test_what_grows_old_is_said_again_although_nothing_is_reported() -> None:
     (again,) = settle(case, at)
     assert isinstance(again, DropoutRiskContinued) and again.last_missed_on == last_on
     assert due(case, at) is None  # there is nothing newer to be said
+
+
+@given(late=st.integers(0, 90), lasts=st.integers(1, 80), steps=st.lists(st.integers(1, 30), min_size=1, max_size=12))
+def test_a_no_show_goes_on_with_each_day_of_the_run_once_a_week_and_no_longer(
+    late: int, lasts: int, steps: list[int]
+) -> None:
+    """However late it is heard of, and whenever ticks come: what was said is at most a week old while the run lasts, and for a
+    fortnight after it says its last day; what was over long before it was heard of stays history. The day counts by hand: S6 holds
+    from the seventh, each day of the run is one on which somebody is missed."""
+    course, day = Course(START), timedelta(days=1)
+    case = running(course, started=False)
+    known = case.referral.referrals[course.referral]
+    case.referral.referrals[course.referral] = known._replace(run_ends_before_on=START + lasts * day)
+    said, n, first, noon = list[int](), late, True, datetime(2026, 3, 2, 12, tzinfo=UTC)
+    for step in [0, *steps]:
+        n += step
+        before = list(said)
+        asked = due(case, noon + (n - step) * day)
+        for fact in settle(case, noon + n * day):
+            assert isinstance(fact, DropoutRiskContinued if said else DropoutRiskRaised)
+            assert (fact.about, fact.rule, fact.first_on) == (course.referral, "S6", START)
+            said.append((fact.last_missed_on - START).days if isinstance(fact, DropoutRiskContinued) else 0)
+        assert bool(said) == (n >= 7)
+        missed = min(n, lasts - 1)
+        if said and n - missed <= 14 and missed > 0:
+            assert n - said[-1] <= 7 or said[-1] == missed
+        assert said == sorted(set(said)) and all(one <= missed for one in said)
+        assert not said[len(before) :] or n - said[-1] <= 14 or said[-1] == 0
+        # it was asked for in time: not before the day after which it must be said, and not later
+        assert first or len(said) == len(before) or (asked is not None and asked <= noon + n * day)
+        first = False
 
 
 def test_nobody_is_expected_before_the_day_of_the_yes() -> None:

@@ -14,6 +14,10 @@ from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRi
 from contracts.envelope import By, Fact
 from contracts.notification import NotificationAttempted, NotificationWithdrawn
 from services.notification.domain import Office, attempts, due, evolve, failed, react, sent, uncertain
+from services.referral.domain import evolve as evolve_case
+from services.referral.domain import react as missed
+from tests.publishing import Course
+from tests.unit.test_referral_rules import running
 
 TENANT, OWNER = "rkn", "rkn-thm"
 START = datetime(2026, 3, 2, 7, tzinfo=UTC)
@@ -191,3 +195,31 @@ def test_once_the_dust_has_settled_an_office_believes_what_holds(steps: list[tup
     assert world.believed <= set(world.holds)
     assert {worry for worry, newest in world.holds.items() if newest >= today - FORTNIGHT} <= world.believed
     assert all(holds == (case in holding) for case, holds in world.last_words.items())
+
+
+@given(late=st.integers(0, 120), lasts=st.integers(1, 150), named=st.integers(0, 60))
+def test_who_did_not_come_is_told_of_however_late_that_is_heard_while_the_run_lasts(
+    late: int, lasts: int, named: int
+) -> None:
+    """A provider with monthly lists, and a mailbox that is named days later: a mail says so within two days of both, where the run
+    goes on or was over for less than a fortnight; what is history mails nobody. Counted by hand, in days since the planned start."""
+    course = Course(START.date())
+    case, office = running(course, started=False), Office(f"{TENANT}:{OWNER}", TENANT)
+    known = case.referral.referrals[course.referral]
+    run_ends = START.date() + timedelta(days=lasts)
+    case.referral.referrals[course.referral] = known._replace(run_ends_before_on=run_ends)
+    mails = []
+    for day in range(late, late + named + 20):
+        at, mailboxes = START + timedelta(days=day), {OWNER: object()} if day >= late + named else {}
+        for mail in attempts(office, at, mailboxes):
+            assert isinstance(mail, NotificationAttempted)
+            mails.append(day)
+            for fact in (mail, sent(mail)):
+                evolve(office, fact, "")
+        for fact in missed(case, at):
+            evolve_case(case, fact, "")
+            evolve(office, fact, "")
+    could = max(late, 7) + 1, late + named  # it is told at the tick after; the last day on which anybody is missed
+    first = max(could)
+    news = first - (lasts - 1) <= 14 or first <= 14
+    assert mails == ([first] if news else [])

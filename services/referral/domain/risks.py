@@ -128,7 +128,7 @@ def react(case: Case | Run, ticked: datetime) -> list[Fact]:
 
 def due(case: Case | Run, ticked: datetime) -> datetime | None:
     """The next moment at which time alone changes what react says: the day on which a no-show becomes one, or on which what was
-    said of absences has grown old."""
+    said of it or of absences has grown old."""
     if isinstance(case, Run):
         return None
     raised = {risk.about for risk in case.dropout.open if risk.rule == Rule.S6}
@@ -171,10 +171,7 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
             if risk.first_on != held:
                 yield _withdrawn(case.id, risk, _why_s2(case, risk, participation, referral, runs), owner, ticked)
             elif present is not None and _goes_on(risk, present.days[-1], day_of(ticked)):
-                yield DropoutRiskContinued(
-                    by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, first_on=risk.first_on, last_missed_on=present.days[-1],
-                    owner_organisation_id=owner, as_of=ticked,
-                )  # fmt: skip
+                yield _continued(case.id, risk, present.days[-1], owner, ticked)
         if present is not None and holds_on is not None and held not in {risk.first_on for risk in open_}:
             yield DropoutRiskRaised(
                 by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, rule_version=threshold_on(holds_on, referral.offer_type)[1],
@@ -211,14 +208,18 @@ def _goes_on(risk: Risk, last_on: date, today: date) -> bool:
 
 
 def _said_again_on(case: Case) -> Iterator[date]:
-    """Days on which what was said of open S2 grows old, if `_goes_on` still says so then: no report need come for that."""
-    said_on = {risk.about: risk.last_on or risk.first_on for risk in case.dropout.open if risk.rule == Rule.S2}
+    """Days on which what was said of open risks grows old, if `_goes_on` still says so then: no report need come for that."""
+    said_on = {(risk.rule, risk.about): risk.last_on or risk.first_on for risk in case.dropout.open}
+    lasts = [((Rule.S6, id), _last_day_on(case, id)) for id, _ in _unstarted(case)] if said_on else []
     for id, participation, referral in case.courses() if said_on else ():
-        runs = absences(case, id, participation, referral) if id in said_on else []
+        runs = absences(case, id, participation, referral) if (Rule.S2, id) in said_on else []
         present = _present(case, runs, participation, referral)
-        if present is not None and said_on[id] < present.days[-1]:
-            day = said_on[id] + SAID_AGAIN + timedelta(days=1)
-            if day <= present.days[-1] + FRESH:
+        if present is not None:
+            lasts.append(((Rule.S2, id), present.days[-1]))
+    for risk, last_on in lasts:
+        if risk in said_on and said_on[risk] < last_on:
+            day = said_on[risk] + SAID_AGAIN + timedelta(days=1)
+            if day <= last_on + FRESH:
                 yield day
 
 
@@ -240,21 +241,38 @@ def _unstarted(case: Case) -> Iterator[tuple[str, date]]:
 
 
 def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
-    """S6: accepted, the planned start seven days ago by the tick, and no start (domain 8.3, D-05)."""
+    """S6: accepted, the planned start seven days ago by the tick, and no start (domain 8.3, D-05). It goes on with each day of the
+    run: who hears of it a month late would else be told of nothing but history."""
     holds = {id: day for id, day in _unstarted(case) if s6_holds_from_on(day) <= day_of(ticked)}
-    open_ = [risk for risk in case.dropout.open if risk.rule == Rule.S6]
-    for risk in open_:
+    open_ = {(risk.about, risk.first_on): risk for risk in case.dropout.open if risk.rule == Rule.S6}
+    for risk in open_.values():
         referral = case.referral.referrals.get(risk.about)
         if referral is not None and holds.get(risk.about) != risk.first_on:
             ended = referral.state != ACCEPTED
             why = RiskEnd.ENDED if ended else RiskEnd.ATTENDED if risk.about in case.started() else RiskEnd.CORRECTED
             yield _withdrawn(case.id, risk, why, case.owner_of(referral), ticked)
     for id, day in holds.items():
-        if (id, day) not in {(risk.about, risk.first_on) for risk in open_}:
+        owner, last_on = case.owner_of(case.referral.referrals[id]), min(day_of(ticked), _last_day_on(case, id))
+        if (id, day) not in open_:
             yield DropoutRiskRaised(
                 by=LOTSE, case_id=case.id, about=id, rule=Rule.S6, rule_version=S6_VERSION, first_on=day, days_on=(day,),
-                owner_organisation_id=case.owner_of(case.referral.referrals[id]), as_of=ticked,
+                owner_organisation_id=owner, as_of=ticked,
             )  # fmt: skip
+        risk = open_.get((id, day), Risk(id, Rule.S6, day))
+        if _goes_on(risk, last_on, day_of(ticked)):
+            yield _continued(case.id, risk, last_on, owner, ticked)
+
+
+def _last_day_on(case: Case, referral_id: str) -> date:
+    """The last day of a run: on none after it is anybody expected."""
+    return case.referral.referrals[referral_id].run_ends_before_on - timedelta(days=1)
+
+
+def _continued(case_id: str, risk: Risk, last_on: date, owner: str, ticked: datetime) -> DropoutRiskContinued:
+    return DropoutRiskContinued(
+        by=LOTSE, case_id=case_id, about=risk.about, rule=risk.rule, first_on=risk.first_on, last_missed_on=last_on,
+        owner_organisation_id=owner, as_of=ticked,
+    )  # fmt: skip
 
 
 def _withdrawn(case_id: str, risk: Risk, reason: RiskEnd, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:

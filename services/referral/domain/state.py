@@ -159,7 +159,7 @@ class AttendancePart:
     sheets: dict[str, Sheet] = field(default_factory=dict)
     """Participation to what is known of its meetings."""
     meetings: dict[str, dict[str, Meeting]] = field(default_factory=dict)
-    """What a state of shape 6 says instead; empty once it is read. Goes when no row of it is left (`shape < 7`)."""
+    """What a state of shape 6 says instead; empty once it is read. Goes when no row says it any more."""
 
     def __post_init__(self) -> None:
         """A state of shape 6 is read as one of 7."""
@@ -188,8 +188,8 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 7
-    """7 packs what is known of meetings."""
+    shape: ClassVar[int] = 8
+    """7 packs what is known of meetings; 8 was asked about no-shows that go on."""
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
