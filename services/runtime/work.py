@@ -96,7 +96,7 @@ class Restless(Exception):
 
 
 class NewerShape(Exception):
-    """A state was written by a newer version of this service. Way out: run that version, or rebuild."""
+    """A state was written by a newer version of this service. Way out: run that version (docs/operating.md, Going back a release)."""
 
 
 class Known(msgspec.Struct):
