@@ -250,7 +250,13 @@ OVER: dict[str, Callable[[Course, date], Fact]] = {
 
 
 @pytest.mark.parametrize(
-    ("how", "why"), [("starts", "ATTENDED"), ("planned later", "CORRECTED"), *((how, "ENDED") for how in OVER)]
+    ("how", "why"),
+    [
+        ("starts", "ATTENDED"),
+        ("planned later", "CORRECTED"),
+        ("in error", "CORRECTED"),
+        *((how, "ENDED") for how in OVER),
+    ],
 )
 def test_a_no_show_is_withdrawn_once_and_says_why(how: str, why: str) -> None:
     """Whose consent or case has ended: the referral is stopped first, and only then the risk withdrawn."""
@@ -265,6 +271,9 @@ def test_a_no_show_is_withdrawn_once_and_says_why(how: str, why: str) -> None:
             started_on=on, revision=1, reported_at=TICK),
         "planned later": lambda course, on: ReferralAccepted(
             by=PROVIDER, referral_id=course.referral, planned_start_on=day_of(TICK), answered_on=on),
+        # of what never was nobody is asked for the next step
+        "in error": lambda course, on: ReferralStopped(
+            by=OWNER, referral_id=course.referral, reason="ENTERED_IN_ERROR", stopped_on=on),
     }  # fmt: skip
     evolve(case, happens[how](course, on), "")
     if how in ("closed", "revoked"):

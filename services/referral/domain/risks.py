@@ -248,9 +248,7 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
     for risk in open_.values():
         referral = case.referral.referrals.get(risk.about)
         if referral is not None and holds.get(risk.about) != risk.first_on:
-            ended = referral.state != ACCEPTED
-            why = RiskEnd.ENDED if ended else RiskEnd.ATTENDED if risk.about in case.started() else RiskEnd.CORRECTED
-            yield _withdrawn(case.id, risk, why, case.owner_of(referral), ticked)
+            yield _withdrawn(case.id, risk, _why_s6(case, risk, referral), case.owner_of(referral), ticked)
     for id, day in holds.items():
         owner, last_on = case.owner_of(case.referral.referrals[id]), min(day_of(ticked), _last_day_on(case, id))
         if (id, day) not in open_:
@@ -261,6 +259,14 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
         risk = open_.get((id, day), Risk(id, Rule.S6, day))
         if _goes_on(risk, last_on, day_of(ticked)):
             yield _continued(case.id, risk, last_on, owner, ticked)
+
+
+def _why_s6(case: Case, risk: Risk, referral: Referral) -> RiskEnd:
+    """ENDED with its referral, unless that was entered in error and there is no next step of it; ATTENDED where somebody started;
+    else CORRECTED."""
+    if referral.state != ACCEPTED:
+        return RiskEnd.CORRECTED if referral.reason == StopReason.ENTERED_IN_ERROR else RiskEnd.ENDED
+    return RiskEnd.ATTENDED if risk.about in case.started() else RiskEnd.CORRECTED
 
 
 def _last_day_on(case: Case, referral_id: str) -> date:
