@@ -53,8 +53,8 @@ class NotificationFailed(NotificationFact):
     attempt_id: Id
     reason: Code
     """SMTP_ and the server's reply code (SMTP_550): it does not take mail for this mailbox; SERVER_ and its code (SERVER_535): it takes
-    none from us; UNREACHABLE; NO_MAILBOX: the office has none in organisations.toml; or BAD_ADDRESS: an address that mail can't
-    carry. Never the server's text."""
+    none from us; UNREACHABLE; NO_MAILBOX: the office has none in organisations.toml; BAD_ADDRESS: an address that mail can't
+    carry; or TOO_OLD: it waited for hours, and what it said may no longer be so. Never the server's text."""
 
 
 class NotificationUncertain(NotificationFact):

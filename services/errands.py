@@ -7,6 +7,7 @@ that was not begun is somebody else's to make.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,6 +26,9 @@ from services.runtime.work import NOT_THE_DATA, Work
 log = structlog.get_logger()
 
 MOST = 100  # claims seen to at a time
+TOO_OLD = timedelta(hours=3)
+"""Of an attempt by the clock of who recorded it: behind a mail server that hangs, or after a night without a database, what it says may
+long have been taken back. A day's lines went out together with the facts that withdrew them."""
 LONGEST = 120.0  # seconds an attempt may take; far below the lease, so that nobody sends what is already uncertain
 LAST, LAST_WORD = 10.0, 3.0
 """Seconds in which who is told to stop ends the attempt in hand, beside what FastStream takes to stop, and hands back the others:
@@ -95,8 +99,10 @@ async def _insisted(act: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def _made(node: Node, attempt: Recorded) -> Fact:
-    errand = node.service.errand
+    errand, recorded = node.service.errand, attempt.attributes.recordedtime
     assert errand
+    if recorded is not None and recorded < datetime.now(UTC) - TOO_OLD:
+        return errand.too_old(attempt)  # certainly not made; what is missing then is attempted anew
     try:
         async with asyncio.timeout(LONGEST):
             return await errand.perform(attempt)

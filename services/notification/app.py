@@ -20,6 +20,12 @@ def uncertain(attempt: Recorded) -> Fact:
     return domain.uncertain(attempt.fact)
 
 
+def too_old(attempt: Recorded) -> Fact:
+    """The fact for an attempt that waited too long to be true."""
+    assert isinstance(attempt.fact, NotificationAttempted)
+    return domain.failed(attempt.fact, "TOO_OLD")
+
+
 def service() -> Service:
     """The declaration the runtime walks by. Raises BadSettings."""
     settings = loaded(MailSettings)
@@ -44,9 +50,10 @@ def service() -> Service:
         routes=api.routes,
         errand=Errand(
             NotificationAttempted,
-            partial(domain.attempts, mailboxes=mailboxes),
-            Post(settings, mailboxes).perform,
-            uncertain,
+            attempts=partial(domain.attempts, mailboxes=mailboxes),
+            perform=Post(settings, mailboxes).perform,
+            uncertain=uncertain,
+            too_old=too_old,
         ),
         note=note,
     )

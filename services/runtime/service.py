@@ -33,6 +33,8 @@ class Errand:
     been heard. `due` says of a state for which tick."""
     perform: Callable[[Recorded], Awaitable[Fact]]
     uncertain: Callable[[Recorded], Fact]
+    too_old: Callable[[Recorded], Fact]
+    """What is recorded of an attempt that waited until nobody knows whether it is still true: certainly not made."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """An office is told at a tick and at no other moment, of what it had heard by then; and no message makes it miss one."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
@@ -12,11 +13,12 @@ import pytest
 
 from contracts.codes import RiskEnd, Rule
 from contracts.dropout import DropoutFact, DropoutRiskRaised, DropoutRiskWithdrawn
-from contracts.envelope import Attributes, Fact
+from contracts.envelope import Attributes, Fact, Recorded
 from contracts.notification import NoticeLine, NotificationAttempted
 from contracts.topics import facts_topic
 from deploy.local.stack import LocalStack
 from deploy.services import migrate, migrations
+from services import errands
 from services.host.running import Running
 from services.notification.domain import LOTSE, Office, evolve, failed, sent, uncertain
 from services.runtime import clock, positions
@@ -66,12 +68,7 @@ class World:
 
 @pytest.fixture
 async def world(prepared: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    mail = {
-        "ORGANISATIONS": str(ORGANISATIONS),
-        "SMTP_HOST": "127.0.0.1",
-        "SMTP_PORT": "25",
-        "MAIL_FROM": "a@b.example",
-    }
+    mail = {"ORGANISATIONS": str(ORGANISATIONS), "SMTP_HOST": "127.0.0.1", "SMTP_PORT": "1", "MAIL_FROM": "a@b.example"}
     for name, value in mail.items():
         monkeypatch.setenv(f"LOTSE_{name}", value)
     async with node_of(prepared, "notification") as node:
@@ -106,6 +103,39 @@ async def test_a_message_between_a_tick_and_its_office_does_not_make_it_miss_the
     await world.ticks(tick)
     assert await world.said() == ["notification_attempted"]
     assert await world.node.pool.fetchval("select due_at from state where id = $1", OFFICE) is None  # of both
+
+
+@pytest.mark.parametrize(("hours", "reason"), [(2, "UNREACHABLE"), (4, "TOO_OLD")])
+async def test_a_mail_that_waited_for_hours_is_not_sent_and_its_office_hears_at_the_next_tick_what_holds_then(
+    world: World, hours: int, reason: str
+) -> None:
+    """Its process died, or a server hung; nobody listens where the mail server should be, so who asks it is told UNREACHABLE."""
+    pool, told, still = world.node.pool, str(uuid4()), str(uuid4())
+    await world.hears(
+        world.says(told, 1, DropoutRiskRaised, **RAISED), world.says(still, 1, DropoutRiskRaised, **RAISED)
+    )
+    await world.ticks(ACTED + timedelta(minutes=15))
+    (row,) = await pool.fetch("select fact_id, type, cause, body from timeline")
+    before = datetime.now(UTC) - timedelta(hours=hours)
+    said = Attributes(row["fact_id"], world.node.source, row["type"], OFFICE, before, TENANT, streamversion=1,
+                      cause=row["cause"], recordedtime=before)  # fmt: skip
+    add = "insert into claim (id, attributes, body, lease_until, done) values ($1, $2, $3, now(), false)"
+    await pool.execute(add, said.id, encode(said).decode(), row["body"].encode())
+    await world.hears(world.says(told, 2, DropoutRiskWithdrawn, reason=RiskEnd.CORRECTED))
+    claimed: asyncio.Queue[Recorded] = asyncio.Queue()
+    await errands.expire(world.node, claimed)  # it was claimed, and never begun
+    making = asyncio.create_task(errands.run(world.node, claimed))
+    try:
+        async with asyncio.timeout(60):
+            while not await pool.fetchval("select done from claim"):
+                await asyncio.sleep(0.05)
+    finally:
+        making.cancel()
+    *_, result = await pool.fetch("select body::json ->> 'reason' as reason from timeline order by number")
+    assert result["reason"] == reason
+    await world.ticks(ACTED + timedelta(minutes=30))
+    *_, body = await pool.fetch("select body::json -> 'lines' as lines from timeline order by number")
+    assert [(line["kind"], line["case_id"]) for line in json.loads(body["lines"])] == [("RAISED", still)]
 
 
 async def test_what_was_said_to_be_over_before_states_said_so_is_what_a_rebuild_makes_of_it(
