@@ -124,7 +124,7 @@ async def test_a_month_is_released_once_a_day_whatever_is_corrected_on_it(prepar
 async def test_what_is_more_than_one_tick_may_release_is_released_by_the_next(
     prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The earliest months first, each once; what is sent is in memory until then."""
+    """Months never released come first, in their order, each once; what is sent is in memory until then."""
     monkeypatch.setattr(projection, "RELEASED_AT_ONCE", 5)
     periods: list[Period] = [(place, "F4", date(2025, 9, 3), None) for place in ("05162024", "05162004")]
     said: dict[tuple[str, str, str], tuple[int, int, int]] = {}
