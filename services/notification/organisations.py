@@ -83,6 +83,8 @@ def load_mailboxes(path: Path) -> Mapping[str, Mailbox]:
         raise BadOrganisations(f"{type(error).__name__}; it must be a readable TOML file") from None
     found: dict[str, Mailbox] = {}
     for name, entry in entries.items():
+        if name.lower() in found:  # one office's cases would go to the other's address
+            raise BadOrganisations(f"organisation.{name}: written twice, once in other letters")
         try:
             found[name.lower()] = Mailbox.model_validate(entry)
         except ValidationError as error:

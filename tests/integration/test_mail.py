@@ -125,6 +125,15 @@ def test_an_attempt_lasts_longer_than_all_the_steps_of_its_mail() -> None:
     assert services.notification.mail.HELLO + 2 * services.notification.mail.TIMEOUT < services.errands.LONGEST
 
 
+def test_one_organisation_in_two_spellings_has_not_silently_the_mailbox_of_the_last(tmp_path: Path) -> None:
+    file = tmp_path / "organisations.toml"
+    file.write_text(
+        '[organisation.thm]\nmailbox = "a@kreis.example"\n[organisation.THM]\nmailbox = "b@kreis.example"\n'
+    )
+    with pytest.raises(BadOrganisations, match=r"^organisation\.THM: written twice, once in other letters$"):
+        load_mailboxes(file)
+
+
 async def test_a_domain_with_an_umlaut_is_written_as_mail_servers_know_it(port: int, tmp_path: Path) -> None:
     result = await told(port, Mailbox(mailbox="thm@bücher.example"), "Führung <lotse@localhost>")
     assert isinstance(result, NotificationSent)
