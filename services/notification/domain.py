@@ -218,11 +218,11 @@ def _untold(office: Office, today: date, untrue: list[tuple[str, Line]]) -> list
     """What holds, of which the office does not believe so, and is to: its days are no history, or it would go on believing that
     all is well. Another first day is another risk, of the same."""
     part, oldest = office.notification, today - FRESH
-    over, beside = part.said_over, {_what(key) for key, _ in untrue}
+    again = part.said_over.keys() | {_what(key) for key, _ in untrue}
     return [
         (key, item)
         for key, item in office.dropout.open.items()
-        if (item.evidence_on >= oldest or (what := _what(key)) in over or what in beside) and not part.believed(key)
+        if (item.evidence_on >= oldest or (again and _what(key) in again)) and not part.believed(key)
     ]
 
 

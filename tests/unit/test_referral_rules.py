@@ -520,6 +520,7 @@ def test_what_grows_old_is_said_again_although_nothing_is_reported() -> None:
     assert due(case, at) is None  # there is nothing newer to be said
 
 
+@settings(deadline=None)
 @given(late=st.integers(0, 90), lasts=st.integers(1, 80), steps=st.lists(st.integers(1, 30), min_size=1, max_size=12))
 def test_a_no_show_goes_on_with_each_day_of_the_run_once_a_week_and_no_longer(
     late: int, lasts: int, steps: list[int]
