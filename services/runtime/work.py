@@ -251,7 +251,7 @@ class Work:
                 raise NewerShape(f"{kind} has shape {row['shape']}")
             self.slots[kind, id] = Slot(kind, id) if body is None else Slot(
                 kind, id, row["tenant"], self.service.read_state[kind](body), _read_known(row["known"]),
-                _read_last(row["last"]), row["due_at"],
+                _read_last(row["last"]), row["due_at"] and row["due_at"].replace(tzinfo=UTC),  # ALWAYS_DUE is read without a zone
             )  # fmt: skip
             if not self.service.is_spoken_to:
                 self.slots[kind, id].known.given.clear()  # reporting's rows of shape 1 name ids nobody asks for

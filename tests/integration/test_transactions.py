@@ -197,6 +197,26 @@ async def test_who_learns_beside_waits_for_no_tick(node: Running) -> None:
                         await Work(node, con, learning=learning).open([], tenants={TENANT})
 
 
+async def test_what_came_before_the_first_tick_bears_a_message_between_its_begin_and_its_turn(node: Running) -> None:
+    """asyncpg reads the first moment of all, when such a state is due, as one without a zone: compared with a tick it broke each
+    message of a new alliance that came in that second."""
+    case, part = str(uuid4()), Part(submissions_topic("intake", NAME), 0)
+    registered = RegistrationSubmitted(
+        by=ORGANISATION, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm"
+    )
+    need = NeedReported(by=ORGANISATION, need_id=str(uuid4()), need_type="WORK")
+    await node.pool.execute(
+        "delete from position; delete from kept; delete from quarantine; delete from alliance; delete from tick"
+    )
+    await positions.make(node.pool, {part: 0})
+    await apply(node, [fetched(node, 0, registered, case)], {}, {}, AROUND)
+    assert await node.pool.fetchval("select due_at < '0001-01-02' from state where id = $1", case)
+    await node.pool.execute("update alliance set ticked = now(), tick_id = 'one'")
+    await apply(node, [fetched(node, 1, need, case)], {}, {}, AROUND)
+    assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 2
+    assert await node.pool.fetchval("select count(*) from kept") == 0
+
+
 @pytest.mark.parametrize(("rule", "version", "shape"), [("S2", "0005", 6), ("S6", "0006", 8)])
 async def test_a_worry_that_was_open_before_its_rule_changed_is_asked_again(
     prepared: LocalStack, rule: str, version: str, shape: int
