@@ -6,8 +6,6 @@ from typing import Any
 from services.runtime.service import Service
 
 LIVE, BESIDE, OLD = "lotse", "lotse_beside", "lotse_old"
-LOCK_LIMIT = "60s"
-"""A lock is waited for so long."""
 
 COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("family, subject", "number, id"),
             "timeline": ("family, subject, number", "fact_id, type, time, recorded_at, cause, body")}  # fmt: skip
@@ -30,7 +28,7 @@ async def make_beside(owner: Any, role: str, migrations: list[Path], *, dry: boo
     tables, sequences = "select, insert, update, delete on all tables in schema", "select on all sequences in schema"
     for right in ("usage on schema", tables, sequences):
         await owner.execute(f'grant {right} {BESIDE} to "{role}"')
-    await owner.execute(f"set search_path = {LIVE}; set lock_timeout = '{LOCK_LIMIT}'")
+    await owner.execute(f"set search_path = {LIVE}")
 
 
 async def differences(owner: Any, service: Service, most: int = 10) -> list[str]:

@@ -19,7 +19,7 @@ import structlog
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK, dead_letters_topic
-from services.beside import BESIDE, LIVE, LOCK_LIMIT, OLD, differences, make_beside
+from services.beside import BESIDE, LIVE, OLD, differences, make_beside
 from services.dead_letters import learn_buried
 from services.failpoints import failpoint
 from services.host.kafka import Reader
@@ -35,7 +35,10 @@ from services.runtime.work import NOT_THE_DATA, Work, quarantined
 
 log = structlog.get_logger()
 
-HELD_LIMIT = 120.0  # seconds everybody is held at most, until all is learnt
+HELD_LIMIT, LOCK_LIMIT = (
+    120.0,
+    "60s",
+)  # everybody is held at most so many seconds, until all is learnt; a lock waited for so long
 
 KEPT = ("kept", "quarantine", "dead_letter", "buried", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
