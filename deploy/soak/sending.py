@@ -27,6 +27,7 @@ FAMILIES = {
 }
 PARTITIONS = 4
 IN_FLIGHT = 400  # records without acknowledgement, at most: a publisher has a memory, too
+RETRIES = 45.0  # seconds after which a publisher sends again what no broker has acknowledged
 
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # 75 lines a second while a broker is away
 
@@ -201,11 +202,16 @@ class Sender:
                           "see the broker's log", UNREACHABLE) from None  # fmt: skip
 
     async def play(self, wave: Wave, pace: float = 0.0, patience: float = 180.0) -> None:
-        """A whole wave: what may come in any order, then, once the acceptances are answered, the rest."""
+        """A whole wave: what may come in any order, then, once the acceptances are answered, the rest. What a broker that died
+        has refused of it goes out again meanwhile: nobody answers what never arrived."""
         await self.send(wave.first, pace)
         async with asyncio.timeout(patience):
+            again = time.monotonic() + RETRIES
             while not all(gate in self.outcomes for gate in wave.gates):
                 await asyncio.sleep(0.05)
+                if time.monotonic() > again:
+                    await self.send_again()
+                    again = time.monotonic() + RETRIES
         await self.send(wave.then, pace)
 
 
