@@ -94,12 +94,14 @@ async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) 
             return "" if await positions.left_out(con, part, offset) else "it was read already"
         if offset >= (await node.reader.ends([part]))[part]:
             return "its log does not reach there"
-        # five seconds: the row is locked meanwhile
-        async with asyncio.timeout(5), aclosing(node.reader.records({part: (next, offset + 1)})) as found:
-            async for records in found:
-                for message in (decode(node.service, node.inputs[part.topic], record) for record in records):
-                    if message.offset < offset or message.attributes is not None:
-                        return f"the record at {message.offset} is a fact"
+        try:  # five seconds: the row is locked meanwhile
+            async with asyncio.timeout(5), aclosing(node.reader.records({part: (next, offset + 1)})) as found:
+                async for records in found:
+                    for message in (decode(node.service, node.inputs[part.topic], record) for record in records):
+                        if message.offset < offset or message.attributes is not None:
+                            return f"the record at {message.offset} is a fact"
+        except TimeoutError:
+            return "Kafka does not show it now"
         if not dry:
             await con.execute("insert into left_out values ($1, $2, $3) on conflict do nothing", *part, offset)
             await positions.move(con, {part: offset + 1})

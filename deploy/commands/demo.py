@@ -15,7 +15,7 @@ import httpx
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from deploy.commands.read import happened, told
+from deploy.commands.read import in_order, told
 from deploy.demo.kreis import MOST_WEEKS, NAMES, Kreis
 from deploy.demo.play import TENANT, Played, Player
 from deploy.demo.seen import facts_of, oldest_mailed
@@ -163,21 +163,6 @@ def _timeline(seen: dict[str, Any]) -> Table:
         table.add_row(when[:10], what, told(step))
     table.caption, table.caption_justify = f"and {attended} days attended, not shown", "left"
     return table
-
-
-def in_order(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Steps of a timeline as they happened, and when. What a rule of ours says and no tick dates happened with what it follows from:
-    the days of a play are not those of the clock."""
-    by_id = {step["fact_id"]: step for step in steps}
-
-    def when(step: dict[str, Any]) -> str:
-        before = None if "as_of" in step["body"] else by_id.get(step["cause"])
-        while before and before["cause"] in by_id:
-            before = by_id[before["cause"]]
-        return happened(before or step)
-
-    dated = [(when(step), step) for step in steps]
-    return sorted(dated, key=lambda pair: (pair[0], pair[1]["recorded_at"], pair[1]["number"]))
 
 
 def _report(releases: list[dict[str, Any]]) -> Table:

@@ -60,6 +60,27 @@ def happened(step: dict[str, Any]) -> str:
     return max([said, *(f"{day}T23:59:59Z" for day in step["body"].get("days_on", ()))])
 
 
+def in_order(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Steps of a timeline as they happened, and when. What a rule of ours says and no tick dates happened with what it follows from,
+    whatever the clock of who recorded it. Of what is said of risks none happened before the one said before it: a correction of
+    today takes back, by the tick of yesterday, what a report of today has raised."""
+    by_id = {step["fact_id"]: step for step in steps}
+
+    def when(step: dict[str, Any]) -> str:
+        before = None if "as_of" in step["body"] else by_id.get(step["cause"])
+        while before and before["cause"] in by_id:
+            before = by_id[before["cause"]]
+        return happened(before or step)
+
+    dated, latest = [], ""
+    for step in sorted(steps, key=lambda step: (step["family"], step["number"])):
+        moment = when(step)
+        if step["family"] == "dropout":
+            latest = moment = max(latest, moment)
+        dated.append((moment, step))
+    return sorted(dated, key=lambda pair: (pair[0], pair[1]["recorded_at"], pair[1]["number"]))
+
+
 def told(step: dict[str, Any]) -> str:
     """What a step of a timeline says, in a few words."""
     said = [step["body"].get(name) for name in TELLING.get(step["type"].split(".")[2], ())]
@@ -74,9 +95,9 @@ def case(case_id: str, shape: str) -> int:
     intake, referral = get("intake", f"/cases/{case_id}"), get("referral", f"/cases/{case_id}")
     if intake is None:
         raise Trouble("no such case", "case ids stand in the case list: GET /cases of intake", FINDINGS)
-    steps = sorted([*intake["timeline"], *referral["timeline"]], key=lambda step: (happened(step), step["recorded_at"]))
-    rows = [{"happened": happened(step)[:16], "recorded": step["recorded_at"][:16], "what": step["type"].split(".")[2],
-             "says": told(step), "number": f"{step['family']} {step['number']}"} for step in steps]  # fmt: skip
+    rows = [{"happened": when[:16], "recorded": step["recorded_at"][:16], "what": step["type"].split(".")[2],
+             "says": told(step), "number": f"{step['family']} {step['number']}"}
+            for when, step in in_order([*intake["timeline"], *referral["timeline"]])]  # fmt: skip
     printed(shape, rows, columns=["happened", "recorded", "what", "says", "number"])
     return 0
 
