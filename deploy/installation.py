@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.topics import Publisher
-from deploy.commands.up import running
 from deploy.errors import USAGE, Trouble
+from deploy.local.announced import running
 from deploy.places import STATE
 from deploy.services import publishers_from
 from services.connections import KafkaSecurity

@@ -11,12 +11,12 @@ import asyncpg
 import click
 
 from contracts.topics import OWNERS, REPORT, facts_topic
-from deploy.commands.up import running
 from deploy.doctor.place import Place
 from deploy.doctor.said import errors_of, exit_code, rows_of, told
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, installation
+from deploy.local.announced import running
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.stack import LocalStack
 from deploy.places import SERVICES

@@ -28,9 +28,9 @@ from contracts import attendance, intake, referral
 from contracts.families import FACTS, SUBMISSIONS
 from contracts.messages import claim_of
 from contracts.topics import dead_letters_topic
-from deploy.commands.up import running
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.installation import kafka_security
+from deploy.local.announced import running
 from deploy.local.operations import PRIVATE
 from deploy.places import SERVICES
 from deploy.printed import dry_run, formats, plain, printed

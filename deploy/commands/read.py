@@ -6,9 +6,9 @@ from typing import Any
 import click
 import httpx
 
-from deploy.commands.up import running
 from deploy.errors import FINDINGS, UNREACHABLE, Trouble
 from deploy.importer.store import Store
+from deploy.local.announced import running
 from deploy.printed import formats, printed
 from deploy.services import publishers_from
 

@@ -13,13 +13,13 @@ from typing import Any
 import click
 
 from contracts.topics import SUBMITTED, Publisher, submissions_topic
-from deploy.commands.up import RUNNING, announce, running
 from deploy.demo.kreis import MOST_WEEKS, Kreis
 from deploy.demo.play import TENANT
 from deploy.errors import DONE, FINDINGS, INTERRUPTED, REFUSED, USAGE, Trouble
 from deploy.feeds.log import opened
 from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, kafka_security
+from deploy.local.announced import announce, is_up, withdraw
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, SERVICES, STATE
 from deploy.printed import Wrong, formats, printed
@@ -159,12 +159,10 @@ def _stops(stop: threading.Event) -> Iterator[None]:
 @contextlib.contextmanager
 def _announced(fleet: Fleet) -> Iterator[None]:
     """Other commands find this stack, unless another is up; people are told where it is either way."""
-    try:
-        running()
-        found = False
+    ours = not is_up()
+    if not ours:
         say.print("another stack is up: `lotse status` and the like speak of that one")
-    except Trouble:
-        found = True
+    else:
         STATE.mkdir(mode=0o700, exist_ok=True)
         announce(fleet, STATE)
     say.print(
@@ -173,8 +171,8 @@ def _announced(fleet: Fleet) -> Iterator[None]:
     try:
         yield
     finally:
-        if found:
-            RUNNING.unlink(missing_ok=True)
+        if ours:
+            withdraw()
 
 
 def _sent(

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.commands.up import running
 from deploy.errors import FINDINGS, USAGE, Trouble
+from deploy.local.announced import running
 from deploy.local.processes import Process
 from deploy.places import SERVICES
 from deploy.printed import Wrong, formats, printed

@@ -2,24 +2,20 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import threading
 from pathlib import Path
 
 import click
-import psutil
 
 from deploy.errors import INTERRUPTED, REFUSED, Trouble
 from deploy.fleet import Fleet, Setup
+from deploy.local.announced import announce, is_up, withdraw
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, SERVICES, STATE
 from deploy.printed import formats, plain, printed
 from deploy.saying import say
-
-RUNNING = STATE / "running.json"
-"""Where the other commands find a stack that is up: addresses by service."""
 
 
 @click.command()
@@ -41,7 +37,7 @@ RUNNING = STATE / "running.json"
 def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool, shape: str) -> int:
     """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all, a second one at once. State lives in .lotse/."""
     STATE.mkdir(mode=0o700, exist_ok=True)
-    if _found():
+    if is_up():
         raise Trouble("a stack is up already", "`lotse status` shows it; Ctrl-C in its window stops it", REFUSED)
     lock = os.open(STATE / "up.lock", os.O_WRONLY | os.O_CREAT, 0o600)  # held until this process ends
     try:
@@ -92,38 +88,7 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         failed = trouble
         raise
     finally:
-        RUNNING.unlink(missing_ok=True)
+        withdraw()
         fleet.stop()
         stack.stop(failed)
     return 0
-
-
-def announce(fleet: Fleet, state: Path) -> dict[str, str]:
-    """Writes down where this process' stack is found by the other commands; gives back its addresses."""
-    stack = fleet.stack
-    addresses = {"kafka": stack.kafka, "postgres": f"127.0.0.1:{stack.postgres_port}"}
-    addresses["mail"] = f"{stack.mail_host}:{stack.mail_port}"
-    addresses |= {name: fleet.url(name) for name in SERVICES}
-    setup = fleet.setup
-    more = {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(stack.folder), "publishers": str(setup.publishers),
-            "organisations": str(setup.organisations), "simulated": "yes" if setup.simulated else ""}  # fmt: skip
-    (state / "running.json").write_text(json.dumps({**more, **addresses}))
-    return addresses
-
-
-def running(instead: str = "") -> dict[str, str]:
-    """The stack that is up. Raises Trouble where none is; `instead` says what else an operator could have named."""
-    if found := _found():
-        return found
-    start = "start one with `lotse up` in another window"
-    raise Trouble("no stack is up", f"{instead}, or {start}" if instead else start, 3)
-
-
-def _found() -> dict[str, str] | None:
-    """What was written down of a stack, where who wrote it still runs: after a new start of the machine its pid is another's."""
-    try:
-        found: dict[str, str] = json.loads(RUNNING.read_text())
-        born = psutil.Process(int(found["pid"])).create_time()
-    except (OSError, ValueError, KeyError, psutil.Error):
-        return None
-    return found if abs(born - float(found["born"])) < 1 else None

@@ -5,9 +5,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.commands.up import running
 from deploy.errors import USAGE, Trouble
 from deploy.installation import kafka_settings
+from deploy.local.announced import running
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, SERVICES, STATE
 from services.connections import KafkaSecurity

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import fastapi
 import msgspec
 
 from contracts.envelope import Decision, Fact, Recorded, Submission
 from services.runtime.database import Rows, Table
+
+if TYPE_CHECKING:
+    import fastapi
 
 State = Any
 """A dataclass of the service's domain with `id`, `tenant` first and a class attribute `shape`."""
@@ -64,7 +66,7 @@ class Service:
     react: Callable[[State, datetime], list[Fact]] = lambda _state, _ticked: []
     due: Callable[[State, datetime], datetime | None] = lambda _state, _ticked: None
     tables: tuple[Table, ...] = ()
-    routes: Callable[[asyncpg.Pool], fastapi.APIRouter] | None = None
+    routes: "Callable[[asyncpg.Pool], fastapi.APIRouter] | None" = None
     errand: Errand | None = None
     reports: Reports | None = None
     note: Callable[[Any], Awaitable[list[str]]] | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-import deploy.commands.up
+import deploy.local.announced
 from deploy.cli import cli, main
 from deploy.printed import Wrong, printed
 
@@ -109,7 +109,7 @@ def test_json_lines_are_the_rows_alone(capsys: pytest.CaptureFixture[str]) -> No
 def test_quiet_leaves_errors_and_twice_quiet_nothing(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(deploy.commands.up, "RUNNING", tmp_path / "running.json")
+    monkeypatch.setattr(deploy.local.announced, "RUNNING", tmp_path / "running.json")
     codes, said = set(), []
     for quiet in ([], ["-q"], ["-qq"]):
         codes.add(main([*quiet, *arguments]))

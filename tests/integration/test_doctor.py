@@ -25,10 +25,10 @@ from aiokafka.protocol.admin import CreateAclsRequest
 
 from contracts.envelope import Tick
 from contracts.topics import load_publishers
-from deploy.commands.up import announce
 from deploy.doctor import machine
 from deploy.doctor.place import Place
 from deploy.fleet import Fleet, Setup
+from deploy.local.announced import announce
 from deploy.local.postgres import BIN
 from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack

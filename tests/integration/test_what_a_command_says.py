@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-import deploy.commands.up
+import deploy.local.announced
 from deploy.cli import main
 from deploy.commands.letters import letters
 from deploy.commands.status import BESIDE, COLUMNS, findings_of, rows_of
@@ -35,7 +35,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing set, and no stack up."""
     for name in [name for name in os.environ if name.startswith("LOTSE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(deploy.commands.up, "RUNNING", tmp_path / "running.json")
+    monkeypatch.setattr(deploy.local.announced, "RUNNING", tmp_path / "running.json")
 
 
 @pytest.fixture
@@ -231,6 +231,20 @@ def announced(folder: Path, url: str, simulated: str = "yes") -> None:
 
 
 ASKING = (["risks"], ["case", "one"], ["report", "participation"])
+
+
+@pytest.mark.parametrize("words", [*ASKING, ["status"]], ids=lambda words: words[0])
+def test_beside_an_installation_nobody_is_told_to_start_a_stack(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, words: list[str]
+) -> None:
+    """It would be an empty one, with every part of it well."""
+    code, message, hint = said(capsys, *words)
+    assert code == UNREACHABLE and message == "no stack is up" and "lotse up" in hint
+    for named in ("LOTSE_KAFKA", "LOTSE_DATABASE"):
+        with monkeypatch.context() as here:
+            here.setenv(named, NOWHERE)
+            code, message, hint = said(capsys, *words)
+        assert code == UNREACHABLE and "lotse up" not in hint and "/status" in hint
 
 
 @pytest.mark.parametrize("words", ASKING, ids=lambda words: words[0])

@@ -17,8 +17,8 @@ import asyncpg
 import httpx
 import pytest
 
-from deploy.commands.up import announce
 from deploy.fleet import Fleet
+from deploy.local.announced import announce
 from deploy.places import EXAMPLES, ROOT, SERVICES
 from tests.conftest import four_services, new_stack
 from tests.oulad_recomputed import Participation, recomputed

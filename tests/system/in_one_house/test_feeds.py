@@ -19,13 +19,13 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-import deploy.commands.up
+import deploy.local.announced
 from contracts.codes import ReferralAnswer
 from contracts.envelope import By
 from contracts.referral import ReferralAnswered
 from deploy.cli import main
-from deploy.commands.up import announce
 from deploy.fleet import Fleet
+from deploy.local.announced import announce
 from deploy.local.processes import child_environment, free_port
 from deploy.places import ROOT
 from tests.architecture.test_formats import ENVELOPE, PRINTING
@@ -215,7 +215,7 @@ def test_every_command_prints_json_and_csv_of_the_same_data_and_nothing_else_on_
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     announce(fleet, tmp_path)
-    monkeypatch.setattr(deploy.commands.up, "RUNNING", tmp_path / "running.json")
+    monkeypatch.setattr(deploy.local.announced, "RUNNING", tmp_path / "running.json")
     monkeypatch.setenv("LOTSE_DATABASE_OWNER", fleet.stack.databases["intake"].owner)
     monkeypatch.setenv("LOTSE_DATABASE", fleet.stack.databases["intake"].runtime)
     assert PUBLISHERS.exists() and ORGANISATIONS.exists()

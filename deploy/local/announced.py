@@ -1,0 +1,58 @@
+"""The stack that is up on this machine: announced by who runs it, found by the other commands."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from deploy.errors import UNREACHABLE, Trouble
+from deploy.places import SERVICES, STATE
+
+if TYPE_CHECKING:
+    from deploy.fleet import Fleet  # it stands on Kafka and HTTP: a command that only asks begins without
+
+RUNNING = STATE / "running.json"
+"""Where the other commands find a stack that is up: addresses by service."""
+ASK = "where services run by themselves, ask each: `curl -s http://HOST:PORT/status`"
+
+
+def announce(fleet: "Fleet", state: Path) -> dict[str, str]:
+    """Writes down where this process' stack is found by the other commands; gives back its addresses."""
+    stack, setup = fleet.stack, fleet.setup
+    addresses = {"kafka": stack.kafka, "postgres": f"127.0.0.1:{stack.postgres_port}"}
+    addresses["mail"] = f"{stack.mail_host}:{stack.mail_port}"
+    addresses |= {name: fleet.url(name) for name in SERVICES}
+    more = {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(stack.folder), "publishers": str(setup.publishers),
+            "organisations": str(setup.organisations), "simulated": "yes" if setup.simulated else ""}  # fmt: skip
+    (state / RUNNING.name).write_text(json.dumps({**more, **addresses}))
+    return addresses
+
+
+def withdraw() -> None:
+    """Nothing is up any more."""
+    RUNNING.unlink(missing_ok=True)
+
+
+def running(instead: str = "") -> dict[str, str]:
+    """The stack that is up. Raises Trouble where none is; `instead` says what else an operator could have named. Where the
+    environment names an installation, nobody is told to start a stack: it would be an empty one beside it, and all green."""
+    if found := is_up():
+        return found
+    ways = [instead] if instead else []
+    if any(os.environ.get(name) for name in ("LOTSE_KAFKA", "LOTSE_DATABASE")):
+        ways = ways or [ASK]
+    else:
+        ways.append("start one with `lotse up` in another window")
+    raise Trouble("no stack is up", ", or ".join(ways), UNREACHABLE)
+
+
+def is_up() -> dict[str, str] | None:
+    """What was written down of a stack, where who wrote it still runs: after a new start of the machine its pid is another's."""
+    try:
+        found: dict[str, str] = json.loads(RUNNING.read_text())
+        born = psutil.Process(int(found["pid"])).create_time()
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
+    return found if abs(born - float(found["born"])) < 1 else None
