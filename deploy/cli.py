@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import io
 import sys
 import traceback
 import warnings
@@ -94,8 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        if not complain.quiet:
-            error.show()
+        error.show(file=(shown := io.StringIO()))
+        complain.print(shown.getvalue(), end="")
         failed(given, Wrong(CODES[USAGE], error.format_message(), "the same command with --help"))
         return USAGE
     except (KeyboardInterrupt, click.Abort):
@@ -105,16 +106,16 @@ def main(arguments: list[str] | None = None) -> int:
     except Trouble as trouble:
         if "--debug" in given:
             raise
-        complain.print(f"lotse: {trouble.what}", markup=False)
-        complain.print(f"  way out: {trouble.way_out}", markup=False)
+        complain.print(f"lotse: {trouble.what}")
+        complain.print(f"  way out: {trouble.way_out}")
         failed(given, Wrong(CODES.get(trouble.exit_code, "FINDINGS"), trouble.what, trouble.way_out))
         return trouble.exit_code
     except Exception as error:
         if "--debug" in given:
             raise
         what = f"a fault of ours: {_named(error)}"
-        complain.print(f"lotse: {what}", markup=False)
-        complain.print(f"  way out: {FAULT_SHOWN}", markup=False)
+        complain.print(f"lotse: {what}")
+        complain.print(f"  way out: {FAULT_SHOWN}")
         failed(given, Wrong(CODES[FAULT], what, FAULT_SHOWN))
         return FAULT
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from deploy.errors import FAULT, FINDINGS, INTERRUPTED, PARTLY, REFUSED, UNREACHABLE, USAGE
+from deploy.screen import Screen, visible
 
 SHAPES = ("table", "json", "jsonl", "csv")
 CODES = {FINDINGS: "FINDINGS", USAGE: "USAGE", UNREACHABLE: "UNREACHABLE", REFUSED: "REFUSED", PARTLY: "PARTLY",
@@ -64,9 +63,14 @@ def printed(
         writer.writerow(columns)
         writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
     else:
-        out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+        out = screen()
         for one in (plain(rows, columns) if rows else "nothing",) if people is None else people:
-            click.echo(one) if isinstance(one, str) else out.print(one)
+            click.echo(visible(one)) if isinstance(one, str) else out.print(one)
+
+
+def screen() -> Screen:
+    """Where people see data."""
+    return Screen(width=None if sys.stdout.isatty() else WIDE)
 
 
 def failed(given: Sequence[str], wrong: Wrong) -> None:
@@ -85,7 +89,7 @@ def plain(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     """Rows as a table."""
     table = Table(*columns)
     for row in rows:
-        table.add_row(*(Text(_text(row.get(name))) for name in columns))  # as it is: brackets are no markup
+        table.add_row(*(_text(row.get(name)) for name in columns))
     return table
 
 
@@ -122,4 +126,5 @@ def _text(value: Any) -> str:
 def _cell(value: Any) -> str:
     """A spreadsheet takes a text that begins like a formula for one."""
     text = _text(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    formula = isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return visible(f"'{text}" if formula else text)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from deploy.saying import say
 
@@ -18,8 +17,8 @@ class _Rate(ProgressColumn):
         super().__init__()
         self._unit = unit
 
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else "")
+    def render(self, task: Task) -> str:
+        return f"{task.speed:,.0f} {self._unit}/s" if task.speed else ""
 
 
 @contextmanager

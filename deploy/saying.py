@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from rich.console import Console
+from deploy.screen import Screen
 
 
-class Voice(Console):
+class Voice(Screen):
     """Silent from so many `-q` on."""
 
     asked = 0
@@ -13,7 +13,7 @@ class Voice(Console):
 
     def __init__(self, silent_from: int) -> None:
         self._silent_from = silent_from
-        super().__init__(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        super().__init__(stderr=True, soft_wrap=True)
 
     @property
     def quiet(self) -> bool:

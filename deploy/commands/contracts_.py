@@ -95,7 +95,7 @@ def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
     rows = [{"release": cut.number, "kind": kind, "new": name} for kind, names in kinds.items() for name in names]
     printed(shape, rows, data=data, columns=["release", "kind", "new"], people=[told.rstrip("\n")])
     done = "would be written" if dry_run else "written: commit contracts/released and docs/contracts"
-    say.print(f"release {cut.number} {done}", markup=False)
+    say.print(f"release {cut.number} {done}")
     return 0
 
 

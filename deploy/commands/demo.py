@@ -135,7 +135,7 @@ def _show(played: Played, seen: dict[str, Any], shape: str, logs: Path | None) -
                for (expected, answer), n in sorted(played.unexpected.items())]  # fmt: skip
     printed(shape, rows, data=data, errors=wrongs, people=people)
     for wrong in wrongs if shape == "table" else ():
-        complain.print(f"{wrong.message}; {wrong.hint}", markup=False)
+        complain.print(f"{wrong.message}; {wrong.hint}")
 
 
 def _absences(seen: dict[str, Any]) -> Table:

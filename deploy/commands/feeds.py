@@ -8,7 +8,6 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 from rich.table import Table
-from rich.text import Text
 
 from contracts.envelope import MESSAGE_ID_PATTERN, Outcome, reference_of
 from contracts.topics import Publisher, answers_topic, submissions_topic
@@ -58,7 +57,7 @@ def _people(row: dict[str, Any]) -> Table:
              "fact_id": "fact", "answered": "answered", "topic": "on"}  # fmt: skip
     for name, shown in names.items():
         if row[name]:
-            table.add_row(shown, Text(str(row[name])))
+            table.add_row(shown, str(row[name]))
     return table
 
 
@@ -130,7 +129,7 @@ def sources(names: Sequence[str], shape: str) -> int:
               "last_seen": (row["last_seen"] or "never")[:16]} for row in rows]  # fmt: skip
     people = Table(*HEADINGS.values(), box=None, pad_edge=False)
     for row in shown:
-        people.add_row(*(Text(str(row[name])) for name in HEADINGS))
+        people.add_row(*(str(row[name]) for name in HEADINGS))
     refusals = [
         {"publisher": one.publisher, "refused": reason, "n": n}
         for one in accounts

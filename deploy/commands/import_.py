@@ -146,7 +146,7 @@ def _show(
         figures |= {"stopped": account.stopped} if account.stopped else {}
         figures |= {"not sent": account.not_sent} if account.not_sent else {}
     if account.why:
-        complain.print(account.why, markup=False)
+        complain.print(account.why)
     data: dict[str, Any] = {name.replace(" ", "_"): n for name, n in figures.items()}
     data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}
     rows: list[dict[str, Any]] = [{"what": name, "rows": n} for name, n in figures.items()]
@@ -171,11 +171,11 @@ def _show(
         return
     if account.back:
         first = ", ".join(f"{row.file} row {row.number}: {reason}" for row, reason, _, _ in account.back[:5])
-        complain.print(f"refused, the first: {first}", markup=False)
+        complain.print(f"refused, the first: {first}")
     if lost:
-        complain.print(f"{lost.message}: {lost.hint}", markup=False)
+        complain.print(f"{lost.message}: {lost.hint}")
     if back:
-        complain.print(f"all refused rows, to mend and send back: {back}", markup=False)
+        complain.print(f"all refused rows, to mend and send back: {back}")
     if account.unanswered:
         complain.print("unanswered: `lotse status` shows where it stands still; run the same import again afterwards, with --again"
                        f" where it was sent more than {ANSWER_DAYS} days ago")  # fmt: skip

@@ -94,9 +94,9 @@ def _night(brokers: int, seed: int) -> Iterator[Night]:
     with LocalStack.ephemeral(doors=1, brokers=brokers) as stack:
         fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
         try:
-            say.print(f"starting Kafka ({brokers}), Postgres, a mail sink and four services ...", markup=False)
+            say.print(f"starting Kafka ({brokers}), Postgres, a mail sink and four services ...")
             fleet.start()
-            yield Night(fleet, stack.folder / "night", seed, lambda what: say.print(f"{_clock()} {what}", markup=False))
+            yield Night(fleet, stack.folder / "night", seed, lambda what: say.print(f"{_clock()} {what}"))
         finally:
             fleet.stop()
 
@@ -150,7 +150,7 @@ def _list(shape: str) -> int:
 
 def _mutated(numbers: Sequence[int], seed: int, shape: str) -> int:
     seen = []
-    for one in seen_to_fail(numbers, seed, lambda what: say.print(f"{_clock()} {what}", markup=False)):
+    for one in seen_to_fail(numbers, seed, lambda what: say.print(f"{_clock()} {what}")):
         keep(LAST, mutants=[one])
         seen.append(one)
     errors = [Wrong("MUTANT", f"row {one.row} {one.outcome} without: {one.gone}", one.what) for one in seen
@@ -199,7 +199,7 @@ def _done(done: Soak, shape: str, keeping: bool) -> int:
         errors=errors,
         people=told(done),
     )
-    say.print(f"the whole of it: {_near(file)}", markup=False)
+    say.print(f"the whole of it: {_near(file)}")
     return FINDINGS if done.findings else DONE
 
 

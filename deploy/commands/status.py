@@ -9,13 +9,12 @@ import httpx
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from deploy.errors import FINDINGS, USAGE, Trouble
 from deploy.local.announced import running
 from deploy.local.processes import Process
 from deploy.places import SERVICES
-from deploy.printed import Wrong, formats, printed
+from deploy.printed import Wrong, formats, printed, screen
 from deploy.saying import complain
 
 BESIDE = {"clock": "services", "kafka": "kafka", "postgres": "postgres", "mail": "mail"}
@@ -37,10 +36,10 @@ def app(exit_code: bool, watch: bool, shape: str) -> int:
     if watch:
         if shape != "table":
             raise Trouble("--watch shows a table", "leave --format out, or --watch", USAGE)
-        with Live(screen=False, auto_refresh=False) as live:
+        with Live(console=screen(), screen=False, auto_refresh=False) as live:
             while True:
                 said = parts(where)
-                lines = [Text(f"  {text}") for name, one in said.items() for text in findings_of(name, one)]
+                lines = [f"  {text}" for name, one in said.items() for text in findings_of(name, one)]
                 live.update(Group(as_table(said), *lines), refresh=True)
                 time.sleep(EVERY)
     said = parts(where)
@@ -48,7 +47,7 @@ def app(exit_code: bool, watch: bool, shape: str) -> int:
     errors = [Wrong("FINDING", text, "`lotse doctor`; a runbook each in docs/runbooks") for text in findings]
     printed(shape, rows_of(said), data=said, errors=errors, people=[as_table(said)])
     for text in findings if shape != "json" else []:
-        complain.print(f"  {text}", markup=False)
+        complain.print(f"  {text}")
     return FINDINGS if exit_code and findings else 0
 
 

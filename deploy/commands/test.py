@@ -93,10 +93,8 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
                 ROOT,
                 environment,
                 says=says,
-                begins=lambda step: say.print(f"--- {step.name}", markup=False),
-                ended=lambda one: say.print(
-                    f"--- {one.name}: {_result(one, place)}, {one.seconds:.1f} s", markup=False
-                ),
+                begins=lambda step: say.print(f"--- {step.name}"),
+                ended=lambda one: say.print(f"--- {one.name}: {_result(one, place)}, {one.seconds:.1f} s"),
             )
             results = {one.name: _result(one, place) for one in done}
         say.print(f"{len(done)} steps in {time.monotonic() - began:.0f} s")

@@ -95,7 +95,7 @@ class Postgres:
                 above.chmod(mode | stat.S_IXOTH)
                 if above not in ours:
                     complain.print(f"root runs Postgres as the user {self.user}, who may pass through {above} from now on, and not"
-                              f" read it; `chmod o-x {above}` takes that back", markup=False)  # fmt: skip
+                              f" read it; `chmod o-x {above}` takes that back")  # fmt: skip
 
     def make_room(self) -> None:
         """An empty place for its data, which its user may write."""

@@ -144,7 +144,7 @@ class LocalStack:
         for process in (self._mail, *(one.process for one in self._brokers), self.postgres.process):
             process.stop()
         if self._remove and isinstance(error, Exception):
-            complain.print(f"what its parts wrote down stands in {self.keep_logs()}", markup=False)
+            complain.print(f"what its parts wrote down stands in {self.keep_logs()}")
         if self._remove:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import deploy.local.announced
 from deploy.cli import cli, main
 from deploy.printed import Wrong, printed
+from deploy.saying import complain, say
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVELOPE = {"ok", "command", "data", "errors"}
@@ -129,3 +131,82 @@ def test_quiet_leaves_out_what_goes_well(capsys: pytest.CaptureFixture[str], tmp
 
 def test_a_table_shows_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[red]" in shown("table", capsys, [{"reason": "[red]x", "n": 1, "first": None}])
+
+
+OBEYED = [
+    *range(0x09),
+    *range(0x0B, 0x20),
+    *range(0x7F, 0xA0),
+    0x61C,
+    0x200E,
+    0x200F,
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+]
+"""C0 but tab and newline, DEL, C1, and what turns the direction of writing."""
+WRITTEN = {chr(code): f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in (*OBEYED, 0xDC80, 0xDFFF)}
+"""The last two: what a file's name becomes where its bytes are no text; stdout would end the command."""
+PASSES = [
+    "Größe ÄÖÜ ß ẞ",
+    "eins\nzwei",
+    "eins\tzwei",
+    "👩‍👩‍👧 🇩🇪 ✅ ❤️",
+    "ليلى דוד Łukasz",
+    "C:\\x1b [2J :smile: [bold]x[/bold]",
+]
+OTHERS = [f"a{sign}b" for sign in WRITTEN] + ["\x1b]0;owned\x1b\\\x1b[1;1H\x1b[2J", "\u202egnp.exe"]
+
+
+def told(capsys: pytest.CaptureFixture[str], form: str, texts: list[str]) -> tuple[str, list[str]]:
+    """What a command shows of these texts, all of it, and cell by cell where cells are told apart."""
+    with click.Context(click.Command("answer"), info_name="lotse").scope():
+        if form == "stderr":
+            for text in texts:
+                say.print(text)
+                complain.print(text)
+        else:
+            printed(
+                "csv" if form == "csv" else "table",
+                [{"said": text, "n": 1} for text in texts],
+                people=texts if form == "text" else None,
+            )
+    out, err = capsys.readouterr()
+    cells = [row[0] for row in csv.reader(io.StringIO(out, newline=""))] if form == "csv" else []
+    return (err if form == "stderr" else out).replace("\r\n", "\n"), cells
+
+
+@pytest.mark.parametrize("form", ["table", "text", "csv", "stderr"])
+def test_what_a_terminal_would_obey_is_written_down_and_not_done(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """A partner's reference, a revealed body, a file's name: others write them, an operator's terminal shows them."""
+    out, cells = told(capsys, form, OTHERS)
+    assert [sign for sign in WRITTEN if sign in out] == []
+    meant = ["".join(WRITTEN.get(sign, sign) for sign in text) for text in OTHERS]
+    assert [text for text in meant if text not in out] == []
+    if form == "csv":
+        assert cells == ["said", *meant]
+
+
+@pytest.mark.parametrize("form", ["table", "text", "csv", "stderr"])
+def test_what_people_write_is_shown_as_they_wrote_it(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    out, cells = told(capsys, form, PASSES)
+    for text in (
+        PASSES
+    ):  # a terminal's table and its lines set tabs by themselves, and a table a cell's lines side by side with others
+        parts = text.split() if form in ("table", "stderr") else [text]
+        assert all(part in out for part in parts), text
+    assert "\\x0" not in out and "\\u" not in out
+    if form == "csv":
+        assert cells == ["said", *PASSES]
+
+
+def test_what_was_typed_wrong_is_said_without_being_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "\x1b]0;owned\x07"]) == 2
+    err = capsys.readouterr().err
+    assert "\\x1b]0;owned\\x07" in err and not {"\x1b", "\x07"} & set(err) and "Usage: lotse status" in err
+
+
+def test_one_place_alone_writes_to_a_terminal() -> None:
+    """A text or console made elsewhere would show what it is given."""
+    makers = re.compile(r"rich\.text|\bConsole\b|Live\((?!console=)|rich import print")
+    found = {str(file.relative_to(ROOT)) for file in (ROOT / "deploy").rglob("*.py") if makers.search(file.read_text())}
+    assert found == {"deploy/screen.py"}
