@@ -127,7 +127,7 @@ def _checked(
 @formats
 def operations_key(folder: Path, dry_run: bool, shape: str) -> int:
     """Make the key pair of operations in FOLDER, once: services get the public half (LOTSE_OPERATIONS_KEY), dead letters are
-    sealed to it; the private half (mode 600) is for whoever operates."""
+    sealed to it; the private half (mode 600) is for whoever operates. Exit: 4 the private half is not there any more."""
     made, what = make_operations_key(folder, dry_run=dry_run), "missing" if dry_run else "made"
     public, private = (folder / name for name in (PUBLIC, PRIVATE))
     rows = [{"what": what if file in made else "there", "file": str(file)} for file in (public, private)]

@@ -26,8 +26,8 @@ from contracts.intake import NeedRecorded, NeedReported, RegistrationSubmitted
 from contracts.referral import OfferRunPublished
 from contracts.topics import load_publishers, submissions_topic
 from deploy.cli import main
-from deploy.errors import DONE, FINDINGS, USAGE, Trouble
-from deploy.local.operations import PRIVATE, PUBLIC
+from deploy.errors import DONE, FINDINGS, REFUSED, USAGE, Trouble
+from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.processes import child_environment
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
@@ -466,6 +466,35 @@ def test_a_key_that_would_be_made_is_not(tmp_path: Path, capsys: pytest.CaptureF
         and "no key can be written" in nowhere[2][0]["message"]
         and told(folder=Path("/proc")) == nowhere
     )
+
+
+def test_a_public_half_alone_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who did as told moved the private half away: another pair would seal letters nobody can open, from the next start on."""
+    assert main(["operations-key", str(tmp_path)]) == DONE
+    public, away = (tmp_path / PUBLIC).read_bytes(), (tmp_path / PRIVATE).rename(tmp_path / "away")
+    capsys.readouterr()
+    refused = []
+    for more in (["--dry-run"], []):
+        code = main(["operations-key", str(tmp_path), "--format", "json", *more])
+        refused.append((code, json.loads(capsys.readouterr().out)))
+        assert (tmp_path / PUBLIC).read_bytes() == public and {*tmp_path.iterdir()} == {tmp_path / PUBLIC, away}
+    ((code, said), _) = refused
+    assert refused[0] == refused[1] and code == REFUSED and said["data"] is None
+    (wrong,) = said["errors"]
+    assert wrong["message"].startswith(f"{tmp_path / PUBLIC} is there, its private half {PRIVATE} is not")
+    assert "bring the private half back" in wrong["hint"]
+
+
+def test_a_pair_that_half_was_made_is_finished(tmp_path: Path) -> None:
+    """A full disk or a kill between the two leaves the private half, of which the next time makes the public one."""
+    (tmp_path / "operations.pub.new").mkdir()  # where the public half is written
+    with pytest.raises(Trouble, match="no key can be written"):
+        make_operations_key(tmp_path)
+    private = (tmp_path / PRIVATE).read_bytes()
+    (tmp_path / "operations.pub.new").rmdir()
+    assert make_operations_key(tmp_path) == [tmp_path / PUBLIC]
+    assert (tmp_path / PRIVATE).read_bytes() == private and (tmp_path / PRIVATE).stat().st_mode & 0o777 == 0o600
+    assert json.loads((tmp_path / PUBLIC).read_text()) == {name: value for name, value in json.loads(private).items() if name != "d"}  # fmt: skip
 
 
 def test_files_that_would_be_generated_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
