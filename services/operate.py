@@ -21,8 +21,11 @@ from services.taking_up import release, replay
 PAGE = 100
 """Kept messages a question: of those in structured mode each is read whole for its type."""
 
-Who = Annotated[str, Body(min_length=1, max_length=64)]
-Why = Annotated[str, Body(min_length=1, max_length=300)]
+LONGEST_WHO, LONGEST_WHY = 64, 300
+"""Characters."""
+
+Who = Annotated[str, Body(min_length=1, max_length=LONGEST_WHO)]
+Why = Annotated[str, Body(min_length=1, max_length=LONGEST_WHY)]
 Subject = Annotated[str, Body()]
 Seqs = Annotated[tuple[int, ...], Body()]
 Past = Annotated[str, Body(pattern=r"^([a-z.-]+/\d{1,6}/\d{1,18})?$")]

@@ -37,18 +37,33 @@ from deploy.printed import dry_run, formats, plain, printed
 from deploy.progress import counted
 from deploy.saying import say
 from services.dead_letters import told
+from services.operate import LONGEST_WHO, LONGEST_WHY
 from services.shapes import names_in, shape_of
 
 NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
 
 service = click.argument("name", metavar="SERVICE", type=click.Choice(SERVICES))
 at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given.")
-why = click.option("--why", required=True, help="The reason, for the audit.")
 key_file = click.option(
     "--key",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The operations' private key; the local stack's, unless given.",
 )
+
+
+class Short(click.ParamType[str]):
+    """A text of one to so many characters, as services take it."""
+
+    name = "text"
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is."""
+        if not 1 <= len(value) <= self.most:
+            self.fail(f"it has {len(value)} characters; 1 to {self.most} are taken", param, ctx)
+        return str(value)
 
 
 class Moment(click.ParamType[datetime]):
@@ -74,7 +89,8 @@ class Moment(click.ParamType[datetime]):
             )
 
 
-MOMENT = Moment()
+MOMENT, REASON = Moment(), Short(LONGEST_WHY)
+REASON_SAID = f"The reason, for the audit; at most {LONGEST_WHY} characters"
 CHUNK = (
     100  # submissions a question: each is judged in a transaction of its own, and nobody waits for all of ten thousand
 )
@@ -104,12 +120,19 @@ def picked(rows: list[dict[str, Any]], by: dict[str, Any]) -> list[dict[str, Any
             and (until is None or datetime.fromisoformat(row["arrived"]) < until)]  # fmt: skip
 
 
-who = click.option("--who", default=getpass.getuser, show_default="your user name", help="Who does it, for the audit.")
+why = click.option("--why", required=True, type=REASON, help=f"{REASON_SAID}.")
+who = click.option(
+    "--who",
+    default=getpass.getuser,
+    type=Short(LONGEST_WHO),
+    show_default="your user name",
+    help=f"Who does it, for the audit; at most {LONGEST_WHO} characters.",
+)
 
 
 def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
-    """One question to a service; None where it had what was asked for and has settled it. Raises Trouble where it is silent or
-    says no."""
+    """One question to a service; None where it had what was asked for and has settled it. Raises Trouble where it is silent,
+    can't answer now or says no."""
     url = f"{at or _here(name, f'where {name} runs by itself, say where: --at http://HOST:PORT')}{path}"
     try:
         with httpx.Client(timeout=120) as client:
@@ -132,9 +155,21 @@ def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None
         )
     if said.status_code == 410:
         return None
+    if said.is_server_error:
+        raise _unable(name, said)
     if said.is_error:
-        raise Trouble(f"{name} answers {said.status_code}", "its log says more", FINDINGS)
+        raise Trouble(
+            f"{name} does not take the question ({said.status_code})", "ask with the `lotse` of its version", REFUSED
+        )
     return said.json()
+
+
+def _unable(name: str, said: httpx.Response) -> Trouble:
+    """What stands in a service's way: in its own words where it has some, as while its database is away."""
+    try:
+        return Trouble(f"{name}: {said.json()['why']}", said.json()["way_out"], UNREACHABLE)
+    except (ValueError, KeyError, TypeError):
+        return Trouble(f"{name} answers {said.status_code}", "its log says more", UNREACHABLE)
 
 
 def act(name: str, at: str | None, what: str, who: str, why: str, *, dry_run: bool, **more: Any) -> Any:
@@ -194,15 +229,15 @@ def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) ->
     is_flag=True,
     help="Show the message itself: with --key and --why; written to the service's audit first.",
 )
-@click.option("--why", help="The reason, for the audit; with --reveal.")
+@click.option("--why", type=REASON, help=f"{REASON_SAID}; with --reveal.")
 @who
 @formats
 def show(
     name: str, message: str, at: str | None, key: Path | None, reveal: bool, why: str | None, who: str, shape: str
 ) -> int:
     """Verdict and shape of one message (names our contracts know, types, lengths), never a value: an unreadable one by its PLACE,
-    with --reveal itself; what is set aside or in quarantine by its ID. Exit: 2 no such message, or no key or reason; 4 the key
-    does not open it, or nobody could write it down."""
+    with --reveal itself; what is set aside or in quarantine by its ID. Exit: 2 no such message, or no key or reason; 3 Kafka or
+    the service does not answer, so that nobody could write it down; 4 the key does not open it."""
     if message.isdecimal():
         if reveal:
             raise Trouble(
@@ -251,7 +286,7 @@ def private_key(file: Path | None) -> ECKey:
         return ECKey.import_key(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, KeyError, JoseError) as error:
         raise Trouble(
-            f"this is no private key ({type(error).__name__})", "`lotse operations-key FOLDER` makes a pair", USAGE
+            f"this is no private key ({type(error).__name__})", "name the private half of LOTSE_OPERATIONS_KEY", USAGE
         ) from None
 
 

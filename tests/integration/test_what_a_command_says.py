@@ -24,6 +24,7 @@ from deploy.local.processes import Process
 from deploy.places import EXAMPLES, SERVICES
 from services.host.settings import Settings
 from services.notification.organisations import MailSettings
+from services.operate import LONGEST_WHO, LONGEST_WHY
 from tests.unit.test_settings import GOOD
 
 Out = pytest.CaptureFixture[str]
@@ -262,15 +263,65 @@ def test_a_service_that_does_not_answer_the_question_is_said_to_be_out_of_reach(
     assert code == UNREACHABLE and message.endswith(why) and "lotse status" in hint
 
 
-@pytest.mark.parametrize(
-    "words", [["release", "referral", "case"], ["go-on", "referral"], ["republish", "referral", "--since", "1h"]]
-)
+OPERATING = (["release", "referral", "case"], ["go-on", "referral"], ["republish", "referral", "--since", "1h"])
+
+
+@pytest.mark.parametrize("words", OPERATING)
 def test_a_service_of_a_version_that_knows_no_dry_run_is_named_and_has_done_nothing(
     capsys: Out, words: list[str]
 ) -> None:
     with answering(404, b"canary") as url:
         code, message, hint = said(capsys, *words, "--why", "mended", "--at", url, "--dry-run")
     assert code == REFUSED and "knows no --dry-run; nothing was changed" in message and "update" in hint
+
+
+SETTLING = (*OPERATING, ["dead-letters", "replay", "referral"])
+
+
+@pytest.mark.parametrize("words", SETTLING, ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("status", "body", "why", "way_out"),
+    [(503, b'{"why": "the database is away (TooManyConnections)", "way_out": "ask again"}', "referral: the database is away (TooManyConnections)", "ask again"),
+     (503, b"<html>canary", "referral answers 503", "its log says more"), (500, b'["canary"]', "referral answers 500", "its log says more"),
+     (422, b'{"wrong": ["canary"]}', "referral does not take the question (422)", "version")],
+)  # fmt: skip
+def test_what_a_service_says_where_it_can_not_do_what_an_operator_asks_is_passed_on(
+    capsys: Out, words: list[str], status: int, body: bytes, why: str, way_out: str
+) -> None:
+    """Exit 1 of a replay means that some have no answer: here nobody knows."""
+    with answering(status, body) as url:
+        code, message, hint = said(capsys, *words, "--why", "mended", "--at", url)
+    assert (code, message) == (REFUSED if status == 422 else UNREACHABLE, why) and way_out in hint
+
+
+@pytest.mark.parametrize("words", SETTLING, ids=lambda words: words[0])
+@pytest.mark.parametrize(("option", "most"), [("--why", LONGEST_WHY), ("--who", LONGEST_WHO)])
+def test_a_reason_no_service_takes_is_a_question_of_usage(
+    capsys: Out, words: list[str], option: str, most: int
+) -> None:
+    """Whoever writes too much is told how much, and no service is asked."""
+    other = ["--who", "me"] if option == "--why" else ["--why", "mended"]
+    for text, code in (("", USAGE), ("c" * (most + 1), USAGE), ("c" * most, UNREACHABLE)):
+        assert main([*words, *other, option, text, "--at", f"http://{NOWHERE}"]) == code
+        err = capsys.readouterr().err
+        assert (f"'{option}'" in err and f"1 to {most}" in err and "ccc" not in err) is (code == USAGE), err
+
+
+def test_help_says_how_long_a_reason_may_be(capsys: Out) -> None:
+    assert main(["release", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"at most {LONGEST_WHY} characters" in text and f"at most {LONGEST_WHO} characters" in text
+
+
+def test_who_names_no_key_is_not_told_to_make_one(capsys: Out, tmp_path: Path) -> None:
+    """Another pair opens nothing, and made where services look for theirs it would be what they seal to."""
+    (tmp_path / "canary").write_text("{}")
+    with answering(200, b"[]") as url:
+        code, message, hint = said(
+            capsys, "dead-letters", "list", "referral", "--at", url, "--key", str(tmp_path / "canary")
+        )
+    assert code == USAGE and message.startswith("this is no private key (")
+    assert "the private half of LOTSE_OPERATIONS_KEY" in hint and "operations-key" not in hint
 
 
 def test_status_calls_what_answers_no_json_silent(capsys: Out, tmp_path: Path) -> None:
