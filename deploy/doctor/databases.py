@@ -41,32 +41,32 @@ def _unreachable(place: Place, name: str, dsn: str, error: BaseException) -> Sai
     again = "`lotse up` again: it sets the passwords of its roles anew"
     try:
         parts = urlsplit(dsn)
-        role, base, where = (
-            parts.username or "?",
-            parts.path.lstrip("/") or "?",
-            f"{parts.hostname}:{parts.port or 5432}",
-        )
+        role, base = parts.username or "?", parts.path.lstrip("/") or "?"
+        host, port = str(parts.hostname), str(parts.port or 5432)
     except ValueError:
-        role, base, where = "?", "?", "?"
+        role = base = host = port = "?"
+    server = f"-h {host} -p {port}"
+    superuser = f"{server} -U postgres"  # an owner may set no password but its own, and make no database
     if isinstance(error, (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):
         return found(
             "databases", f"the database of {name} refuses the password of {role}", "the service holds everything until it fits",
-            again if place.local else f"psql -h {parts.hostname} -U {name}_owner {base} -c '\\password {role}'"
-            "   # or set LOTSE_DATABASE to the password it has",
+            again if place.local else f"psql {superuser} {base} -c '\\password {role}'"
+            "   # as a superuser; or set LOTSE_DATABASE to the password it has",
         )  # fmt: skip
     if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return found("databases", f"there is no database {base} for {name} at {where}", "the service can't start",
-                     again if place.local else f"createdb -h {parts.hostname} -O {name}_owner {base} && lotse migrate {name}")  # fmt: skip
+        return found("databases", f"there is no database {base} for {name} at {host}:{port}", "the service can't start",
+                     again if place.local else f"createdb {superuser} -O {name}_owner {base}"
+                     f"   # as a superuser; its rights and schema as in docs/operating.md; then lotse migrate {name}")  # fmt: skip
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return found("databases", f"{role} may not connect to the database {base} of {name}", "the service can't start",
-                     again if place.local else f"psql -h {parts.hostname} -U {name}_owner {base} -c 'grant connect on database \"{base}\" to \"{role}\"'")  # fmt: skip
+                     again if place.local else f"psql {superuser} {base} -c 'grant connect on database \"{base}\" to \"{role}\"'   # as a superuser")  # fmt: skip
     if isinstance(error, ValueError | asyncpg.InterfaceError) and not isinstance(error, OSError):
         return found("databases", f"LOTSE_DATABASE of {name} is no address of a database", "the service can't start",
                      "export LOTSE_DATABASE=postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE")  # fmt: skip
-    return found("databases", f"the database of {name} does not answer at {where}",
+    return found("databases", f"the database of {name} does not answer at {host}:{port}",
                  f"{type(error).__name__}; the service holds everything until it does",
                  f"tail {place.folder}/postgres/postgres.log   # then `lotse up` again" if place.local
-                 else f"pg_isready -h {parts.hostname} -p {parts.port or 5432}   # then start the server or open the way", unreachable=True)  # fmt: skip
+                 else f"pg_isready {server}   # then start the server or open the way", unreachable=True)  # fmt: skip
 
 
 async def _looked_at(name: str, con: asyncpg.Connection) -> AsyncIterator[Said]:
@@ -98,7 +98,7 @@ async def _schema(name: str, con: asyncpg.Connection, *, there: bool) -> AsyncIt
     elif missing:
         what = "has no schema yet" if not there else f"is older than this code: {', '.join(missing)} did not run"
         yield found("schema", f"the database of {name} {what}", "the service fails at its first statement that needs it",
-                    f"lotse migrate {name}")  # fmt: skip
+                    f"lotse migrate {name}" + ("" if there else "   # after its schema and rights, as in docs/operating.md"))  # fmt: skip
     else:
         yield good("schema", f"the schema of {name} fits")
 

@@ -181,11 +181,42 @@ def test_a_wrong_password_is_found_and_not_told(ward: Ward) -> None:
     wrong = dsn.replace(dsn.split(":")[2].split("@")[0], "canary-of-a-password")
     asked = ward.examined("intake", LOTSE_DATABASE=wrong)
     assert asked.code == 1
+    server = f"-h 127.0.0.1 -p {ward.stack.postgres_port} -U postgres"
     assert asked.first == (
         f"databases: the database of intake refuses the password of {role}",
-        "psql -h 127.0.0.1 -U intake_owner intake -c '\\password intake_runtime'   # or set LOTSE_DATABASE to the password it has",
+        f"psql {server} intake -c '\\password intake_runtime'   # as a superuser; or set LOTSE_DATABASE to the password it has",
     )
     assert "canary" not in asked.said
+    right = dsn.split(":")[2].split("@")[0]
+    done = typed(ward, asked.first[1], f"{right}\n{right}\n")
+    assert done.returncode == 0, done.stderr
+    assert ward.examined("intake").code == 0
+
+
+def typed(ward: Ward, mend: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    """A mend for Postgres, as whoever has the superuser's password types it, and what they are asked then."""
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PGPASSWORD": ward.stack.postgres.password("postgres"),
+    }
+    return subprocess.run(mend, shell=True, check=False, text=True, capture_output=True, env=environment, input=said,
+                          start_new_session=True, timeout=60)  # fmt: skip  # no terminal, so it asks on stdin
+
+
+async def test_who_may_not_connect_is_found_and_let_in(ward: Ward) -> None:
+    """Also where the database is not its owner's: somebody made it by hand, and forgot."""
+    await sql(ward, "postgres", 'revoke connect on database "reporting" from reporting_runtime',
+              'alter database "reporting" owner to postgres')  # fmt: skip
+    try:
+        asked = await asyncio.to_thread(ward.examined, "reporting")
+        line = "databases: reporting_runtime may not connect to the database reporting of reporting"
+        assert (asked.code, asked.first[0]) == (1, line)
+        done = await asyncio.to_thread(typed, ward, asked.first[1])
+        assert done.returncode == 0, done.stderr
+        assert (await asyncio.to_thread(ward.examined, "reporting")).code == 0
+    finally:
+        await sql(ward, "postgres", 'alter database "reporting" owner to reporting_owner')
 
 
 def test_postgres_away_is_found(ward: Ward) -> None:
@@ -200,7 +231,14 @@ def test_postgres_away_is_found(ward: Ward) -> None:
 def test_a_database_that_is_not_there_and_no_address_at_all_are_found(ward: Ward) -> None:
     dsn = ward.stack.databases["intake"].runtime.rpartition("/")[0]
     asked = ward.examined("intake", LOTSE_DATABASE=f"{dsn}/nowhere")
-    assert asked.code == 1 and asked.first[1] == "createdb -h 127.0.0.1 -O intake_owner nowhere && lotse migrate intake"
+    made = f"createdb -h 127.0.0.1 -p {ward.stack.postgres_port} -U postgres -O intake_owner nowhere"
+    assert asked.code == 1 and asked.first[1] == (
+        f"{made}   # as a superuser; its rights and schema as in docs/operating.md; then lotse migrate intake"
+    )
+    done = typed(ward, asked.first[1])
+    assert done.returncode == 0, done.stderr
+    asked = ward.examined("intake", LOTSE_DATABASE=f"{dsn}/nowhere")
+    assert asked.first[0] == "schema: the database of intake has no schema yet"
     asked = ward.examined("intake", LOTSE_DATABASE="canary")
     assert asked.code == 1 and asked.first[0] == "databases: LOTSE_DATABASE of intake is no address of a database"
     assert "canary" not in asked.said
@@ -315,7 +353,8 @@ async def test_a_schema_that_lags_or_leads_is_found_and_migrated(ward: Ward) -> 
     where = {"LOTSE_DATABASE": runtime, "LOTSE_DATABASE_OWNER": owner}
     asked = await asyncio.to_thread(ward.examined, "intake", **where)
     assert (asked.code, *asked.first) == (
-        1, "schema: the database of intake has no schema yet", "lotse migrate intake",
+        1, "schema: the database of intake has no schema yet",
+        "lotse migrate intake   # after its schema and rights, as in docs/operating.md",
     )  # fmt: skip
     await sql(ward, "fresh", "create schema lotse authorization intake_owner", "grant usage on schema lotse to intake_runtime",
               "alter default privileges for role intake_owner grant select on tables to intake_runtime")  # fmt: skip
