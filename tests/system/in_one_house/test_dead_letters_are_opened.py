@@ -14,18 +14,18 @@ from tests.publishing import SOURCE, Publisher, until
 from tests.typing_commands import typed
 
 
-async def unreadable(house: Fleet, type: str) -> str:
-    """A message with a name in it that nobody can read; its place among the dead letters."""
+async def unreadable(house: Fleet, type: str, before: bytes = b"") -> str:
+    """A message with a name in it that nobody can read, and this before it; its place among the dead letters."""
     id = f"bad-{uuid4()}"
     headers = {"ce_specversion": "1.0", "ce_id": id, "ce_source": SOURCE, "ce_subject": str(uuid4()), "ce_tenant": "rkn",
                "ce_type": type, "ce_time": "2026-03-02T08:00:00Z"}  # fmt: skip
     body = json.dumps({"by": {"organisation_id": "rkn-thm"}, "name": "Zainab Canary", "said": id}).encode()
-    before = await listed(house)
+    others = await listed(house)
     async with Publisher(house.stack.kafka) as sender:
-        await sender.raw("intake", body, [(name, text.encode()) for name, text in headers.items()])
+        await sender.raw("intake", before + body, [(name, text.encode()) for name, text in headers.items()])
         assert (await sender.answered(id))[0]["outcome"] == "unreadable"
     await until(lambda: house.status("intake")["outbox"]["rows"] == 0)
-    (place,) = set(await listed(house)) - set(before)
+    (place,) = set(await listed(house)) - set(others)
     return place
 
 
@@ -56,6 +56,20 @@ async def test_a_letter_is_revealed_to_who_holds_the_key_and_says_why_and_it_is_
     data = json.loads(said)["data"]
     assert code == 0 and json.loads(data["body"])["name"] == "Zainab Canary" and data["headers"]["ce_source"] == SOURCE
     assert (await audited(fleet))[len(before) :] == [("k.sommer", place, "the sender asks which")]
+
+
+async def test_a_letter_that_is_revealed_does_nothing_to_the_terminal(fleet: Fleet) -> None:
+    """It names the window, goes to the top and clears it, if it is let; as it came, JSON has it."""
+    does = "\x1b]0;owned\x1b\\\x1b[1;1H\x1b[2J\x9b2J\u202e"
+    place = await unreadable(fleet, "lotse.intake.registration_submitted.v1", does.encode())
+    options = ["--key", str(fleet.stack.folder / PRIVATE), "--reveal", "--why", "the sender asks which"]
+    words = ["dead-letters", "show", "intake", place, *options]
+    for shape in ("table", "csv"):
+        code, said = await typed(fleet, "intake", *words, "--format", shape)
+        assert code == 0 and "Zainab Canary" in said and not {*"\x1b\x9b\u202e"} & set(said)
+        assert "\\x1b]0;owned\\x1b\\\\x1b[1;1H\\x1b[2J\\x9b2J\\u202e" in said
+    code, said = await typed(fleet, "intake", *words, "--format", "json")
+    assert code == 0 and json.loads(said)["data"]["body"].startswith(does)
 
 
 @pytest.mark.parametrize(
