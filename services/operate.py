@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, HTTPException, Query
 
 from contracts.messages import claim_of
+from services.audit import LONGEST_WHO, LONGEST_WHY, write_down
 from services.dead_letters import expect_again
 from services.host.running import Running
 from services.runtime import positions
@@ -20,9 +21,6 @@ from services.taking_up import release, replay
 
 PAGE = 100
 """Kept messages a question: of those in structured mode each is read whole for its type."""
-
-LONGEST_WHO, LONGEST_WHY = 64, 300
-"""Characters."""
 
 Who = Annotated[str, Body(min_length=1, max_length=LONGEST_WHO)]
 Why = Annotated[str, Body(min_length=1, max_length=LONGEST_WHY)]
@@ -121,8 +119,7 @@ def routes(node: Running) -> APIRouter:
     async def audit(who: str, what: str, about: str, why: str, how: How = "operate") -> bool:
         """What is done is written down first. Gives back whether it is a dry run, in which nothing is."""
         if how == "operate":
-            add = "insert into audit (who, what, about, why) values ($1, $2, $3, $4)"
-            await node.pool.execute(add, who, what, about, why)
+            await write_down(node.pool, who, what, about, why)
         return how == "dry-run"
 
     @router.get("/kept")

@@ -36,8 +36,8 @@ from deploy.places import SERVICES
 from deploy.printed import dry_run, formats, plain, printed
 from deploy.progress import counted
 from deploy.saying import say
+from services.audit import LONGEST_WHO, LONGEST_WHY
 from services.dead_letters import told
-from services.operate import LONGEST_WHO, LONGEST_WHY
 from services.shapes import names_in, shape_of
 
 NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
