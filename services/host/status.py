@@ -22,7 +22,7 @@ select (select count(*) from outbox where sent_at is null) as outbox,
        (select coalesce(extract(epoch from now() - min(at)), 0)::float from outbox where sent_at is null) as outbox_age,
        (select coalesce(extract(epoch from now() - min(arrived)), 0)::float from kept where publisher <> '') as unanswered,
        counted('answered') as answered, counted('timeline') as facts,
-       (select max(at) from rebuilt) as rebuilt, (select min(at) from kept where why = 'early') as early_since,
+       (select max(at) from rebuilt) as rebuilt,
        (select count(*) from tick where held is null)
            + (select count(*) from alliance where acted is distinct from ticked) as acting
 """
@@ -31,12 +31,15 @@ select case when held like 'publisher:%' then held else topic || '/' || part end
        case when held like 'publisher:%' then 'Flood' else held end as why, held_since as since
 from position where held is not null order by topic, part
 """
+_EARLY = """
+select topic, min(at) as since from kept where why = 'early' group by topic having min(at) < now() - interval '10 minutes' order by topic
+"""
+"""Topics on which a fact has waited so long for the one before it that somebody looks for what is missing."""
 _IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_activity a using (pid) where l.granted and l.relation > 0"
                " and l.mode <> 'AccessShareLock' and a.usename <> current_user and a.datname = current_database() order by pid")  # fmt: skip
 """Sessions of others that hold locks in our database: their number and role, never what they typed."""
 WATCHED = 100  # moments remembered of a long lag, each with all ends; beyond, every second one is enough
 SEEN_WITHIN = 10.0  # seconds: the minder looks once a second
-EARLY_LIMIT = 600  # seconds a fact may wait for the one before it; then somebody looks for what is missing
 
 
 class Status:
@@ -125,8 +128,8 @@ class Status:
         held += {h["what"]: h for h in stopped if h not in gaps and h["what"] not in known}.values()
         acted = [r["acted"] for r in ticks if r["ticked"]]
         findings = await self.node.service.note(con) if self.node.service.note else []
-        if one["early_since"] and (datetime.now(UTC) - one["early_since"]).total_seconds() > EARLY_LIMIT:
-            findings.append("facts wait for one that does not come: its owner's log lacks it, or its relay rests")
+        findings += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}; its owner's log lacks it, or its"
+                     " relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
         if any(":55P03" in h["why"] for h in held):  # a lock that could not be had
             findings += [f"session {r['pid']} ({r['usename']}) holds locks; pg_terminate_backend({r['pid']}) ends it"
                          for r in await con.fetch(_IN_THE_WAY)]  # fmt: skip

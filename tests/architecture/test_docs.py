@@ -55,6 +55,14 @@ def test_the_documentation_says_what_is_kept_of_every_kind_of_topic_and_how_long
         assert kept[named] == ("for good" if days < 0 else f"{days // DAY_MS} days"), named
 
 
+def test_the_runbook_says_of_each_reason_for_which_a_mail_failed_what_to_do() -> None:
+    code = "".join(file.read_text() for file in (ROOT / "services" / "notification").glob("*.py"))
+    reasons = set(re.findall(r'failed\([\w.]+, "(\w+)"\)', code))
+    reasons |= {f"{whose}_" for whose in re.findall(r'whose = "(\w+)"', code)}
+    page = (ROOT / "docs" / "runbooks" / "LotseFindings.md").read_text()
+    assert len(reasons) >= 6 and sorted(reason for reason in reasons if f"`{reason}" not in page) == []
+
+
 def test_the_help_of_the_group_names_the_group_a_service_joins() -> None:
     assert "`lotse-SERVICE`" in (Settings.model_fields["group"].description or "")
     assert 'or f"lotse-{self.service.name}"' in (ROOT / "services" / "host" / "host.py").read_text()
