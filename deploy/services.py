@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
@@ -16,7 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import AlterConfigsRequest
 
-from contracts.topics import BadPublishers, Publisher, catalogue, load_publishers
+from contracts.topics import BadPublishers, Publisher, Topic, catalogue, load_publishers
 from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.places import ROOT
 from services.connections import KafkaSecurity
@@ -103,6 +103,28 @@ def publishers_from(path: Path, setting: str | None = None) -> dict[str, Publish
         ) from None
 
 
+class Difference(NamedTuple):
+    """A setting of a topic that is not what the catalogue says."""
+
+    topic: str
+    key: str
+    has: str
+    wanted: str
+
+    @property
+    def longer(self) -> bool:
+        """Whether it keeps more than the catalogue says. Somebody told it to, for what is still to be read: set right, Kafka deletes
+        that, so nothing of ours takes it back."""
+        has, wanted = ((int(ms) if ms.lstrip("-").isdigit() else 0) for ms in (self.has, self.wanted))
+        return self.key == "retention.ms" and wanted >= 0 and (has < 0 or has > wanted)
+
+
+def differences(topic: Topic, has: dict[str, tuple[str, bool]]) -> list[Difference]:
+    """What of a topic's settings, as `settings_of` gives them, is not the catalogue's; `?` where nobody says what it is."""
+    found = (Difference(topic.name, key, has.get(key, ("?", True))[0], wanted) for key, wanted in topic.config.items())
+    return [one for one in found if one.has != one.wanted]
+
+
 @contextlib.asynccontextmanager
 async def _admin(servers: str, security: KafkaSecurity) -> AsyncIterator[AIOKafkaAdminClient]:
     """Asks and changes Kafka. Raises Trouble where it does not answer."""
@@ -145,24 +167,27 @@ async def make_topics(
 
 async def mend_topics(
     servers: str, security: KafkaSecurity, publishers: dict[str, Publisher], *, dry_run: bool = False
-) -> list[str]:
-    """Gives existing topics the settings of the catalogue; what else was set on them stays. Gives back what differed."""
+) -> tuple[list[Difference], list[Difference]]:
+    """Gives existing topics the settings of the catalogue; what else was set on them stays, and so does what keeps longer. Gives
+    back what differed, and what stays."""
     async with _admin(servers, security) as admin:
         there = set(await admin.list_topics())
         topics = [topic for topic in catalogue(publishers.values()) if topic.name in there]
-        differed, changes = [], []
+        differed, stays, changes = list[Difference](), list[Difference](), []
         for topic, has in zip(topics, await settings_of(admin, [t.name for t in topics]), strict=True):
-            wrong = [key for key, wanted in topic.config.items() if has.get(key, ("", True))[0] != wanted]
-            differed += [f"{topic.name} {key}: {has.get(key, ('?', True))[0]} -> {topic.config[key]}" for key in wrong]
+            found = differences(topic, has)
+            longer, wrong = [one for one in found if one.longer], [one for one in found if not one.longer]
+            differed, stays = differed + wrong, stays + longer
             if wrong:  # this request replaces all that is set on the topic, so the rest is said again
                 own = {key: value for key, (value, inherited) in has.items() if not inherited}
-                changes.append(ConfigResource(ConfigResourceType.TOPIC, topic.name, {**own, **topic.config}))
+                ours = {key: value for key, value in topic.config.items() if key not in {one.key for one in longer}}
+                changes.append(ConfigResource(ConfigResourceType.TOPIC, topic.name, {**own, **ours}))
         if changes:
             # by hand: its alter_configs can't be asked to change nothing
             _, wanted = admin._convert_config_resources(changes, "alter")
             answer = await admin._send_request(AlterConfigsRequest(resources=wanted, validate_only=dry_run))
             _done([(one[3], one[0]) for one in answer.resources], "changed")
-        return differed
+        return differed, stays
 
 
 async def settings_of(admin: AIOKafkaAdminClient, topics: list[str]) -> list[dict[str, tuple[str, bool]]]:

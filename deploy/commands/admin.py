@@ -63,7 +63,9 @@ def _readers(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...
 
 
 @click.command()
-@click.option("--mend", is_flag=True, help="Also give existing topics the settings of the catalogue.")
+@click.option(
+    "--mend", is_flag=True, help="Also give existing topics the settings of the catalogue; what keeps longer stays."
+)
 @dry_run
 @click.option(
     "--check", is_flag=True, help="Change nothing; hold settings and everybody's rights against the catalogue."
@@ -93,10 +95,15 @@ def topics(
     made = asyncio.run(
         make_topics(house.kafka, publishers, local=house.local, dry_run=dry_run, security=house.security)
     )
-    differed = asyncio.run(mend_topics(house.kafka, house.security, publishers, dry_run=dry_run)) if mend else []
+    wrong, longer = (
+        asyncio.run(mend_topics(house.kafka, house.security, publishers, dry_run=dry_run)) if mend else ([], [])
+    )
+    differed = [f"{one.topic} {one.key}: {one.has} -> {one.wanted}" for one in wrong]
+    stays = [f"{one.topic} {one.key}: {one.has} stays, longer than {one.wanted}" for one in longer]
     rows = [{"what": "missing" if dry_run else "made", "topic": name} for name in made]
     rows += [{"what": "differs" if dry_run else "mended", "topic": what} for what in differed]
-    printed(shape, rows, columns=("what", "topic"), people=[*made, *differed])
+    rows += [{"what": "longer", "topic": what} for what in stays]
+    printed(shape, rows, columns=("what", "topic"), people=[*made, *differed, *stays])
     say.print(f"{len(made)} topics {'missing' if dry_run else 'made'}")
     if mend:
         say.print(f"{len(differed)} settings {'differ' if dry_run else 'mended'}")

@@ -28,7 +28,7 @@ def app(service: str | None, shape: str) -> int:
     said = asyncio.run(looked_at(place))
     printed(shape, rows_of(said), errors=errors_of(said), people=told(said))
     if shape != "json":
-        count = {state: sum(one.state == state for one in said) for state in ("found", "good", "not checked")}
+        count = {state: sum(one.state == state for one in said) for state in ("found", "noted", "good", "not checked")}
         say.print(f"{place.what}: {', '.join(f'{n} {state}' for state, n in count.items())}")
     return exit_code(said)
 

@@ -28,8 +28,8 @@ from contracts.topics import CLOCK, OWNERS, SUBMITTED, BadPublishers, Topic, cat
 from deploy.doctor import rights
 from deploy.doctor.databases import CLOCKS_MAY_DIFFER
 from deploy.doctor.place import Place
-from deploy.doctor.said import Said, found, good, not_checked
-from deploy.services import settings_of
+from deploy.doctor.said import Said, found, good, not_checked, noted
+from deploy.services import differences, settings_of
 
 PATIENCE = 8.0  # seconds Kafka has for one question
 READ, WRITE, DESCRIBE = 3, 4, 8  # AclOperation, as Kafka numbers them
@@ -213,8 +213,8 @@ async def _stand(
     for topic in topics:
         if topic.name in there:
             said += _partitions(place, topic, len(there[topic.name]["partitions"]), alone=alone)
-    said += await _settings(admin, [t for t in topics if t.name in there])
-    if not any(one.state == "found" for one in said):
+    said += await _settings(place, admin, [t for t in topics if t.name in there])
+    if not any(one.state in ("found", "noted") for one in said):
         said.append(good("topics", f"{len(there)} topics stand as the catalogue says"))
     return said, there, hidden
 
@@ -250,17 +250,20 @@ def _partitions(place: Place, topic: Topic, has: int, *, alone: bool) -> Iterato
                     "   # ONLY while it is empty; else plan a new generation")  # fmt: skip
 
 
-async def _settings(admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
+async def _settings(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
     said: list[Said] = []
     for topic, has in zip(topics, await settings_of(admin, [t.name for t in topics]), strict=True):
         if not has:
             said.append(not_checked("topics", f"this user may not read the settings of {topic.name} (DescribeConfigs)"))
             continue
-        for key, wanted in topic.config.items():
-            value = has.get(key, ("?", True))[0]
-            if value != wanted:
-                said.append(found("topics", f"{topic.name} has {key}={value}; the catalogue says {wanted}",
-                                  WHY.get(key, "the services rely on it"), "lotse topics --mend"))  # fmt: skip
+        for one in differences(topic, has):
+            what = f"{one.topic} has {one.key}={one.has}; the catalogue says {one.wanted}"
+            if one.longer:
+                said.append(noted("topics", what, "what stands there is kept longer than people were told (docs/operating.md)",
+                    f"kafka-configs.sh --bootstrap-server {place.kafka} --alter --entity-type topics --entity-name {one.topic}"
+                    f" --add-config {one.key}={one.wanted}   # once nothing older is still to be read: Kafka deletes it"))  # fmt: skip
+            else:
+                said.append(found("topics", what, WHY.get(one.key, "the services rely on it"), "lotse topics --mend"))
     return said
 
 

@@ -1,4 +1,5 @@
-"""What a check says: good, found (what, why, and the command that mends it), or not checked and why."""
+"""What a check says: good, found (what, why, and the command that mends it), noted (as found, and costs nothing: somebody may want it
+so), or not checked and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ class Said:
     """One line of the report. `why` of what is not checked says what stood in the way."""
 
     check: str
-    state: Literal["good", "found", "not checked"]
+    state: Literal["good", "found", "noted", "not checked"]
     what: str
     why: str = ""
     mend: str = ""
@@ -29,6 +30,11 @@ def good(check: str, what: str) -> Said:
 def found(check: str, what: str, why: str, mend: str, *, unreachable: bool = False) -> Said:
     """A mistake, what it does, and the command that mends it."""
     return Said(check, "found", what, why, mend, unreachable)
+
+
+def noted(check: str, what: str, why: str, mend: str) -> Said:
+    """Not as it is promised, and perhaps on purpose: said each time, and no fault."""
+    return Said(check, "noted", what, why, mend)
 
 
 def not_checked(check: str, why: str) -> Said:
@@ -49,10 +55,12 @@ def errors_of(said: Sequence[Said]) -> list[Wrong]:
 
 
 def told(said: Sequence[Said]) -> list[str]:
-    """The report for people: what was found, why it matters and what mends it; then the rest, a line each."""
-    found = [f"{one.check}: {one.what}\n  why   {one.why}\n  mend  {one.mend}" for one in said if one.state == "found"]
-    rest = [one for one in said if one.state != "found"]
-    return found + [f"{one.check}: {one.what if one.state == 'good' else f'not checked: {one.why}'}" for one in rest]
+    """The report for people: what was found or noted, why it matters and what mends it; then the rest, a line each."""
+    heads = {"found": "", "noted": "noted: "}
+    first = [f"{one.check}: {head}{one.what}\n  why   {one.why}\n  mend  {one.mend}" for state, head in heads.items()
+             for one in said if one.state == state]  # fmt: skip
+    rest = [one for one in said if one.state not in heads]
+    return first + [f"{one.check}: {one.what if one.state == 'good' else f'not checked: {one.why}'}" for one in rest]
 
 
 def exit_code(said: Sequence[Said]) -> int:

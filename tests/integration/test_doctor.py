@@ -33,7 +33,7 @@ from deploy.local.postgres import BIN
 from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
-from deploy.services import make_topics
+from deploy.services import make_topics, settings_of
 from deploy.soak.faults.processes import clock_off
 from services.clock import publish
 from services.connections import KafkaSecurity
@@ -307,6 +307,44 @@ async def test_a_topic_with_another_retention_is_found_and_mended(ward: Ward) ->
         (answer,) = await kafka.describe_configs([ConfigResource(ConfigResourceType.TOPIC, FACTS)])
         stands = {entry[0]: entry[1] for entry in answer.resources[0][4]}
         assert stands["segment.ms"] == "3600000"  # what else was set stays
+
+
+async def test_a_topic_that_keeps_longer_is_said_and_nothing_shortens_it(ward: Ward) -> None:
+    """It was told to, for what a flooded publisher sent: set right, as the page of a gap asks for all topics, Kafka deletes that."""
+    unread, letters = "intake.submissions.kreis", "intake.dead-letters"
+    longer = {unread: "5184000000", letters: "-1"}
+    async with admin(ward.stack.kafka) as kafka:
+
+        async def set(values: dict[str, str]) -> None:
+            said = [
+                ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": ms}) for topic, ms in values.items()
+            ]
+            await kafka.alter_configs(said)
+            # the controller has it before the broker says so
+            while [has["retention.ms"][0] for has in await settings_of(kafka, [*values])] != [*values.values()]:
+                await asyncio.sleep(0.1)
+
+        await set(longer)
+        stays = [f"{letters} retention.ms: -1 stays, longer than 2592000000",
+                 f"{unread} retention.ms: 5184000000 stays, longer than 2592000000"]  # fmt: skip
+        try:
+            for more in (["--dry-run"], []):
+                done = await asyncio.to_thread(ward.local, "topics", "--mend", *more)
+                assert done.code == 0 and [line for line in done.lines if "retention.ms" in line] == stays, done.said
+            asked = await asyncio.to_thread(ward.examined, "intake")  # what else differed is mended
+            assert asked.code == 0 and not any("stand as the catalogue says" in line for line in asked.lines), (
+                asked.said
+            )
+            said = asked.lines.index(
+                f"topics: noted: {unread} has retention.ms=5184000000; the catalogue says 2592000000"
+            )
+            assert "longer than people were told" in asked.lines[said + 1]
+            assert f"--entity-name {unread} --add-config retention.ms=2592000000 " in asked.lines[said + 2]
+            assert f"topics: noted: {letters} has retention.ms=-1; the catalogue says 2592000000" in asked.lines
+        finally:
+            await set(dict.fromkeys(longer, "2592000000"))
+            await asyncio.to_thread(ward.local, "topics", "--mend")
+    assert "topics: noted" not in (await asyncio.to_thread(ward.examined, "intake")).said
 
 
 async def test_a_topic_that_is_missing_or_has_other_partitions_is_found_and_mended(ward: Ward) -> None:

@@ -432,10 +432,10 @@ async def test_settings_that_would_be_mended_are_not(node: Running) -> None:
     )
     await admin.close()
     would = await mend_topics(kafka, KafkaSecurity(), all_, dry_run=True)
-    assert "intake.events retention.ms: 604800000 -> -1" in would
+    assert ("intake.events", "retention.ms", "604800000", "-1") in would[0]
     assert await mend_topics(kafka, KafkaSecurity(), all_, dry_run=True) == would
     assert await mend_topics(kafka, KafkaSecurity(), all_) == would
-    assert await mend_topics(kafka, KafkaSecurity(), all_, dry_run=True) == []
+    assert await mend_topics(kafka, KafkaSecurity(), all_, dry_run=True) == ([], [])
 
 
 def test_a_key_that_would_be_made_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
