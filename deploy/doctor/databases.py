@@ -1,6 +1,7 @@
 """Each service's database: does it answer, whose role is it, does its schema fit the code, does its clock agree?"""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -34,6 +35,26 @@ async def databases(place: Place) -> AsyncIterator[Said]:
             yield not_checked("databases", f"the database of {name} broke off ({type(error).__name__})")
         finally:
             con.terminate()
+
+
+_USED = """select t from unnest($1::text[]) t where exists (select from lotse.acked where topic = t and next > 0)
+ or exists (select from lotse.position where topic = t and next > 0)"""
+
+
+async def used(place: Place, topics: Collection[str]) -> dict[str, list[str]]:
+    """Service to those of these topics on which it has written or read something; without services whose database does not say."""
+
+    async def asked(name: str, dsn: str) -> tuple[str, list[str]] | None:
+        try:
+            con = await asyncpg.connect(dsn, timeout=PATIENCE, command_timeout=PATIENCE)
+            try:
+                return name, [row["t"] for row in await con.fetch(_USED, [*topics])]
+            finally:
+                con.terminate()
+        except (asyncpg.PostgresError, OSError, TimeoutError, ValueError, asyncpg.InterfaceError):
+            return None  # why, `databases` says
+
+    return dict(filter(None, await asyncio.gather(*(asked(*one) for one in place.databases.items()))))
 
 
 def _unreachable(place: Place, name: str, dsn: str, error: BaseException) -> Said:

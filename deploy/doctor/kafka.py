@@ -26,7 +26,7 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 from contracts.envelope import Tick
 from contracts.topics import CLOCK, OWNERS, SUBMITTED, BadPublishers, Topic, catalogue, load_publishers
 from deploy.doctor import rights
-from deploy.doctor.databases import CLOCKS_MAY_DIFFER
+from deploy.doctor.databases import CLOCKS_MAY_DIFFER, used
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked, noted
 from deploy.services import differences, settings_of
@@ -38,6 +38,7 @@ TOPIC, ANY, ALLOW = 2, 1, 3  # resource type, filter, permission, as Kafka numbe
 NO_USE = (Code._UNSUPPORTED_FEATURE, Code.UNSUPPORTED_VERSION, Code._AUTHENTICATION, Code._SSL)
 """What no second question changes. All else may be a broker that begins, beside others that take its processor."""
 TICK_AHEAD = timedelta(minutes=10)  # beyond, services hold it
+LOST_LOG = "docs/runbooks/LotseGap.md"
 
 
 class _Metadata8(Response):  # type: ignore[misc]  # aiokafka has no types
@@ -209,7 +210,7 @@ async def _stand(
     answer, alone = cluster["topics"], len(cluster["brokers"]) == 1
     there = {one["topic"]: one for one in answer if one["error_code"] == 0}
     hidden = {one["topic"] for one in answer if one["error_code"] == NOT_AUTHORIZED}
-    said = list(_missing(place, [t for t in topics if t.name not in there and t.name not in hidden]))
+    said = await _missing(place, [t for t in topics if t.name not in there and t.name not in hidden])
     for topic in topics:
         if topic.name in there:
             said += _partitions(place, topic, len(there[topic.name]["partitions"]), alone=alone)
@@ -234,11 +235,26 @@ async def _of_nobody(place: Place, admin: AIOKafkaAdminClient, topics: list[Topi
     return said
 
 
-def _missing(place: Place, missing: list[Topic]) -> Iterator[Said]:
-    if missing:
-        names = ", ".join(t.name for t in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        yield found("topics", f"{len(missing)} {'topics are' if len(missing) > 1 else 'topic is'} missing: {names}",
-                    "its readers wait, its writers fail; Kafka makes none by itself", "lotse topics")  # fmt: skip
+async def _missing(place: Place, missing: list[Topic]) -> list[Said]:
+    """What is kept for good and was there is a lost log, and no topic to be made; that it never was its owner alone can say."""
+    owners = {topic.name: topic.writer for topic in missing if topic.config["retention.ms"] == "-1"}
+    knows = await used(place, owners) if owners else {}
+    gone = {topic: service for service, topics in knows.items() for topic in topics}
+    unsure = [topic for topic, owner in owners.items() if topic not in gone and owner not in knows]
+    said = [found("topics", f"{topic} is gone, and {service} knows that something stood there",
+                  "it is the log of record: made anew and empty it takes the next fact at 0, and nobody misses those before",
+                  f"${{PAGER:-less}} {LOST_LOG}   # its step 6: backup or mirror, before anything writes to it")
+            for topic, service in gone.items()]  # fmt: skip
+    said += _absent(unsure, f"lotse topics   # in a new installation; was it ever there: {LOST_LOG}, step 6, first")
+    return said + _absent([topic.name for topic in missing if topic.name not in {*gone, *unsure}], "lotse topics")
+
+
+def _absent(topics: list[str], mend: str) -> list[Said]:
+    if not topics:
+        return []
+    names = ", ".join(topics[:3]) + (", ..." if len(topics) > 3 else "")
+    return [found("topics", f"{len(topics)} {'topics are' if len(topics) > 1 else 'topic is'} missing: {names}",
+                  "its readers wait, its writers fail; Kafka makes none by itself", mend)]  # fmt: skip
 
 
 def _partitions(place: Place, topic: Topic, has: int, *, alone: bool) -> Iterator[Said]:

@@ -347,6 +347,31 @@ async def test_a_topic_that_keeps_longer_is_said_and_nothing_shortens_it(ward: W
     assert "topics: noted" not in (await asyncio.to_thread(ward.examined, "intake")).said
 
 
+async def test_a_topic_of_facts_that_was_there_and_is_gone_is_no_topic_to_be_made(ward: Ward) -> None:
+    """Made anew and empty it takes the next fact at 0, and every lamp is green without all that came before."""
+    topic, other = "dropout.events", "intake.answers.kreis"
+    knows = {"referral": "acked", "notification": "position"}  # who wrote it, who read it
+    async with admin(ward.stack.kafka) as kafka:
+        await kafka.delete_topics([topic, other])
+        try:
+            asked = await asyncio.to_thread(ward.examined, "referral")
+            assert (asked.code, *asked.first) == (1, f"topics: 2 topics are missing: {topic}, {other}", "lotse topics")
+            asked = await asyncio.to_thread(ward.examined, "notification")  # nobody has asked the owner
+            assert (asked.code, *asked.first) == (1, f"topics: 1 topic is missing: {topic}",
+                "lotse topics   # in a new installation; was it ever there: docs/runbooks/LotseGap.md, step 6, first")  # fmt: skip
+            for name, table in knows.items():
+                await sql(ward, name, f"insert into lotse.{table} values ('{topic}', 0, 1)")  # noqa: S608
+                asked = await asyncio.to_thread(ward.examined, name)
+                assert (asked.code, *asked.first) == (1, f"topics: {topic} is gone, and {name} knows that something stood there",
+                    "${PAGER:-less} docs/runbooks/LotseGap.md   # its step 6: backup or mirror, before anything writes to it")  # fmt: skip
+                assert asked.lines[3:6:2] == [f"topics: 1 topic is missing: {other}", "  mend  lotse topics"]
+        finally:
+            for name, table in knows.items():
+                await sql(ward, name, f"delete from lotse.{table} where topic = '{topic}'")  # noqa: S608
+            assert (await asyncio.to_thread(ward.local, "topics")).lines == [topic, other]
+    assert (await asyncio.to_thread(ward.examined, "referral")).code == 0
+
+
 async def test_a_topic_that_is_missing_or_has_other_partitions_is_found_and_mended(ward: Ward) -> None:
     topic = "attendance.answers.oulad"
     async with admin(ward.stack.kafka) as kafka:

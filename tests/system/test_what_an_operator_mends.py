@@ -18,6 +18,7 @@ import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from contracts.codes import Presence
@@ -28,6 +29,7 @@ from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE
 from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
+from deploy.services import make_topics, publishers_from
 from tests.conftest import four_services, new_stack
 from tests.publishing import NAME, OWNER, SOURCE, Course, Publisher, until
 from tests.typing_commands import typed
@@ -449,17 +451,22 @@ async def nobody_can_read(house: Fleet) -> list[Any]:
     return [house.status(name)["dead_letters"] for name in SERVICES]
 
 
-async def sealed(house: Fleet) -> set[bytes]:
-    """Referral's dead letters: a second one of the same message is sealed with another key, a copy is not."""
-    parts = [TopicPartition("referral.dead-letters", part) for part in range(4)]
-    found: set[bytes] = set()
+async def records_of(house: Fleet, topic: str) -> list[Any]:
+    """All that stands on a topic, each partition in its order."""
+    parts = [TopicPartition(topic, part) for part in range(4)]
+    found: list[Any] = []
     async with AIOKafkaConsumer(bootstrap_servers=house.stack.kafka, auto_offset_reset="earliest") as consumer:
         consumer.assign(parts)
         ends = await consumer.end_offsets(parts)
         while any([await consumer.position(part) < ends[part] for part in parts]):
             for records in (await consumer.getmany(timeout_ms=100)).values():
-                found |= {record.value for record in records if record.key}
+                found += records
     return found
+
+
+async def sealed(house: Fleet) -> set[bytes]:
+    """Referral's dead letters: a second one of the same message is sealed with another key, a copy is not."""
+    return {record.value for record in await records_of(house, "referral.dead-letters") if record.key}
 
 
 async def brought_back(house: Fleet, lost: Course, ids: list[str], before: datetime) -> None:
@@ -486,6 +493,59 @@ async def brought_back(house: Fleet, lost: Course, ids: list[str], before: datet
         run, subject = Course(DAY).steps()[0]
         assert (await sender.ask(run, subject))["outcome"] == "recorded"
         await until(lambda: house.status("reporting")["lag"] == {} and house.status("reporting")["early"] == 0)
+
+
+def test_a_topic_of_facts_that_was_made_anew_is_brought_back_from_its_mirror_and_nothing_is_missed() -> None:
+    """Runbook LotseGap, step 6. What its owner sends again is a week at most; the new topic begins with a later fact of a case than
+    the mirror holds, and the mirror ends before the topic did."""
+    with new_stack() as stack, four_services(stack) as house:
+        asyncio.run(deleted_and_mended(house, Course(DAY), Course(DAY)))
+
+
+async def deleted_and_mended(house: Fleet, old: Course, young: Course) -> None:
+    topic, readers = "intake.events", ("referral", "reporting")
+    need = NeedReported(by=OWNER, need_id=str(uuid4()), need_type="WORK")
+    await sent_and_answered(house, old)
+    con = await asyncpg.connect(house.stack.databases["intake"].owner)
+    assert await con.execute("delete from lotse.outbox") != "DELETE 0"  # a week goes by
+    mirror = await records_of(house, topic)
+    before = datetime.now(UTC)
+    await sent_and_answered(house, young)
+    await until(lambda: not any(house.status(name)["lag"] for name in readers))
+    facts = {name: house.status(name)["facts"] for name in SERVICES}
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=house.stack.kafka)
+    await admin.start()
+    await admin.delete_topics([topic])
+    while topic in await admin.list_topics():
+        await asyncio.sleep(0.1)
+    await admin.close()
+    assert await make_topics(house.stack.kafka, publishers_from(house.setup.publishers), local=True) == [topic]
+    await until(lambda: all(house.status(name)["gaps"] for name in readers))
+    async with Publisher(house.stack.kafka) as sender:
+        assert (await sender.ask(need, old.case))["outcome"] == "recorded"
+    await until(lambda: house.status("intake")["outbox"]["rows"] == 0)
+
+    house.processes["intake"].stop()
+    async with AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer:
+        for record in mirror:
+            await producer.send_and_wait(
+                topic, record.value, key=record.key, headers=list(record.headers), partition=record.partition
+            )
+    house.start_one("intake")
+    await asyncio.to_thread(house.wait_ready, "intake")
+    why = ["--why", "the topic was made anew"]
+    since = ["--since", before.strftime("%Y-%m-%dT%H:%M:%S%z")]
+    assert (await typed(house, "intake", "republish", "intake", *since, *why))[0] == 0
+    await until(lambda: house.status("intake")["outbox"]["rows"] == 0)
+    for name in readers:
+        assert (await typed(house, name, "go-on", name, *why))[0] == 0
+    still = ("gaps", "lag", "early", "findings", "quarantined")
+    await until(lambda: not any(house.status(name)[what] for name in SERVICES for what in still))
+    assert {name: house.status(name)["facts"] for name in SERVICES} == {**facts, "intake": facts["intake"] + 1}
+    for name in ("intake", *readers):  # who learns it from the log finds what the service knows
+        code, said = await rebuilt(house, name)
+        assert code == 0 and EQUAL.items() <= said.items(), said
 
 
 def went(said: tuple[int, str]) -> list[tuple[str, int, int]]:
