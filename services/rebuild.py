@@ -133,7 +133,7 @@ async def _compared_and_swapped(owner: Any, node: Running, learner: "Learner", *
             await learner.learn_unsent(waits)
         await learner.finish(owner)
         done.differences = await differences(owner, node.service) if done.compared else []
-        done.unsent = {} if done.compared else await unsent(node.pool, learner.node.pool)
+        done.unsent = {} if done.compared else await unsent(node.service, node.pool, learner.node.pool)
         if dry or done.differences:
             return
         # what operators did is never forgotten

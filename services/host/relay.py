@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -21,6 +21,7 @@ from services.leader import alive, session
 from services.runtime.database import RETRY, columns, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import Part
+from services.runtime.service import Service
 
 log = structlog.get_logger()
 
@@ -39,38 +40,43 @@ class OlderThanLog(Exception):
 async def letters_beyond(node: Running) -> int:
     """How many records of ours the log holds, beyond the acknowledged ends, that this database does not know of: more than 0
     says that it is older than the log. Not counted beyond MOST. What a relay sent late and twice is known: by timeline, claims,
-    positions, outbox."""
+    positions, releases."""
     parts = await node.reader.parts(node.own_topics)
     starts, ends = await node.reader.starts(parts), await node.reader.ends(parts)
     marks = {Part(r["topic"], r["part"]): r["next"] for r in await node.pool.fetch("select * from acked")}
     beyond = {p: (max(marks.get(p, 0), starts[p]), ends[p]) for p in parts if ends[p] > marks.get(p, 0)}
-    reports = node.service.reports.topic if node.service.reports else ""
-    missing, released = set[str](), set[str]()
+    missing = set[str]()
     async with contextlib.aclosing(node.reader.records(beyond)) as found:
         async for records in found:
             ids = {_id(r.key, r.headers) for r in records} - {""}  # without headers it is none of ours
-            ids -= {row["id"] for row in await node.pool.fetch(_KNOWN, [*ids])}
-            if ids and records[0].topic == reports:
-                rows = await node.pool.fetch(_RELEASES, reports)
-                released |= {_id(key, headers) for row in rows for key, _, headers in unpack(row["records"])}
-            missing |= ids - released
+            missing |= ids - await _known(node.service, node.pool, ids)
             if len(missing) >= MOST:
                 break
     return len(missing)
 
 
-async def unsent(live: asyncpg.Pool, beside: asyncpg.Pool) -> dict[str, int]:
+async def unsent(service: Service, live: asyncpg.Pool, beside: asyncpg.Pool) -> dict[str, int]:
     """Topic to records a database has not sent and another, which learnt from the log, does not know."""
     rows = await live.fetch("select topic, records from outbox where sent_at is null order by topic")
     said = {_id(key, headers): row["topic"] for row in rows for key, _, headers in unpack(row["records"])}
-    known = {row["id"] for row in await beside.fetch(_KNOWN, [*said])} if said else set()
+    known = await _known(service, beside, said)
     return dict(Counter(topic for id, topic in said.items() if id not in known))
+
+
+async def _known(service: Service, pool: asyncpg.Pool, ids: Collection[str]) -> set[str]:
+    """Those of these letters (`_id`) a database knows."""
+    known = {row["id"] for row in await pool.fetch(_KNOWN, [*ids])}
+    if service.reports:
+        kept = await service.reports.known(pool, [id.partition(" ")[0] for id in ids])
+        known |= {id for id in ids if id.partition(" ")[0] in kept}
+    return known
 
 
 def _id(key: bytes | None, headers: Any) -> str:
     """What identifies a letter: a fact's id, number, subject and type (by these its row has a key: by the id alone all of a log was
-    looked through once a partition, after each death of a relay), an answer's reference, a dead letter's origin, which is its key.
-    Empty where it is none of ours: bytes with a key and no headers made a service take its database for older than its log."""
+    looked through once a partition, after each death of a relay; a release's id is its key), an answer's reference, a dead letter's
+    origin, which is its key. Empty where it is none of ours: bytes with a key and no headers made a service take its database for
+    older than its log."""
     said = {name: text.decode() for name, text in headers if name.startswith("ce_") and text is not None}
     answer = said.get("ce_type", "").endswith(".answer.v1")
     names = ("ce_cause",) if answer else ("ce_id", "ce_streamversion", "ce_subject", "ce_type")
@@ -85,9 +91,6 @@ _KNOWN = """select i as id from unnest($1::text[]) i, lateral (select string_to_
  union all select i from unnest($1::text[]) i join answered on key = case when i ~ '^[0-9a-f-]{36}$' then i::uuid end
  union all select i from (select i, regexp_match(i, '^(.+)/([0-9]+)/([0-9]+)$') at from unnest($1::text[]) i) a
  join position on topic = at[1] and part = at[2]::int and next > at[3]::bigint"""
-_RELEASES = """select records from outbox where topic = $1
- and (sent_at is null or sent_at > now() - interval '1 hour')"""
-"""Known only by the rows that sent them. (Of other topics' rows an older database may have too many to be read at once.)"""
 
 
 class Relay:

@@ -18,5 +18,5 @@ def service() -> Service:
         view=domain.view,
         tables=projection.TABLES,
         routes=api.routes,
-        reports=Reports(REPORT, projection.take, projection.learn, projection.RELEASE),
+        reports=Reports(REPORT, projection.take, projection.learn, projection.known, projection.RELEASE),
     )

@@ -149,6 +149,13 @@ async def learn(con: Connection, tenant: str, body: bytes) -> None:
     )  # fmt: skip
 
 
+async def known(con: Connection, keys: Sequence[str]) -> set[str]:
+    """Those of these keys of releases (`ParticipationReport.key`) under which one is kept, for good: the outbox forgets."""
+    key = "tenant || ':' || $2 || ':' || month || ':' || vintage"
+    kept = f"select {key} as key from release where {key} = any($1::text[])"  # noqa: S608
+    return {row["key"] for row in await con.fetch(kept, keys, ParticipationReport.report)}
+
+
 async def latest(con: Connection, tenant: str | None) -> list[dict[str, Any]]:
     """The last vintage of each month as it was released: body and digest."""
     rows = await con.fetch(

@@ -46,6 +46,8 @@ class Reports:
     topic: str
     take: Callable[[Any, str, datetime], Awaitable[Sequence[Any]]]
     learn: Callable[[Any, str, bytes], Awaitable[None]]
+    known: Callable[[Any, Sequence[str]], Awaitable[set[str]]]
+    """Those of these keys under which it keeps a release."""
     table: Table
     """Where they are kept as they were published."""
 

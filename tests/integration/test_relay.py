@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
+from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
 from uuid import uuid4
@@ -14,13 +15,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
+from contracts.envelope import Attributes, headers_of
+from contracts.reporting import ParticipationReport
 from contracts.topics import REPORT
 from deploy.local.stack import LocalStack
 from services import leader
 from services.host import relay
 from services.host.running import Running
+from services.reporting.projection import learn
 from services.runtime.database import RETRY, pack
 from services.runtime.messages import Part
+from services.runtime.outbox import Letter
+from tests.integration.conftest import node_of
+from tests.publishing import TENANT
 
 LOOKED = (
     "select exists (select from pg_stat_activity where application_name = 'lotse-relay-woken' and state = 'idle'"
@@ -192,6 +199,40 @@ async def test_a_reader_ends_whenever_it_is_told_so(prepared: LocalStack, node: 
             await asyncio.wait([reading])
             assert reading.cancelled(), f"told to end after {takes * n / 40:.3f} of {takes:.3f} s"
     assert stopped > 3
+
+
+async def test_a_release_is_known_by_what_is_kept_for_good_however_late_its_copy_came(prepared: LocalStack) -> None:
+    """A leader that was frozen sent it once more, behind the mark. An hour later, with no other release on that partition, a
+    start took its database for older than the log, and no alliance had figures until somebody rebuilt it."""
+    async with node_of(prepared, "reporting") as node, AIOKafkaProducer(bootstrap_servers=prepared.kafka) as producer:
+        late, strange = letter_of(1), letter_of(2)
+        pool, log = node.pool, node.reader
+        try:
+            await relay.mark(pool, await log.ends(await log.parts([REPORT])))  # what other tests left there
+            async with pool.acquire() as con:
+                await learn(con, TENANT, late.value or b"")
+            add = "insert into outbox (tx, after, topic, records, sent_at) values (1, true, $1, $2, now() - interval '2 hours')"
+            await pool.execute(add, REPORT, pack([late]))
+            sent = await producer.send_and_wait(REPORT, late.value, key=late.key, headers=late.headers)
+            await relay.mark(pool, {Part(REPORT, sent.partition): sent.offset + 1})
+            await producer.send_and_wait(REPORT, late.value, key=late.key, headers=late.headers)
+            assert await relay.letters_beyond(node) == 0
+            await producer.send_and_wait(REPORT, strange.value, key=strange.key, headers=strange.headers)
+            assert await relay.letters_beyond(node) == 1  # a database that was set back lacks it
+            await pool.execute("update outbox set sent_at = null")
+            assert await relay.unsent(node.service, pool, pool) == {}  # what the log holds is not gone with a database
+        finally:
+            await pool.execute("delete from outbox; delete from acked; delete from release")
+
+
+def letter_of(vintage: int) -> Letter:
+    """A release as reporting would send it."""
+    report = ParticipationReport(month="2026-05", vintage=vintage, as_of=datetime(2026, 6, 10, 6, tzinfo=UTC), cells=())
+    key = report.key(TENANT)
+    said = Attributes(
+        key, "//lotse/local/reporting", report.ce_type, key, report.as_of, TENANT, recordedtime=report.as_of
+    )
+    return Letter(key.encode(), report.to_json(), headers_of(said))
 
 
 async def made(stack: LocalStack) -> None:
