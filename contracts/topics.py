@@ -19,8 +19,8 @@ ANSWER_DAYS, DEAD_LETTER_DAYS = 37, 30
 """So long an answer and a dead letter stay on their topics."""
 KIB, MIB = 1024, 1024 * 1024
 MOST_OF_A_REPORT = 16 * MIB
-"""Bytes of one month's release, some 200,000 cells; what no topic takes rests for ever, and all alliances' reports behind it: at
-Kafka's own MiB one partner with 14,000 made-up municipalities would have stopped them."""
+"""Bytes of one month's release with its envelope, some 200,000 cells; what no topic takes rests for ever, and all alliances' reports
+behind it: at Kafka's own MiB one partner with 14,000 made-up municipalities would have stopped them."""
 
 OWNERS: dict[str, str] = {
     "intake": "intake",

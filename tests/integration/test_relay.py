@@ -16,13 +16,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
 from contracts.envelope import Attributes, headers_of
-from contracts.reporting import ParticipationReport
+from contracts.reporting import Cell, ParticipationReport
 from contracts.topics import REPORT
 from deploy.local.stack import LocalStack
 from services import leader
 from services.host import relay
 from services.host.running import Running
-from services.reporting.projection import learn
+from services.reporting import projection
+from services.runtime import clock
 from services.runtime.database import RETRY, pack
 from services.runtime.messages import Part
 from services.runtime.outbox import Letter
@@ -173,6 +174,39 @@ async def test_the_largest_report_leaves_and_whoever_subscribes_reads_it(prepare
         await node.pool.execute("delete from acked where topic = $1", REPORT)
 
 
+async def test_the_largest_release_that_is_taken_leaves_and_a_larger_one_is_not_taken(prepared: LocalStack) -> None:
+    """Kafka counts key and headers, too: three cells below 16 MiB it was taken, never left, and all alliances' behind it."""
+    ticked = datetime(2026, 6, 10, 6, tzinfo=UTC)
+    cell = Cell(municipality="00000000", block="F4", entries=1, exits=0, stock=1)
+    one, two = (
+        len(ParticipationReport(month="2026-05", vintage=1, as_of=ticked, cells=(cell,) * n).to_json()) for n in (1, 2)
+    )
+    most = 1 + (projection.MOST_OF_A_BODY - one) // (two - one)
+    assert most > 229_000
+    add = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on)"
+           " select n, n, 'rkn', lpad(n::text, 8, '0'), 'F4', date '2026-05-04' from generate_series(1, $1) n")  # fmt: skip
+    async with node_of(prepared, "reporting") as node:
+        leading = asyncio.create_task(relay.Relay(node, "border").run())
+        try:
+            await node.pool.execute("insert into alliance (tenant, ticked) values ('rkn', $1)", ticked)
+            await node.pool.execute(add, most + 1)
+            await clock.act(node, lambda _work: None)
+            assert await node.pool.fetchval("select count(*) from release") == 0 and node.broken == {("rkn", ticked)}
+            await node.pool.execute("delete from participation_period where case_id = '1'")
+            await node.pool.execute("update alliance set ticked = ticked + interval '1 hour'")
+            await clock.act(node, lambda _work: None)
+            assert await node.pool.fetchval("select month from release") == "2026-05"
+            async with asyncio.timeout(60):
+                while not await node.pool.fetchval("select sent_at is not null from outbox where topic = $1", REPORT):
+                    assert f"outbox/{REPORT}" not in node.unsent
+                    await asyncio.sleep(0.1)
+        finally:
+            leading.cancel()
+            await asyncio.gather(leading, return_exceptions=True)
+            await node.pool.execute("delete from participation_period; delete from release; delete from alliance;"
+                                    " delete from outbox; delete from acked")  # fmt: skip
+
+
 async def test_a_reader_ends_whenever_it_is_told_so(prepared: LocalStack, node: Running) -> None:
     """aiokafka's consumer, as it stops, passes over its caller's being told to end: `lotse rebuild` waited for ever for its
     relay, which read on."""
@@ -210,7 +244,7 @@ async def test_a_release_is_known_by_what_is_kept_for_good_however_late_its_copy
         try:
             await relay.mark(pool, await log.ends(await log.parts([REPORT])))  # what other tests left there
             async with pool.acquire() as con:
-                await learn(con, TENANT, late.value or b"")
+                await projection.learn(con, TENANT, late.value or b"")
             add = "insert into outbox (tx, after, topic, records, sent_at) values (1, true, $1, $2, now() - interval '2 hours')"
             await pool.execute(add, REPORT, pack([late]))
             sent = await producer.send_and_wait(REPORT, late.value, key=late.key, headers=late.headers)

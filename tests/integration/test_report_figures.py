@@ -159,7 +159,7 @@ async def test_more_places_and_months_than_there_are_stop_this_alliance_alone(
     async with told(prepared, "endless", periods) as con:
         with pytest.raises(projection.TooManyCells):
             await take(con, "endless", TICKED)
-    monkeypatch.setattr(projection, "MOST_OF_A_REPORT", 400)
+    monkeypatch.setattr(projection, "MOST_OF_A_BODY", 400)
     async with told(prepared, "wide", [(place, "F4", date(2026, 5, 3), None) for place, *_ in periods[:9]]) as con:
         with pytest.raises(projection.TooManyCells):
             await take(con, "wide", TICKED)
