@@ -77,10 +77,12 @@ async def hand_back(node: Node) -> None:
 
 
 async def _make(node: Node, attempt: Recorded, me: UUID) -> None:
-    """Begins none that somebody else has begun; a reply that was lost is asked for again and says our name."""
-    begin = "update claim set begun_by = $2 where id = $1 and not done and coalesce(begun_by, $2) = $2"
+    """Begins none that somebody else has begun; a reply that was lost is asked for again and says our name. Its lease begins with it:
+    while Kafka is away no minder renews one, and what waited behind others would be uncertain while its mail is on its way."""
+    begin = ("update claim set begun_by = $2, lease_until = now() + make_interval(secs => $3)"
+             " where id = $1 and not done and coalesce(begun_by, $2) = $2")  # fmt: skip
     id = attempt.attributes.id
-    if await _insisted(partial(node.pool.execute, begin, id, me)) != "UPDATE 0":
+    if await _insisted(partial(node.pool.execute, begin, id, me, node.lease_seconds)) != "UPDATE 0":
         failpoint("after_begin")
         result = await _made(node, attempt)
         failpoint("after_errand")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -105,6 +106,17 @@ async def test_a_message_between_a_tick_and_its_office_does_not_make_it_miss_the
     assert await world.node.pool.fetchval("select due_at from state where id = $1", OFFICE) is None  # of both
 
 
+async def claimed_of_a_tick(world: World, recorded: datetime) -> Recorded:
+    """What the office is to hear at the next tick, recorded then; its claim's lease is over."""
+    await world.ticks(ACTED + timedelta(minutes=15))
+    (row,) = await world.node.pool.fetch("select fact_id, type, cause, body from timeline")
+    said = Attributes(row["fact_id"], world.node.source, row["type"], OFFICE, recorded, TENANT, streamversion=1,
+                      cause=row["cause"], recordedtime=recorded)  # fmt: skip
+    add = "insert into claim (id, attributes, body, lease_until, done) values ($1, $2, $3, now(), false)"
+    await world.node.pool.execute(add, said.id, encode(said).decode(), row["body"].encode())
+    return Recorded(said, NotificationAttempted.from_json(row["body"]))
+
+
 @pytest.mark.parametrize(("hours", "reason"), [(2, "UNREACHABLE"), (4, "TOO_OLD")])
 async def test_a_mail_that_waited_for_hours_is_not_sent_and_its_office_hears_at_the_next_tick_what_holds_then(
     world: World, hours: int, reason: str
@@ -114,13 +126,7 @@ async def test_a_mail_that_waited_for_hours_is_not_sent_and_its_office_hears_at_
     await world.hears(
         world.says(told, 1, DropoutRiskRaised, **RAISED), world.says(still, 1, DropoutRiskRaised, **RAISED)
     )
-    await world.ticks(ACTED + timedelta(minutes=15))
-    (row,) = await pool.fetch("select fact_id, type, cause, body from timeline")
-    before = datetime.now(UTC) - timedelta(hours=hours)
-    said = Attributes(row["fact_id"], world.node.source, row["type"], OFFICE, before, TENANT, streamversion=1,
-                      cause=row["cause"], recordedtime=before)  # fmt: skip
-    add = "insert into claim (id, attributes, body, lease_until, done) values ($1, $2, $3, now(), false)"
-    await pool.execute(add, said.id, encode(said).decode(), row["body"].encode())
+    await claimed_of_a_tick(world, datetime.now(UTC) - timedelta(hours=hours))
     await world.hears(world.says(told, 2, DropoutRiskWithdrawn, reason=RiskEnd.CORRECTED))
     claimed: asyncio.Queue[Recorded] = asyncio.Queue()
     await errands.expire(world.node, claimed)  # it was claimed, and never begun
@@ -136,6 +142,37 @@ async def test_a_mail_that_waited_for_hours_is_not_sent_and_its_office_hears_at_
     await world.ticks(ACTED + timedelta(minutes=30))
     *_, body = await pool.fetch("select body::json -> 'lines' as lines from timeline order by number")
     assert [(line["kind"], line["case_id"]) for line in json.loads(body["lines"])] == [("RAISED", still)]
+
+
+async def test_a_mail_on_its_way_is_not_called_uncertain_by_another_process(world: World) -> None:
+    """Kafka was away and no minder renewed a lease, while this attempt waited behind others; it is back, the other's minder is
+    the first to look, and what came of the mail was dropped."""
+    await world.hears(world.says(str(uuid4()), 1, DropoutRiskRaised, **RAISED))
+    attempt = await claimed_of_a_tick(world, datetime.now(UTC))
+    begun, taken = asyncio.Event(), asyncio.Event()
+
+    async def slow(of: Recorded) -> Fact:
+        begun.set()
+        await taken.wait()
+        assert isinstance(of.fact, NotificationAttempted)
+        return sent(of.fact)
+
+    assert world.node.service.errand
+    errand = replace(world.node.service.errand, perform=slow)
+    one = replace(world.node, service=replace(world.node.service, errand=errand))
+    mine, others = asyncio.Queue[Recorded](), asyncio.Queue[Recorded]()
+    mine.put_nowait(attempt)
+    making = asyncio.create_task(errands.run(one, mine))
+    try:
+        async with asyncio.timeout(60):
+            await begun.wait()
+            await errands.expire(world.node, others)
+            taken.set()
+            while not await world.node.pool.fetchval("select done from claim"):
+                await asyncio.sleep(0.05)
+    finally:
+        making.cancel()
+    assert others.empty() and await world.said() == ["notification_attempted", "notification_sent"]
 
 
 async def test_what_was_said_to_be_over_before_states_said_so_is_what_a_rebuild_makes_of_it(
