@@ -35,6 +35,7 @@ class ParticipationReport(Model):
 
     A cell for every municipality and block in which anybody of the alliance has started, in whatever month: zeros included.
     A grid for every month that is over, from the first start on; once everybody has ended, up to the last end.
+    A month once released keeps its grid, zeros if need be.
     Entry: a participation's `started_on` lies in the month. Exit: its `ended_before_on` lies in the month. Stock: running on
     the month's last day (`started_on` not after it, `ended_before_on` after it or none); stock = stock before + entries - exits,
     across months once all that a change touches are released: that may take several ticks, and a month is released once a day at
