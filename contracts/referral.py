@@ -37,8 +37,9 @@ REASONS: dict[str, str] = {
     "TOO_MANY_OF_A_CASE": "A case has at most 200 referrals and 200 participations, 50 in one provider's courses. A"
     " participation that is told again keeps its id.",
     "NOT_OF_THIS_REFERRAL": "The participation belongs to another referral.",
-    "END_BEFORE_START": "The end lies before the start that stands.",
-    "START_AFTER_END": "The start lies after the end that stands.",
+    "END_BEFORE_START": "The end lies before the start that stands. Where both have moved, send the corrected start first, then this"
+    " again.",
+    "START_AFTER_END": "The start lies after the end that stands. Where both have moved, send the corrected end first, then this again.",
     "REVISION_REUSED": "The report that stands has this (reported_at, revision) and other content; send the next revision.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }

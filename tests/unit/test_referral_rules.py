@@ -1,6 +1,7 @@
 """Rules of referral as functions of values: it does, it refuses, it stays quiet; any order ends the same."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRi
 from contracts.envelope import By, Fact, Refused, Unchanged, day_of
 from contracts.intake import CaseClosed, CaseOpened, ConsentGranted, ConsentRevoked
 from contracts.referral import (
+    REASONS,
     ParticipationEnded,
     ParticipationEndReported,
     ParticipationStarted,
@@ -794,6 +796,37 @@ def test_an_end_is_its_participations_alone_and_may_be_tomorrow_since_today_was_
     assert said.reason == EndReason.UNKNOWN and isinstance(end(same, case, ARRIVED), Unchanged)
     other = end(said.model_copy(update={"kind": EndKind.DROPPED_OUT}), case, ARRIVED)
     assert isinstance(other, Refused) and other.reason == "REVISION_REUSED"
+
+
+@pytest.mark.parametrize("moved", [20, -20])
+def test_a_participation_whose_start_and_end_have_both_moved_is_corrected_in_the_order_its_refusal_names(
+    moved: int,
+) -> None:
+    """Later days begin with the end, earlier ones with the start: whoever follows the hint gets both recorded."""
+    course, later = Course(START), timedelta(hours=1)
+    case = running(course)
+    ended = ParticipationEndReported(by=PROVIDER, participation_id=course.participation, kind=EndKind.COMPLETED, revision=1,
+                                     ended_before_on=START + timedelta(days=9), reported_at=TICK)  # fmt: skip
+    heard = end(ended, case, ARRIVED)
+    assert isinstance(heard, ParticipationEnded)
+    evolve(case, heard, "")
+    new: dict[str, Any] = {
+        "start": (start, started(course, START + timedelta(days=moved), revision=2, reported_at=TICK + later)),
+        "end": (end, ended.model_copy(update={"ended_before_on": START + timedelta(days=9 + moved), "revision": 2,
+                                              "reported_at": TICK + later})),
+    }  # fmt: skip
+    decide, report = new["start" if moved > 0 else "end"]
+    no = decide(report, case, ARRIVED)
+    assert isinstance(no, Refused) and no.reason == ("START_AFTER_END" if moved > 0 else "END_BEFORE_START")
+    hint = re.search("send the corrected (start|end) first, then this again", REASONS[no.reason])
+    assert hint is not None
+    for decide, report in (new[hint[1]], new["start" if moved > 0 else "end"]):
+        fact = decide(report, case, ARRIVED)
+        assert isinstance(fact, Fact)
+        evolve(case, fact, "")
+    participation = case.referral.participations[course.participation]
+    assert participation.start is not None and participation.start.on == START + timedelta(days=moved)
+    assert participation.ended_before_on == START + timedelta(days=9 + moved)
 
 
 @settings(max_examples=60, deadline=None)
