@@ -22,7 +22,7 @@ FAMILY = "intake"
 
 REASONS: dict[str, str] = {
     "CASE_EXISTS": "This case was opened with other particulars; a case is opened once.",
-    "CONSENT_EXISTS": "This consent id stands for another consent.",
+    "CONSENT_EXISTS": "This consent id stands for another consent, or for one that was withdrawn; a renewed consent has a new id.",
     "NEED_EXISTS": "This need id stands for another need.",
     "CONSENT_ENDS_BEFORE_IT_BEGINS": "last_valid_on lies before valid_from_on.",
     "TOO_MANY_OF_A_CASE": "A case has at most 500 needs and 500 consents.",

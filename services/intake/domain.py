@@ -107,7 +107,8 @@ def report_need(request: NeedReported, case: Case, said_at: datetime) -> Decisio
 
 def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decision:
     """Whose case it is passes on what the person agreed to: purpose, data and receiving bodies by name; "all partners" is no
-    recipient (§ 67b SGB X; domain 4.2). Nobody else does, and names itself."""
+    recipient (§ 67b SGB X; domain 4.2). Nobody else does, and names itself. One that was withdrawn stands no more, whoever says
+    so again."""
     if not case.is_of(request.by.organisation_id):
         return refused("NOT_YOURS")
     given = Consent(
@@ -119,7 +120,7 @@ def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decisi
     )
     known = case.consents.get(request.consent_id)
     if known is not None:
-        return Unchanged() if given[:5] == known[:5] else refused("CONSENT_EXISTS", at="/consent_id")
+        return Unchanged() if given == known else refused("CONSENT_EXISTS", at="/consent_id")
     if request.last_valid_on < request.valid_from_on:
         return refused("CONSENT_ENDS_BEFORE_IT_BEGINS", at="/last_valid_on")
     if case.last_day_on is not None and request.valid_from_on > case.last_day_on:

@@ -10,6 +10,7 @@ import pytest
 from contracts.codes import DataCategory
 from contracts.envelope import By, Decision, Fact, Refused, Unchanged
 from contracts.intake import (
+    REASONS,
     CaseClosed,
     CaseClosureRequested,
     CaseOpened,
@@ -123,6 +124,24 @@ def test_whom_a_consent_names_may_report_a_need_while_it_holds() -> None:
     assert isinstance(heard(case, withdraw_consent(withdrawn, case, ARRIVED)), ConsentRevoked)
     assert reason(report_need(need(PROVIDER), case, at(LAST_DAY - timedelta(days=1)))) == "NeedRecorded"
     assert reason(report_need(need(PROVIDER), case, at(LAST_DAY))) == "NOT_YOURS"
+
+
+def test_a_consent_that_was_withdrawn_is_not_said_to_stand_when_it_is_given_anew() -> None:
+    """Whoever passes on that she agrees again is told that this needs another id; nobody else is told anything."""
+    case, agreed = opened(), consent()
+    heard(case, give_consent(agreed, case, ARRIVED))
+    heard(
+        case,
+        withdraw_consent(
+            ConsentWithdrawn(by=OWNER, consent_id=agreed.consent_id, withdrawn_on=LAST_DAY), case, ARRIVED
+        ),
+    )
+    for again in (agreed, consent(consent_id=agreed.consent_id, valid_from_on=LAST_DAY)):
+        no = give_consent(again, case, ARRIVED)
+        assert isinstance(no, Refused) and (no.reason, no.at) == ("CONSENT_EXISTS", "/consent_id")
+    assert "was withdrawn; a renewed consent has a new id" in REASONS["CONSENT_EXISTS"]
+    assert reason(give_consent(agreed.model_copy(update={"by": STRANGER}), case, ARRIVED)) == "NOT_YOURS"
+    assert isinstance(give_consent(consent(), case, ARRIVED), ConsentGranted)
 
 
 def test_a_case_has_an_end_whoever_fills_it() -> None:
