@@ -44,11 +44,11 @@ class DropoutRiskRaised(DropoutFact):
 
 
 class DropoutRiskContinued(DropoutFact):
-    """A risk that was raised goes on: newer days cause it than were said. It stays the same risk, and is raised no further time.
+    """A risk that was raised goes on: other days cause it than were said. It stays the same risk, and is raised no further time.
 
     Said where what was said is more than a week old at the tick and the newest day is within a fortnight of it, so that nobody
     takes for history what goes on: who hands in a month at once says the oldest days first. A no-show (S6) goes on with each day
-    of the run.
+    of the run. And said where the newest day that was said is corrected, so that nobody takes history for news.
     """
 
     case_id: Id
@@ -59,7 +59,7 @@ class DropoutRiskContinued(DropoutFact):
     first_on: Day
     """As in the risk that was raised."""
     last_missed_on: Day
-    """The newest of the days that cause it, as known now: of S2 the last unexcused course day, of S6 the day of the tick or, where
+    """The newest of the days that cause it, as known now, perhaps an older one than was said before: of S2 the last unexcused course day, of S6 the day of the tick or, where
     that came before, the last of the run."""
     owner_organisation_id: OrganisationId
     """Whose next step it is: the case's owner."""

@@ -325,6 +325,20 @@ def test_a_risk_that_goes_on_is_told_although_it_began_long_ago_and_once() -> No
     assert office.dropout.open == {}
 
 
+def test_a_day_that_was_said_and_is_corrected_is_no_evidence() -> None:
+    """Nobody is told of what was left of a worry; who was told of it is told no more, since it holds."""
+    corrected = DropoutRiskContinued(
+        **RISK, case_id=of("a"), first_on=FIRST, last_missed_on=date(2026, 2, 10), as_of=TICK + QUARTER
+    )
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"), corrected)
+    assert lines(office, TICK + 2 * QUARTER) == []
+    assert [row[8] for row in view(office)["notice_list"]] == [date(2026, 2, 10)]
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
+    assert lines(office, TICK + QUARTER) == [("RAISED", "a")]
+    heard(office, sent(last(office)), corrected)
+    assert lines(office, TICK + 2 * QUARTER) == []
+
+
 def test_history_mails_nobody() -> None:
     office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a", evidence=date(2026, 2, 23)))
     assert lines(office, TICK + QUARTER) == []

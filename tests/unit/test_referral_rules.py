@@ -522,6 +522,24 @@ def test_what_grows_old_is_said_again_although_nothing_is_reported() -> None:
     assert due(case, at) is None  # there is nothing newer to be said
 
 
+@pytest.mark.parametrize("raised_with", [2, 3])
+def test_of_a_worry_no_day_stands_as_said_that_is_corrected_since(raised_with: int) -> None:
+    """Absent on 1, 2 and 20; 20 was excused. It was the newest day that was said, in the risk or later, and made news of history:
+    an office was mailed of absences three weeks old."""
+    course = Course(START)
+    case, last = running(course), str(uuid4())
+    tick = datetime(2026, 3, 22, 12, tzinfo=UTC)
+    for n, (day, meeting) in enumerate(((1, None), (2, None), (20, last)), 1):
+        reported(case, course, day, Presence.UNEXCUSED, meeting=meeting)
+        said = settle(case, tick) if n >= raised_with else []
+    assert isinstance(said[-1], DropoutRiskRaised if raised_with == 3 else DropoutRiskContinued)
+    reported(case, course, 20, Presence.NOT_RECORDED, 2, last)
+    (again,) = settle(case, tick)
+    assert isinstance(again, DropoutRiskContinued)
+    assert (again.first_on, again.last_missed_on) == (START + timedelta(days=1), START + timedelta(days=2))
+    assert due(case, tick) is None
+
+
 @settings(deadline=None)
 @given(late=st.integers(0, 90), lasts=st.integers(1, 80), steps=st.lists(st.integers(1, 30), min_size=1, max_size=12))
 def test_a_no_show_goes_on_with_each_day_of_the_run_once_a_week_and_no_longer(

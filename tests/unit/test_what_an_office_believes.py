@@ -74,7 +74,7 @@ class World:
         if worry not in self.holds:
             self.holds[worry] = newest
             self.says(DropoutRiskRaised, worry, rule_version=1, days_on=tuple(sorted({worry.first_on, newest})))
-        elif newest > self.holds[worry]:
+        elif newest != self.holds[worry]:
             self.holds[worry] = newest
             self.says(DropoutRiskContinued, worry, last_missed_on=newest)
 

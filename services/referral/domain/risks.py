@@ -170,7 +170,9 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
         for risk in open_:
             if risk.first_on != held:
                 yield _withdrawn(case.id, risk, _why_s2(case, risk, participation, referral, runs), owner, ticked)
-            elif present is not None and _goes_on(risk, present.days[-1], day_of(ticked)):
+            elif present is not None and (
+                _is_corrected(risk, present.days[-1]) or _goes_on(risk, present.days[-1], day_of(ticked))
+            ):
                 yield _continued(case.id, risk, present.days[-1], owner, ticked)
         if present is not None and holds_on is not None and held not in {risk.first_on for risk in open_}:
             yield DropoutRiskRaised(
@@ -205,6 +207,11 @@ def _goes_on(risk: Risk, last_on: date, today: date) -> bool:
     a fortnight at the tick) sees only what is said: of a month handed in at once, the oldest days."""
     said_on = risk.last_on or risk.first_on
     return said_on < today - SAID_AGAIN and said_on < last_on and last_on >= today - FRESH
+
+
+def _is_corrected(risk: Risk, last_on: date) -> bool:
+    """Whether the newest day that was said of a risk no longer causes it: it would be taken for news, and be none."""
+    return (risk.last_on or risk.first_on) > last_on
 
 
 def _said_again_on(case: Case) -> Iterator[date]:
