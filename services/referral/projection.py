@@ -32,7 +32,7 @@ RISK_LIST = Table(
     },
 )  # fmt: skip
 """`holds_from_on`: the first day on which the rule holds in the days as known now: of S2 the course day that makes it long
-enough, of S6 seven days after the planned start, where nobody had started before it; `open`: raised and not withdrawn."""
+enough, of S6 seven days after the planned start, where nobody had started before it and that day has come; `open`: raised and not withdrawn."""
 
 TABLES = (REFERRAL_BOARD, PARTICIPATION_LIST, RISK_LIST)
 

@@ -322,6 +322,21 @@ def test_the_first_day_of_a_no_show_is_one_on_which_somebody_was_missing_as_know
     assert [row[7] for row in rows] == ([expected] if told_late else [])
 
 
+def test_a_no_show_that_is_expected_later_holds_on_no_day_before_it_does() -> None:
+    """The list said in March that it holds from May, and `lotse risks` told so."""
+    course, later = Course(START), START + timedelta(days=60)
+    case = running(course, started=False)
+    settle(case, datetime(2026, 3, 10, 6, tzinfo=UTC))
+    moved = ReferralAccepted(
+        by=PROVIDER, referral_id=course.referral, planned_start_on=later, answered_on=START + timedelta(days=8)
+    )
+    evolve(case, moved, "")
+    for day, expected in ((10, None), (66, None), (67, START + timedelta(days=67))):
+        settle(case, datetime(2026, 3, 2, 12, tzinfo=UTC) + timedelta(days=day))
+        (row,) = view(case)["risk_list"]
+        assert (row[1], row[7], row[9]) == ("S6", expected, expected is not None)
+
+
 @pytest.mark.parametrize("how", ["closed", "revoked"])
 def test_nobody_was_missed_where_the_case_or_the_consent_turns_out_to_have_ended_before(how: str) -> None:
     """Whoever started after that day was told of before it was known: the referral stands, and is not stopped."""

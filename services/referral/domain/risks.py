@@ -106,11 +106,15 @@ def s6_holds_from_on(planned_start_on: date) -> date:
 
 def s6_held_from_on(case: Case, id: str, referral: Referral) -> date | None:
     """The first day on which S6 holds in the days as known now, whether or not it was raised on the way. None where somebody
-    had started on a day before it, or nobody was expected any more: declined, taken back, without a consent or a case."""
+    had started on a day before it, or nobody was expected any more: declined, taken back, without a consent or a case; and where
+    that day has not come, as the open risk tells."""
     if referral.planned_start_on is None:
         return None
     on = s6_holds_from_on(referral.planned_start_on)
     started = [p.start.on for p in case.referral.participations.values() if p.referral_id == id and p.start is not None]
+    if referral.state == ACCEPTED and not started:
+        raised = (id, Rule.S6, referral.planned_start_on)
+        return on if any(risk[:3] == raised for risk in case.dropout.open) else None
     left = referral.left_on is not None and referral.left_on < on
     if left or case.no_consent_on(referral, on) or case.closed_on(on) or min(started, default=on) < on:
         return None
