@@ -109,7 +109,8 @@ class ReferralWithdrawn(ReferralSubmission):
 
 
 class ReferralAnswered(ReferralSubmission):
-    """The provider's answer. Until somebody has started it may be changed to a no, or to another planned start."""
+    """The provider's answer. Until somebody has started it may be changed to a no, or to another planned start: the yes of the newest
+    day stands, and an older one that comes later is recorded and changes nothing."""
 
     referral_id: Id
     answer: Annotated[ReferralAnswer, Privacy.INTERNAL]
@@ -208,7 +209,7 @@ class ReferralSent(ReferralFact):
 
 
 class ReferralAccepted(ReferralFact):
-    """The provider has a place. A second one of the same referral moves the planned start."""
+    """The provider has a place. A second one of the same referral moves the planned start, unless its answer is of an earlier day."""
 
     referral_id: Id
     planned_start_on: Day

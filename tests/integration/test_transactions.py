@@ -19,12 +19,14 @@ import pytest
 from contracts.codes import Presence
 from contracts.envelope import Attributes, By, Fact, Heard, Submission
 from contracts.intake import NeedReported, RegistrationSubmitted
+from contracts.referral import ReferralAccepted
 from contracts.topics import submissions_topic
 from deploy.local.stack import LocalStack
 from deploy.services import declared, migrate, migrations
 from services.host.running import Running
-from services.referral.domain import meetings
+from services.referral.domain import evolve, meetings, view
 from services.referral.domain.state import Case, IntakePart, Risk
+from services.referral.projection import REFERRAL_BOARD
 from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import RETRY, connect, encode, unpack
@@ -32,7 +34,7 @@ from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.work import Again, Known, Work, transact
 from tests.in_hand import AROUND, in_hand
-from tests.publishing import NAME, SOURCE, TENANT, Course
+from tests.publishing import NAME, PROVIDER, SOURCE, TENANT, Course
 from tests.unit.test_referral_rules import running as in_a_course
 
 
@@ -217,7 +219,7 @@ async def test_what_came_before_the_first_tick_bears_a_message_between_its_begin
     assert await node.pool.fetchval("select count(*) from kept") == 0
 
 
-@pytest.mark.parametrize(("rule", "version", "shape"), [("S2", "0005", 6), ("S6", "0006", 8)])
+@pytest.mark.parametrize(("rule", "version", "shape"), [("S2", "0005", 6), ("S6", "0006", 8), ("S2", "0007", 9)])
 async def test_a_worry_that_was_open_before_its_rule_changed_is_asked_again(
     prepared: LocalStack, rule: str, version: str, shape: int
 ) -> None:
@@ -240,6 +242,64 @@ async def test_a_worry_that_was_open_before_its_rule_changed_is_asked_again(
         assert {tuple(row) for row in rows} == {(closed.id, shape, True), (other.id, 5, None)} and Case.shape >= shape
         await con.execute("delete from state where id = any($1)", [closed.id, other.id])
     finally:
+        await con.close()
+
+
+def of_shape_8(case: Case, *heard_last: ReferralAccepted) -> str:
+    """As the version before wrote it: no member for a first yes, and the yes that was heard last."""
+    body = json.loads(encode(case))
+    referrals: dict[str, list[Any]] = body["referral"]["referrals"]
+    for said in referrals.values():
+        said.pop()
+    for yes in heard_last:
+        referrals[yes.referral_id][11], referrals[yes.referral_id][14] = str(yes.planned_start_on), str(yes.answered_on)
+    return json.dumps(body, separators=(",", ":"))
+
+
+async def test_a_state_of_before_expects_somebody_on_the_day_that_a_rebuild_says(prepared: LocalStack) -> None:
+    """Letter by letter, with its list: what has the new shape is compared. Who said yes on one day alone is left alone."""
+    day, courses = timedelta(days=1), [Course(CAME.date()) for _ in range(3)]
+    moved, absent, one = (in_a_course(course, started=course is courses[1]) for course in courses)
+    known, other = moved.referral.referrals[courses[0].referral], str(uuid4())
+    moved.referral.referrals[other] = known._replace(state="SENT", planned_start_on=None, accepted_on=None, block="F1")
+    yes = [ReferralAccepted(by=PROVIDER, referral_id=courses[0].referral, planned_start_on=known.requested_on + planned * day,
+                            answered_on=known.requested_on + answered * day) for planned, answered in ((0, 0), (60, 8), (3, 1))]  # fmt: skip
+    for fact in yes[1:]:
+        evolve(moved, fact, "")
+    absent.dropout.open.append(Risk(courses[1].participation, "S2", CAME.date()))
+    old = {moved.id: of_shape_8(moved, yes[-1]), absent.id: of_shape_8(absent), one.id: of_shape_8(one)}
+    con = await asyncpg.connect(prepared.databases["referral"].owner, server_settings={"search_path": "lotse"})
+    try:
+        await con.executemany("insert into state (kind, id, tenant, shape, body, known, last) values ('case', $1, 'rkn', 8, $2, '{}', '{}')",
+                              list(old.items()))  # fmt: skip
+        await con.executemany("insert into timeline values ('referral', $1, $2, $3, $4, now(), now(), '', $5)",
+            [(moved.id, n, str(uuid4()), fact.ce_type, fact.to_json().decode()) for n, fact in enumerate(yes, 2)])  # fmt: skip
+        board = "insert into referral_board select r.* from jsonb_populate_record(null::referral_board, $1) r"
+        shown = dict(zip(REFERRAL_BOARD.columns, view(moved)["referral_board"][0], strict=True))
+        await con.execute(board, json.dumps(shown | {"planned_start_on": yes[-1].planned_start_on}, default=str))
+        for still, expected in ((True, CAME.date()), (False, None)):
+            risk = "insert into risk_list values ($1, 'S6', $2, 'rkn', null, $1, $3, $4, 1, $5, 'rkn-thm')"
+            await con.execute("delete from risk_list where case_id = $1", moved.id)
+            await con.execute(risk, courses[0].referral, moved.id, courses[0].run, CAME.date(), still)
+            table = next(table for table, folder in migrations("referral") if folder.parent.name == "referral")
+            assert await con.execute(f"delete from {table} where version = '0007'") == "DELETE 1"  # noqa: S608
+            assert "0007" in migrate("referral", prepared.databases["referral"].owner)
+            assert await con.fetchval("select holds_from_on from risk_list where case_id = $1", moved.id) == expected
+            rows = await con.fetch("select id, shape, due_at <= now(), body from state where id = any($1)", list(old))
+            assert {tuple(row) for row in rows} == {
+                (moved.id, 9, True, encode(moved).decode()), (absent.id, 9, True, encode(absent).decode()),
+                (one.id, 8, None, old[one.id]),
+            }  # fmt: skip
+        planned = await con.fetchval("select planned_start_on from referral_board where case_id = $1", moved.id)
+        assert planned == yes[1].planned_start_on and Case.shape == 9
+    finally:
+        for what, key in (
+            ("state", "id"),
+            ("timeline", "subject"),
+            ("referral_board", "case_id"),
+            ("risk_list", "case_id"),
+        ):
+            await con.execute(f"delete from {what} where {key} = any($1)", list(old))  # noqa: S608
         await con.close()
 
 

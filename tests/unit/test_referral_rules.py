@@ -749,7 +749,35 @@ def test_an_answer_of_another_day_is_another_answer() -> None:
     earlier = answer(yes.model_copy(update={"answered_on": START - timedelta(days=30)}), case, ARRIVED)
     assert isinstance(earlier, ReferralAccepted) and earlier.answered_on == START - timedelta(days=30)
     evolve(case, earlier, "")
-    assert isinstance(answer(yes, case, ARRIVED), ReferralAccepted)
+    assert answer(yes, case, ARRIVED) == Unchanged()  # it still stands: the other one is older
+    moved = answer(yes.model_copy(update={"answered_on": START + timedelta(days=1)}), case, ARRIVED)
+    assert isinstance(moved, ReferralAccepted)
+    evolve(case, moved, "")
+    assert isinstance(answer(yes, case, ARRIVED), ReferralAccepted)  # superseded, it is no longer what stands
+
+
+@pytest.mark.parametrize("heard", [(1, 8), (8, 1), (1, 8, 1, 8), (8, 1, 8, 1)])
+def test_the_newest_yes_stands_in_whatever_order_and_however_often_yeses_are_heard(heard: tuple[int, ...]) -> None:
+    """An older one, heard later, expected somebody days before she was to come, and an office was mailed that nobody came."""
+    course, day, planned = Course(START), timedelta(days=1), {1: 3, 8: 12}
+    case = running(course, started=False)
+    case.referral.referrals[course.referral] = case.referral.referrals[course.referral]._replace(
+        state="SENT", planned_start_on=None, accepted_on=None
+    )
+    newest = 0
+    for on in heard:
+        said = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED,
+                                planned_start_on=START + planned[on] * day, answered_on=START + on * day)  # fmt: skip
+        decided = answer(said, case, ARRIVED)
+        assert decided == Unchanged() if on == newest else isinstance(decided, ReferralAccepted)
+        newest = max(on, newest)
+        if isinstance(decided, Fact):
+            evolve(case, decided, "")
+        noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+        assert settle(case, noon + (11 if newest == 8 else 2) * day) == []  # nobody is late yet
+    known = case.referral.referrals[course.referral]
+    assert (known.planned_start_on, known.accepted_on) == (START + 12 * day, START + 8 * day)
+    assert known.first_yes_on == START + day
 
 
 def test_nobody_answers_or_takes_back_on_a_day_that_is_to_come() -> None:

@@ -93,8 +93,9 @@ def withdraw(request: ReferralWithdrawn, case: Case, arrived: datetime) -> Decis
 
 def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision:
     """The provider accepts or declines, a no with its reason; until somebody has started it may change its answer to no, or
-    the planned start (domain D-01, D-04). A yes that is heard after its referral was stopped is stopped in its turn, and lets a
-    start on a day before that be told. In a course that goes on already nobody is expected before the day of the yes."""
+    the planned start (domain D-01, D-04). The yes of the newest day stands; an older one is recorded and changes nothing. A yes
+    that is heard after its referral was stopped is stopped in its turn, and lets a start on a day before that be told. In a
+    course that goes on already nobody is expected before the day of the yes."""
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")

@@ -77,7 +77,9 @@ class Referral(NamedTuple):
     left_on: date | None = None
     """The day on which it was declined or stopped."""
     accepted_on: date | None = None
-    """The day of the acceptance that stands, or stood."""
+    """The day of the acceptance that stands, or stood: of several the newest, the last heard of that day."""
+    first_yes_on: date | None = None
+    """Of acceptances on several days the first."""
 
     @property
     def was_stopped(self) -> bool:
@@ -188,8 +190,8 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 8
-    """7 packs what is known of meetings; 8 was asked about no-shows that go on."""
+    shape: ClassVar[int] = 9
+    """7 packs what is known of meetings; 8 was asked about no-shows that go on; of 9 the newest yes stands, not the last heard."""
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -303,9 +305,8 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
                 fact.run_id, fact.consent_id, fact.owner_organisation_id, fact.provider_organisation_id, fact.block, fact.offer_type,
                 fact.requested_on, list(fact.categories), fact.run_starts_on, fact.run_ends_before_on,
             )  # fmt: skip
-        case ReferralAccepted():
-            _change(part, fact.referral_id, state=ACCEPTED, planned_start_on=fact.planned_start_on, left_on=None,
-                    accepted_on=fact.answered_on)  # fmt: skip
+        case ReferralAccepted() if fact.referral_id in part.referrals:
+            part.referrals[fact.referral_id] = _accepted(part.referrals[fact.referral_id], fact)
         case ReferralDeclined():
             _change(part, fact.referral_id, state=DECLINED, reason=fact.reason, left_on=fact.answered_on)
         case ReferralStopped():
@@ -323,6 +324,17 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
             end = End(fact.ended_before_on, fact.kind, fact.reason, fact.reported_at, fact.revision)
             if participation.end is None or end[3:] > participation.end[3:]:
                 participation.end = end
+
+
+def _accepted(referral: Referral, fact: ReferralAccepted) -> Referral:
+    """Judged by the day of the answer, not by when it is heard: a yes older than the one that stands changes nothing."""
+    stands = referral.accepted_on
+    first = min(fact.answered_on, referral.first_yes_on or stands or fact.answered_on)
+    if stands is None or fact.answered_on >= stands:
+        referral = referral._replace(
+            state=ACCEPTED, planned_start_on=fact.planned_start_on, left_on=None, accepted_on=fact.answered_on
+        )
+    return referral._replace(first_yes_on=first if first != referral.accepted_on else None)
 
 
 def _change(part: ReferralPart, referral_id: str, **changes: object) -> None:
