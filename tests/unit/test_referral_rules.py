@@ -467,6 +467,28 @@ def test_what_was_said_of_a_referral_before_the_end_is_taken_although_it_is_hear
     assert states[0] == states[1]
 
 
+@pytest.mark.parametrize("said", ["yes", "no", "taken back"])
+@pytest.mark.parametrize("how", ["closed", "revoked"])
+def test_before_an_alliances_first_tick_the_end_bounds_what_is_said_of_a_referral_too(how: str, said: str) -> None:
+    """Nothing has stopped it yet. A no of a day after the end barred the start of a day before it, for good."""
+    course, on = Course(START), REVOKED_ON
+    case = running(course, started=False)
+    evolve(case, ending(course, how), "")
+    if said == "taken back":
+        back = ReferralWithdrawn(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", withdrawn_on=on)
+        no = withdraw(back, case, ARRIVED)
+    else:
+        reason = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL} if said == "no" else {}
+        yes = {"answer": ReferralAnswer.ACCEPTED, "planned_start_on": on} if said == "yes" else {}
+        no = answer(
+            ReferralAnswered(**{"by": PROVIDER, "referral_id": course.referral, "answered_on": on} | reason | yes),
+            case,
+            ARRIVED,
+        )
+    assert isinstance(no, Refused) and (no.reason, no.at) == ("NOT_OPEN", "/referral_id")
+    assert isinstance(start(started(course, on - timedelta(days=1)), case, ARRIVED), ParticipationStarted)
+
+
 def test_what_was_never_accepted_or_taken_back_by_its_owner_is_not_started() -> None:
     course = Course(START)
     stopped = ReferralStopped(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", stopped_on=START)

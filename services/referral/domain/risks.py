@@ -75,8 +75,7 @@ def absences(case: Case, id: str, participation: Participation, referral: Referr
     while at >= 0:
         day, came = meetings.day_at(sheet, at), max(came, letters.rfind(THERE, seen + 1, at))
         attended = came > last and meetings.day_at(sheet, came) == day
-        unheard = left and (case.no_consent_on(referral, day) or case.closed_on(day))
-        if not attended and not unheard and participation.running_on(day):
+        if not attended and not (left and case.over_on(referral, day)) and participation.running_on(day):
             if came > last or not runs:
                 runs.append([day])
             elif day != runs[-1][-1]:
@@ -116,7 +115,7 @@ def s6_held_from_on(case: Case, id: str, referral: Referral) -> date | None:
         raised = (id, Rule.S6, referral.planned_start_on)
         return on if any(risk[:3] == raised for risk in case.dropout.open) else None
     left = referral.left_on is not None and referral.left_on < on
-    if left or case.no_consent_on(referral, on) or case.closed_on(on) or min(started, default=on) < on:
+    if left or case.over_on(referral, on) or min(started, default=on) < on:
         return None
     return on
 

@@ -211,8 +211,8 @@ class Case:
     def open_on(self, referral_id: str, day: date) -> bool:
         """Whether a referral could be answered or taken back on that day, as far as known now."""
         referral = self.referral.referrals[referral_id]
-        stopped_after = referral.was_stopped and not self.no_consent_on(referral, day) and not self.closed_on(day)
-        return (referral.state in (SENT, ACCEPTED) or stopped_after) and referral_id not in self.started()
+        asked = referral.state in (SENT, ACCEPTED) or referral.was_stopped
+        return asked and referral_id not in self.started() and not self.over_on(referral, day)
 
     def withdrawn_from_on(self, referral: Referral) -> date | None:
         """The day from which nothing rests on the consent any more under which somebody was referred."""
@@ -227,6 +227,10 @@ class Case:
     def closed_on(self, day: date) -> bool:
         """Whether the case had been closed on that day, as far as known now."""
         return self.intake.last_day_on is not None and day > self.intake.last_day_on
+
+    def over_on(self, referral: Referral, day: date) -> bool:
+        """Whether there was no consent or no case any more on that day, as far as known now."""
+        return self.no_consent_on(referral, day) or self.closed_on(day)
 
     def owner_of(self, referral: Referral) -> str:
         """Who owns the next step: the case's owner; until intake's facts are here, who sent the referral."""
