@@ -15,7 +15,7 @@ from contracts.topics import ANSWER_DAYS, Publisher
 from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, Trouble
 from deploy.importer.files import CsvFile, Row, look_through, may_be_written, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
-from deploy.importer.plan import Planner, RowRefused
+from deploy.importer.plan import Planner, RowRefused, is_for_now
 from deploy.importer.sending import Account, Sender, send_rows
 from deploy.importer.store import Store
 from deploy.installation import Installation, installation
@@ -47,7 +47,8 @@ def app(
     """Publish rows of a partner's CSV as submissions, and account for every row.
 
     One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, a
-    changed row is the next revision. --dry-run checks every row as far as that goes without asking anybody.
+    changed row is the next revision, and what was refused for now (a day to come) goes again. --dry-run checks every row as
+    far as that goes without asking anybody.
 
     Refused rows stand in a CSV of their own, never in place of another: mend its cells, leave its lotse_ columns and import
     it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, 130 stopped by Ctrl-C before
@@ -97,13 +98,21 @@ def _rows(found: list[CsvFile]) -> "itertools.chain[Row]":
     return itertools.chain.from_iterable(file.read() for file in found)
 
 
+def _planner(
+    mapping: Mapping, found: list[CsvFile], store: Store, persons: dict[str, tuple[str, bool]], again: bool = False
+) -> Planner:
+    planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
+    planner.survey(_rows(found))
+    return planner
+
+
 async def _import(
     mapping: Mapping, found: list[CsvFile], publisher: Publisher, house: Installation, store: Store, again: bool,
     patience: float,
 ) -> Account:  # fmt: skip
     store.feeds(await cluster_id(house.kafka, house.security))
     persons = store.persons() if "person" not in mapping.about else {}
-    planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
+    planner = _planner(mapping, found, store, persons, again)
     async with Sender(house.kafka, house.security, publisher, mapping.tenant, store, patience) as sender:
 
         def interrupted() -> None:
@@ -121,7 +130,7 @@ def _try(mapping: Mapping, found: list[CsvFile]) -> Account:
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder), mapping.publisher, "try") as store:
         persons = {row.cells[mapping.about["participation"]].strip(): ("somebody", True)
                    for row in _rows(found) if row.whole} if "person" not in mapping.about else {}  # fmt: skip
-        planner = Planner(mapping, store, datetime.now(UTC), persons=persons)
+        planner = _planner(mapping, found, store, persons)
         for row in _rows(found):
             account.rows += 1
             try:
@@ -154,7 +163,8 @@ def _show(
     table = Table("", "rows")
     for row in rows:
         table.add_row(row["what"], f"{row['rows']:,}")
-    errors = [Wrong("REFUSED", f"{n} rows refused: {reason}", "mend them in the file of refused rows, send it back", reason)
+    errors = [Wrong("REFUSED", f"{n} rows refused: {reason}", "the same import again, once what it lacks is there (its day, a yes, what it"
+                    " names)" if is_for_now(reason) else "mend them in the file of refused rows, send it back", reason)
               for reason, n in account.reasons.most_common()]  # fmt: skip
     if account.unanswered:
         errors.append(

@@ -1,19 +1,21 @@
 """What a row becomes: one participation or one course day, as submissions in the order in which each rests on the last.
 
-Pure: a row and what its keys have said before in, steps out. No join, no aggregate.
+Pure: a row, what its keys have said before and what the other rows of this call say of them in, steps out. No join, no
+aggregate.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from contracts.codes import EndKind
-from contracts.envelope import Submission, stamp
+from contracts.envelope import Again, Moment, Outcome, Submission, again_of, stamp
 from contracts.hints import hint_of
 from contracts.messages import verdict_of
 from contracts.topics import ANSWER_DAYS
@@ -44,22 +46,77 @@ class Step:
     submission: Submission
 
 
+class _Statement(NamedTuple):
+    """What a row says of a key. `content` tells it from others; `time`: when it was reported, where the file says so."""
+
+    values: dict[str, Any]
+    content: str
+    time: datetime | None
+
+
 @dataclass(frozen=True)
 class Planner:
     """Plans rows of one mapping. `again`: what was refused is sent anew, as the next revision, and so is what was sent so long
-    ago that its answer, which nobody read, has left its topic: under its id nobody is answered twice."""
+    ago that its answer, which nobody read, has left its topic: under its id nobody is answered twice. What was refused for
+    now goes again without it, once a run.
+
+    A file that says when a thing was reported is a log of changes: an older statement may come after a newer one, and each
+    is known by its time; of those of one time the last counts. A file that does not is a picture of today: what differs from
+    what stands is new, even if it once stood."""
 
     mapping: Mapping
     store: Store
     now: datetime
     again: bool = False
-    planned: dict[str, str] = field(default_factory=dict)
-    """Key to what this run's files said of it."""
     persons: dict[str, tuple[str, bool]] = field(default_factory=dict)
     """Attendance: participation to person, and whether its start is recorded."""
+    _first: dict[tuple[str, datetime | None], str] = field(default_factory=dict)
+    """Key and time of report to what the first row of this call says of it."""
+    _spoken_of: set[str] = field(default_factory=set)
+    """Keys of which a row of this call says something."""
+    _times: dict[str, datetime] = field(default_factory=dict)
+    """Content to its time of report, which the memory of release 1 does not hold."""
+    _made: set[str] = field(default_factory=set)
+    """Ids of what this run sent anew: refused once more, it goes again in another run."""
+
+    def survey(self, rows: Iterable[Row]) -> None:
+        """Notes what all rows of this call say, before the first is sent: which of two that contradict each other is refused
+        hangs on no answer then, and what one row leaves out is not gone where another says it."""
+        for row in rows:
+            try:
+                named = self._named(row)
+            except RowRefused:
+                continue
+            for name in self.mapping.steps:
+                if self._says(name, row):
+                    self._spoken_of.add(key := self._key(name, named))
+                    with suppress(RowRefused):
+                        self._contradicts(key, self._statement(name, named, row))
 
     def steps(self, row: Row) -> Iterator[Step]:
         """The row's steps, each made when it is asked for, after the one before was recorded. Raises RowRefused."""
+        named = self._named(row)
+        new = "request" in self.mapping.steps and self.store.participation(named["participation"]) is None
+        for name in self.mapping.steps:
+            key, starts = self._key(name, named), name != "end" or self._says("start", row)
+            if self._says(name, row):
+                if not starts:  # it would wait for one, and every import for its answer
+                    hint = "An end without a start: fill the start, or empty the end."
+                    raise RowRefused("NOT_STARTED", "", hint)
+                statement = self._statement(name, named, row)
+                if self._contradicts(key, statement):
+                    raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", f"Another row says something else of this {name}.")
+                yield self._step(name, key, named, statement, self._before(name, key), self._moment(name, row))
+            elif key in self._spoken_of:
+                if not self._is_log(name):
+                    raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", f"Another row says its {name}, this one none.")
+            elif starts and (stands := _stands(before := self._before(name, key))) and not _is_gone(stands):
+                yield self._step(name, key, named, self._taken_back(name, stands), before, None)
+            if name == "request" and new:  # asked for the next step: the referral is recorded
+                self.store.takes_part(named["participation"], named["run"], named["person"])
+
+    def _named(self, row: Row) -> dict[str, str]:
+        """Whom and what the row is about. Raises RowRefused."""
         if not row.whole:
             raise RowRefused("RAGGED_ROW", "", "Its cells do not fit the header: mend them, then empty lotse_ragged.")
         named = {name: row.cells[column].strip() for name, column in self.mapping.about.items()}
@@ -68,24 +125,13 @@ class Planner:
         if guarded := [self.mapping.about[name] for name, said in named.items() if unguarded(said) != said]:
             # Of a file of refused rows that lost our columns: "'-12" is nobody's number, and would become another person.
             raise RowRefused("GUARDED", "", f"{guarded[0]} begins with ' as in a file of refused rows: take the ' off.")
-        taken = None
         if "person" not in named:
             named["person"] = self._person(named["participation"])
-        else:
-            taken = self.store.participation(named["participation"])
-            if taken not in (None, (named["run"], named["person"])):
-                raise RowRefused(
-                    "REFERENCE_REUSED", "", "This reference was recorded for another person or run; give a new one."
-                )
-        for name in self.mapping.steps:
-            said = self.store.of_key(key := self._key(name, named))
-            left_out = name in self.mapping.when and not row.cells[self.mapping.when[name]].strip()
-            if not left_out:
-                yield self._step(name, key, named, self._values(name, row), said, self._moment(name, row))
-            elif (stands := _stands(said)) and (stands.content != TAKEN_BACK or stands.outcome is None):
-                yield self._taken_back(name, key, named, said, stands)
-            if name == "request" and taken is None:  # asked for the next step: the referral is recorded
-                self.store.takes_part(named["participation"], named["run"], named["person"])
+        elif self.store.participation(named["participation"]) not in (None, (named["run"], named["person"])):
+            raise RowRefused(
+                "REFERENCE_REUSED", "", "This reference was recorded for another person or run; give a new one."
+            )
+        return named
 
     def _person(self, participation: str) -> str:
         person, started = self.persons.get(participation, ("", False))
@@ -101,8 +147,20 @@ class Planner:
         of = {"run": ("run",), "registration": ("person",), "attendance": ("participation", "meeting")}
         return "\x1f".join((name, *(named[part] for part in of.get(name, ("participation",)))))
 
-    def _values(self, name: str, row: Row) -> dict[str, Any]:
-        values = {}
+    def _is_log(self, name: str) -> bool:
+        """Whether the file says when such a thing was reported."""
+        return "reported_at" in self.mapping.steps[name]
+
+    def _says(self, name: str, row: Row) -> bool:
+        return name not in self.mapping.when or bool(row.cells[self.mapping.when[name]].strip())
+
+    def _contradicts(self, key: str, said: _Statement) -> bool:
+        """Whether a row before says something else of the same thing at the same time."""
+        return self._first.setdefault((key, said.time), said.content) != said.content
+
+    def _statement(self, name: str, named: dict[str, str], row: Row) -> _Statement:
+        """Raises RowRefused where a cell can't be read."""
+        values: dict[str, Any] = {}
         for name_, source in self.mapping.steps[name].items():
             try:
                 value = source.of(row.cells)
@@ -111,7 +169,18 @@ class Planner:
                 raise RowRefused("NOT_MAPPED", f"/{name_}", hint) from None
             if value is not None:
                 values[name_] = value
-        return values
+        content, time = self._content(name, named, values), None
+        if "reported_at" in values:
+            try:
+                time = self._times[content] = _MOMENT.validate_python(values["reported_at"])
+            except ValidationError as error:
+                cls = self.mapping.kind.steps[name]
+                raise RowRefused("INVALID", "/reported_at", hint_of(verdict_of(cls, error), cls)) from None
+        return _Statement(values, content, time)
+
+    def _content(self, name: str, named: dict[str, str], values: dict[str, Any]) -> str:
+        about = [self._subject(name, named), self._ids(name, named), values]
+        return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
     def _moment(self, name: str, row: Row) -> datetime | None:
         """Noon of the day on which it was said; a file knows no hour."""
@@ -121,71 +190,102 @@ class Planner:
         except ValueError:
             raise RowRefused("INVALID", "", f"{self.mapping.at[name]} holds no day (2026-01-31).") from None
 
+    def _before(self, name: str, key: str) -> list[Sent]:
+        """What the key has said, in the order in which it stands; with times of report, where they can be known."""
+        before = self.store.of_key(key)
+        if name not in REPORTED:
+            return before
+        return sorted((self._timed(name, sent) for sent in before), key=lambda sent: (_time(sent), sent.revision))
+
+    def _timed(self, name: str, sent: Sent) -> Sent:
+        if sent.reported_at is not None:
+            return sent
+        if sent.content == TAKEN_BACK or not self._is_log(name):
+            return sent._replace(reported_at=sent.seen_at)
+        return sent._replace(reported_at=stamp(self._times[sent.content])) if sent.content in self._times else sent
+
     def _step(
-        self,
-        name: str,
-        key: str,
-        named: dict[str, str],
-        values: dict[str, Any],
-        said: Sequence[Sent],
-        moment: datetime | None,
-        content: str = "",
+        self, name: str, key: str, named: dict[str, str], said: _Statement, before: list[Sent], moment: datetime | None
     ) -> Step:
-        if "by" not in values:
+        if "by" not in said.values:
             raise RowRefused("INVALID", "/by", "Nothing says who speaks.")
         cls = self.mapping.kind.steps[name]
-        kind = "run" if name == "run" else "case"
-        subject = self.store.id_of(kind, named["run" if name == "run" else "person"])
-        ids = self._ids(cls, named)
-        content = (
-            content
-            or hashlib.sha256(json.dumps([subject, ids, values], sort_keys=True, default=str).encode()).hexdigest()
-        )
-        last = said[-1] if said else None
-        # A file that says when a thing was reported may bring an older statement after a newer one: every statement made
-        # is known. A file that does not is a picture of today: what differs from the last is new, even if it once stood.
-        before = said if "reported_at" in values else said[-1:]
-        known = next((sent for sent in before if sent.content == content), None)
-        if known is not None and self.again and known is last and self._is_over(known):
-            known = None
-        if known not in (None, last) and (stands := _stands(said)) and stands.content == TAKEN_BACK:
-            raise RowRefused(
-                "TAKEN_BACK", "/reported_at", f"This {name} was taken back since; it needs a newer time of report."
-            )
-        if "reported_at" not in values and self.planned.setdefault(key, content) != content:
-            raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", f"Another row says something else of this {name}.")
-        if known is None:
-            revision = last.revision + 1 if last else 1
-            day = str(values.get("ended_before_on") or "")
-            sent, new = Sent(self.store.id_of(key, str(revision)), key, revision, content, day, stamp(self.now)), True
-        else:
-            sent, new = known, False
-        made = {**values, "by": {"organisation_id": values["by"]}, **ids}
+        known = self._known(name, named, said, before)
+        sent = known or self._new(name, key, said, before)
+        made = {**said.values, "by": {"organisation_id": said.values["by"]}, **self._ids(name, named)}
         if name in REPORTED:
-            made = {"reported_at": sent.seen_at, **made, "revision": sent.revision}
+            made = {"reported_at": sent.reported_at or sent.seen_at, **made, "revision": sent.revision}
         try:
             submission = cls.model_validate(made)
         except ValidationError as error:
             verdict = verdict_of(cls, error)
             raise RowRefused("INVALID", verdict.pointer, hint_of(verdict, cls)) from None
-        if new:
+        if known is None:
             self.store.add(sent)
-        said_at = moment or getattr(submission, "reported_at", None) or datetime.fromisoformat(sent.seen_at)
-        return Step(sent, not new, subject, min(said_at, self.now), submission)
+            self._made.add(sent.id)
+        said_at = moment or said.time or datetime.fromisoformat(sent.seen_at)
+        return Step(sent, known is not None, self._subject(name, named), min(said_at, self.now), submission)
 
-    def _is_over(self, sent: Sent) -> bool:
-        if sent.outcome is None:
-            return datetime.fromisoformat(sent.seen_at) < self.now - timedelta(days=ANSWER_DAYS)
-        return sent.outcome in ("refused", "unreadable")
+    def _known(self, name: str, named: dict[str, str], said: _Statement, before: list[Sent]) -> Sent | None:
+        """The submission in which just this was said, if nothing else was since (of the same time, where the file says times)
+        and it is not to go again. Raises RowRefused where what was said without a time since would stand above it."""
+        of_then = before
+        if said.time is not None:
+            # One of an unknown time may be of this one: said anew it stands, or changes nothing.
+            of_then = [sent for sent in before if sent.reported_at in (None, stamp(said.time)) and not _is_ours(sent)]
+            of_then.sort(key=lambda sent: sent.revision)
+        known = None
+        for sent in reversed(of_then):
+            if sent.content == said.content:
+                known = sent
+            if known or not _is_refused(sent):
+                break
+        since = _stands([sent for sent in before if _is_ours(sent)]) if said.time is not None else None
+        if since and said.time and said.time <= _time(since) and (known is None or _stands(before) == since):
+            plain = {field: value for field, value in said.values.items() if field != "reported_at"}
+            if since.content == self._content(name, named, plain):
+                return since
+            reason, what = "SAID_SINCE", "said since without one"
+            if since.content == TAKEN_BACK:
+                reason, what = "TAKEN_BACK", "taken back since"
+            raise RowRefused(reason, "/reported_at", f"This {name} was {what}; it needs a newer time of report.")
+        return None if known and self._goes_again(known, said) else known
 
-    def _ids(self, cls: type[Submission], named: dict[str, str]) -> dict[str, str]:
+    def _goes_again(self, sent: Sent, said: _Statement) -> bool:
+        if sent.id in self._made:
+            return False
+        if not _is_refused(sent):
+            long_ago = datetime.fromisoformat(sent.seen_at) < self.now - timedelta(days=ANSWER_DAYS)
+            return self.again and sent.outcome is None and long_ago
+        return self.again or (is_for_now(sent.reason) and (said.time is None or said.time <= self.now))
+
+    def _new(self, name: str, key: str, said: _Statement, before: list[Sent]) -> Sent:
+        """The next revision. What the file says without a time is of now, and stands above what does; what it leaves out of a
+        log of changes is taken back as of the time of that: what is reported later stands above it, whenever it is handed
+        in."""
+        revision = max((sent.revision for sent in before), default=0) + 1
+        seen_at, time, stands = self.now, said.time, _stands(before)
+        if name in REPORTED and time is None:
+            if stands and stands.reported_at and said.content == TAKEN_BACK and self._is_log(name):
+                time = _time(stands)
+            else:
+                time = seen_at = max(self.now, _time(stands) + timedelta(microseconds=1)) if stands else self.now
+        return Sent(
+            self.store.id_of(key, str(revision)), key, revision, said.content, str(said.values.get("ended_before_on") or ""),
+            stamp(seen_at), reported_at=None if time is None else stamp(time),
+        )  # fmt: skip
+
+    def _subject(self, name: str, named: dict[str, str]) -> str:
+        return self.store.id_of(*(("run", named["run"]) if name == "run" else ("case", named["person"])))
+
+    def _ids(self, name: str, named: dict[str, str]) -> dict[str, str]:
         """The ids a submission names, made of the row's references. Consent and referral are those of a participation."""
         of = {"run": ("run",), "consent": ("participation",), "referral": ("participation",),
               "participation": ("participation",), "meeting": ("participation", "meeting")}  # fmt: skip
         return {f"{kind}_id": self.store.id_of(kind, *(named[part] for part in parts))
-                for kind, parts in of.items() if f"{kind}_id" in cls.model_fields}  # fmt: skip
+                for kind, parts in of.items() if f"{kind}_id" in self.mapping.kind.steps[name].model_fields}  # fmt: skip
 
-    def _taken_back(self, name: str, key: str, named: dict[str, str], said: Sequence[Sent], stands: Sent) -> Step:
+    def _taken_back(self, name: str, stands: Sent) -> _Statement:
         """What the file said once and says no longer; or that it was taken back, which nobody has answered yet."""
         if name != "end":
             raise RowRefused("TAKEN_BACK", "", f"The {name} was said before and is missing now; ask the office.")
@@ -195,12 +295,36 @@ class Planner:
             raise RowRefused(
                 "TAKEN_BACK", "/by", "Only an end whose speaker is a constant can be taken back by a file."
             )
-        return self._step(name, key, named, values, said, None, TAKEN_BACK)
+        return _Statement(values, TAKEN_BACK, None)
 
 
-def _stands(said: Sequence[Sent]) -> Sent | None:
-    """What was said last and not refused: what was refused says nothing."""
-    return next((sent for sent in reversed(said) if sent.outcome not in ("refused", "unreadable")), None)
+def is_for_now(reason: str | None) -> bool:
+    """Whether such a refusal passes by itself: the day comes, the yes, what was unknown."""
+    return again_of({"outcome": Outcome.REFUSED, "reason": reason}) is Again.LATER
+
+
+def _time(sent: Sent) -> datetime:
+    """When it was reported; where nobody knows, it was before it was seen."""
+    return datetime.fromisoformat(sent.reported_at or sent.seen_at)
+
+
+def _is_refused(sent: Sent) -> bool:
+    return sent.outcome in ("refused", "unreadable")
+
+
+def _is_ours(sent: Sent) -> bool:
+    """Whether we gave it its time, not the file."""
+    return sent.content == TAKEN_BACK or sent.reported_at == sent.seen_at
+
+
+def _is_gone(sent: Sent) -> bool:
+    return sent.content == TAKEN_BACK and sent.outcome is not None
+
+
+def _stands(before: Sequence[Sent]) -> Sent | None:
+    """What stands of these, in their order: what was refused says nothing."""
+    return next((sent for sent in reversed(before) if not _is_refused(sent)), None)
 
 
 TAKEN_BACK = "taken back"
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)

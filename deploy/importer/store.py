@@ -23,7 +23,7 @@ _SCHEMA = """
 create table if not exists secret (value blob not null);
 create table if not exists sent (
     id text primary key, key text not null, revision int not null, content text not null, day text not null,
-    seen_at text not null, outcome text, reason text, pointer text, hint text,
+    seen_at text not null, outcome text, reason text, pointer text, hint text, reported_at text,
     unique (key, revision)
 );
 create index if not exists unanswered on sent (id) where outcome is null;
@@ -33,7 +33,8 @@ create table if not exists participation (reference text primary key, run text n
 
 
 class Sent(NamedTuple):
-    """One submission as it was sent: `content` tells whether a row says something new, `seen_at` when it first did."""
+    """One submission as it was sent: `content` tells whether a row says something new, `seen_at` when it first did, and
+    `reported_at` when it says it was reported; release 1 wrote none."""
 
     id: str
     key: str
@@ -45,6 +46,7 @@ class Sent(NamedTuple):
     reason: str | None = None
     pointer: str | None = None
     hint: str | None = None
+    reported_at: str | None = None
 
 
 class Store:
@@ -60,6 +62,8 @@ class Store:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.executescript("pragma journal_mode = wal; pragma synchronous = full;" + _SCHEMA)
+            if "reported_at" not in [column for _, column, *_ in self._db.execute("pragma table_info(sent)")]:
+                self._db.execute("alter table sent add column reported_at text")  # it is of release 1
         row = self._db.execute("select value from secret").fetchone()
         self._secret: bytes = row[0] if row else secrets.token_bytes(32)
         if row is None:
@@ -99,7 +103,7 @@ class Store:
                           "name the right one in LOTSE_KAFKA; or give this one a memory of its own: LOTSE_STATE=FOLDER", REFUSED)  # fmt: skip
 
     def of_key(self, key: str) -> list[Sent]:
-        """What a key has said so far, oldest first."""
+        """What a key has said so far, by revision."""
         rows = self._db.execute("select * from sent where key = ? order by revision", (key,))
         return [*(Sent(*row) for row in rows), *self._new.get(key, ())]
 
@@ -124,7 +128,7 @@ class Store:
         new, part = [sent for said in self._new.values() for sent in said], self._taking_part
         if new or part:
             with self._all():
-                self._db.executemany("insert into sent values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
+                self._db.executemany("insert into sent values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
                 self._db.executemany("insert or replace into participation values (?, ?, ?)", part)
         self._new, self._taking_part = {}, []
 

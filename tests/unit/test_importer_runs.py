@@ -1,0 +1,497 @@
+"""What runs of files come to: what stands at the service is what the file says, and the same import again sends nothing.
+
+The service here is a model that shares nothing with the importer: one answer for each id, of each thing the highest
+(reported_at, revision) stands, who ends must have started.
+"""
+
+import json
+import random
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploy.cli import main
+from deploy.commands.import_ import _show
+from deploy.errors import PARTLY
+from deploy.importer.files import Row
+from deploy.importer.mapping import Field, Mapping, load_mapping
+from deploy.importer.plan import Planner, RowRefused, Step
+from deploy.importer.sending import Account
+from deploy.importer.store import Store
+from tests.unit.test_importer import GONE, MEETING, NOW, OULAD, ROW, row
+
+RELEASE_1 = (Path(__file__).parent / "import_memory.sql").read_text()
+"""The memory of two months of imports, as release 1 wrote it."""
+
+
+@dataclass
+class Service:
+    """Judges what it is sent. `no`: the reason for which it refuses a body today."""
+
+    no: Callable[[dict[str, Any]], str] = lambda _: ""
+    answers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    said: dict[tuple[str, ...], dict[tuple[datetime, int], dict[str, Any]]] = field(default_factory=dict)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    waiting: list[str] = field(default_factory=list)
+
+    def take(self, step: Step) -> tuple[str, str] | None:
+        """(outcome, reason); None: it waits for what it rests on."""
+        id, body = step.sent.id, step.submission.to_json()
+        assert self.bodies.setdefault(id, body) == body, "ID_REUSED"
+        if id not in self.answers and id not in self.waiting:
+            self._judge(id)
+        return self.answers.get(id)
+
+    def _judge(self, id: str) -> None:
+        said = json.loads(self.bodies[id])
+        thing = thing_of(said)
+        if thing is None:
+            self.answers[id] = ("recorded", "")
+            return
+        if thing[0] == "end" and not self.said.get(("start", thing[1])):
+            self.waiting.append(id)
+            return
+        if reason := self.no(said):
+            self.answers[id] = ("refused", reason)
+            return
+        order = (datetime.fromisoformat(said["reported_at"]), said["revision"])
+        assert order not in self.said.setdefault(thing, {}), "REVISION_REUSED"
+        self.said[thing][order] = said
+        self.answers[id] = ("recorded", "")
+        if thing[0] == "start":
+            again, self.waiting = self.waiting, []
+            for waited in again:
+                self._judge(waited)
+
+    def stands(self, *thing: str) -> dict[str, Any] | None:
+        """The report with the highest (reported_at, revision); None where none stands, or it takes back what stood."""
+        found = self.said.get(thing)
+        stands = found[max(found)] if found else None
+        return None if stands is None or stands.get("kind") == "ENTERED_IN_ERROR" else stands
+
+    def at(self, moment: datetime, *thing: str) -> dict[str, Any] | None:
+        """What was reported of that moment, the highest revision."""
+        found = [order for order in self.said.get(thing, {}) if order[0] == moment]
+        return self.said[thing][max(found)] if found else None
+
+
+def thing_of(said: dict[str, Any]) -> tuple[str, ...] | None:
+    """Of a report what it is about; None for what is no report."""
+    if "meeting_id" in said:
+        return ("attendance", said["participation_id"], said["meeting_id"])
+    if "participation_id" in said:
+        return ("end" if "ended_before_on" in said else "start", said["participation_id"])
+    return None
+
+
+@dataclass
+class Run:
+    """What came of one call."""
+
+    sent: list[Step] = field(default_factory=list)
+    """New, in the order in which they left."""
+    asked: list[Step] = field(default_factory=list)
+    """Sent, new or once more."""
+    rows: list[str] = field(default_factory=list)
+    """Of each row `in`, `unanswered` or why it was refused."""
+
+    @property
+    def names(self) -> list[tuple[str, int]]:
+        return [(step.sent.key.partition("\x1f")[0], step.sent.revision) for step in self.sent]
+
+
+def call(
+    store: Store, service: Service, mapping: Mapping, rows: Sequence[Row], at: datetime, *, again: bool = False,
+    chance: random.Random | None = None, moves: int = 1_000_000,
+) -> Run:  # fmt: skip
+    """One import, row after row, or side by side as chance has it; killed after so many moves."""
+    if chance is None or chance.random() < 0.5:  # answers that an earlier run did not read, at once or in the end
+        read_answers(store, service)
+    persons = store.persons() if mapping.kind.name == "attendance" else {}
+    planner = Planner(mapping, store, at, again=again, persons=persons)
+    planner.survey(rows)
+    run = Run(rows=["unanswered"] * len(rows))
+    going: dict[int, Iterator[Step]] = {number: planner.steps(row) for number, row in enumerate(rows)}
+    asked: dict[int, Step] = {}
+    while going and moves:
+        moves -= 1
+        number = chance.choice(list(going)) if chance else next(iter(going))
+        try:
+            if number not in asked:
+                asked[number] = next(going[number])
+                continue
+            step = asked.pop(number)
+            told = (step.sent.outcome, step.sent.reason or "") if step.sent.outcome else None
+            if told is None:
+                store.flush()
+                if not step.known and step.sent.id not in service.bodies:
+                    run.sent.append(step)
+                run.asked.append(step)
+                told = service.take(step)
+                if told is not None:
+                    store.answered([(told[0], told[1], "", "", step.sent.id)])
+            if told is None:
+                del going[number]
+            elif told[0] == "refused":
+                raise RowRefused(str(told[1]), "", "")
+        except StopIteration:
+            run.rows[number] = "in"
+            del going[number]
+        except RowRefused as no:
+            run.rows[number] = no.reason
+            del going[number]
+    if moves:
+        read_answers(store, service)
+    return run
+
+
+def read_answers(store: Store, service: Service) -> None:
+    found = [(*service.answers[id], "", "", id) for id in store.unanswered() if id in service.answers]
+    store.answered(found)
+
+
+def later(days: float) -> datetime:
+    return NOW + timedelta(days=days)
+
+
+def mapped(kind: str = "participations", *dated: str) -> Mapping:
+    """The mapping of the examples. `dated`: steps of whose reports the file says when they were made, in <step>_at."""
+    plain = load_mapping(OULAD / f"{kind}.toml", kind)
+    more = {name: {**plain.steps[name], "reported_at": Field(column=f"{name}_at")} for name in dated}
+    return replace(plain, steps={**plain.steps, **more})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "import", "oulad", "oulad") as made:
+        yield made
+
+
+SPOKEN = {"end_at": "2026-11-19T18:00:00Z"}
+
+
+def test_a_row_without_an_end_takes_back_no_end_that_another_row_says(store: Store) -> None:
+    """June's file without the end and July's with it: each run took it back or said it anew, in turns."""
+    service, files = Service(), [row(ROW, **GONE), row(ROW)]
+    for day, expected in enumerate([7, 0, 0]):
+        run = call(store, service, mapped(), files, later(day))
+        assert (run.rows, len(run.sent)) == (["CONTRADICTS_ANOTHER_ROW", "in"], expected)
+    (end,) = (found for thing, found in service.said.items() if thing[0] == "end")
+    assert len(end) == 1
+
+
+@pytest.mark.parametrize("left_out", [{"started_on": "", **GONE}, {"withdrawn_on": ""}])
+def test_a_row_that_is_silent_of_what_another_says_contradicts_it_from_the_first_run_on(
+    store: Store, left_out: dict[str, str]
+) -> None:
+    said = {"withdrawn_on": "2013-12-05", "started_on": "", **GONE} if "withdrawn_on" in left_out else {}
+    for day in range(2):
+        run = call(store, Service(), mapped(), [row(ROW, **{**said, **left_out}), row(ROW, **said)], later(day))
+        assert run.rows == ["CONTRADICTS_ANOTHER_ROW", "in"]
+
+
+def test_in_a_log_of_changes_a_row_without_an_end_says_nothing_of_it(store: Store) -> None:
+    service, files = Service(), [row(ROW, **GONE, end_at=""), row(ROW, **SPOKEN)]
+    for day, expected in enumerate([7, 0, 0]):
+        run = call(store, service, mapped("participations", "end"), files, later(day))
+        assert (run.rows, len(run.sent)) == (["in", "in"], expected)
+
+
+def test_which_of_two_rows_that_contradict_each_other_is_sent_no_answer_decides(store: Store) -> None:
+    """Answered in another order, the second run sent the other row's."""
+    files = [row(ROW), row(ROW, ended_on="2014-02-09")]
+    for seed in range(20):
+        run = call(store, Service(), mapped(), files, later(0), chance=random.Random(seed))
+        assert run.rows == ["in", "CONTRADICTS_ANOTHER_ROW"]
+        assert bool(run.sent) is (seed == 0)
+
+
+def test_an_end_reported_after_the_one_that_was_taken_back_stands(store: Store) -> None:
+    """It was recorded, and the person took part for good: the import that took the end back came after it was reported."""
+    service, mapping = Service(), mapped("participations", "end")
+    call(store, service, mapping, [row(ROW, **SPOKEN)], later(0))
+    participation = store.id_of("participation", "AAA-1")
+    assert service.stands("end", participation)
+    call(store, service, mapping, [row(ROW, **GONE, end_at="")], later(5))
+    assert service.stands("end", participation) is None
+    whole = [row(ROW, end_at="2026-11-23T15:00:00Z")]
+    assert call(store, service, mapping, whole, later(6)).rows == ["in"]
+    assert service.stands("end", participation)
+    assert call(store, service, mapping, whole, later(7)).sent == []
+
+
+@pytest.mark.parametrize("ended_on", ["2014-02-01", "2014-02-09"])
+def test_an_end_reported_before_the_one_that_was_taken_back_is_refused(store: Store, ended_on: str) -> None:
+    service, mapping = Service(), mapped("participations", "end")
+    for day, cells in enumerate([SPOKEN, {**GONE, "end_at": ""}]):
+        call(store, service, mapping, [row(ROW, **cells)], later(day))
+    for end_at in ("2026-11-19T18:00:00Z", "2026-11-18T12:00:00Z"):
+        run = call(store, service, mapping, [row(ROW, ended_on=ended_on, end_at=end_at)], later(3))
+        assert (run.rows, run.sent) == (["TAKEN_BACK"], [])
+
+
+def test_a_clock_set_back_says_nothing_that_does_not_stand(store: Store) -> None:
+    service = Service()
+    call(store, service, mapped(), [row(ROW)], later(0))
+    changed = [row(ROW, ended_on="2014-02-09")]
+    assert call(store, service, mapped(), changed, later(0) - timedelta(minutes=5)).names == [("end", 2)]
+    stands = service.stands("end", store.id_of("participation", "AAA-1"))
+    assert stands and stands["ended_before_on"] == "2014-02-09"
+    assert call(store, service, mapped(), changed, later(1)).sent == []
+
+
+PRESENT = {"presence": "PRESENT", "units_attended": "4"}
+
+
+def test_what_is_changed_and_changed_back_with_the_same_time_of_report_stands(store: Store) -> None:
+    """Every row of a meeting says 18:00; the wrong value stayed, and the import said that all is in."""
+    service = Service()
+    call(store, service, mapped(), [row(ROW)], later(0))
+    thing = ("attendance", store.id_of("participation", "AAA-1"), store.id_of("meeting", "AAA-1", "m1"))
+    for day, (cells, presence) in enumerate([({}, "UNEXCUSED"), (PRESENT, "PRESENT"), ({}, "UNEXCUSED")]):
+        for sent in (1, 0):
+            run = call(store, service, mapped("attendance"), [row(MEETING, **cells)], later(day))
+            assert (run.rows, len(run.sent)) == (["in"], sent)
+            stands = service.stands(*thing)
+            assert stands and stands["presence"] == presence
+
+
+def test_two_rows_that_say_otherwise_with_the_same_time_of_report_contradict_each_other(store: Store) -> None:
+    service = Service()
+    call(store, service, mapped(), [row(ROW)], later(0))
+    same = [row(MEETING), row(MEETING, **PRESENT, reported_at="2014-01-07T19:00:00+01:00"), row(MEETING)]
+    for sent in (1, 0):
+        run = call(store, service, mapped("attendance"), same, later(1))
+        assert (run.rows, len(run.sent)) == (["in", "CONTRADICTS_ANOTHER_ROW", "in"], sent)
+
+
+LATER = ["FUTURE_DAY", "CLOCK_AHEAD", "NOT_ACCEPTED", "TOO_MANY_WAITING", "UNKNOWN_REFERRAL"]
+FOR_GOOD = ["END_BEFORE_START", "NO_CONSENT", "NOT_YOURS", "DAY_IMPLAUSIBLE"]
+
+
+@pytest.mark.parametrize("reason", LATER + FOR_GOOD)
+def test_what_was_refused_for_now_goes_again_in_the_next_run_and_once(store: Store, reason: str) -> None:
+    """The day came, and the file was refused as it had been, with the advice to mend what was right."""
+    service, files = Service(lambda said: reason if thing_of(said) else ""), [row(ROW, **GONE)] * 3
+    assert call(store, service, mapped(), files, later(0)).names[-1] == ("start", 1)
+    run = call(store, service, mapped(), files, later(1))
+    assert run.rows == [reason] * 3 and run.names == ([("start", 2)] if reason in LATER else [])
+    service.no = lambda _: ""
+    run = call(store, service, mapped(), files, later(7))
+    assert run.rows == (["in"] * 3 if reason in LATER else [reason] * 3)
+    assert call(store, service, mapped(), files, later(8)).sent == []
+
+
+def test_nobody_is_told_to_mend_what_passes_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    account = Account(rows=2, reasons=Counter(FUTURE_DAY=1, NO_CONSENT=1))
+    with click.Context(click.Command("import")):
+        _show("participations", account, None, None, "json", False, PARTLY)
+    hints = {wrong["at"]: wrong["hint"] for wrong in json.loads(capsys.readouterr().out)["errors"]}
+    assert "mend" not in hints["FUTURE_DAY"] and hints["FUTURE_DAY"].startswith("the same import again")
+    assert "mend" in hints["NO_CONSENT"]
+
+
+def test_what_was_reported_in_the_time_to_come_goes_again_once_it_has_come(store: Store) -> None:
+    service = Service()
+    call(store, service, mapped(), [row(ROW)], later(0))
+    service.no = lambda said: "CLOCK_AHEAD"
+    ahead = [row(MEETING, reported_at="2026-11-26T18:00:00Z")]
+    assert [len(call(store, service, mapped("attendance"), ahead, later(day)).sent) for day in (1, 2, 3)] == [1, 0, 1]
+
+
+def test_asked_for_again_what_rows_share_goes_once(store: Store) -> None:
+    service = Service(lambda said: "NO_CONSENT" if thing_of(said) else "")
+    files = [row(ROW, **GONE)] * 9
+    call(store, service, mapped(), files, later(0))
+    assert call(store, service, mapped(), files, later(1), again=True).names == [("start", 2)]
+
+
+@pytest.mark.parametrize("withdrawn_on", ["", "2013-12-05"])
+def test_an_end_without_a_start_is_refused_here(store: Store, withdrawn_on: str) -> None:
+    """It waited for the start, and stalled every import."""
+    service, files = Service(), [row(ROW, started_on="", withdrawn_on=withdrawn_on)]
+    for day in range(2):
+        run = call(store, service, mapped(), files, later(day))
+        assert run.rows == ["NOT_STARTED"] and "end" not in dict(run.names)
+    with pytest.raises(RowRefused) as no:
+        list(Planner(mapped(), store, NOW).steps(files[0]))
+    assert no.value.hint == "An end without a start: fill the start, or empty the end."
+
+
+def test_an_end_without_a_start_that_waits_since_release_1_is_not_taken_back_into_the_wait(store: Store) -> None:
+    service, key = Service(), "end\x1fAAA-1"
+    whole = next(step for step in Planner(mapped(), store, NOW).steps(row(ROW)) if step.sent.key == key)
+    store.flush()
+    for name in ("start",):
+        store._db.execute("delete from sent where key = ?", (f"{name}\x1fAAA-1",))
+    assert service.take(whole) is None
+    call(store, service, mapped(), [row(ROW, started_on="", **GONE)], later(1))
+    assert len(store.of_key(key)) == 1
+    call(store, service, mapped(), [row(ROW, **GONE)], later(2))
+    assert service.stands("end", store.id_of("participation", "AAA-1")) is None
+
+
+def test_a_dry_run_reads_all_files_before_it_says_what_would_be_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / "june.csv", tmp_path / "july.csv"]
+    for path, cells in zip(files, [{**ROW, **GONE}, ROW], strict=True):
+        path.write_text(";".join(cells) + "\n" + ";".join(cells.values()) + "\n")
+    (tmp_path / "no-start.csv").write_text(files[1].read_text().replace("2014-01-01;2014-02-01", ";2014-02-01"))
+    for named, reason in ((files, "CONTRADICTS_ANOTHER_ROW"), ([tmp_path / "no-start.csv"], "NOT_STARTED")):
+        mapping = ["--mapping", str(OULAD / "participations.toml"), "--dry-run", "--format", "json"]
+        assert main(["import", "participations", *map(str, named), *mapping]) == PARTLY
+        assert json.loads(capsys.readouterr().out)["data"]["reasons"] == {reason: 1}
+
+
+def test_the_memory_of_release_1_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "import"
+    folder.mkdir()
+    with sqlite3.connect(folder / "oulad.sqlite") as old:
+        old.executescript(RELEASE_1)
+    with Store(folder, "oulad", "oulad", reading=True) as reader:
+        assert [reference for reference, *_ in reader.participations()] == ["AAA-1", "AAA-2", "AAA-3", "AAA-4"]
+        assert len(reader.of_key("attendance\x1fAAA-1\x1fm1")) == 2
+    service, dated, days = Service(), mapped("participations", "end"), mapped("attendance")
+
+    def run(mapping: Mapping, *rows: Row) -> Run:
+        with Store(folder, "oulad", "oulad") as memory:
+            return call(memory, service, mapping, rows, later(30))
+
+    # what is known stays known: a picture of today, and a log of changes as a whole
+    log = [row(MEETING), row(MEETING, **PRESENT, reported_at="2014-01-09T18:00:00Z")]
+    assert run(mapped(), row(ROW)).sent == run(days, *log).sent == []
+    # changed, and changed back with the same time of report: the other one stood
+    assert run(days, row(MEETING, meeting_ref="m2")).names == [("attendance", 3)]
+    assert run(days, row(MEETING, meeting_ref="m2")).sent == []
+    # an end that was recorded after one was taken back, and never stood
+    other = {"source_ref": "AAA-2", "person_ref": "2"}
+    assert run(dated, row(ROW, **other, end_at="2026-11-26T18:00:00Z")).rows == ["TAKEN_BACK"]
+    assert run(dated, row(ROW, **other, end_at="2026-11-28T18:00:00Z")).names == [("end", 4)]
+    # a start whose day has come, and an end that nobody answered
+    assert run(mapped(), row(ROW, **GONE, source_ref="AAA-3", person_ref="3")).names == [("start", 2)]
+    service.said["start", id_in(folder, "AAA-4")] = {(NOW, 1): {}}
+    (end,) = run(mapped(), row(ROW, source_ref="AAA-4", person_ref="4")).asked
+    assert (end.known, end.sent.revision, json.loads(end.submission.to_json())["reported_at"]) == (
+        True, 1, "2026-11-24T12:00:00Z",
+    )  # fmt: skip
+    # an end that is gone is taken back above it
+    (gone,) = run(mapped(), row(ROW, **GONE)).sent
+    assert gone.sent.revision == 2 and json.loads(gone.submission.to_json())["reported_at"] > "2026-11-24T12:00:00Z"
+
+
+def id_in(folder: Path, reference: str) -> str:
+    with Store(folder, "oulad", "oulad", reading=True) as memory:
+        return memory.id_of("participation", reference)
+
+
+def test_a_mapping_that_says_when_from_now_on_says_nothing_anew_and_nothing_that_can_not_stand(store: Store) -> None:
+    service = Service()
+    call(store, service, mapped(), [row(ROW)], later(0))
+    when = mapped("participations", "end")
+    assert call(store, service, when, [row(ROW, **SPOKEN)], later(1)).sent == []
+    run = call(store, service, when, [row(ROW, **SPOKEN, ended_on="2014-02-09")], later(1))
+    assert (run.rows, run.sent) == (["SAID_SINCE"], [])
+    run = call(store, service, when, [row(ROW, ended_on="2014-02-09", end_at="2026-11-24T18:00:00Z")], later(1))
+    assert run.names == [("end", 2)]
+
+
+TIMES = ["2026-11-19T18:00:00Z", "2026-11-20T18:00:00+01:00", "2026-11-25T18:00:00Z"]
+PARTICIPATIONS = st.fixed_dictionaries({
+    "source_ref": st.sampled_from(["AAA-1", "AAA-1", "AAA-2"]), "person_ref": st.sampled_from("1112"),
+    "sex": st.sampled_from("FFM"), "withdrawn_on": st.sampled_from(["", "", "2013-12-05"]),
+    "started_on": st.sampled_from(["2014-01-01", "2014-01-01", "2014-01-08", ""]),
+    "ended_on": st.sampled_from(["", "2014-02-01", "2014-02-09", "no day"]),
+    "start_at": st.sampled_from(TIMES), "end_at": st.sampled_from([*TIMES, *TIMES, ""]),
+})  # fmt: skip
+MEETINGS = st.fixed_dictionaries({
+    "source_ref": st.sampled_from(["AAA-1", "AAA-2"]), "meeting_ref": st.sampled_from(["m1", "m2"]),
+    "presence": st.sampled_from(["PRESENT", "UNEXCUSED", "no such"]), "reported_at": st.sampled_from([*TIMES, *TIMES, ""]),
+})  # fmt: skip
+REASONS = st.sampled_from(["", "", "", "FUTURE_DAY", "NOT_ACCEPTED", "END_BEFORE_START", "NO_CONSENT"])
+CALLS = st.fixed_dictionaries({
+    "rows": st.one_of(st.lists(PARTICIPATIONS, min_size=1, max_size=4), st.lists(MEETINGS, min_size=1, max_size=4)),
+    "minutes": st.sampled_from([-5, 1, 60, 3000]), "again": st.sampled_from([False, False, True]),
+    "moves": st.sampled_from([1_000_000, 1_000_000, 5, 15, 25]), "seed": st.integers(0, 99),
+    "refused": st.sampled_from(["2014-01-08", "2014-02-01", "2014-02-09", "PRESENT"]), "reason": REASONS,
+})  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(logs=st.sampled_from([(), ("end",), ("start", "end")]), days_dated=st.booleans(),
+       calls=st.lists(CALLS, min_size=1, max_size=6))  # fmt: skip
+def test_whatever_was_imported_before_what_the_last_file_says_stands_or_is_refused(
+    logs: tuple[str, ...], days_dated: bool, calls: list[dict[str, Any]]
+) -> None:
+    """Rows side by side, killed on their way, on a clock that is set back, refused for now or for good: the same file twice in
+    the end, and the second run sends nothing but what is refused for now."""
+    picture = mapped("attendance")
+    plain = {name: source for name, source in picture.steps["attendance"].items() if name != "reported_at"}
+    days = picture if days_dated else replace(picture, steps={"attendance": plain})
+    service, at = Service(), NOW
+    last = {**calls[-1], "moves": 1_000_000}
+    with tempfile.TemporaryDirectory() as folder:
+        for said in [*calls, last, {**last, "minutes": 1, "again": False, "seed": last["seed"] + 1}]:
+            at += timedelta(minutes=said["minutes"])
+            service.no = refuses(said["refused"], said["reason"])
+            kind = "attendance" if "meeting_ref" in said["rows"][0] else "participations"
+            mapping = days if kind == "attendance" else mapped(kind, *logs)
+            rows = [row(ROW if kind == "participations" else MEETING, **cells) for cells in said["rows"]]
+            rows = [replace(row, cells={**row.cells, **consistent(row.cells)}) for row in rows]
+            with Store(Path(folder), "oulad", "oulad") as store:
+                store._db.execute("pragma synchronous = off")  # what a disk costs is not asked here
+                run = call(store, service, mapping, rows, at, again=said["again"], chance=random.Random(said["seed"]),
+                           moves=said["moves"])  # fmt: skip
+        assert all(service.answers[step.sent.id][1] in LATER for step in run.sent)
+        assert "unanswered" not in run.rows
+        with Store(Path(folder), "oulad", "oulad", reading=True) as store:
+            for found, outcome in zip(rows, run.rows, strict=True):
+                if outcome == "in":
+                    stands_as_it_says(service, store, mapping, rows, found.cells)
+
+
+def refuses(value: str, reason: str) -> Callable[[dict[str, Any]], str]:
+    return lambda body: reason if value in body.values() else ""
+
+
+def consistent(cells: dict[str, str]) -> dict[str, str]:
+    """What goes with what was drawn."""
+    if "meeting_ref" in cells:
+        return {"units_attended": "4" if cells["presence"] == "PRESENT" else "0"}
+    return {"end_kind": "DROPPED_OUT" if cells["ended_on"] else ""}
+
+
+def stands_as_it_says(
+    service: Service, store: Store, mapping: Mapping, rows: Sequence[Row], cells: dict[str, str]
+) -> None:
+    """What stands of each thing of the row is what it says, or what was reported later."""
+    participation = store.id_of("participation", cells["source_ref"])
+    things: list[tuple[tuple[str, ...], str, str, str]]
+    if mapping.kind.name == "attendance":
+        meeting = store.id_of("meeting", cells["source_ref"], cells["meeting_ref"])
+        things = [(("attendance", participation, meeting), "presence", "presence", "reported_at")]
+    else:
+        things = [(("start", participation), "started_on", "started_on", "start_at"),
+                  (("end", participation), "ended_before_on", "ended_on", "end_at")]  # fmt: skip
+    for thing, name, column, when in things:
+        stands, is_log = service.stands(*thing), "reported_at" in mapping.steps[thing[0]]
+        if not cells[column]:
+            others = [row for row in rows if row.cells["source_ref"] == cells["source_ref"] and row.cells[column]]
+            assert stands is None or (is_log and others)
+            continue
+        assert stands is not None
+        if not is_log or not cells[when]:
+            assert stands[name] == cells[column]
+            continue
+        time, stood = (datetime.fromisoformat(text) for text in (cells[when], stands["reported_at"]))
+        assert stood > time or (stood == time and stands[name] == cells[column])
