@@ -191,18 +191,16 @@ class Planner:
             raise RowRefused("INVALID", "", f"{self.mapping.at[name]} holds no day (2026-01-31).") from None
 
     def _before(self, name: str, key: str) -> list[Sent]:
-        """What the key has said, in the order in which it stands; with times of report, where they can be known."""
+        """What the key has said, in the order in which it stands; with times of report, where the memory or a row of this call
+        tells them."""
         before = self.store.of_key(key)
         if name not in REPORTED:
             return before
-        return sorted((self._timed(name, sent) for sent in before), key=lambda sent: (_time(sent), sent.revision))
+        return sorted((self._timed(sent) for sent in before), key=lambda sent: (_time(sent), sent.revision))
 
-    def _timed(self, name: str, sent: Sent) -> Sent:
-        if sent.reported_at is not None:
-            return sent
-        if sent.content == TAKEN_BACK or not self._is_log(name):
-            return sent._replace(reported_at=sent.seen_at)
-        return sent._replace(reported_at=stamp(self._times[sent.content])) if sent.content in self._times else sent
+    def _timed(self, sent: Sent) -> Sent:
+        learnt = sent.reported_at is None and sent.content in self._times
+        return sent._replace(reported_at=stamp(self._times[sent.content])) if learnt else sent
 
     def _step(
         self, name: str, key: str, named: dict[str, str], said: _Statement, before: list[Sent], moment: datetime | None
