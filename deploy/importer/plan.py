@@ -212,7 +212,7 @@ class Planner:
         sent = known or self._new(name, key, said, before)
         made = {**said.values, "by": {"organisation_id": said.values["by"]}, **self._ids(name, named)}
         if name in REPORTED:
-            made = {"reported_at": sent.reported_at or sent.seen_at, **made, "revision": sent.revision}
+            made |= {"reported_at": sent.reported_at or sent.seen_at, "revision": sent.revision}
         try:
             submission = cls.model_validate(made)
         except ValidationError as error:

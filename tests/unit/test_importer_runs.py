@@ -406,6 +406,17 @@ def test_a_mapping_that_says_when_from_now_on_says_nothing_anew_and_nothing_that
     assert run.names == [("end", 2)]
 
 
+def test_a_report_that_was_said_without_a_time_meanwhile_is_asked_for_as_it_was_sent(store: Store) -> None:
+    """Side by side with a row that says when: other content under its id would be refused."""
+    service, days = Service(), mapped("attendance")
+    call(store, service, mapped(), [row(ROW)], later(0))
+    call(store, service, days, [row(MEETING)], later(1))
+    steps = [Planner(days, store, later(day), persons=store.persons()).steps(row(MEETING, **cells))
+             for day, cells in ((2, {"reported_at": ""}), (3, {}))]  # fmt: skip
+    first, second = (next(found) for found in steps)
+    assert second.known and (first.sent.id, first.submission) == (second.sent.id, second.submission)
+
+
 TIMES = ["2026-11-19T18:00:00Z", "2026-11-20T18:00:00+01:00", "2026-11-25T18:00:00Z"]
 PARTICIPATIONS = st.fixed_dictionaries({
     "source_ref": st.sampled_from(["AAA-1", "AAA-1", "AAA-2"]), "person_ref": st.sampled_from("1112"),
