@@ -7,7 +7,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.errors import USAGE, Trouble
@@ -47,7 +47,7 @@ class CsvFile:
     def read(self) -> Iterator[Row]:
         """The rows, in order. Empty lines are no rows. Of a file of refused rows: the cells as the partner wrote them."""
         reader = _reader(self.text, self.delimiter)
-        next(reader)
+        next(reader, None)
         ours = _is_ours(self.columns)
         for number, read in enumerate(reader, 2):
             if read:
@@ -55,9 +55,17 @@ class CsvFile:
                 named = dict(zip(self.columns, cells, strict=False))
                 surplus, whole = cells[len(self.columns) :], len(cells) == len(self.columns)
                 if ours and (ragged := named.get(RAGGED, "")).strip():
-                    surplus, whole = [*next(_reader(ragged, ";"))[1:], *surplus], False
+                    surplus, whole = [*self._more(number, ragged), *surplus], False
                 theirs = {name: cell for name, cell in named.items() if name not in OURS}
                 yield Row(self.path.name, number, theirs, whole, tuple(surplus))
+
+    def _more(self, number: int, ragged: str) -> list[str]:
+        """What did not fit under the header. Raises Trouble where it was mended by half."""
+        try:
+            return next(_reader(ragged, ";"))[1:]
+        except csv.Error:
+            raise Trouble(f"{self.path.name} row {number}: what stands in {RAGGED} ends within a cell; nothing was sent",
+                          f"empty {RAGGED} once the row's own cells are mended", USAGE) from None  # fmt: skip
 
 
 def _is_ours(columns: Iterable[str]) -> bool:
@@ -65,8 +73,15 @@ def _is_ours(columns: Iterable[str]) -> bool:
 
 
 def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
-    """Strict: a quotation mark that is never closed would take all lines that follow into its cell, and nobody would miss them."""
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    """Strict: a quotation mark that is never closed would take all lines that follow into its cell, and nobody would miss them.
+    Raises csv.Error, with the line where the row begins: where it ends unread says nothing."""
+    reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), 1
+    try:
+        for cells in reader:
+            yield cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"the row that begins in line {line}: {error}") from None
 
 
 def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
@@ -90,16 +105,16 @@ def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
             text = data.decode("cp1252")
         except UnicodeDecodeError:
             raise Trouble(f"{path.name} is neither UTF-8 nor Windows-1252", "save it as CSV UTF-8", USAGE) from None
+    delimiter = _delimiter(text, set(needed))
     try:
-        delimiter = _delimiter(text)
-        reader = _reader(text, delimiter)
-        columns = [name.strip() for name in next(reader, [])]
-        rows = sum(1 for cells in reader if cells)
+        columns = [name.strip() for name in next(_reader(text, delimiter), [])]
+        if _is_ours(columns):
+            columns = [unguarded(name) for name in columns]
+        found = CsvFile(path, text, delimiter, columns, 0)
+        rows = sum(1 for _ in found.read())
     except csv.Error as error:
         raise Trouble(f"{path.name} is no CSV ({error})", "a quotation mark within a cell stands twice, and the cell between two;"
                       " saved as CSV UTF-8 it is so", USAGE) from None  # fmt: skip
-    if _is_ours(columns):
-        columns = [unguarded(name) for name in columns]
     if missing := sorted(set(needed) - (set(columns) - set(OURS))):
         # only names the mapping knows: where a file has no header, its first person stands there
         known = ", ".join(sorted(set(needed) - set(missing))) or "none that is mapped"
@@ -109,16 +124,21 @@ def look_through(path: Path, needed: Iterable[str]) -> CsvFile:
         )  # fmt: skip
     if twice := sorted({name for name in columns if columns.count(name) > 1 and name in set(needed)}):
         raise Trouble(f"{path.name} has the column {twice[0]} twice; nothing was sent", "mend the header", USAGE)
-    return CsvFile(path, text, delimiter, columns, rows)
+    return replace(found, rows=rows)
 
 
-def _delimiter(text: str) -> str:
-    """A file of refused rows tells by our column: a partner's column names may hold more commas than it has columns."""
-    for delimiter in ";,":
-        if _is_ours(next(_reader(text, delimiter), [])):
-            return delimiter
-    header = text.partition("\n")[0]
-    return ";" if header.count(";") > header.count(",") else ","
+def _delimiter(text: str, needed: set[str]) -> str:
+    """The one under which most of the mapped columns are found: a partner's column names may hold more commas than it has
+    columns. A file of refused rows tells by ours."""
+
+    def header(delimiter: str) -> set[str]:
+        try:
+            return {name.strip() for name in next(_reader(text, delimiter), [])}
+        except csv.Error:  # read by the wrong one, a name between quotation marks goes on behind them
+            return set()
+
+    by_count = sorted(";,", key=text.partition("\n")[0].count)
+    return max(",;", key=lambda one: (_is_ours(header(one)), len(needed & header(one)), by_count.index(one)))
 
 
 def guarded(cell: str) -> str:

@@ -295,6 +295,44 @@ def test_a_quotation_mark_that_stands_alone_takes_no_rows_with_it(tmp_path: Path
     assert trouble.value.exit_code == USAGE and "Freitag" not in f"{trouble.value} {trouble.value.way_out}"
 
 
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ('1,"Anna "die" M"\n', 40_002),
+        ('1,"two\nlines"\n1,"never closed\n', 40_004),
+        ('1,"closed\n1,x\n1,"late"\n', 40_002),
+    ],
+)
+def test_a_quotation_mark_that_stands_alone_is_found_by_its_line(tmp_path: Path, rows: str, line: int) -> None:
+    """In 60,000 rows nobody finds it otherwise; the line where the row begins, for it may go on to the end."""
+    path = tmp_path / "file.csv"
+    path.write_text("ref,note\n" + "1,x\n" * 40_000 + rows + "1,x\n" * 20_000)
+    with pytest.raises(Trouble, match=f"the row that begins in line {line}: ") as trouble:
+        look_through(path, ["ref"])
+    assert "Anna" not in trouble.value.what
+
+
+@pytest.mark.parametrize(
+    "header",
+    ['"Name, Vorname";"PLZ, Ort";x', '"Name; Vorname","PLZ; Ort; Kreis",x', '"Name","x"', "x", 'a;b, c, d;"x"', '"x"'],
+)
+def test_the_delimiter_is_the_one_under_which_the_mapped_columns_are_found(tmp_path: Path, header: str) -> None:
+    """A correct file was no CSV: its names hold more of the other."""
+    path = tmp_path / "file.csv"
+    path.write_text(f"{header}\n")
+    assert "x" in look_through(path, ["x"]).columns
+
+
+def test_a_half_mended_ragged_row_is_named_before_anything_is_sent(tmp_path: Path) -> None:
+    """It was a fault of ours, in the middle of the import."""
+    write_back(tmp_path / "back.csv", [(replace(row(MEETING), whole=False, surplus=("x",)), "RAGGED_ROW", "", "")] * 2)
+    text = (tmp_path / "back.csv").read_text("utf-8-sig")
+    (tmp_path / "mended.csv").write_text(text.replace("more;x", 'more;""Muster', 1))
+    with pytest.raises(Trouble, match=r"mended\.csv row 2: what stands in lotse_ragged ends within a cell") as trouble:
+        look_through(tmp_path / "mended.csv", ["source_ref"])
+    assert trouble.value.exit_code == USAGE and "Muster" not in trouble.value.what
+
+
 def test_a_file_of_two_encodings_is_not_guessed_at(tmp_path: Path) -> None:
     """One remark as an old program writes it, and everybody with an umlaut was somebody else."""
     path = tmp_path / "file.csv"
