@@ -1,7 +1,6 @@
 """`lotse import`: rows of a partner's CSV, as any other publisher would send them, and an account of every row."""
 
 import asyncio
-import itertools
 import signal
 import tempfile
 from datetime import UTC, datetime
@@ -12,14 +11,14 @@ import click
 from rich.table import Table
 
 from contracts.topics import ANSWER_DAYS, Publisher
-from deploy.errors import DONE, INTERRUPTED, PARTLY, REFUSED, Trouble
-from deploy.importer.files import CsvFile, Row, look_through, may_be_written, write_back
+from deploy.errors import DONE, FAULT, INTERRUPTED, PARTLY, REFUSED, UNREACHABLE, Trouble
+from deploy.importer.files import CsvFile, look_through, may_be_written, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
-from deploy.importer.plan import Planner, RowRefused, is_for_now
-from deploy.importer.sending import Account, Sender, send_rows
+from deploy.importer.plan import Planner, is_for_now
+from deploy.importer.sending import ASK_AGAIN, Account, Nobody, Sender, send_rows
 from deploy.importer.store import Store
 from deploy.installation import Installation, installation
-from deploy.printed import Wrong, dry_run, formats, printed
+from deploy.printed import CODES, Wrong, dry_run, formats, printed
 from deploy.progress import counted
 from deploy.saying import complain, say
 from deploy.services import cluster_id
@@ -47,8 +46,8 @@ def app(
     """Publish rows of a partner's CSV as submissions, and account for every row.
 
     One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, a
-    changed row is the next revision, and what was refused for now (a day to come) goes again. --dry-run checks every row as
-    far as that goes without asking anybody.
+    changed row is the next revision, and what was refused for now (a day to come) goes again. --dry-run holds every row
+    against what is remembered here, and asks nobody.
 
     Refused rows stand in a CSV of their own, never in place of another: mend its cells, leave its lotse_ columns and import
     it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, 130 stopped by Ctrl-C before
@@ -61,14 +60,10 @@ def app(
     if back:
         may_be_written(back)
     if dry_run:
-        account = _try(mapping, found)
+        account = _try(mapping, found, again)
     else:
         house = installation()
-        folder = house.folder / "import"
-        publisher = house.publishers.get(mapping.publisher)
-        if publisher is None:
-            raise Trouble(f"{mapping.publisher} is no publisher here", "enter it in publishers.toml, or mend the mapping",
-                          REFUSED)  # fmt: skip
+        folder, publisher = house.folder / "import", _speaker(mapping, house)
         with Store(folder, publisher.source, publisher.name) as store:
             if not back:
                 # One import of a publisher at a time: no other run takes this name.
@@ -85,6 +80,8 @@ def app(
     code = PARTLY if account.back or account.left else DONE
     if account.left and account.interrupted:
         code = INTERRUPTED
+    if account.astray or (account.broke and account.broke.exit_code == FAULT):
+        code = FAULT
     _show(kind, account, back if account.back else None, lost, shape, dry_run, code)
     return code
 
@@ -94,15 +91,20 @@ def _stem(path: Path) -> str:
     return path.name.partition("-refused-")[0].removesuffix(".gz").removesuffix(".csv")[:60]
 
 
-def _rows(found: list[CsvFile]) -> "itertools.chain[Row]":
-    return itertools.chain.from_iterable(file.read() for file in found)
+def _speaker(mapping: Mapping, house: Installation) -> Publisher:
+    """Raises Trouble where nobody here is called so."""
+    publisher = house.publishers.get(mapping.publisher)
+    if publisher is None:
+        raise Trouble(f"{mapping.publisher} is no publisher here", "enter it in publishers.toml, or mend the mapping",
+                      REFUSED)  # fmt: skip
+    return publisher
 
 
 def _planner(
     mapping: Mapping, found: list[CsvFile], store: Store, persons: dict[str, tuple[str, bool]], again: bool = False
 ) -> Planner:
     planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
-    planner.survey(_rows(found))
+    planner.survey(row for file in found for row in file.read())
     return planner
 
 
@@ -121,44 +123,51 @@ async def _import(
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
         with counted(mapping.kind.name, sum(file.rows for file in found), "rows") as progress:
-            return await send_rows(_rows(found), planner, sender, progress)
+            return await send_rows(found, planner, sender, progress)
 
 
-def _try(mapping: Mapping, found: list[CsvFile]) -> Account:
-    """Every row checked as far as that goes without asking anybody."""
-    account = Account()
-    with tempfile.TemporaryDirectory() as folder, Store(Path(folder), mapping.publisher, "try") as store:
-        persons = {row.cells[mapping.about["participation"]].strip(): ("somebody", True)
-                   for row in _rows(found) if row.whole} if "person" not in mapping.about else {}  # fmt: skip
-        planner = _planner(mapping, found, store, persons)
-        for row in _rows(found):
-            account.rows += 1
-            try:
-                for _ in planner.steps(row):
-                    pass
-                account.recorded += 1
-            except RowRefused as no:
-                account.reasons[no.reason] += 1
-                account.back.append((row, no.reason, no.pointer, no.hint))
-    return account
+def _try(mapping: Mapping, found: list[CsvFile], again: bool) -> Account:
+    """Every row held against a copy of what is remembered here; where nothing is, as a first import. Asks nobody."""
+    try:
+        house = installation()
+    except Trouble as none:
+        if none.exit_code != UNREACHABLE:  # with no stack up and none named there is nothing to be refused for
+            raise
+        house = None
+    with tempfile.TemporaryDirectory() as empty:
+        folder = house.folder / "import" if house else Path(empty)
+        source = _speaker(mapping, house).source if house else mapping.publisher
+        with Store(folder, source, mapping.publisher, trying=True) as store:
+            persons = store.persons()
+            if store.fresh:
+                say.print(f"no earlier import of {mapping.publisher} is remembered here: checked as a first one")
+                column, rows = mapping.about["participation"], (row for file in found for row in file.read())
+                persons = {row.cells[column].strip(): ("somebody", True) for row in rows if row.whole}
+            planner = _planner(mapping, found, store, persons, again)
+            return asyncio.run(send_rows(found, planner, Nobody(store)))
+
+
+ASTRAY = Wrong(CODES[FAULT], "the figures do not add up to the rows: a fault of ours", "tell us; believe none of them")
 
 
 def _show(
     kind: str, account: Account, back: Path | None, lost: Wrong | None, shape: str, dry_run: bool, code: int
 ) -> None:
     figures = {"rows": account.rows, "would be sent" if dry_run else "recorded": account.recorded}
-    if not dry_run:
-        figures |= {"unchanged": account.unchanged, "already answered": account.already_answered}
+    figures |= {"taken back": account.taken_back} if account.taken_back else {}
+    figures |= {"unchanged": account.unchanged, "already answered": account.already_answered}
     figures |= {"refused": account.refused}
-    if not dry_run:
-        figures |= {"unanswered": account.unanswered}
-        figures |= {"stopped": account.stopped} if account.stopped else {}
-        figures |= {"not sent": account.not_sent} if account.not_sent else {}
-    if account.why:
-        complain.print(account.why)
+    figures |= {} if dry_run else {"unanswered": account.unanswered}
+    figures |= {"stopped": account.stopped} if account.stopped else {}
+    figures |= {"not sent": account.not_sent} if account.not_sent else {}
+    if account.broke:
+        complain.print(f"{account.broke.what}\n  way out: {account.broke.way_out}")
+    if account.astray:
+        complain.print(f"{ASTRAY.message}: {ASTRAY.hint}")
     data: dict[str, Any] = {name.replace(" ", "_"): n for name, n in figures.items()}
     data |= {"reasons": dict(account.reasons), "refused_rows": str(back) if back else None}
-    rows: list[dict[str, Any]] = [{"what": name, "rows": n} for name, n in figures.items()]
+    rows: list[dict[str, Any]] = [{"what": "  taken back" if name == "taken back" else name, "rows": n}
+                                  for name, n in figures.items()]  # fmt: skip
     rows += [{"what": f"  {reason}", "rows": n} for reason, n in account.reasons.most_common()]
     table = Table("", "rows")
     for row in rows:
@@ -166,15 +175,16 @@ def _show(
     errors = [Wrong("REFUSED", f"{n} rows refused: {reason}", "the same import again, once what it lacks is there (its day, a yes, what it"
                     " names)" if is_for_now(reason) else "mend them in the file of refused rows, send it back", reason)
               for reason, n in account.reasons.most_common()]  # fmt: skip
+    way_out = account.broke.way_out if account.broke else ASK_AGAIN
     if account.unanswered:
-        errors.append(
-            Wrong("UNANSWERED", f"{account.unanswered} rows have no answer", "`lotse status`; then import again")
-        )
+        errors.append(Wrong("UNANSWERED", f"{account.unanswered} rows have no answer", way_out))
     if account.left > account.unanswered:
         errors.append(Wrong("STOPPED", f"{account.left - account.unanswered} rows were stopped on their way or not sent",
-                            "run the same import again"))  # fmt: skip
-    if lost:
-        errors.append(lost)
+                            way_out if account.broke else "run the same import again"))  # fmt: skip
+    if account.broke:
+        errors.append(Wrong(CODES[account.broke.exit_code], account.broke.what, account.broke.way_out))
+    errors += [ASTRAY] if account.astray else []
+    errors += [lost] if lost else []
     title = f"import {kind}{' (dry run: nothing was sent)' if dry_run else ''}"
     printed(shape, rows, data=data, errors=errors, ok=code == DONE, people=[title, table])
     if shape == "json":
@@ -187,7 +197,8 @@ def _show(
     if back:
         complain.print(f"all refused rows, to mend and send back: {back}")
     if account.unanswered:
-        complain.print("unanswered: `lotse status` shows where it stands still; run the same import again afterwards, with --again"
-                       f" where it was sent more than {ANSWER_DAYS} days ago")  # fmt: skip
+        complain.print(
+            f"unanswered: run the same import again, with --again where it was sent more than {ANSWER_DAYS} days ago"
+        )
     if account.left > account.unanswered:
         complain.print("stopped on their way, or not sent: run the same import again")

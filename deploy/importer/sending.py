@@ -3,24 +3,27 @@
 import asyncio
 import json
 import sqlite3
+import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.envelope import Attributes, headers_of
 from contracts.topics import Publisher, answers_topic, submissions_topic
-from deploy.errors import UNREACHABLE, Trouble
-from deploy.importer.files import Row
-from deploy.importer.plan import Planner, RowRefused, Step
+from deploy.errors import FAULT, PARTLY, UNREACHABLE, Trouble
+from deploy.importer.files import CsvFile, Row
+from deploy.importer.plan import TAKEN_BACK, Planner, RowRefused, Step
 from deploy.importer.store import Store
 from services.connections import KafkaSecurity
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
 ROWS_AT_ONCE = 2_000  # each with one step on its way
+ASK_AGAIN = "`lotse status`; then run the same import again"
 
 Said = tuple[str, str, str, str]
 """(outcome, reason, pointer, hint) of an answer."""
@@ -31,7 +34,10 @@ class Account:
     """What became of every row: recorded + unchanged + already answered + refused + unanswered + stopped + not sent = rows."""
 
     rows: int = 0
+    """As the files were counted when they were looked through, before one was taken."""
     recorded: int = 0
+    taken_back: int = 0
+    """Of those recorded: an end that stood no longer does."""
     unchanged: int = 0
     already_answered: int = 0
     unanswered: int = 0
@@ -39,8 +45,8 @@ class Account:
     """Stopped between two of their steps: what was sent is answered, the next step was not sent."""
     not_sent: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    why: str = ""
-    """Why we stopped waiting, if we did."""
+    broke: Trouble | None = None
+    """Why we stopped before all were answered, if we did and nobody told us to."""
     interrupted: bool = False
     """Somebody told us to stop."""
     back: list[tuple[Row, str, str, str]] = field(default_factory=list)
@@ -56,6 +62,11 @@ class Account:
         """Rows of which nobody knows yet what becomes of them: the next run asks."""
         return self.unanswered + self.stopped + self.not_sent
 
+    @property
+    def astray(self) -> int:
+        """Rows that stand in no figure, or less than none where one stands in two. A fault of ours if it is not 0."""
+        return self.rows - (self.recorded + self.unchanged + self.already_answered + self.refused + self.left)
+
 
 class Unanswered(Exception):
     """No answer came, or no answer will be waited for any more."""
@@ -63,6 +74,63 @@ class Unanswered(Exception):
 
 class Stopped(Exception):
     """Nothing more is sent, this step neither."""
+
+
+class Answers(Protocol):
+    """Who is asked what becomes of a step."""
+
+    stopped: bool
+    interrupted: bool
+    broke: Trouble | None
+
+    async def ask(self, step: Step) -> Said:
+        """The answer. Raises Unanswered, Stopped."""
+
+    def sent_before(self, step: Step) -> bool:
+        """Whether an earlier run sent it and never saw its answer."""
+
+    def break_off(self, error: Exception) -> None:
+        """Nothing more is sent or waited for, and `broke` says why."""
+
+
+class Nobody:
+    """Who is asked in a dry run: what was answered is answered so again, all else as if it were recorded."""
+
+    stopped = interrupted = False
+    broke: Trouble | None = None
+
+    def __init__(self, store: Store) -> None:
+        self.store, self._before = store, store.unanswered()
+
+    async def ask(self, step: Step) -> Said:
+        """Without asking anybody."""
+        return _known(step) or ("recorded", "", "", "")
+
+    def sent_before(self, step: Step) -> bool:
+        """Whether an earlier run sent it and never saw its answer."""
+        return step.sent.id in self._before
+
+    def break_off(self, error: Exception) -> None:
+        """Nothing more is asked, and `broke` says why."""
+        self.stopped, self.broke = True, self.broke or _why(error, self.store)
+
+
+def _why(error: Exception, store: Store) -> Trouble:
+    """What an error means to who imports. Its text never goes on: it may quote a row."""
+    name = type(error).__name__
+    if isinstance(error, sqlite3.Error):
+        return store.trouble(error)
+    if isinstance(error, KafkaError | OSError):
+        return Trouble(f"the conversation with Kafka broke off ({name})", ASK_AGAIN, UNREACHABLE)
+    (step,) = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f"{Path(step.filename).name}:{step.lineno}"
+    return Trouble(f"a fault of ours: {name} at {where}", "tell us; then run the same import again", FAULT)
+
+
+def _known(step: Step) -> Said | None:
+    """The answer it had, if it had one."""
+    sent = step.sent
+    return None if sent.outcome is None else (sent.outcome, sent.reason or "", sent.pointer or "", sent.hint or "")
 
 
 class Sender:
@@ -74,8 +142,8 @@ class Sender:
         self.kafka, self.security, self.publisher, self.tenant = kafka, security, publisher, tenant
         self.store, self.patience = store, patience
         self.stopped = self.interrupted = False
-        self.why = ""
-        """Why it gave up, if it did."""
+        self.broke: Trouble | None = None
+        """Why it gave up, if it did and nobody told it to."""
         self._asked: dict[str, asyncio.Future[Said]] = {}
         self._before = store.unanswered()
         """Sent by an earlier run that never saw the answers: they may stand on the topics, and are read before we ask."""
@@ -129,8 +197,8 @@ class Sender:
         """The answer. A submission several rows share is sent once. Raises Unanswered, Stopped."""
         if step.sent.id in self._found:
             return self._found[step.sent.id]
-        if step.sent.outcome is not None:
-            return step.sent.outcome, step.sent.reason or "", step.sent.pointer or "", step.sent.hint or ""
+        if (known := _known(step)) is not None:
+            return known
         found = self._asked.get(step.sent.id)
         if found is None:
             if self.stopped:
@@ -156,14 +224,18 @@ class Sender:
                 future.set_exception(Unanswered())
                 future.exception()
 
+    def break_off(self, error: Exception) -> None:
+        """Nothing more is sent or waited for, and `broke` says why: what was sent stays known as unanswered, and the next run
+        sends it again under the same ids. Whatever it was, a row is never left without its figure, nor waited for in vain."""
+        self.broke = self.broke or _why(error, self.store)
+        self.give_up()
+
     async def _go_on(self, part: Coroutine[Any, Any, None]) -> None:
-        """Half of the conversation. Where it ends, so does the other, and says why: what was sent stays known as
-        unanswered, and the next run sends it again under the same ids."""
+        """Half of the conversation. Where it ends, so does the other."""
         try:
             await part
-        except (KafkaError, OSError, sqlite3.Error, ValueError, KeyError) as error:
-            self.why = f"the conversation with Kafka broke off ({type(error).__name__})"
-            self.give_up()
+        except Exception as error:  # whatever it is: nobody else would end the wait for what is on its way
+            self.break_off(error)
 
     async def _send(self) -> None:
         """Batch by batch: written down first, then sent, then acknowledged."""
@@ -211,21 +283,21 @@ class Sender:
             if answers or all(future.done() for future in self._asked.values()):
                 last = loop.time()
             elif loop.time() - last > self.patience:
-                self.why = f"no answer came for {self.patience:.0f} s"
+                self.broke = self.broke or Trouble(f"no answer came for {self.patience:.0f} s", ASK_AGAIN, PARTLY)
                 self.give_up()
 
 
 async def send_rows(
-    rows: Iterable[Row], planner: Planner, sender: Sender, progress: Callable[[int], None] = lambda _: None
+    files: Sequence[CsvFile], planner: Planner, sender: Answers, progress: Callable[[int], None] = lambda _: None
 ) -> Account:
     """Every row accounted for. The first no of a row is its answer; what follows from it is not sent."""
-    account = Account()
+    account = Account(rows=sum(file.rows for file in files))
     back: dict[int, tuple[Row, str, str, str]] = {}
     room = asyncio.Semaphore(ROWS_AT_ONCE if len(planner.mapping.steps) > 1 else UNANSWERED)
     tasks: set[asyncio.Task[None]] = set()
 
     async def take(number: int, row: Row) -> None:
-        begun = fresh = recorded = False
+        begun = fresh = recorded = taken_back = False
         try:
             for step in planner.steps(row):
                 fresh = fresh or not step.known or step.sent.outcome is None
@@ -235,7 +307,9 @@ async def send_rows(
                     raise RowRefused(reason or outcome.upper(), pointer, hint)
                 first_told = not step.known or sender.sent_before(step)
                 recorded = recorded or (first_told and outcome == "recorded")
+                taken_back = taken_back or (first_told and outcome == "recorded" and step.sent.content == TAKEN_BACK)
             account.recorded += fresh and recorded
+            account.taken_back += taken_back
             account.unchanged += fresh and not recorded
             account.already_answered += not fresh
         except RowRefused as no:
@@ -246,12 +320,15 @@ async def send_rows(
         except Stopped:
             account.stopped += begun
             account.not_sent += not begun
+        except Exception as error:  # a memory that is damaged, a fault of ours
+            sender.break_off(error)
+            account.stopped += begun
+            account.not_sent += not begun
         finally:
-            progress(1)
             room.release()
+            progress(1)
 
-    for number, row in enumerate(rows):
-        account.rows += 1
+    for number, row in enumerate(row for file in files for row in file.read()):
         if sender.stopped:
             account.not_sent += 1
             continue
@@ -262,6 +339,6 @@ async def send_rows(
         if number % 500 == 0:
             await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    account.why, account.interrupted = sender.why, sender.interrupted
+    account.broke, account.interrupted = sender.broke, sender.interrupted
     account.back = [back[number] for number in sorted(back)]
     return account

@@ -11,6 +11,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable
+from contextlib import ExitStack, closing
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -49,29 +50,64 @@ class Sent(NamedTuple):
     reported_at: str | None = None
 
 
-class Store:
-    """The memory of one source. One process at a time writes into it; `reading` one that is there hinders nobody."""
+KEPT = "put its copy back, with the secret that ids are made of: with a new one each person would become a second case"
+"""The way out where a memory is gone."""
 
-    def __init__(self, folder: Path, source: str, name: str, *, reading: bool = False) -> None:
-        self.source = source
-        path = folder / f"{name}.sqlite"
-        self._lock = None if reading else _locked(folder, name)
-        if reading:
-            self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        else:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.executescript("pragma journal_mode = wal; pragma synchronous = full;" + _SCHEMA)
-            if "reported_at" not in [column for _, column, *_ in self._db.execute("pragma table_info(sent)")]:
-                self._db.execute("alter table sent add column reported_at text")  # it is of release 1
-        row = self._db.execute("select value from secret").fetchone()
-        self._secret: bytes = row[0] if row else secrets.token_bytes(32)
-        if row is None:
-            self._db.execute("insert into secret values (?)", (self._secret,))
+
+class Store:
+    """The memory of one source. One process at a time writes into it. `reading` one that is there hinders nobody, nor does
+    `trying`, which has a copy of it for as long as it is open. Raises Trouble where the memory is gone, can't be read, or is of
+    another source."""
+
+    def __init__(self, folder: Path, source: str, name: str, *, reading: bool = False, trying: bool = False) -> None:
+        self.source, self.name = source, name
+        path, lock = folder / f"{name}.sqlite", folder / f"{name}.lock"
+        gone = not path.exists() or not path.stat().st_size
+        known = lock.exists() or any(folder.glob(f"*-refused-{name}-{'[0-9]' * 8}T*.csv"))
+        with ExitStack() as held:
+            if not (reading or trying):
+                held.callback(os.close, _locked(folder, name))
+            if gone and known:
+                raise Trouble(f"{name}.sqlite, which remembers what was imported, is gone or empty; nothing was sent",
+                              f"{KEPT}; only where nothing ever went out, delete {name}.lock and the refused rows beside it",
+                              REFUSED)  # fmt: skip
+            try:
+                self._db = held.enter_context(closing(_opened(path, reading, trying)))
+                self._secret, self.fresh = self._its_secret()
+            except sqlite3.Error as error:
+                if gone and not (reading or trying):
+                    lock.unlink()  # the next would take it for a sign that something was remembered
+                raise self.trouble(error) from None
+            self._held = held.pop_all()
         self._new: dict[str, list[Sent]] = {}
         """Not written yet, by key."""
-        self._taking_part: list[tuple[str, str, str]] = []
+        self._taking_part: dict[str, tuple[str, str]] = {}
         self.id_of = lru_cache(maxsize=200_000)(self._id_of)
+
+    def _its_secret(self) -> tuple[bytes, bool]:
+        """What ids are made of, and whether it is new. Raises Trouble where what was sent last has an id of another secret or
+        source."""
+        row = self._db.execute("select value from secret").fetchone()
+        last = self._db.execute("select id, key, revision from sent order by rowid desc limit 1").fetchone()
+        self._secret = row[0] if row else secrets.token_bytes(32)
+        if last and self._id_of(last[1], str(last[2])) != last[0]:
+            raise Trouble(f"what was imported for {self.name} went out with another source or secret than now; nothing was sent",
+                          "give the publisher its source back in publishers.toml: under another one each person would become a"
+                          " second case", REFUSED)  # fmt: skip
+        if row is None:
+            self._db.execute("insert into secret values (?)", (self._secret,))
+        return self._secret, row is None
+
+    def trouble(self, error: sqlite3.Error) -> Trouble:
+        """What an error of the memory means, and the way out. Of its words the code alone is shown."""
+        code: str = getattr(error, "sqlite_errorname", type(error).__name__)
+        way_out = "see whose it is, and what else has it open; then run the same import again"
+        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            way_out = KEPT
+        elif code.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+            way_out = "make room on its disk, or see what is wrong with it; then run the same import again"
+        what = f"{self.name}.sqlite, which remembers what was imported, can't be read or written ({code})"
+        return Trouble(what, way_out, REFUSED)
 
     def __enter__(self) -> Self:
         return self
@@ -79,9 +115,9 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.close()
-        if self._lock is not None:
-            os.close(self._lock)
+        self._held.close()
+        if isinstance(error, sqlite3.Error):
+            raise self.trouble(error) from None
 
     def _id_of(self, kind: str, *reference: str) -> str:
         """HMAC-SHA-256 of source and reference, as a UUID of version 8 (RFC 9562): nobody without the secret can tell
@@ -113,24 +149,24 @@ class Store:
 
     def participation(self, reference: str) -> tuple[str, str] | None:
         """(run, person) as the referral of this participation was recorded; None where none was."""
-        found = next((entry[1:] for entry in self._taking_part if entry[0] == reference), None)
-        if found is None:
-            sql = "select run, person from participation where reference = ?"
-            found = self._db.execute(sql, (reference,)).fetchone()
-        return None if found is None else (found[0], found[1])
+        if (found := self._taking_part.get(reference)) is not None:
+            return found
+        row = self._db.execute("select run, person from participation where reference = ?", (reference,)).fetchone()
+        return None if row is None else (row[0], row[1])
 
     def takes_part(self, reference: str, run: str, person: str) -> None:
         """A participation of this source; in the file at the next `flush`."""
-        self._taking_part.append((reference, run, person))
+        self._taking_part[reference] = run, person
 
     def flush(self) -> None:
         """Written before it is sent: whoever dies in between sends it again under the same id."""
-        new, part = [sent for said in self._new.values() for sent in said], self._taking_part
+        new = [sent for said in self._new.values() for sent in said]
+        part = [(reference, *taking) for reference, taking in self._taking_part.items()]
         if new or part:
             with self._all():
                 self._db.executemany("insert into sent values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
                 self._db.executemany("insert or replace into participation values (?, ?, ?)", part)
-        self._new, self._taking_part = {}, []
+        self._new, self._taking_part = {}, {}
 
     def unanswered(self) -> set[str]:
         """Ids of what was sent and has no answer here."""
@@ -166,6 +202,34 @@ class _Transaction:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.db.execute("rollback" if kind else "commit")
+
+
+def _opened(path: Path, reading: bool, trying: bool) -> sqlite3.Connection:
+    """Looked through before anything rests on it, unless only to be read. Raises sqlite3.Error."""
+    if reading:
+        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    if trying:
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        if path.exists():
+            # What an import that was killed left beside it stays there; where none was, reading alone would leave its own.
+            mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)) as there:
+                there.backup(db)
+    else:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.executescript("pragma journal_mode = wal; pragma synchronous = full;" + _SCHEMA)
+        if "reported_at" not in [column for _, column, *_ in db.execute("pragma table_info(sent)")]:
+            db.execute("alter table sent add column reported_at text")  # it is of release 1
+        if db.execute("pragma quick_check(1)").fetchone()[0] != "ok":
+            damaged = sqlite3.DatabaseError()
+            damaged.sqlite_errorname = "SQLITE_CORRUPT"
+            raise damaged
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _locked(folder: Path, name: str) -> int:

@@ -1,29 +1,35 @@
 """The importer: what files it takes, what a row becomes, and what becomes of a row that changes."""
 
+import asyncio
 import contextlib
 import csv
 import gzip
 import io
 import json
+import resource
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.topics import Publisher
 from deploy.cli import main
-from deploy.errors import PARTLY, USAGE, Trouble
+from deploy.errors import DONE, FAULT, PARTLY, REFUSED, USAGE, Trouble
 from deploy.importer.files import CsvFile, Row, look_through, write_back
 from deploy.importer.mapping import Field, load_mapping
 from deploy.importer.plan import Planner, RowRefused, Step
-from deploy.importer.store import Store
+from deploy.importer.sending import Sender, Unanswered, send_rows
+from deploy.importer.store import KEPT, Store
 from deploy.places import EXAMPLES
+from services.connections import KafkaSecurity
 
 OULAD = EXAMPLES / "oulad"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -351,6 +357,213 @@ def test_a_memory_of_one_kafka_is_not_taken_for_anothers(tmp_path: Path) -> None
             memory.feeds(cluster)
 
 
+def damage(memory: Path, share: slice) -> None:
+    """These pages of what was sent, as a disk gives them back that has lost them."""
+    with contextlib.closing(sqlite3.connect(memory)) as db:
+        pages = db.execute("select pageno from dbstat where name = 'sent' and pagetype = 'leaf'").fetchall()
+        size = db.execute("pragma page_size").fetchone()[0]
+    assert pages[share]
+    with memory.open("r+b") as file:
+        for (page,) in pages[share]:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+
+
+def remembered(folder: Path, rows: int = 300) -> CsvFile:
+    """A file of so many rows, all of them in and answered."""
+    with (folder / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(ROW))
+        writer.writeheader()
+        writer.writerows({**ROW, "source_ref": f"P{n}", "person_ref": f"p{n}"} for n in range(rows))
+    found = look_through(folder / "rows.csv", list(ROW))
+    with Store(folder / "import", "oulad", "oulad") as store:
+        for read in found.read():
+            for _ in planner(store).steps(read):
+                pass
+        store.flush()
+        store.answered([("recorded", None, None, "", id) for id in store.unanswered()])
+    return found
+
+
+def whom(store: Store) -> Sender:
+    """Who would be asked; as long as all is known nobody is."""
+    oulad = Publisher(name="oulad", source="oulad", tenants=("rkn",), organisations=("o",), families=("intake",))
+    return Sender("127.0.0.1:9", KafkaSecurity(), oulad, "rkn", store, 60)
+
+
+async def test_no_row_is_in_no_figure_where_pages_of_the_memory_break_while_it_is_read(tmp_path: Path) -> None:
+    """45 of 3,000 rows were in none, and the import said that all went well."""
+    found = remembered(tmp_path)
+    with Store(tmp_path / "import", "oulad", "oulad") as store:
+        damage(tmp_path / "import" / "oulad.sqlite", slice(20, 22))
+        store._db.execute("pragma shrink_memory")  # what it keeps of pages it has seen
+        account = await send_rows([found], planner(store), whom(store))
+    assert account.rows == 300 and account.astray == 0
+    assert account.already_answered > 0 and account.left == 300 - account.already_answered > 0
+    assert account.broke and (account.broke.exit_code, account.broke.way_out) == (REFUSED, KEPT)
+    assert (
+        account.broke.what
+        == "oulad.sqlite, which remembers what was imported, can't be read or written (SQLITE_CORRUPT)"
+    )
+
+
+async def test_a_row_that_none_of_our_rules_can_bear_stops_the_import_and_is_counted(tmp_path: Path) -> None:
+    found = remembered(tmp_path, 3)
+    with Store(tmp_path / "import", "oulad", "oulad") as store:
+        mapping = replace(planner(store).mapping, at={"start": "nowhere"})
+        account = await send_rows([found], replace(planner(store), mapping=mapping), whom(store))
+    assert (account.rows, account.astray, account.stopped, account.not_sent) == (3, 0, 1, 2)
+    assert account.broke and account.broke.exit_code == FAULT
+    assert account.broke.what.startswith("a fault of ours: KeyError at plan.py:")
+
+
+@contextlib.contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """As on a disk that is full: nothing is written beyond so many bytes of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_disk_that_is_full_is_called_so_and_nobody_waits_for_what_was_not_sent(tmp_path: Path) -> None:
+    """It was a conversation with Kafka that broke off, and `lotse status` would know."""
+    found = remembered(tmp_path)
+    changed = replace(found, text=found.text.replace("2014-02-01", "2014-02-02"))
+    with Store(tmp_path / "import", "oulad", "oulad") as store, files_end_at(4096):
+        sender = whom(store)
+        sending = asyncio.create_task(sender._go_on(sender._send()))
+        account = await send_rows([changed], planner(store, days=1), sender)
+        await sending
+    assert (account.rows, account.astray, account.left) == (300, 0, 300)
+    assert account.broke and "SQLITE_IOERR" in account.broke.what and "make room" in account.broke.way_out
+    with Store(tmp_path / "import", "oulad", "oulad") as store:
+        assert store.unanswered() == set()
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Anna"), AttributeError("Anna"), KafkaError("Anna"), ValueError("Anna")]
+)
+async def test_whatever_ends_the_conversation_ends_the_wait(store: Store, error: Exception) -> None:
+    async def half() -> None:
+        raise error
+
+    sender = whom(store)
+    step = next(planner(store).steps(row(ROW)))
+    asked = asyncio.create_task(sender.ask(step))
+    await asyncio.sleep(0)
+    await sender._go_on(half())
+    with pytest.raises(Unanswered):
+        await asked
+    assert sender.broke and "Anna" not in sender.broke.what
+
+
+def test_figures_that_do_not_add_up_to_the_rows_are_not_believed(
+    with_footer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = CsvFile.read
+    monkeypatch.setattr(CsvFile, "read", lambda file: (read for read in real(file) if read.whole or not file.rows))
+    code, said = dry(capsys, with_footer)
+    assert (code, said["ok"], said["data"]["rows"], said["data"]["would_be_sent"]) == (FAULT, False, 2, 1)
+    assert said["errors"][-1]["code"] == "FAULT" and "do not add up" in said["errors"][-1]["message"]
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "garbage": (lambda memory: memory.write_bytes(b"garbage" * 1000), "SQLITE_NOTADB"),
+    "pages": (lambda memory: damage(memory, slice(20, 22)), "SQLITE_CORRUPT"),
+    "empty": (lambda memory: memory.write_bytes(b""), "gone or empty"),
+    "gone": (lambda memory: memory.unlink(), "gone or empty"),
+    "secret": (lambda memory: changed(memory, "update secret set value = zeroblob(32)"), "another source or secret"),
+    "no secret": (lambda memory: changed(memory, "delete from secret"), "another source or secret"),
+}
+
+
+def changed(memory: Path, sql: str) -> None:
+    with contextlib.closing(sqlite3.connect(memory)) as db, db:
+        db.execute(sql)
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+@pytest.mark.parametrize("trying", [False, True])
+def test_a_memory_that_is_lost_makes_no_second_case_of_anybody(tmp_path: Path, how: str, trying: bool) -> None:
+    """Everything went out again under new ids, and nothing was said."""
+    remembered(tmp_path)
+    folder = tmp_path / "import"
+    lose, says = DAMAGED[how]
+    lose(folder / "oulad.sqlite")
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    for _ in range(2):
+        with pytest.raises(Trouble, match=says) as trouble:
+            Store(folder, "oulad", "oulad", trying=trying)
+        assert trouble.value.exit_code == REFUSED and "second case" in trouble.value.way_out
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_what_breaks_the_memory_while_it_is_open_is_named(tmp_path: Path) -> None:
+    remembered(tmp_path)
+    with pytest.raises(Trouble, match="SQLITE_CORRUPT"), Store(tmp_path / "import", "oulad", "oulad") as store:  # noqa: PT012
+        damage(tmp_path / "import" / "oulad.sqlite", slice(20, 22))
+        store._db.execute("pragma shrink_memory")
+        store._db.execute("select count(content) from sent").fetchone()
+
+
+def test_trying_leaves_what_an_import_that_was_killed_left(tmp_path: Path) -> None:
+    remembered(tmp_path, 1)
+    folder = tmp_path / "import"
+    with Store(folder, "oulad", "oulad") as store:
+        sent(store, planner(store), row(ROW))
+        left = {file.name: file.read_bytes() for file in folder.iterdir()}
+    (tmp_path / "killed").mkdir()
+    for name, content in left.items():
+        (tmp_path / "killed" / name).write_bytes(content)
+    with Store(tmp_path / "killed", "oulad", "oulad", trying=True) as tried:
+        assert sent(tried, planner(tried), row(ROW)) == []
+    kept = {name: (tmp_path / "killed" / name).read_bytes() for name in left if not name.endswith("-shm")}
+    assert kept == {name: content for name, content in left.items() if not name.endswith("-shm")}
+
+
+def test_another_source_makes_no_second_case_of_anybody(tmp_path: Path) -> None:
+    remembered(tmp_path, 1)
+    for more in ({}, {"trying": True}, {"reading": True}):
+        with pytest.raises(Trouble, match="another source or secret"):
+            Store(tmp_path / "import", "https://other.example", "oulad", **more)
+        with Store(tmp_path / "import", "oulad", "oulad", **more) as store:
+            assert store.unanswered() == set()
+
+
+def test_a_memory_that_an_older_release_fed_under_two_sources_is_of_the_one_it_was_fed_under_last(
+    tmp_path: Path,
+) -> None:
+    """It took another source without a word; whoever is back at one must not be stopped by the other."""
+    remembered(tmp_path, 1)
+    folder = tmp_path / "import"
+    with Store(folder, "oulad", "oulad") as store:
+        store.source = "later"
+        sent(store, planner(store), row(ROW))
+    with Store(folder, "later", "oulad") as store:
+        assert store.of_key("start\x1fP0")
+    with pytest.raises(Trouble, match="another source or secret"):
+        Store(folder, "oulad", "oulad")
+
+
+def test_refused_rows_alone_tell_that_there_was_a_memory_and_of_whom(tmp_path: Path) -> None:
+    (tmp_path / "a-refused-other-20261124T120000000000.csv").touch()
+    (tmp_path / "a-refused-oulad-two-20261124T120000000000.csv").touch()
+    with Store(tmp_path, "oulad", "oulad"):
+        pass
+    with pytest.raises(Trouble, match="gone or empty"):
+        Store(tmp_path, "other", "other")
+
+
+def test_a_first_import_that_found_no_room_is_a_first_import_again(tmp_path: Path) -> None:
+    with files_end_at(0), pytest.raises(Trouble, match="SQLITE_IOERR"):
+        Store(tmp_path, "oulad", "oulad")
+    with Store(tmp_path, "oulad", "oulad") as store:
+        assert store.fresh
+
+
 def test_a_file_without_a_header_does_not_tell_whose_it_is(tmp_path: Path) -> None:
     """Its first row is a person's, and what is said of it stands in the log of whoever imports at night."""
     path = tmp_path / "file.csv"
@@ -449,11 +662,13 @@ def test_a_partners_own_file_is_read_as_it_stands(tmp_path: Path) -> None:
     assert read.cells == {"ref": "'-12", "reason": "'=", "'-x": "'"}
 
 
-def dry(capsys: pytest.CaptureFixture[str], file: Path, *more: str) -> tuple[int, dict[str, Any]]:
+def dry(
+    capsys: pytest.CaptureFixture[str], file: Path, *more: str, kind: str = "attendance", dry_run: bool = True
+) -> tuple[int, dict[str, Any]]:
     """`lotse import attendance FILE --dry-run --format json`: exit code and the envelope."""
     capsys.readouterr()
-    mapping = str(OULAD / "attendance.toml")
-    code = main(["import", "attendance", str(file), "--mapping", mapping, "--dry-run", "--format", "json", *more])
+    words = ["import", kind, str(file), "--mapping", str(OULAD / f"{kind}.toml"), "--format", "json", *more]
+    code = main([*words, "--dry-run"] if dry_run else words)
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -472,6 +687,82 @@ def test_a_dry_run_says_of_a_footer_what_the_real_run_says(
     code, said = dry(capsys, with_footer)
     assert (code, said["data"]["reasons"], said["data"]["would_be_sent"]) == (PARTLY, {"RAGGED_ROW": 1}, 1)
     assert said["ok"] is False and said["data"]["refused_rows"] is None
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """What was imported before into a Kafka nobody can reach; gives back its memory, open."""
+    monkeypatch.setenv("LOTSE_KAFKA", "127.0.0.1:9")
+    publishers = (EXAMPLES / "publishers.toml").read_text()
+    (tmp_path / "publishers.toml").write_text(publishers.replace('source = "oulad"', 'source = "https://ou.example"'))
+    monkeypatch.setenv("LOTSE_PUBLISHERS", str(tmp_path / "publishers.toml"))
+    monkeypatch.setattr("deploy.installation.STATE", tmp_path)
+    return Store(tmp_path / "import", "https://ou.example", "oulad")
+
+
+def figures(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: n for name, n in said["data"].items() if n}
+
+
+def test_a_dry_run_knows_what_was_imported_before_and_leaves_it_as_it_is(
+    house: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It promised to send all of it again, and not that ends are taken back."""
+    with house:
+        sent(house, planner(house), row(ROW))
+        told = [*planner(house).steps(row(ROW, source_ref="AAA-2", person_ref="2", ended_on="", end_kind=""))]
+        house.flush()
+        house.answered([("recorded", None, None, "", step.sent.id) for step in told[:-1]])
+        house.answered([("refused", "NO_CONSENT", "/started_on", "", told[-1].sent.id)])
+    before = {file: file.read_bytes() for file in (tmp_path / "import").iterdir()}
+
+    def tried(*rows: dict[str, str], more: tuple[str, ...] = ()) -> tuple[int, dict[str, Any]]:
+        file = tmp_path / "rows.csv"
+        with file.open("w", newline="") as out:
+            writer = csv.DictWriter(out, list(ROW))
+            writer.writeheader()
+            writer.writerows({**ROW, **changed} for changed in rows)
+        code, said = dry(capsys, file, *more, kind="participations")
+        assert {file: file.read_bytes() for file in (tmp_path / "import").iterdir()} == before
+        return code, figures(said)
+
+    refused = {"source_ref": "AAA-2", "person_ref": "2", "ended_on": "", "end_kind": ""}
+    new = {"source_ref": "AAA-3", "person_ref": "3"}
+    assert tried({}, new) == (DONE, {"rows": 2, "would_be_sent": 1, "already_answered": 1})
+    assert tried(GONE, new) == (DONE, {"rows": 2, "would_be_sent": 2, "taken_back": 1})
+    assert tried({"run_ref": "BBB"}, refused) == (
+        PARTLY,
+        {"rows": 2, "refused": 2, "reasons": {"REFERENCE_REUSED": 1, "NO_CONSENT": 1}},
+    )
+    with Store(tmp_path / "import", house.source, "oulad") as store:  # a run ended before it saw the answers
+        for _ in planner(store).steps(row(ROW, **new)):
+            pass
+        store.flush()
+    before = {file: file.read_bytes() for file in (tmp_path / "import").iterdir()}
+    assert tried({}, new) == (DONE, {"rows": 2, "would_be_sent": 1, "already_answered": 1})
+    assert tried(refused, more=("--again",)) == (DONE, {"rows": 1, "would_be_sent": 1})
+    file = tmp_path / "days.csv"
+    file.write_text("".join(",".join(line) + "\n" for line in ([*MEETING], [*MEETING.values()])))
+    assert dry(capsys, file)[0] == DONE
+    file.write_text(file.read_text().replace("AAA-1", "AAA-2"))
+    assert dry(capsys, file)[1]["data"]["reasons"] == {"NOT_STARTED": 1}  # its start was refused
+    with Store(tmp_path / "import", house.source, "oulad"):  # while an import runs, too
+        assert figures(dry(capsys, file)[1])["refused"] == 1
+
+
+def test_a_dry_run_is_refused_what_the_real_run_is(
+    house: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], with_footer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with house:
+        sent(house, planner(house), row(ROW))
+    (tmp_path / "import" / "oulad.sqlite").unlink()
+    for dry_run in (False, True):
+        code, said = dry(capsys, with_footer, dry_run=dry_run)
+        assert (code, said["data"]) == (REFUSED, None) and "gone or empty" in said["errors"][0]["message"]
+    (tmp_path / "publishers.toml").write_text("")
+    assert dry(capsys, with_footer) == dry(capsys, with_footer, dry_run=False)
+    monkeypatch.delenv("LOTSE_PUBLISHERS")
+    assert dry(capsys, with_footer) == dry(capsys, with_footer, dry_run=False) and dry(capsys, with_footer)[0] == USAGE
 
 
 def test_refused_rows_never_take_the_place_of_a_file_that_is_there(

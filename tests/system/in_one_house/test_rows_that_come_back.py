@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import resource
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -88,6 +89,46 @@ async def test_a_refused_row_is_mended_where_it_came_back_and_no_other_rows_are_
     code, account = await imported(fleet, str(first))
     assert (code, account["already_answered"]) == (0, 1)
     assert first.read_bytes() == mended and {*state.glob("*.csv")} == {first, second}
+
+
+async def test_what_a_dry_run_says_the_import_beside_it_then_says(fleet: Fleet, tmp_path: Path, state: Path) -> None:
+    """Three ends were taken back, and neither said so. One row comes twice, as rows do, and one is refused here."""
+    rows = [{"source_ref": str(n), "person_ref": str(n)} for n in range(4)]
+    bad = {"source_ref": "9", "person_ref": "9", "ended_on": "31.08.2026"}
+    gone = [{**row, "ended_on": "", "end_kind": ""} for row in rows[1:]]
+    first = handed_in(tmp_path / "first.csv", *rows, bad)
+    later = handed_in(tmp_path / "later.csv", rows[0], rows[0], *gone, {"source_ref": "5", "person_ref": "5"}, bad)
+    code, would = await imported(fleet, first, "--dry-run")
+    assert (code, would["would_be_sent"], would["refused"], state.exists()) == (5, 4, 1, False)
+    assert (await imported(fleet, first))[1]["recorded"] == 4
+    before = {file: file.read_bytes() for file in state.iterdir()}
+    code, would = await imported(fleet, later, "--dry-run")
+    assert {file: file.read_bytes() for file in state.iterdir()} == before
+    told, does = await imported(fleet, later)
+    assert (told, does.pop("recorded"), does["taken_back"], does.pop("unanswered")) == (code, 4, 3, 0)
+    assert would == {**does, "would_be_sent": 4, "refused_rows": None}
+
+
+async def test_a_disk_that_is_full_is_named_every_row_counted_and_all_of_them_go_in_when_there_is_room(
+    fleet: Fleet, tmp_path: Path, state: Path
+) -> None:
+    """It was called a conversation with Kafka that broke off."""
+    file = handed_in(tmp_path / "d.csv", *({"source_ref": str(n), "person_ref": str(n)} for n in range(300)))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400 * 1024, limits[1]))
+    try:
+        process = await typing(fleet, *words(file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    out, _ = await process.communicate()
+    said = json.loads(out)
+    counted = {name: said["data"].get(name, 0) for name in ("recorded", "unanswered", "stopped", "not_sent")}
+    assert (process.returncode, said["data"]["rows"], sum(counted.values())) == (5, 300, 300), said
+    assert counted["unanswered"] + counted["stopped"] > 0 and sent(state)
+    assert "SQLITE_IOERR" in said["errors"][-1]["message"] and said["errors"][-1]["code"] == "REFUSED"
+    assert all("make room" in error["hint"] for error in said["errors"])
+    code, account = await imported(fleet, file)
+    assert (code, account["recorded"] + account["already_answered"]) == (0, 300), account
 
 
 @pytest.mark.parametrize(("times", "word"), [(1, "stopped"), (2, "unanswered")])
