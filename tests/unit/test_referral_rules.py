@@ -467,6 +467,55 @@ def test_what_was_said_of_a_referral_before_the_end_is_taken_although_it_is_hear
     assert states[0] == states[1]
 
 
+@pytest.mark.parametrize("ticks", [True, False])
+@pytest.mark.parametrize("end_first", [True, False])
+@pytest.mark.parametrize("how", ["closed", "revoked"])
+@pytest.mark.parametrize(
+    ("yeses", "reason"), [((20,), "NOT_ACCEPTED"), ((18,), None), ((17, 20), None), ((20, 17), None)]
+)
+def test_a_yes_after_the_end_lets_nobody_start_whichever_is_heard_first(
+    yeses: tuple[int, ...], reason: str | None, how: str, end_first: bool, ticks: bool
+) -> None:
+    """Who may start is told by the yeses of before it, though the newest one, which said when, came after it."""
+    course = Course(START)
+    case = running(course, started=False)
+    case.referral.referrals[course.referral] = case.referral.referrals[course.referral]._replace(
+        state="SENT", planned_start_on=None, accepted_on=None
+    )
+    steps: list[Any] = [lambda: ending(course, how)]
+    for n in yeses:
+        said = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED,
+                                planned_start_on=ARRIVED.date(), answered_on=START + timedelta(days=n))  # fmt: skip
+        steps.append(lambda said=said: answer(said, case, ARRIVED))
+    for step in steps if end_first else [*steps[1:], steps[0]]:
+        if isinstance(fact := step(), Fact):
+            evolve(case, fact, "")
+        if ticks:
+            settle(case)
+    first = start(started(course, START), case, ARRIVED)
+    if reason is not None:
+        assert isinstance(first, Refused) and (first.reason, first.at) == (reason, "/referral_id")
+        return
+    assert isinstance(first, ParticipationStarted)
+    evolve(case, first, "")
+    corrected = started(course, START + timedelta(days=1), revision=2)  # of what has begun a start is still corrected
+    assert isinstance(start(corrected, case, ARRIVED), ParticipationStarted)
+
+
+def test_a_start_told_before_the_end_is_known_stands_and_is_corrected_although_the_yes_came_after_it() -> None:
+    course, day = Course(START), timedelta(days=1)
+    case = running(course, started=False)
+    case.referral.referrals[course.referral] = case.referral.referrals[course.referral]._replace(
+        accepted_on=START + 8 * day
+    )
+    for fact in (start(started(course, START + 7 * day), case, ARRIVED),
+                 ConsentRevoked(by=OWNER, consent_id=course.consent, withdrawn_on=START + 6 * day)):  # fmt: skip
+        assert isinstance(fact, Fact)
+        evolve(case, fact, "")
+    assert settle(case) == [] and view(case)["participation_list"][0][6] == START + 7 * day
+    assert isinstance(start(started(course, START + 5 * day, revision=2), case, ARRIVED), ParticipationStarted)
+
+
 @pytest.mark.parametrize("said", ["yes", "no", "taken back"])
 @pytest.mark.parametrize("how", ["closed", "revoked"])
 def test_before_an_alliances_first_tick_the_end_bounds_what_is_said_of_a_referral_too(how: str, said: str) -> None:

@@ -131,8 +131,8 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
 
 def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> Decision:
     """The provider reports a start, late and corrected ones too: the highest (reported_at, revision) stands (domain D-01, 8.3;
-    house 8.6). What stopped an accepted referral since (a consent withdrawn, the case closed) does not undo a start on a day
-    before it, heard later."""
+    house 8.6). What stopped a referral since it was accepted (a consent withdrawn, the case closed) does not undo a start on a
+    day before it, heard later."""
     referral = case.referral.referrals[report.referral_id]
     if report.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
@@ -142,7 +142,7 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
     said, stands = Start(report.started_on, report.reported_at, report.revision), participation.start
     if stands is not None and said[1:] == stands[1:]:
         return Unchanged() if said == stands else refused("REVISION_REUSED", at="/revision")
-    if not referral.was_accepted:
+    if not case.may_start(report.referral_id):
         return refused("NOT_ACCEPTED", at="/referral_id")
     if said.on > day_of(arrived):
         return refused("FUTURE_DAY", at="/started_on")

@@ -214,6 +214,14 @@ class Case:
         asked = referral.state in (SENT, ACCEPTED) or referral.was_stopped
         return asked and referral_id not in self.started() and not self.over_on(referral, day)
 
+    def may_start(self, referral_id: str) -> bool:
+        """Whether somebody may take part, on days before the end: it has begun, or was accepted before there was no consent or no
+        case any more. A yes from then on counts for nothing, whichever of both is heard first."""
+        referral = self.referral.referrals[referral_id]
+        yes_on = referral.first_yes_on or referral.accepted_on
+        accepted = referral.was_accepted and yes_on is not None and not self.over_on(referral, yes_on)
+        return accepted or referral_id in self.started()
+
     def withdrawn_from_on(self, referral: Referral) -> date | None:
         """The day from which nothing rests on the consent any more under which somebody was referred."""
         consent = self.intake.consents.get(referral.consent_id)
