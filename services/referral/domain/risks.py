@@ -234,7 +234,7 @@ def _said_again_on(case: Case) -> Iterator[date]:
 
 
 def _why_s2(case: Case, risk: Risk, participation: Participation, referral: Referral, runs: list[Absences]) -> RiskEnd:
-    """ENDED with its participation, its consent or its case; ATTENDED where the absences stand and somebody came after; else
+    """ENDED with its participation, its consent or its case, why ever that was closed; ATTENDED where the absences stand and somebody came after; else
     CORRECTED."""
     if _over(case, participation, referral):
         return RiskEnd.ENDED
