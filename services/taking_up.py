@@ -8,10 +8,11 @@ import structlog
 
 from contracts.envelope import refused
 from contracts.topics import MIB
+from services.runtime import clock
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import TooMuch, name_of
 from services.runtime.node import Node
-from services.runtime.work import Again, Work, transact
+from services.runtime.work import Again, Fork, Work, transact
 
 log = structlog.get_logger()
 
@@ -26,8 +27,9 @@ with next as (select seq, sum(bytes) over (order by seq) as upto from (
     select seq, octet_length(headers) + coalesce(octet_length(value), 0) as bytes {_ITS} order by seq limit $2) k)
 select k.* from kept k join next using (seq) where upto <= $3 or seq = (select min(seq) from next) order by seq
 """  # noqa: S608
+_NAMED = f"{_ITS} and publisher = '' and seq = any($2::bigint[])"
 _LEAVE_OUT = f"""
-with gone as (delete {_ITS} and publisher = '' and seq = any($2::bigint[]) returning topic, part, "offset", seq)
+with gone as (delete {_NAMED} and error = 'Fork' returning topic, part, "offset", seq)
 insert into left_out select * from gone on conflict (topic, part, "offset") do update set seq = excluded.seq
 """  # noqa: S608
 
@@ -45,7 +47,10 @@ async def _again(
     first = {message.seq for message in await work.claim(new)} if new else set()
     for message in messages:
         if message.input.publisher is None:
-            await work.learn(message)
+            try:
+                await work.learn(message)
+            except Fork:
+                raise Fork(message.seq) from None
         elif message.claimed or message.seq in first:
             if give_up:
                 message.denied = refused("GIVEN_UP")
@@ -76,6 +81,11 @@ class NoFactOfIts(Exception):
     """What is to be left out is no fact of the subject's: a submission left out would never be answered."""
 
 
+class NoFork(Exception):
+    """What is to be left out is a fact of the subject's that is true: what it broke on is ours to mend. Left out it would be lost, by
+    every rebuild, too."""
+
+
 class Released(NamedTuple):
     """What came of a release: how many messages were taken up; what can't be applied, and has stopped it; whether there is
     more of it."""
@@ -88,9 +98,10 @@ class Released(NamedTuple):
 async def release(
     node: Node, subject: str, without: Sequence[int] = (), longest: float = LONGEST, *, dry: bool = False
 ) -> Released:
-    """Takes up, in order, what was kept of a subject in quarantine, leaving out the named facts. Chunk by chunk, each all of it
-    or nothing: the subject stays in quarantine, and what comes meanwhile behind what is kept, until nothing is left. So whoever
-    dies between two, or finds something that still can't be applied, is followed by another release. Dry, it takes up what it can
+    """Takes up, in order, what was kept of a subject in quarantine, leaving out the named facts, each the second of a fork; then asks
+    its states what is missing, also where nothing was kept: a rule that broke at a tick is found so alone. Chunk by chunk, each all
+    of it or nothing: the subject stays in quarantine, and what comes meanwhile behind what is kept, until nothing is left. So whoever
+    dies between two, or finds something that still breaks, is followed by another release. Dry, it takes up what it can
     in a few seconds, all batches waiting, in one transaction, and undoes it."""
     held, until, taken, most = [f"!{subject}"], time.monotonic() + (DRY_LONGEST if dry else longest), 0, CHUNK
 
@@ -101,11 +112,12 @@ async def release(
             await con.execute(_LEAVE_OUT, held, without)
             missed = "select exists (select unnest($1::bigint[]) except select seq from left_out)"
             if await con.fetchval(missed, without):
-                raise NoFactOfIts
+                raise NoFork if await con.fetchval(f"select exists (select {_NAMED})", held, without) else NoFactOfIts
         rows = await con.fetch(_NEXT, held, most, CHUNK_BYTES)
         done = await _again(node, con, known, rows, released=subject)
-        if not (more := await con.fetchval(f"select exists (select {_ITS})", held)):
-            await con.execute("delete from quarantine where subject = $1", subject)
+        more = await con.fetchval(f"select exists (select {_ITS})", held)
+        if not more and await con.execute("delete from quarantine where subject = $1", subject) != "DELETE 0":
+            await _asked(node, con, subject)
         return done, more
 
     async def undone(con: Connection, known: Again) -> tuple[int, bool]:
@@ -126,7 +138,22 @@ async def release(
             most //= 2
             continue
         except Exception as error:
+            if isinstance(error, Fork) and not dry:  # met only now: whoever lists what is kept finds it
+                await node.pool.execute("update kept set error = 'Fork' where seq = $1", *error.args)
             return Released(taken, broken=name_of(error))
         taken += done
         if dry or not more or time.monotonic() > until:
             return Released(taken, more=more)
+
+
+async def _asked(node: Node, con: Connection, subject: str) -> None:
+    """All states under this id are asked what is missing: first as the next tick will, which would put them into quarantine again,
+    and that is undone, since nobody is told of anything between ticks; then as a message does."""
+    states = "select kind, id, tenant from state where id = $1 and kind = any($2) and tenant is not null order by kind"
+    rows = await con.fetch(states, subject, [*node.service.states])
+    for by_time in (True, False):
+        await con.execute("savepoint asked")
+        for row in rows:
+            await clock.react(Work(node, con, by_time=by_time), [row], lambda _: None)
+        if by_time:
+            await con.execute("rollback to asked")

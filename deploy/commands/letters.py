@@ -142,7 +142,8 @@ def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None
             f"{name} is silent ({type(error).__name__})", "`lotse status`, `lotse doctor`", UNREACHABLE
         ) from None
     if said.status_code == 409:
-        raise Trouble(f"{name}: {said.json()['detail']}", "mend the cause, or leave a row out", REFUSED)
+        detail = said.json()["detail"]
+        raise Trouble(f"{name}: {detail}", _way_out(name, path, detail), REFUSED)
     if said.status_code == 404 and path.startswith("/dry-run/"):
         raise Trouble(
             f"{name} runs a version that knows no --dry-run; nothing was changed", "update it, then ask again", REFUSED
@@ -170,6 +171,17 @@ def _unable(name: str, said: httpx.Response) -> Trouble:
         return Trouble(f"{name}: {said.json()['why']}", said.json()["way_out"], UNREACHABLE)
     except (ValueError, KeyError, TypeError):
         return Trouble(f"{name} answers {said.status_code}", "its log says more", UNREACHABLE)
+
+
+def _way_out(name: str, path: str, no: str) -> str:
+    """What helps where a service refuses to do something."""
+    if path.endswith("/go-on"):
+        return (
+            f"name what {name} holds as NoFact: its /status says which record; where Kafka does not show it, try again"
+        )
+    if "Fork" in no or "NoFactOfIts" in no:
+        return f"only a fork's second fact is left out: `lotse dead-letters list {name} --reason Fork` shows its ID beside its subject"
+    return "mend the cause, then release it again"
 
 
 def act(name: str, at: str | None, what: str, who: str, why: str, *, dry_run: bool, **more: Any) -> Any:
@@ -468,7 +480,7 @@ def give_up(
     "--without",
     type=int,
     multiple=True,
-    help="A message (ID of `dead-letters list`) to leave out: the wrong half of a fork.",
+    help="A message (ID of `dead-letters list SERVICE --reason Fork`) to leave out for good: the second fact of a fork, no other.",
 )
 @at
 @why
@@ -478,9 +490,9 @@ def give_up(
 def release(
     name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str
 ) -> int:
-    """Release a subject from quarantine: what was kept of it is taken up in order. It stops where something still can't be applied
-    (exit 4); that and what is behind it stay in quarantine, and so does what comes meanwhile. Twice is harmless. A dry run takes
-    up what it can in some seconds and undoes it: what would still break is refused."""
+    """Release a subject from quarantine: what was kept of it is taken up in order, then rules are asked what is missing, as at a tick.
+    It stops where something still breaks (exit 4); that and what is behind it stay in quarantine, and so does what comes meanwhile.
+    Twice is harmless. A dry run takes up what it can in some seconds and undoes it: what would still break is refused."""
     taken, more = 0, True
     while more:
         said = act(name, at, "release", who, why, dry_run=dry_run, subject=subject, without=list(without))

@@ -36,7 +36,7 @@ from services import operate
 from services.connections import KafkaSecurity
 from services.host.running import Running
 from services.rebuild import rebuild
-from services.runtime import positions
+from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import pack
 from services.runtime.messages import Message, Part
@@ -127,6 +127,28 @@ def need() -> NeedReported:
     return NeedReported(by=OWNER, need_id=str(uuid4()), need_type="WORK")
 
 
+def breaks(*_: object) -> list[Any]:
+    """A rule of ours that breaks on what it should say of a state."""
+    raise ArithmeticError
+
+
+def missing(found: NeedReported) -> Any:
+    """A rule that misses this need in each case."""
+
+    def finds(state: Any, _: datetime) -> list[Any]:
+        said = NeedRecorded(by=OWNER, need_id=found.need_id, need_type="WORK")
+        return [] if found.need_id in str(state) else [said]
+
+    return finds
+
+
+async def ticked(node: Running, at: datetime) -> None:
+    """A tick whose ends are passed; every state is due at it."""
+    await node.pool.execute("update state set due_at = $1", at)
+    await node.pool.execute("insert into tick (id, at, ends) values ($1, $2, '[]')", str(at), at)
+    await clock.act(node, lambda _: None)
+
+
 async def asked(node: Running, path: str, **said: Any) -> httpx.Response:
     """A question to a service's door for operators, as `lotse` asks it."""
     app = FastAPI()
@@ -161,9 +183,6 @@ async def test_a_release_that_would_be_refused_is_refused_for_the_same_reason(em
     await applied(node, fetched(node, 0, registered(), case))
     seq = await node.pool.fetchval("select seq from kept")
 
-    def breaks(*_: object) -> list[Any]:
-        raise ArithmeticError
-
     sound, broken = node.service, replace(node.service, react=breaks)
     await node.pool.execute("insert into alliance (tenant, ticked) values ($1, now()) on conflict (tenant) do update set ticked = now()", TENANT)  # fmt: skip
     for service, without, why in ((broken, [], "ArithmeticError"), (sound, [seq], "NoFactOfIts")):
@@ -177,6 +196,64 @@ async def test_a_release_that_would_be_refused_is_refused_for_the_same_reason(em
             {"detail": f"still in quarantine: {why}; nothing was changed"},
         )
         assert (does.status_code, does.json()) == (would.status_code, would.json())
+
+
+async def test_a_subject_on_which_a_rule_broke_at_a_tick_is_released_once_it_is_mended_and_not_before(
+    emptied: Running,
+) -> None:
+    """Nothing is kept of it: only asking its state, as a tick does, says whether the cause is mended. Released unasked, the next
+    tick put it into quarantine again, after somebody was told that it is mended."""
+    node, case = emptied, str(uuid4())
+    await applied(node, fetched(node, 0, registered(), case))
+    sound, broken = (replace(node.service, react=rule) for rule in (missing(need()), breaks))
+    node.service = broken
+    await ticked(node, CAME)
+    assert [tuple(row) for row in await node.pool.fetch("select subject, why from quarantine")] == [(case, "ArithmeticError")]  # fmt: skip
+    assert await node.pool.fetchval("select count(*) from kept") == 0
+    refused = {"detail": "still in quarantine: ArithmeticError; nothing was changed"}
+    for service, status, says in ((broken, 409, refused), (sound, 200, {"taken_up": 0, "more": False})):
+        node.service = service
+        before = await everything(node)
+        would = await asked(node, "/dry-run/release", subject=case)
+        assert await everything(node) == before
+        does = await asked(node, "/operate/release", subject=case)
+        assert (would.status_code, would.json()) == (does.status_code, does.json()) == (status, says)
+        assert await node.pool.fetchval("select count(*) from quarantine") == (status == 409)
+    said = "select count(*) from timeline where subject = $1"
+    assert await node.pool.fetchval(said, case) == 2  # what was missing is said at once
+    assert (await asked(node, "/operate/release", subject=case)).json() == says
+    await ticked(node, CAME + timedelta(minutes=15))
+    assert await node.pool.fetchval(said, case) == 2 and await node.pool.fetch("select from quarantine") == []
+
+
+async def test_all_states_of_a_subject_are_asked_at_its_release_while_a_tick_begins_and_others_release_it(
+    emptied: Running,
+) -> None:
+    """A run that was begun under a case's id, say, is another state under its name; a tick and who releases it, too, wait."""
+    node, case = emptied, str(uuid4())
+    await applied(node, fetched(node, 0, registered(), case))
+    await ticked(node, CAME)
+    await node.pool.execute("insert into quarantine values ($1, 'Broken')", case)
+    seen: list[str] = []
+
+    def looks(state: Any, _: datetime) -> list[Any]:
+        seen.append(type(state).__name__)
+        return []
+
+    class Other(node.service.states["case"]):  # type: ignore[misc, name-defined]
+        """Another kind of thing."""
+
+    node.service = replace(node.service, states={**node.service.states, "other": Other}, react=looks)
+    await node.pool.execute(
+        "insert into state select 'other', id, tenant, shape, body, '{}', last, due_at from state where id = $1", case
+    )
+    await applied(node, fetched(node, 1, need(), case), fetched(node, 2, need(), case))
+    tick = asyncio.create_task(ticked(node, CAME + timedelta(minutes=15)))
+    done = await asyncio.gather(*[asked(node, "/operate/release", subject=case) for _ in range(3)])
+    await tick
+    assert {one.status_code for one in done} == {200} and sum(one.json()["taken_up"] for one in done) == 2
+    assert {"Case", "Other"} == set(seen)
+    assert await node.pool.fetch("select from quarantine union all select from kept") == []
 
 
 async def test_what_would_be_sent_again_is_counted_and_stays_sent(emptied: Running) -> None:

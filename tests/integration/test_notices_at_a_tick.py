@@ -26,6 +26,7 @@ from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import encode
 from services.runtime.messages import Message, Part
+from services.taking_up import release
 from tests.conftest import ORGANISATIONS
 from tests.in_hand import AROUND, in_hand
 from tests.integration.conftest import node_of
@@ -73,7 +74,18 @@ async def world(prepared: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     for name, value in mail.items():
         monkeypatch.setenv(f"LOTSE_{name}", value)
     async with node_of(prepared, "notification") as node:
-        for table in ("position", "outbox", "tick", "state", "timeline", "heard", "notice_list", "claim", "alliance"):
+        for table in (
+            "position",
+            "outbox",
+            "tick",
+            "state",
+            "timeline",
+            "heard",
+            "notice_list",
+            "claim",
+            "alliance",
+            "quarantine",
+        ):
             await node.pool.execute(f"delete from {table}")  # noqa: S608
         await node.pool.execute("insert into alliance (tenant, ticked, acted) values ($1, $2, $2)", TENANT, ACTED)
         await positions.make(node.pool, {Part(TOPIC, 0): 0})
@@ -115,6 +127,28 @@ async def claimed_of_a_tick(world: World, recorded: datetime) -> Recorded:
     add = "insert into claim (id, attributes, body, lease_until, done) values ($1, $2, $3, now(), false)"
     await world.node.pool.execute(add, said.id, encode(said).decode(), row["body"].encode())
     return Recorded(said, NotificationAttempted.from_json(row["body"]))
+
+
+async def test_an_office_on_which_a_rule_broke_at_a_tick_hears_at_the_tick_after_its_release(world: World) -> None:
+    """What only a tick asks is asked at the release, too, or it would say that a rule is mended which is not; and nobody is told."""
+    node, case = world.node, str(uuid4())
+    sound, errand = node.service, node.service.errand
+    assert errand
+
+    def breaks(*_: object) -> list[Fact]:
+        raise ArithmeticError
+
+    await world.hears(world.says(case, 1, DropoutRiskRaised, **RAISED))
+    node.service = replace(sound, errand=replace(errand, attempts=breaks))
+    await world.ticks(ACTED + timedelta(minutes=15))
+    assert await node.pool.fetchval("select subject from quarantine") == OFFICE
+    for service, broken in ((node.service, "ArithmeticError"), (sound, "")):
+        node.service = service
+        for dry in (True, False):
+            assert await release(node, OFFICE, dry=dry) == (0, broken, False)
+            assert await world.said() == []
+    await world.ticks(ACTED + timedelta(minutes=30))
+    assert await world.said() == ["notification_attempted"]
 
 
 @pytest.mark.parametrize(("hours", "reason"), [(2, "UNREACHABLE"), (4, "TOO_OLD")])

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -180,6 +181,56 @@ async def test_facts_are_released_in_chunks_too_and_a_fork_among_them_stops_ther
         assert await taking_up.release(node, case, fork) == (0, "", False)
         assert await node.pool.fetchval("select number from heard where subject = $1", case) == 9
         assert await node.pool.fetch("select from quarantine union all select from kept") == []
+        await node.pool.execute("delete from left_out; delete from position")
+
+
+@pytest.mark.parametrize("dry", [True, False])
+async def test_a_true_fact_that_broke_on_a_bug_is_never_left_out_nor_what_is_kept_behind_it(
+    prepared: LocalStack, dry: bool
+) -> None:
+    """Left out it would be lost to this service for good, by every rebuild, too, and all that comes after it would wait for its
+    number."""
+
+    def breaks(*_: object) -> None:
+        raise KeyError
+
+    async with node_of(prepared, "referral") as node:
+        case, mended = await quarantined(node), node.service
+        await node.pool.execute("delete from quarantine; delete from left_out")
+        node.service = replace(mended, evolve=breaks)
+        await apply(node, [learned(at, node, case, at + 1) for at in range(3)], {}, {}, AROUND)
+        rows = await node.pool.fetch("select seq, error from kept order by seq")
+        assert [row["error"] for row in rows] == ["KeyError", "", ""]
+        for without in ([rows[0]["seq"]], [rows[1]["seq"]], [row["seq"] for row in rows]):
+            assert await taking_up.release(node, case, without, dry=dry) == (0, "NoFork", False)
+            assert await node.pool.fetch("select seq, error from kept order by seq") == rows
+            assert await node.pool.fetchval("select count(*) from left_out") == 0
+        node.service = mended
+        assert await taking_up.release(node, case, dry=dry) == (3, "", False)
+        assert await node.pool.fetchval("select max(number) from heard where subject = $1", case) == (
+            None if dry else 3
+        )
+
+
+async def test_a_fork_that_is_met_only_at_a_release_can_be_found_by_its_reason_from_then_on(
+    prepared: LocalStack,
+) -> None:
+    """Who is to leave it out must know which it is, and no other fact can be left out in its place. A dry run notes nothing."""
+    async with node_of(prepared, "referral") as node:
+        case = await quarantined(node)
+        await apply(node, [learned(at, node, case, n) for at, n in enumerate((1, 2, 2, 3))], {}, {}, AROUND)
+        seqs = [row["seq"] for row in await node.pool.fetch("select seq from kept order by seq")]
+        forks = "select seq from kept where error = 'Fork'"
+        for dry, found in ((True, []), (False, [seqs[2]])):
+            assert await taking_up.release(node, case, dry=dry) == (0, "Fork", False)
+            assert [row["seq"] for row in await node.pool.fetch(forks)] == found
+        assert await taking_up.release(node, case, seqs[1:2]) == (
+            0,
+            "NoFork",
+            False,
+        )  # the first one on the topic stands
+        for dry in (True, False):
+            assert await taking_up.release(node, case, seqs[2:3], dry=dry) == (3, "", False)
         await node.pool.execute("delete from left_out; delete from position")
 
 

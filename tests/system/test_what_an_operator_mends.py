@@ -70,6 +70,13 @@ async def test_a_fact_that_breaks_a_service_puts_its_subject_aside_until_the_ser
         code, said = await typed(house, "referral", *replay)
         (wrong,) = json.loads(said)["errors"]
         assert code == 2 and f"`lotse release referral {course.case} --why REASON`" in wrong["hint"]
+        release = ["release", "referral", course.case, "--why", "not mended", "--format", "json"]
+        hers = ["--without", str(kept[0]["seq"])]  # her need is true
+        for more, why, hint in (([], "Broken", "mend the cause"), (hers, "NoFork", "only a fork's second fact")):
+            for dry in (["--dry-run"], []):
+                code, said = await typed(house, "referral", *release, *more, *dry)
+                (wrong,) = json.loads(said)["errors"]
+                assert code == 4 and f"still in quarantine: {why};" in wrong["message"] and hint in wrong["hint"]
         await again(house, "referral")
         assert (await sender.ask(*run))["outcome"] == "recorded"  # it wakes the request, whose case is not whole yet
         tick = await sender.tick(datetime(2026, 3, 20, 6, tzinfo=UTC))
@@ -95,6 +102,13 @@ async def test_a_rule_that_breaks_at_a_tick_stops_its_subjects_and_neither_time_
         tick = await sender.tick(datetime(2026, 4, 22, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
         cases = {course.case for course in courses}
+        assert {(one["subject"], one["kept"]) for one in house.status("referral")["quarantined"]} == {
+            (c, 0) for c in cases
+        }
+        for dry in (["--dry-run"], []):  # it is not mended yet
+            assert (await typed(house, "referral", "release", "referral", courses[0].case, "--why", "tried", *dry))[
+                0
+            ] == 4
         assert {one["subject"] for one in house.status("referral")["quarantined"]} == cases
         await again(house, "referral")
         for case in cases:
@@ -333,7 +347,7 @@ async def test_what_is_no_fact_stops_its_partition_until_somebody_says_so_and_no
         for wrong, why in wrongs.items():
             words = ["go-on", "referral", "--past", wrong, "--why", "garbage", "--format", "json"]
             code, out = await typed(house, "referral", *words)
-            assert code == 4 and why in out
+            assert code == 4 and why in out and "NoFact: its /status says which record" in out
             assert await typed(house, "referral", *words, "--dry-run") == (code, out)
         for name in readers:
             words = ["go-on", name, "--past", place, "--why", "garbage", "--format", "json"]
