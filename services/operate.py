@@ -43,13 +43,14 @@ week of them to know."""
 
 async def republish(node: Running, since: Any, *, dry: bool = False) -> dict[str, int]:
     """Marks what was sent since a moment as unsent: the relay brings it back with the same ids, after Kafka has lost its
-    tail. Acknowledged ends beyond the log are drawn back to it. Gives back topic to number of records."""
+    tail. Acknowledged ends beyond the log are drawn back to it, and no gap is said of them any more. Gives back topic to number
+    of records."""
     ends = await node.reader.ends(await node.reader.parts(node.own_topics))
     async with node.pool.acquire() as con, con.transaction():
         await con.execute(
-            "update acked a set next = least(a.next, e.next) from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"
-            " where (a.topic, a.part) = (e.topic, e.part)",
-            *columns((*part, end) for part, end in sorted({} if dry else ends.items())) or ([], [], []))  # fmt: skip
+            "update acked a set next = least(a.next, (select e.next from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"
+            " where (a.topic, a.part) = (e.topic, e.part))), held = null, held_since = null where not $4",
+            *columns((*part, end) for part, end in sorted(ends.items())) or ([], [], []), dry)  # fmt: skip
         records = await sent_since(con, since, again=not dry)
     node.sending.set()
     return records

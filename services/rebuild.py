@@ -281,6 +281,9 @@ class Learner:
             if tick := await self._tick():
                 await owner.execute(f"update {BESIDE}.alliance set ticked = $1, tick_id = $2, acted = $1", *tick)
         await mark(self.node.pool, {p: n for p, n in self.read_to.items() if p.topic in self.node.own_topics})
+        if self.done.compared:  # answers that Kafka lost are no difference: the marks go on to say it
+            await owner.execute(f"insert into {BESIDE}.acked select * from {LIVE}.acked on conflict (topic, part) do update"
+                                " set next = greatest(acked.next, excluded.next), held = excluded.held, held_since = excluded.held_since")  # fmt: skip
 
     async def _tick(self) -> tuple[datetime, str] | None:
         """The newest tick not later than the newest recorded time of own facts; without own facts the newest of all."""

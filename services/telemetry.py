@@ -156,7 +156,7 @@ GAUGES = {
     "quarantined": "Subjects in quarantine",
     "held": "Partitions held, and everything",
     "publishers_held": "Publishers held at their limit of unreadable messages",
-    "gaps": "Partitions whose position lies outside the log",
+    "gaps": "Partitions whose position, or whose acknowledged end, lies outside the log",
     "dead_letters": "Messages that could never be read",
     "progress_age_seconds": "Seconds since the last settled batch, 0 while there is no lag",
     "tick_age_seconds": "Age of the newest tick acted on, of the alliance for which time stands still the longest",

@@ -29,7 +29,7 @@ from services.dead_letters import sum_up
 from services.failpoints import arm
 from services.host.inputs import Inputs
 from services.host.kafka import Reader
-from services.host.relay import Relay, letters_beyond
+from services.host.relay import Relay, letters_beyond, look_for_lost
 from services.host.running import running, say_held, settle_in
 from services.host.settings import Settings
 from services.host.status import Status
@@ -194,7 +194,7 @@ class Host:
 
     async def _mind(self) -> None:
         """Each second: ticks, leases, ends. Never touches the serving consumer but to commit, for lag tools only."""
-        refreshed, committed = 0.0, time.monotonic()
+        refreshed, compared, committed = 0.0, 0.0, time.monotonic()
         while True:
             await asyncio.sleep(MINDER_REST)
             try:
@@ -213,6 +213,9 @@ class Host:
                 # last: one partition without a leader, and nobody hears of any end
                 await self.status.look(await self.node.reader.ends(self.inputs.parts))
                 await self.inputs.look_after(self.subscriber.consumer, self.status.ends)
+                if time.monotonic() - compared > REFRESH_REST:
+                    compared = time.monotonic()
+                    await look_for_lost(self.node)
                 self.inputs.held.pop("minder", None)
             except (*RETRY, KafkaError) as error:
                 say_held(self.inputs.held, "minder", name_of(error))

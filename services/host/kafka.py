@@ -56,6 +56,17 @@ class Reader:
         """Where the logs begin."""
         return await self._ask("beginning_offsets", parts)
 
+    async def ends_for_writers(self, parts: Iterable[Part]) -> dict[Part, int]:
+        """Where the logs end, with what nobody may read yet: a transaction left open keeps all that follows it from readers."""
+        consumer = AIOKafkaConsumer(**self._options, **ALONE | {"isolation_level": "read_uncommitted"})
+        try:
+            async with asyncio.timeout(LIMIT):
+                await consumer.start()
+                found = await consumer.end_offsets([TopicPartition(*part) for part in parts])
+        finally:
+            await asyncio.shield(consumer.stop())
+        return {Part(*tp): offset for tp, offset in found.items()}
+
     async def _ask(self, what: str, parts: Iterable[Part]) -> dict[Part, int]:
         if not (wanted := [TopicPartition(*part) for part in parts]):
             return {}

@@ -43,7 +43,7 @@ async def letters_beyond(node: Running) -> int:
     positions, releases."""
     parts = await node.reader.parts(node.own_topics)
     starts, ends = await node.reader.starts(parts), await node.reader.ends(parts)
-    marks = {Part(r["topic"], r["part"]): r["next"] for r in await node.pool.fetch("select * from acked")}
+    marks = await _marks(node.pool)
     beyond = {p: (max(marks.get(p, 0), starts[p]), ends[p]) for p in parts if ends[p] > marks.get(p, 0)}
     missing = set[str]()
     async with contextlib.aclosing(node.reader.records(beyond)) as found:
@@ -53,6 +53,32 @@ async def letters_beyond(node: Running) -> int:
             if len(missing) >= MOST:
                 break
     return len(missing)
+
+
+async def look_for_lost(node: Running) -> None:
+    """Holds the acknowledged ends against our own logs: nobody else would tell that a quiet one has lost its tail."""
+    parts = await node.reader.parts(node.own_topics)
+    marks = await _marks(node.pool)  # before the ends: what is sent meanwhile moves those first
+    ends = await node.reader.ends(part for part in parts if part in marks)
+    if below := [part for part, end in ends.items() if end < marks[part]]:
+        ends = await node.reader.ends_for_writers(below)
+        await hold_lost(node.pool, {part: (marks[part], end) for part, end in ends.items() if end < marks[part]})
+
+
+async def hold_lost(con: Any, seen: Mapping[Part, tuple[int, int]]) -> None:
+    """Keeps of own partitions, with a mark and the end below it at which their log was seen later: it grows past its mark by itself,
+    and what was lost is still gone. Only `lotse republish` ends it; a mark it has drawn back meanwhile says nothing any more."""
+    sql = ("update acked set held = $3, held_since = now() where (topic, part) = ($1, $2) and next >= $4 and held is null"
+           " returning true")  # fmt: skip
+    for part, (mark, at) in seen.items():  # row by row: the relay's turn locks them in another order
+        why = f"Gap:acknowledged up to {mark}, the log ends at {at}"
+        if await con.fetchval(sql, *part, why, mark):
+            log.error("Kafka has lost what it had acknowledged", topic=part.topic, partition=part.part, why=why)
+
+
+async def _marks(con: Any) -> dict[Part, int]:
+    rows = await con.fetch("select topic, part, next from acked")
+    return {Part(row["topic"], row["part"]): row["next"] for row in rows}
 
 
 async def unsent(service: Service, live: asyncpg.Pool, beside: asyncpg.Pool) -> dict[str, int]:
@@ -100,6 +126,8 @@ class Relay:
         self.node, self.name = node, name or node.service.name
         self._rests: dict[str, tuple[float, float]] = {}  # topic, "" for all of them -> (until, length)
         self._producer: Producer | None = None
+        self._ends: dict[Part, int] = {}
+        """Where our own logs ended last: one that takes a record below that was set back."""
 
     async def run(self) -> None:
         """Leads for as long as this process holds the lock; another process takes over when its connection ends."""
@@ -128,6 +156,7 @@ class Relay:
 
     async def _lead(self, lock: asyncpg.Connection) -> None:
         self._producer = _producer(self.node, self.name)
+        self._ends = await _marks(lock)
         while True:
             self.node.sending.clear()
             turn = asyncio.create_task(self._turn(lock, self._producer))
@@ -182,7 +211,10 @@ class Relay:
         if ids:
             self._rests.pop("", None)
             failpoint("after_ack")
+            ended = self._ends
+            await hold_lost(con, {p: (ended[p], at) for p, at in delivery.begins.items() if at < ended.get(p, 0)})
             await mark(con, marks, ids)
+            self._ends |= marks
         self.node.metrics.relayed.inc(delivery.acknowledged)
         return bool(ids)
 
@@ -211,6 +243,8 @@ class Delivery:
         """Outbox rows handed over."""
         self.ends: dict[Part, int] = {}
         """Of each partition the offset after its last acknowledged record; -1 where the broker did not say it."""
+        self.begins: dict[Part, int] = {}
+        """And the offset of its first, where the broker said it."""
         self.failed: dict[str, str] = {}
         """Topics of which a record was not acknowledged, and why."""
         self.acknowledged = 0
@@ -249,6 +283,8 @@ class Delivery:
             return self._given_up(part.topic, error)
         self.acknowledged += 1
         self.ends[part] = -1 if offset is None or offset < 0 else offset + 1
+        if self.ends[part] > 0:
+            self.begins.setdefault(part, self.ends[part] - 1)
 
     def _given_up(self, topic: str, error: KafkaError) -> None:
         if error.code() == KafkaError._FATAL:

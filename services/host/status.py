@@ -29,7 +29,8 @@ select (select count(*) from outbox where sent_at is null) as outbox,
 _STOPPED = """
 select case when held like 'publisher:%' then held else topic || '/' || part end as what,
        case when held like 'publisher:%' then 'Flood' else held end as why, held_since as since
-from position where held is not null order by topic, part
+from (select topic, part, held, held_since from position union all select topic, part, held, held_since from acked) p
+where held is not null order by topic, part
 """
 _EARLY = """
 select topic, min(at) as since from kept where why = 'early' group by topic having min(at) < now() - interval '10 minutes' order by topic

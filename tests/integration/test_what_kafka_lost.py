@@ -1,0 +1,132 @@
+"""Kafka loses its tail, and what a service had sent is gone from its own topic: somebody is told, until it is sent again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from pydantic import SecretStr
+
+from contracts.topics import answers_topic
+from deploy.local.stack import LocalStack
+from deploy.services import migrations
+from services.host import relay
+from services.host.inputs import Inputs
+from services.host.running import Running
+from services.host.status import Status
+from services.operate import republish
+from services.rebuild import rebuild
+from services.runtime.database import pack
+from services.runtime.messages import Part
+from services.runtime.outbox import KEPT_DAYS
+from tests.publishing import NAME
+
+PART = Part(answers_topic("intake", NAME), 0)
+
+
+@pytest.fixture
+async def end(node: Running) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Where an own log ends. It has something; its marks are gone afterwards."""
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        for _ in range(5):
+            await producer.send_and_wait(PART.topic, b"{}", partition=PART.part)
+
+    async def ends() -> int:
+        return (await node.reader.ends_for_writers([PART]))[PART]
+
+    yield ends
+    await node.pool.execute("delete from acked; delete from outbox")
+
+
+async def said(node: Running) -> list[tuple[str, str]]:
+    """The gaps that a service which has just started tells of."""
+    found = (await Status(node, Inputs(node)).said())["gaps"]
+    assert node.metrics.registry.get_sample_value("lotse_gaps") == len(found)
+    return [(gap["what"], gap["why"]) for gap in found]
+
+
+async def test_what_kafka_had_acknowledged_and_lost_is_told_until_it_is_sent_again(
+    prepared: LocalStack, node: Running, end: Callable[[], Awaitable[int]]
+) -> None:
+    """The log grows past the mark by itself, and a rebuild finds no difference; what was lost is gone still."""
+    ends = await end()
+    await relay.mark(node.pool, {PART: ends + 2})
+    assert await said(node) == []  # nobody has looked
+    await relay.look_for_lost(node)
+    gap = [(f"{PART.topic}/{PART.part}", f"Gap:acknowledged up to {ends + 2}, the log ends at {ends}")]
+    assert await said(node) == gap
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        for _ in range(4):
+            await producer.send_and_wait(PART.topic, b"{}", partition=PART.part)
+    await relay.mark(node.pool, {PART: ends + 4})
+    await relay.look_for_lost(node)
+    assert await said(node) == gap
+    await node.pool.execute(
+        "insert into position (topic, part, next) values ('clock.ticks', 0, 0) on conflict do nothing"
+    )
+    settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["intake"].owner)})
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    done = await rebuild(node.service, settings, files)
+    assert (done.compared, done.differences) == (True, []) and await said(node) == gap
+    since = datetime.now(UTC) - timedelta(days=KEPT_DAYS)
+    await republish(node, since, dry=True)
+    assert await said(node) == gap
+    await republish(node, since)
+    await relay.look_for_lost(node)
+    assert await said(node) == []
+
+
+async def test_a_log_that_takes_a_record_below_its_mark_was_set_back(
+    node: Running, end: Callable[[], Awaitable[int]]
+) -> None:
+    """The relay is there before anybody looks, and from then on the log is longer than it ever was."""
+    ends = await end()
+    await relay.mark(node.pool, {PART: ends + 2})
+    letters = pack([(str(n).encode(), b"{}", []) for n in range(40)])  # to all partitions
+    row = await node.pool.fetchval(
+        "insert into outbox (tx, after, topic, records) values (1, false, $1, $2) returning id", PART.topic, letters
+    )
+    leading = asyncio.create_task(relay.Relay(node, "lost").run())
+    try:
+        async with asyncio.timeout(60):
+            while not await node.pool.fetchval("select sent_at is not null from outbox where id = $1", row):
+                await asyncio.sleep(0.05)
+    finally:
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
+    assert await end() > ends + 2
+    why = f"Gap:acknowledged up to {ends + 2}, the log ends at {ends}"
+    assert await said(node) == [(f"{PART.topic}/{PART.part}", why)]
+
+
+async def test_a_transaction_that_a_stranger_left_open_or_aborted_is_no_loss(
+    node: Running, end: Callable[[], Awaitable[int]]
+) -> None:
+    """What we send behind it is there, and hidden from readers until it ends."""
+    kafka: dict[str, Any] = {"bootstrap_servers": node.settings.kafka}
+    async with (
+        AIOKafkaProducer(**kafka) as producer,
+        AIOKafkaProducer(transactional_id=f"foreign-{uuid4().hex}", **kafka) as foreign,
+    ):
+        await foreign.begin_transaction()
+        await foreign.send_and_wait(PART.topic, b"never", partition=PART.part)
+        sent = await producer.send_and_wait(PART.topic, b"{}", partition=PART.part)
+        await relay.mark(node.pool, {PART: sent.offset + 1})
+        assert (await node.reader.ends([PART]))[PART] < sent.offset + 1 == await end()
+        await relay.look_for_lost(node)
+        await foreign.abort_transaction()
+        await relay.look_for_lost(node)
+    assert await said(node) == []
+
+
+async def test_a_mark_that_was_drawn_back_meanwhile_says_nothing(
+    node: Running, end: Callable[[], Awaitable[int]]
+) -> None:
+    """Seen before `lotse republish`, written down after it."""
+    ends = await end()
+    await relay.mark(node.pool, {PART: ends})
+    await relay.hold_lost(node.pool, {PART: (ends + 2, ends)})
+    assert await said(node) == []
