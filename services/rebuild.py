@@ -28,7 +28,7 @@ from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions
 from services.runtime.database import Connection, columns, connect, encode, unpack
-from services.runtime.failures import TooMuch, name_of
+from services.runtime.failures import name_of
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work, quarantined
@@ -70,6 +70,8 @@ class Rebuilt:
     again, under the same ids where a submission is their cause, as far back as its inputs can still be read."""
     swept: int = 0
     """Facts a sweep recorded afterwards; the law says 0."""
+    broken: list[str] = field(default_factory=list)
+    """`subject: why` of what went into quarantine meanwhile: a rule breaks on it."""
 
 
 async def rebuild(service: Service, settings: Settings, sql: list[Path], told: Callable[[int, int], None] = lambda *_: None,
@@ -107,12 +109,12 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
         await _compared_and_swapped(owner, node, learner, dry=dry)
         done.seconds = time.monotonic() - started
         if dry and not done.differences:
-            done.swept = await sweep(learner.node)
+            await sweep(learner.node, done)
         elif not done.differences:
             try:
                 failpoint("after_swap")
                 await owner.execute(f"drop schema {OLD} cascade")
-                done.swept = await sweep(node)
+                await sweep(node, done)
                 how = "equal" if done.compared else "nothing to compare with"
                 await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds, how)
             except Exception as error:  # whatever it is, the new is in place
@@ -305,17 +307,16 @@ async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
         *columns(sorted(found.items())) or ([], []))  # fmt: skip
 
 
-async def sweep(node: Running) -> int:
-    """React over every state there is; gives back the facts recorded. The law: on a quiet, caught-up system, none."""
-    recorded, last, most = list[int](), ("", ""), clock.CHUNK
-    while rows := await node.pool.fetch(
-        "select kind, id, tenant from state where (kind, id) > ($1, $2) and tenant is not null"
-        " and not exists (select from quarantine q where q.subject = id) order by kind, id limit $3", *last, most,
-    ):  # fmt: skip
-        try:
-            async with node.pool.acquire() as con, con.transaction():
-                await clock.react(Work(node, con), rows, lambda work: recorded.append(work.counts["facts"]))
-            last = (rows[-1]["kind"], rows[-1]["id"])
-        except TooMuch:
-            most //= 2
-    return sum(recorded)
+async def sweep(node: Running, done: Rebuilt) -> None:
+    """React over every state there is. The law: on a quiet, caught-up system nothing is recorded. Where a rule breaks the state's
+    subject goes into quarantine, as at a tick, and the sweep goes on."""
+
+    def count(work: Work) -> None:
+        done.swept += work.counts["facts"]
+
+    sql, last = "select subject, why from quarantine where subject <> all($1::text[]) order by subject", ("", "")
+    known = [row["subject"] for row in await node.pool.fetch(sql, [])]
+    every = "select s.kind, s.id, s.tenant from state s where (s.kind, s.id) > ($1, $2) and s.tenant is not null"
+    while found := await clock.ask(node, every, count, *last):
+        last = found
+    done.broken = [": ".join(row) for row in await node.pool.fetch(sql, known)]

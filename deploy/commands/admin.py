@@ -175,8 +175,8 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     takes away what it learnt.
 
     \b
-    Exit codes: 0 swapped, 1 they differ and the old stays, 2 usage, 3 Kafka or the database does not answer, 4 the database is
-    another release's.
+    Exit codes: 0 swapped, 1 they differ and the old stays, or they are swapped and a rule breaks on some subjects, which are in
+    quarantine, 2 usage, 3 Kafka or the database does not answer, 4 the database is another release's.
     """
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415
@@ -240,8 +240,13 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     told += [f"{count} records for {topic} were never sent by the old: said again as its inputs are read anew"
              for topic, count in sorted(done.unsent.items())]  # fmt: skip
     swapped, recorded = ("would be swapped", "would record") if dry_run else ("swapped", "recorded")
-    printed(shape, [data], data=data, people=[*told, f"{compared}, {swapped}; a sweep {recorded} {done.swept} facts"])
-    return 0
+    told += [f"{compared}, {swapped}; a sweep {recorded} {done.swept} facts",
+             *(f"a rule breaks on it, so it {'would be' if dry_run else 'is'} in quarantine: {one}" for one in done.broken)]  # fmt: skip
+    hint = f"mend the rule, then `lotse release {service} SUBJECT`: docs/runbooks/LotseQuarantine.md"
+    printed(shape, [data], data=data, people=told, errors=[Wrong("QUARANTINED", one, hint) for one in done.broken])
+    if done.broken:
+        say.print(f"Way out: {hint}")
+    return FINDINGS if done.broken else DONE
 
 
 async def _fits(service: str, owner_dsn: str) -> None:

@@ -14,6 +14,7 @@ from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.outbox import Letter
+from services.runtime.service import Name
 from services.runtime.work import NOT_THE_DATA, TIME, Again, Work, transact
 
 log = structlog.get_logger()
@@ -23,6 +24,7 @@ CHUNK = 500  # states a transaction: some tens of milliseconds, far below every 
 WAIT_DAYS = 7
 TURN = f"select pg_advisory_xact_lock({TIME})"
 """Whoever shares an alliance's row holds it shared (`Work._share`): those who come later wait for us, and not we for ever for them."""
+DUE = "select s.kind, s.id, s.tenant from state s join alliance a using (tenant) where s.due_at <= a.ticked"
 
 Count = Callable[[Work], None]
 
@@ -51,7 +53,7 @@ async def act(node: Node, count: Count) -> bool:
             "select tenant, ticked from alliance where acted is distinct from ticked order by tenant"
         )
     if unfinished := [row for row in rows if (row["tenant"], row["ticked"]) not in node.broken]:
-        while await _due(node, count) or await _expired(node, count):
+        while await ask(node, DUE, count, by_time=True) or await _expired(node, count):
             pass
         for row in unfinished:
             try:
@@ -84,32 +86,30 @@ async def _begin(con: Connection, ticks: list[Any]) -> bool:
     return ready is not ticks[0]
 
 
-async def _due(node: Node, count: Count, most: int = CHUNK) -> bool:
-    """A chunk of states whose moment has come: react, save. False when none is left. Nothing is said of a subject in
-    quarantine: what is known of it is not all there is. One whose rule breaks goes there, found by halves."""
-    broken: list[tuple[str, str]] = []
+async def ask(node: Node, sql: str, count: Count, *args: Any, by_time: bool = False, most: int = CHUNK) -> Name | None:
+    """The first of the states that `sql` finds (rows of `state`, named `s`) are locked and asked what is missing, in one transaction;
+    gives back the last of them, None where there is none. Nothing is said of a subject in quarantine: what is known of it is not all
+    there is. One whose rule breaks goes there, found by halves."""
+    names: list[Name] = []
 
-    async def chunk(con: Connection, _: Again) -> bool:
-        rows = await con.fetch(
-            "select s.kind, s.id, s.tenant from state s join alliance a on a.tenant = s.tenant where s.due_at <= a.ticked"
-            " and not exists (select from quarantine q where q.subject = s.id) order by s.kind, s.id limit $1", most,
-        )  # fmt: skip
-        broken[:] = [(row["kind"], row["id"]) for row in rows[:1]]
+    async def chunk(con: Connection, _: Again) -> None:
+        free = "not exists (select from quarantine q where q.subject = s.id) order by s.kind, s.id limit"
+        rows = await con.fetch(f"{sql} and {free} {most}", *args)
+        names[:] = [(row["kind"], row["id"]) for row in rows]
         if rows:
-            await react(Work(node, con, by_time=True), rows, count)
-        return bool(rows)
+            await react(Work(node, con, by_time=by_time), rows, count)
 
     try:
-        return await transact(node, chunk)
+        await transact(node, chunk)
     except NOT_THE_DATA:
         raise
     except Exception as error:
         if most > 1:
-            return await _due(node, count, most // 2)
-        log.error("quarantine", kind=broken[0][0], error=name_of(error))
+            return await ask(node, sql, count, *args, by_time=by_time, most=most // 2)
+        log.error("quarantine", kind=names[0][0], error=name_of(error))
         add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
-        await node.pool.execute(add, broken[0][1], name_of(error))
-        return True
+        await node.pool.execute(add, names[0][1], name_of(error))
+    return names[-1] if names else None
 
 
 async def react(work: Work, rows: list[Any], count: Count) -> None:

@@ -335,14 +335,14 @@ async def test_what_has_no_dry_run_at_the_service_is_not_done_instead(node: Runn
 # --- a rebuild
 
 
-async def said(node: Running, *more: str) -> tuple[int, dict[str, Any]]:
+async def said(node: Running, *more: str, by: tuple[str, ...] = ("-m", "deploy.cli")) -> tuple[int, dict[str, Any]]:
     """`lotse rebuild intake`: its exit code, and what it says, but for how long it took."""
     env = child_environment(
         PYTHONPATH=str(ROOT), LOTSE_KAFKA=node.settings.kafka, LOTSE_DATABASE=node.settings.database.get_secret_value(),
         LOTSE_DATABASE_OWNER=owner_of(node), LOTSE_PUBLISHERS=str(PUBLISHERS), LOTSE_OPERATIONS_KEY=str(node.settings.operations_key),
         LOTSE_HTTP_PORT="0",
     )  # fmt: skip
-    argv = [sys.executable, "-m", "deploy.cli", "rebuild", "intake", "--format", "json", *more]
+    argv = [sys.executable, *by, "rebuild", "intake", "--format", "json", *more]
     done = await asyncio.to_thread(subprocess.run, argv, env=env, capture_output=True, text=True, check=False)
     envelope = json.loads(done.stdout)
     data = {name: value for name, value in (envelope["data"] or {}).items() if name != "seconds"}
@@ -387,13 +387,7 @@ async def test_what_a_sweep_would_record_is_recorded_nowhere(emptied: Running) -
     node, case = emptied, str(uuid4())
     await applied(node, fetched(node, 0, registered(), case))
     await node.pool.execute("update alliance set ticked = now()")
-    found = need()
-
-    def finds(state: Any, _: datetime) -> list[Any]:
-        missing = NeedRecorded(by=OWNER, need_id=found.need_id, need_type="WORK")
-        return [] if found.need_id in str(state) else [missing]
-
-    node = replace(node, service=replace(node.service, react=finds))
+    node = replace(node, service=replace(node.service, react=missing(need())))
     files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
     before = await everything(node)
     would = await rebuild(node.service, node.settings, files, dry=True)
@@ -401,6 +395,60 @@ async def test_what_a_sweep_would_record_is_recorded_nowhere(emptied: Running) -
     does = await rebuild(node.service, node.settings, files)
     assert (would.swept, would.records, would.compared, would.differences) == (1, 2, True, [])
     assert (does.swept, does.records, does.compared, does.differences) == (1, 2, True, [])
+
+
+async def test_a_rule_that_breaks_in_a_sweep_stops_its_subject_alone_and_what_it_missed_is_said_at_its_release(
+    emptied: Running,
+) -> None:
+    """The sweep goes on behind it; before, no rebuild and no dry run of one ever came to its end, and nobody was told where it broke."""
+    node, cases = emptied, sorted(str(uuid4()) for _ in range(5))
+    await applied(node, *(fetched(node, offset, registered(), case) for offset, case in enumerate(cases)))
+    await node.pool.execute("update alliance set ticked = now()")
+    rule = missing(need())
+    wrong = replace(node.service, react=lambda state, at: breaks() if state.id == cases[2] else rule(state, at))
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    before = await everything(node)
+    would = await rebuild(wrong, node.settings, files, dry=True)
+    assert await everything(node) == before
+    does = await rebuild(wrong, node.settings, files)
+    for done in (would, does):
+        assert (done.swept, done.broken, done.differences) == (4, [f"{cases[2]}: ArithmeticError"], [])
+    assert [tuple(row) for row in await node.pool.fetch("select subject, why from quarantine")] == [(cases[2], "ArithmeticError")]  # fmt: skip
+    node.service = replace(node.service, react=rule)
+    assert (await asked(node, "/operate/release", subject=cases[2])).json() == {"taken_up": 0, "more": False}
+    rows = await node.pool.fetch("select subject, count(*) as n from timeline group by subject order by subject")
+    assert [tuple(row) for row in rows] == [(case, 2) for case in cases]
+
+
+BREAKS = """
+import sys
+from dataclasses import replace
+import deploy.commands.admin as admin
+from deploy.cli import main
+
+def breaks(*_):
+    raise ArithmeticError
+
+sound = admin.declared
+admin.declared = lambda name: replace(sound(name), react=breaks)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+async def test_a_rebuild_names_the_subjects_on_which_a_rule_breaks_and_what_to_do(emptied: Running) -> None:
+    node, case = emptied, str(uuid4())
+    await applied(node, fetched(node, 0, registered(), case))
+    await node.pool.execute("update alliance set ticked = now()")
+    before = await everything(node)
+    would = await said(node, "--dry-run", by=("-c", BREAKS))
+    assert await everything(node) == before
+    does = await said(node, by=("-c", BREAKS))
+    assert does == would and would[0] == FINDINGS and would[1]["compared"]
+    (error,) = would[1]["errors"]
+    assert (error["code"], error["message"]) == ("QUARANTINED", f"{case}: ArithmeticError")
+    assert "`lotse release intake SUBJECT`" in error["hint"]
+    assert await node.pool.fetchval("select subject from quarantine") == case
+    assert await said(node) == (DONE, would[1] | {"errors": []})  # which is another's to release
 
 
 async def test_a_rebuild_waits_for_another_and_takes_nothing_of_it_away(
