@@ -97,7 +97,7 @@ class Planner:
         """The row's steps, each made when it is asked for, after the one before was recorded. Raises RowRefused."""
         named = self._named(row)
         new = "request" in self.mapping.steps and self.store.participation(named["participation"]) is None
-        for name in self.mapping.steps:
+        for name in self._in_order(named, row):
             key, starts = self._key(name, named), name != "end" or self._says("start", row)
             if self._says(name, row):
                 if not starts:  # it would wait for one, and every import for its answer
@@ -114,6 +114,16 @@ class Planner:
                 yield self._step(name, key, named, self._taken_back(name, stands), before, None)
             if name == "request" and new:  # asked for the next step: the referral is recorded
                 self.store.takes_part(named["participation"], named["run"], named["person"])
+
+    def _in_order(self, named: dict[str, str], row: Row) -> list[str]:
+        """The end before a start that has moved behind the end that stands: the other way round neither is ever heard."""
+        names = list(self.mapping.steps)
+        if "end" in names and self._says("start", row):
+            end = _stands(self._before("end", self._key("end", named)))
+            if end and not _is_gone(end) and str(self._statement("start", named, row).values["started_on"]) > end.day:
+                names.remove("start")
+                names.append("start")
+        return names
 
     def _named(self, row: Row) -> dict[str, str]:
         """Whom and what the row is about. Raises RowRefused."""

@@ -61,7 +61,7 @@ class Service:
         if thing[0] == "end" and not self.said.get(("start", thing[1])):
             self.waiting.append(id)
             return
-        if reason := self.no(said):
+        if reason := self.no(said) or self._lies_beyond(thing, said):
             self.answers[id] = ("refused", reason)
             return
         order = (datetime.fromisoformat(said["reported_at"]), said["revision"])
@@ -72,6 +72,16 @@ class Service:
             again, self.waiting = self.waiting, []
             for waited in again:
                 self._judge(waited)
+
+    def _lies_beyond(self, thing: tuple[str, ...], said: dict[str, Any]) -> str:
+        """Whoever ends has started before, as known now."""
+        other = {"start": "end", "end": "start"}.get(thing[0], "")
+        known = self.stands(other, thing[1])
+        if known is None or said.get("kind") == "ENTERED_IN_ERROR":
+            return ""
+        if thing[0] == "start":
+            return "START_AFTER_END" if said["started_on"] > known["ended_before_on"] else ""
+        return "END_BEFORE_START" if known["started_on"] > said["ended_before_on"] else ""
 
     def stands(self, *thing: str) -> dict[str, Any] | None:
         """The report with the highest (reported_at, revision); None where none stands, or it takes back what stood."""
@@ -316,6 +326,23 @@ def test_asked_for_again_what_rows_share_goes_once(store: Store) -> None:
     assert call(store, service, mapped(), files, later(1), again=True).names == [("start", 2)]
 
 
+def test_a_start_and_an_end_that_both_moved_are_sent_in_the_order_in_which_they_can_be_heard(store: Store) -> None:
+    """The start first, it lay behind the end that stood, was refused, and the end was never sent."""
+    service, mapping = Service(), mapped()
+    moves = (
+        ("2014-01-01", "2014-02-09"),
+        ("2014-03-01", "2014-04-01"),
+        ("2013-12-20", "2014-01-05"),
+        ("2014-05-01", ""),
+    )
+    for day, (started, ended) in enumerate(moves):
+        rows = [row(ROW, started_on=started, ended_on=ended, end_kind="DROPPED_OUT" if ended else "")]
+        assert call(store, service, mapping, rows, later(day)).rows == ["in"]
+        start, end = (service.stands(name, store.id_of("participation", "AAA-1")) for name in ("start", "end"))
+        assert start and start["started_on"] == started
+        assert (end["ended_before_on"] if end else "") == ended
+
+
 @pytest.mark.parametrize("withdrawn_on", ["", "2013-12-05"])
 def test_an_end_without_a_start_is_refused_here(store: Store, withdrawn_on: str) -> None:
     """It waited for the start, and stalled every import."""
@@ -380,7 +407,7 @@ def test_the_memory_of_release_1_is_read(tmp_path: Path) -> None:
     assert run(dated, row(ROW, **other, end_at="2026-11-28T18:00:00Z")).names == [("end", 4)]
     # a start whose day has come, and an end that nobody answered
     assert run(mapped(), row(ROW, **GONE, source_ref="AAA-3", person_ref="3")).names == [("start", 2)]
-    service.said["start", id_in(folder, "AAA-4")] = {(NOW, 1): {}}
+    service.said["start", id_in(folder, "AAA-4")] = {(NOW, 1): {"started_on": "2014-01-01"}}
     (end,) = run(mapped(), row(ROW, source_ref="AAA-4", person_ref="4")).asked
     assert (end.known, end.sent.revision, json.loads(end.submission.to_json())["reported_at"]) == (
         True, 1, "2026-11-24T12:00:00Z",
@@ -421,7 +448,7 @@ TIMES = ["2026-11-19T18:00:00Z", "2026-11-20T18:00:00+01:00", "2026-11-25T18:00:
 PARTICIPATIONS = st.fixed_dictionaries({
     "source_ref": st.sampled_from(["AAA-1", "AAA-1", "AAA-2"]), "person_ref": st.sampled_from("1112"),
     "sex": st.sampled_from("FFM"), "withdrawn_on": st.sampled_from(["", "", "2013-12-05"]),
-    "started_on": st.sampled_from(["2014-01-01", "2014-01-01", "2014-01-08", ""]),
+    "started_on": st.sampled_from(["2014-01-01", "2014-01-01", "2014-01-08", "2014-02-05", ""]),
     "ended_on": st.sampled_from(["", "2014-02-01", "2014-02-09", "no day"]),
     "start_at": st.sampled_from(TIMES), "end_at": st.sampled_from([*TIMES, *TIMES, ""]),
 })  # fmt: skip
