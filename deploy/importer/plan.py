@@ -70,6 +70,8 @@ class Planner:
     again: bool = False
     persons: dict[str, tuple[str, bool]] = field(default_factory=dict)
     """Attendance: participation to person, and whether its start is recorded."""
+    _named_first: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Participation to run and person of the first row of this call that names it."""
     _first: dict[tuple[str, datetime | None], str] = field(default_factory=dict)
     """Key and time of report to what the first row of this call says of it."""
     _spoken_of: set[str] = field(default_factory=set)
@@ -137,10 +139,11 @@ class Planner:
             raise RowRefused("GUARDED", "", f"{guarded[0]} begins with ' as in a file of refused rows: take the ' off.")
         if "person" not in named:
             named["person"] = self._person(named["participation"])
-        elif self.store.participation(named["participation"]) not in (None, (named["run"], named["person"])):
-            raise RowRefused(
-                "REFERENCE_REUSED", "", "This reference was recorded for another person or run; give a new one."
-            )
+            return named
+        taken = self.store.participation(named["participation"])
+        mine = (named["run"], named["person"])
+        if (taken or self._named_first.setdefault(named["participation"], mine)) != mine:
+            raise RowRefused("REFERENCE_REUSED", "", "This reference is another person's or run's; give a new one.")
         return named
 
     def _person(self, participation: str) -> str:

@@ -226,6 +226,15 @@ def test_which_of_two_rows_that_contradict_each_other_is_sent_no_answer_decides(
         assert bool(run.sent) is (seed == 0)
 
 
+def test_a_reference_of_two_persons_is_the_first_ones_from_the_first_run_on(store: Store) -> None:
+    """Until the first referral was recorded both spoke of one participation, and afterwards the first alone."""
+    service = Service()
+    files = [row(ROW), row(ROW, person_ref="2", withdrawn_on="2013-12-05")]
+    for sent in (7, 0):
+        run = call(store, service, mapped(), files, later(0))
+        assert (run.rows, len(run.sent)) == (["in", "REFERENCE_REUSED"], sent)
+
+
 def test_an_end_reported_after_the_one_that_was_taken_back_stands(store: Store) -> None:
     """It was recorded, and the person took part for good: the import that took the end back came after it was reported."""
     service, mapping = Service(), mapped("participations", "end")
