@@ -271,13 +271,12 @@ class Planner:
         return self.again or (is_for_now(sent.reason) and (said.time is None or said.time <= self.now))
 
     def _new(self, name: str, key: str, said: _Statement, before: list[Sent]) -> Sent:
-        """The next revision. What the file says without a time is of now, and stands above what does; what it leaves out of a
-        log of changes is taken back as of the time of that: what is reported later stands above it, whenever it is handed
-        in."""
+        """The next revision. What the file says without a time is of now, and stands above what does; what it leaves out is
+        taken back as of the time of that: what is reported later stands above it, whenever it is handed in."""
         revision = max((sent.revision for sent in before), default=0) + 1
         seen_at, time, stands = self.now, said.time, _stands(before)
         if name in REPORTED and time is None:
-            if stands and stands.reported_at and said.content == TAKEN_BACK and self._is_log(name):
+            if stands and stands.reported_at and said.content == TAKEN_BACK:
                 time = _time(stands)
             else:
                 time = seen_at = max(self.now, _time(stands) + timedelta(microseconds=1)) if stands else self.now
