@@ -279,7 +279,7 @@ class Planner:
             if stands and stands.reported_at and said.content == TAKEN_BACK:
                 time = _time(stands)
             else:
-                time = seen_at = max(self.now, _time(stands) + timedelta(microseconds=1)) if stands else self.now
+                time = seen_at = max(self.now, _time(stands)) if stands else self.now
         return Sent(
             self.store.id_of(key, str(revision)), key, revision, said.content, str(said.values.get("ended_before_on") or ""),
             stamp(seen_at), reported_at=None if time is None else stamp(time),

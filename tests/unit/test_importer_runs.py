@@ -294,6 +294,22 @@ def test_two_rows_that_say_otherwise_with_the_same_time_of_report_contradict_eac
         assert (run.rows, len(run.sent)) == (["in", "CONTRADICTS_ANOTHER_ROW", "in"], sent)
 
 
+def test_reports_handed_in_newest_first_are_revisions_of_their_own(store: Store) -> None:
+    service, log = Service(), [row(MEETING, reported_at=f"2014-01-{day}T18:00:00Z") for day in (12, 11, 10)]
+    call(store, service, mapped(), [row(ROW)], later(0))
+    assert call(store, service, mapped("attendance"), log, later(1)).names == [("attendance", n) for n in (1, 2, 3)]
+    assert call(store, service, mapped("attendance"), log, later(2)).sent == []
+
+
+def test_what_was_refused_makes_nothing_new_of_what_stands(store: Store) -> None:
+    service = Service(refuses("2014-02-09", "END_BEFORE_START"))
+    for day, (ended_on, said) in enumerate(
+        [("2014-02-01", "in"), ("2014-02-09", "END_BEFORE_START"), ("2014-02-01", "in")]
+    ):
+        run = call(store, service, mapped(), [row(ROW, ended_on=ended_on)], later(day))
+        assert (run.rows, len(run.sent)) == ([said], (7, 1, 0)[day])
+
+
 LATER = ["FUTURE_DAY", "CLOCK_AHEAD", "NOT_ACCEPTED", "TOO_MANY_WAITING", "UNKNOWN_REFERRAL"]
 FOR_GOOD = ["END_BEFORE_START", "NO_CONSENT", "NOT_YOURS", "DAY_IMPLAUSIBLE"]
 
