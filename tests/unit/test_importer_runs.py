@@ -294,6 +294,15 @@ def test_two_rows_that_say_otherwise_with_the_same_time_of_report_contradict_eac
         assert (run.rows, len(run.sent)) == (["in", "CONTRADICTS_ANOTHER_ROW", "in"], sent)
 
 
+def test_a_time_of_report_that_can_not_be_read_contradicts_nobody(store: Store) -> None:
+    call(store, Service(), mapped(), [row(ROW)], later(0))
+    files = [row(MEETING, reported_at=text) for text in ("yesterday", "18:00", "")]
+    assert call(store, Service(), mapped("attendance"), files, later(1)).rows == ["INVALID", "INVALID", "in"]
+    with pytest.raises(RowRefused) as no:
+        list(Planner(mapped("attendance"), store, NOW, persons=store.persons()).steps(files[0]))
+    assert no.value.pointer == "/reported_at" and "yesterday" not in no.value.hint
+
+
 def test_reports_handed_in_newest_first_are_revisions_of_their_own(store: Store) -> None:
     service, log = Service(), [row(MEETING, reported_at=f"2014-01-{day}T18:00:00Z") for day in (12, 11, 10)]
     call(store, service, mapped(), [row(ROW)], later(0))
