@@ -7,7 +7,6 @@ The service here is a model that shares nothing with the importer: one answer fo
 import json
 import random
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +16,6 @@ from typing import Any
 
 import click
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from deploy.cli import main
 from deploy.commands.import_ import _show
@@ -163,6 +160,10 @@ def call(
     if moves:
         read_answers(store, service)
     return run
+
+
+def refuses(value: str, reason: str) -> Callable[[dict[str, Any]], str]:
+    return lambda body: reason if value in body.values() else ""
 
 
 def read_answers(store: Store, service: Service) -> None:
@@ -476,94 +477,3 @@ def test_a_report_that_was_said_without_a_time_meanwhile_is_asked_for_as_it_was_
              for day, cells in ((2, {"reported_at": ""}), (3, {}))]  # fmt: skip
     first, second = (next(found) for found in steps)
     assert second.known and (first.sent.id, first.submission) == (second.sent.id, second.submission)
-
-
-TIMES = ["2026-11-19T18:00:00Z", "2026-11-20T18:00:00+01:00", "2026-11-25T18:00:00Z"]
-PARTICIPATIONS = st.fixed_dictionaries({
-    "source_ref": st.sampled_from(["AAA-1", "AAA-1", "AAA-2"]), "person_ref": st.sampled_from("1112"),
-    "sex": st.sampled_from("FFM"), "withdrawn_on": st.sampled_from(["", "", "2013-12-05"]),
-    "started_on": st.sampled_from(["2014-01-01", "2014-01-01", "2014-01-08", "2014-02-05", ""]),
-    "ended_on": st.sampled_from(["", "2014-02-01", "2014-02-09", "no day"]),
-    "start_at": st.sampled_from(TIMES), "end_at": st.sampled_from([*TIMES, *TIMES, ""]),
-})  # fmt: skip
-MEETINGS = st.fixed_dictionaries({
-    "source_ref": st.sampled_from(["AAA-1", "AAA-2"]), "meeting_ref": st.sampled_from(["m1", "m2"]),
-    "presence": st.sampled_from(["PRESENT", "UNEXCUSED", "no such"]), "reported_at": st.sampled_from([*TIMES, *TIMES, ""]),
-})  # fmt: skip
-REASONS = st.sampled_from(["", "", "", "FUTURE_DAY", "NOT_ACCEPTED", "END_BEFORE_START", "NO_CONSENT"])
-CALLS = st.fixed_dictionaries({
-    "rows": st.one_of(st.lists(PARTICIPATIONS, min_size=1, max_size=4), st.lists(MEETINGS, min_size=1, max_size=4)),
-    "minutes": st.sampled_from([-5, 1, 60, 3000]), "again": st.sampled_from([False, False, True]),
-    "moves": st.sampled_from([1_000_000, 1_000_000, 5, 15, 25]), "seed": st.integers(0, 99),
-    "refused": st.sampled_from(["2014-01-08", "2014-02-01", "2014-02-09", "PRESENT"]), "reason": REASONS,
-})  # fmt: skip
-
-
-@settings(deadline=None, max_examples=150)
-@given(logs=st.sampled_from([(), ("end",), ("start", "end")]), days_dated=st.booleans(),
-       calls=st.lists(CALLS, min_size=1, max_size=6))  # fmt: skip
-def test_whatever_was_imported_before_what_the_last_file_says_stands_or_is_refused(
-    logs: tuple[str, ...], days_dated: bool, calls: list[dict[str, Any]]
-) -> None:
-    """Rows side by side, killed on their way, on a clock that is set back, refused for now or for good: the same file twice in
-    the end, and the second run sends nothing but what is refused for now."""
-    picture = mapped("attendance")
-    plain = {name: source for name, source in picture.steps["attendance"].items() if name != "reported_at"}
-    days = picture if days_dated else replace(picture, steps={"attendance": plain})
-    service, at = Service(), NOW
-    last = {**calls[-1], "moves": 1_000_000}
-    with tempfile.TemporaryDirectory() as folder:
-        for said in [*calls, last, {**last, "minutes": 1, "again": False, "seed": last["seed"] + 1}]:
-            at += timedelta(minutes=said["minutes"])
-            service.no = refuses(said["refused"], said["reason"])
-            kind = "attendance" if "meeting_ref" in said["rows"][0] else "participations"
-            mapping = days if kind == "attendance" else mapped(kind, *logs)
-            rows = [row(ROW if kind == "participations" else MEETING, **cells) for cells in said["rows"]]
-            rows = [replace(row, cells={**row.cells, **consistent(row.cells)}) for row in rows]
-            with Store(Path(folder), "oulad", "oulad") as store:
-                store._db.execute("pragma synchronous = off")  # what a disk costs is not asked here
-                run = call(store, service, mapping, rows, at, again=said["again"], chance=random.Random(said["seed"]),
-                           moves=said["moves"])  # fmt: skip
-        assert all(service.answers[step.sent.id][1] in LATER for step in run.sent)
-        assert "unanswered" not in run.rows
-        with Store(Path(folder), "oulad", "oulad", reading=True) as store:
-            for found, outcome in zip(rows, run.rows, strict=True):
-                if outcome == "in":
-                    stands_as_it_says(service, store, mapping, rows, found.cells)
-
-
-def refuses(value: str, reason: str) -> Callable[[dict[str, Any]], str]:
-    return lambda body: reason if value in body.values() else ""
-
-
-def consistent(cells: dict[str, str]) -> dict[str, str]:
-    """What goes with what was drawn."""
-    if "meeting_ref" in cells:
-        return {"units_attended": "4" if cells["presence"] == "PRESENT" else "0"}
-    return {"end_kind": "DROPPED_OUT" if cells["ended_on"] else ""}
-
-
-def stands_as_it_says(
-    service: Service, store: Store, mapping: Mapping, rows: Sequence[Row], cells: dict[str, str]
-) -> None:
-    """What stands of each thing of the row is what it says, or what was reported later."""
-    participation = store.id_of("participation", cells["source_ref"])
-    things: list[tuple[tuple[str, ...], str, str, str]]
-    if mapping.kind.name == "attendance":
-        meeting = store.id_of("meeting", cells["source_ref"], cells["meeting_ref"])
-        things = [(("attendance", participation, meeting), "presence", "presence", "reported_at")]
-    else:
-        things = [(("start", participation), "started_on", "started_on", "start_at"),
-                  (("end", participation), "ended_before_on", "ended_on", "end_at")]  # fmt: skip
-    for thing, name, column, when in things:
-        stands, is_log = service.stands(*thing), "reported_at" in mapping.steps[thing[0]]
-        if not cells[column]:
-            others = [row for row in rows if row.cells["source_ref"] == cells["source_ref"] and row.cells[column]]
-            assert stands is None or (is_log and others)
-            continue
-        assert stands is not None
-        if not is_log or not cells[when]:
-            assert stands[name] == cells[column]
-            continue
-        time, stood = (datetime.fromisoformat(text) for text in (cells[when], stands["reported_at"]))
-        assert stood > time or (stood == time and stands[name] == cells[column])
