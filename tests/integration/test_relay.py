@@ -186,6 +186,7 @@ async def test_the_largest_release_that_is_taken_leaves_and_a_larger_one_is_not_
     add = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on)"
            " select n, n, 'rkn', lpad(n::text, 8, '0'), 'F4', date '2026-05-04' from generate_series(1, $1) n")  # fmt: skip
     async with node_of(prepared, "reporting") as node:
+        await caught_up(node)
         leading = asyncio.create_task(relay.Relay(node, "border").run())
         try:
             await node.pool.execute("insert into alliance (tenant, ticked) values ('rkn', $1)", ticked)
@@ -240,9 +241,9 @@ async def test_a_release_is_known_by_what_is_kept_for_good_however_late_its_copy
     start took its database for older than the log, and no alliance had figures until somebody rebuilt it."""
     async with node_of(prepared, "reporting") as node, AIOKafkaProducer(bootstrap_servers=prepared.kafka) as producer:
         late, strange = letter_of(1), letter_of(2)
-        pool, log = node.pool, node.reader
+        pool = node.pool
         try:
-            await relay.mark(pool, await log.ends(await log.parts([REPORT])))  # what other tests left there
+            await caught_up(node)
             async with pool.acquire() as con:
                 await projection.learn(con, TENANT, late.value or b"")
             add = "insert into outbox (tx, after, topic, records, sent_at) values (1, true, $1, $2, now() - interval '2 hours')"
@@ -257,6 +258,11 @@ async def test_a_release_is_known_by_what_is_kept_for_good_however_late_its_copy
             assert await relay.unsent(node.service, pool, pool) == {}  # what the log holds is not gone with a database
         finally:
             await pool.execute("delete from outbox; delete from acked; delete from release")
+
+
+async def caught_up(node: Running) -> None:
+    """What other tests left on the topic of reports is none of its database's."""
+    await relay.mark(node.pool, await node.reader.ends(await node.reader.parts([REPORT])))
 
 
 def letter_of(vintage: int) -> Letter:
