@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from rich.console import Console
+from rich.protocol import is_renderable
 from rich.text import Text
 
 OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -24,6 +25,10 @@ class Screen(Console):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **how)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """What draws itself, and all else as its text: a path, an error."""
+        super().print(*(one if is_renderable(one) else str(one) for one in objects), **how)
 
     def render_str(self, text: str, **how: Any) -> Text:
         """Every text comes through here before it is measured, unless it was made a rich Text."""

@@ -1,8 +1,10 @@
 """`lotse import`: rows of a partner's CSV, as any other publisher would send them, and an account of every row."""
 
 import asyncio
+import itertools
 import signal
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from rich.table import Table
 
 from contracts.topics import ANSWER_DAYS, Publisher
 from deploy.errors import DONE, FAULT, INTERRUPTED, PARTLY, REFUSED, UNREACHABLE, Trouble
-from deploy.importer.files import CsvFile, look_through, may_be_written, write_back
+from deploy.importer.files import CsvFile, Row, look_through, may_be_written, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
 from deploy.importer.plan import Planner, is_for_now
 from deploy.importer.sending import ASK_AGAIN, Account, Nobody, Sender, send_rows
 from deploy.importer.store import Store
 from deploy.installation import Installation, installation
+from deploy.places import STATE
 from deploy.printed import CODES, Wrong, dry_run, formats, printed
 from deploy.progress import counted
 from deploy.saying import complain, say
@@ -51,7 +54,7 @@ def app(
 
     Refused rows stand in a CSV of their own, never in place of another: mend its cells, leave its lotse_ columns and import
     it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, 130 stopped by Ctrl-C before
-    all were; the same import again asks for what is left.
+    all were; the same import again asks for what is left. 70 a fault of ours: believe no figure.
     """
     began = datetime.now(UTC)
     mapping = load_mapping(mapping_file, kind)
@@ -69,7 +72,9 @@ def app(
                 # One import of a publisher at a time: no other run takes this name.
                 back = folder / f"{_stem(files[0])}-refused-{publisher.name}-{began:%Y%m%dT%H%M%S%f}.csv"
                 may_be_written(back)
-            account = asyncio.run(_import(mapping, found, publisher, house, store, again, patience))
+            persons = store.persons() if "person" not in mapping.about else {}
+            planner = _planner(mapping, found, store, persons, again)
+            account = asyncio.run(_import(mapping, found, publisher, house, planner, patience))
     lost = None
     if account.back and back:
         try:
@@ -104,18 +109,22 @@ def _planner(
     mapping: Mapping, found: list[CsvFile], store: Store, persons: dict[str, tuple[str, bool]], again: bool = False
 ) -> Planner:
     planner = Planner(mapping, store, datetime.now(UTC), again=again, persons=persons)
-    planner.survey(row for file in found for row in file.read())
+    with counted("looking through", sum(file.rows for file in found), "rows") as progress:
+
+        def read() -> Iterator[Row]:
+            for row in itertools.chain.from_iterable(file.read() for file in found):
+                yield row
+                progress(1)
+
+        planner.survey(read())
     return planner
 
 
 async def _import(
-    mapping: Mapping, found: list[CsvFile], publisher: Publisher, house: Installation, store: Store, again: bool,
-    patience: float,
-) -> Account:  # fmt: skip
-    store.feeds(await cluster_id(house.kafka, house.security))
-    persons = store.persons() if "person" not in mapping.about else {}
-    planner = _planner(mapping, found, store, persons, again)
-    async with Sender(house.kafka, house.security, publisher, mapping.tenant, store, patience) as sender:
+    mapping: Mapping, found: list[CsvFile], publisher: Publisher, house: Installation, planner: Planner, patience: float
+) -> Account:
+    planner.store.feeds(await cluster_id(house.kafka, house.security))
+    async with Sender(house.kafka, house.security, publisher, mapping.tenant, planner.store, patience) as sender:
 
         def interrupted() -> None:
             (sender.give_up if sender.stopped else sender.stop)()
@@ -131,7 +140,8 @@ def _try(mapping: Mapping, found: list[CsvFile], again: bool) -> Account:
     try:
         house = installation()
     except Trouble as none:
-        if none.exit_code != UNREACHABLE:  # with no stack up and none named there is nothing to be refused for
+        memories = [place / "import" / f"{mapping.publisher}.sqlite" for place in (STATE, STATE / "stack")]
+        if none.exit_code != UNREACHABLE or any(memory.exists() for memory in memories):
             raise
         house = None
     with tempfile.TemporaryDirectory() as empty:
@@ -140,7 +150,8 @@ def _try(mapping: Mapping, found: list[CsvFile], again: bool) -> Account:
         with Store(folder, source, mapping.publisher, trying=True) as store:
             persons = store.persons()
             if store.fresh:
-                say.print(f"no earlier import of {mapping.publisher} is remembered here: checked as a first one")
+                where = "here" if house else "here, and no stack is up"
+                say.print(f"no earlier import of {mapping.publisher} is remembered {where}: checked as a first one")
                 column, rows = mapping.about["participation"], (row for file in found for row in file.read())
                 persons = {row.cells[column].strip(): ("somebody", True) for row in rows if row.whole}
             planner = _planner(mapping, found, store, persons, again)

@@ -107,11 +107,17 @@ class Planner:
                     raise RowRefused("NOT_STARTED", "", hint)
                 statement = self._statement(name, named, row)
                 if self._contradicts(key, statement):
-                    raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", f"Another row says something else of this {name}.")
+                    raise RowRefused(
+                        "CONTRADICTS_ANOTHER_ROW",
+                        "",
+                        f"Another row says something else of this {name}. {_ONE_IS_WRONG}",
+                    )
                 yield self._step(name, key, named, statement, self._before(name, key), self._moment(name, row))
             elif key in self._spoken_of:
                 if not self._is_log(name):
-                    raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", f"Another row says its {name}, this one none.")
+                    raise RowRefused(
+                        "CONTRADICTS_ANOTHER_ROW", "", f"Another row says its {name}, this one none. {_ONE_IS_WRONG}"
+                    )
             elif starts and (stands := _stands(before := self._before(name, key))) and not _is_gone(stands):
                 yield self._step(name, key, named, self._taken_back(name, stands), before, None)
             if name == "request" and new:  # asked for the next step: the referral is recorded
@@ -121,8 +127,8 @@ class Planner:
         """The end before a start that has moved behind the end that stands: the other way round neither is ever heard."""
         names = list(self.mapping.steps)
         if "end" in names and self._says("start", row):
-            end = _stands(self._before("end", self._key("end", named)))
-            if end and not _is_gone(end) and str(self._statement("start", named, row).values["started_on"]) > end.day:
+            end, start = _stands(self._before("end", self._key("end", named))), self._statement("start", named, row)
+            if end and not _is_gone(end) and str(start.values.get("started_on", "")) > end.day:
                 names.remove("start")
                 names.append("start")
         return names
@@ -338,3 +344,4 @@ def _stands(before: Sequence[Sent]) -> Sent | None:
 
 TAKEN_BACK = "taken back"
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
+_ONE_IS_WRONG = "Delete the row that is wrong: sent back by itself as it is, this one counts."

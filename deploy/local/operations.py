@@ -22,7 +22,8 @@ def make_operations_key(folder: Path, *, dry_run: bool = False) -> list[Path]:
     if missing == [private]:  # moved away, as whoever made it was told
         raise Trouble(
             f"{public} is there, its private half {PRIVATE} is not; a new pair would open nothing that is sealed to it",
-            "where it was moved away the pair is made; else bring the private half back, or name another folder",
+            "where it was moved away the pair is made; else bring the private half back, name another folder, or delete the public one"
+            " where nothing was ever sealed to it",
             REFUSED,
         )
     if not missing:

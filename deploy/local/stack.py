@@ -93,7 +93,8 @@ class LocalStack:
         say = progress or (lambda _: None)
         closed(self.folder, passed=True)
         ports: dict[str, int] = json.loads(self._ports.read_text()) if self._ports.exists() else {}
-        make_operations_key(self.folder)
+        if not self.operations_key.exists():  # the other half may have been moved away, and no service needs it
+            make_operations_key(self.folder)
         try:
             say("Postgres")
             self.postgres.start(ports.get("postgres"))

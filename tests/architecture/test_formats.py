@@ -199,6 +199,12 @@ def test_what_people_write_is_shown_as_they_wrote_it(capsys: pytest.CaptureFixtu
         assert cells == ["said", *PASSES]
 
 
+def test_a_path_and_an_error_are_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    for what in (Path("/\x1b[2J"), ValueError("\x1b[2J")):
+        say.print(what)
+        assert "\\x1b[2J" in (err := capsys.readouterr().err) and "\x1b" not in err
+
+
 def test_what_was_typed_wrong_is_said_without_being_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "\x1b]0;owned\x07"]) == 2
     err = capsys.readouterr().err

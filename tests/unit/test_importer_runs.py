@@ -6,6 +6,7 @@ The service here is a model that shares nothing with the importer: one answer fo
 
 import json
 import random
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ import pytest
 
 from deploy.cli import main
 from deploy.commands.import_ import _show
-from deploy.errors import PARTLY
+from deploy.errors import DONE, PARTLY, UNREACHABLE
 from deploy.importer.files import Row
 from deploy.importer.mapping import Field, Mapping, load_mapping
 from deploy.importer.plan import Planner, RowRefused, Step
@@ -414,6 +415,30 @@ def test_a_dry_run_reads_all_files_before_it_says_what_would_be_sent(
         mapping = ["--mapping", str(OULAD / "participations.toml"), "--dry-run", "--format", "json"]
         assert main(["import", "participations", *map(str, named), *mapping]) == PARTLY
         assert json.loads(capsys.readouterr().out)["data"]["reasons"] == {reason: 1}
+
+
+def test_a_row_whose_start_has_no_day_is_refused_alone(store: Store) -> None:
+    """Where another column says whether there is a start; it was a fault of ours, and the import broke off at it, run after run."""
+    service, plain = Service(), mapped()
+    mapping = replace(plain, when={**plain.when, "start": "sex"})
+    assert call(store, service, mapping, [row(ROW)], later(0)).rows == ["in"]
+    rows = [row(ROW, started_on=""), row(ROW, source_ref="AAA-2", person_ref="2")]
+    assert call(store, service, mapping, rows, later(1)).rows == ["INVALID", "in"]
+
+
+def test_a_dry_run_without_a_stack_does_not_pass_over_what_is_remembered(
+    tmp_path: Path, nowhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of what was imported it said that it would be sent."""
+    file, words = tmp_path / "june.csv", ["--mapping", str(OULAD / "participations.toml"), "--dry-run"]
+    file.write_text(";".join(ROW) + "\n" + ";".join(ROW.values()) + "\n")
+    assert main(["import", "participations", str(file), *words]) == DONE
+    assert "checked as a first one" in capsys.readouterr().err
+    for place in (nowhere, nowhere / "stack"):
+        with Store(place / "import", "oulad", "oulad"):
+            assert main(["import", "participations", str(file), *words]) == UNREACHABLE
+        assert "no stack is up" in capsys.readouterr().err
+        shutil.rmtree(place / "import")
 
 
 def test_the_memory_of_release_1_is_read(tmp_path: Path) -> None:
