@@ -316,7 +316,8 @@ async def sweep(node: Running, done: Rebuilt) -> None:
 
     sql, last = "select subject, why from quarantine where subject <> all($1::text[]) order by subject", ("", "")
     known = [row["subject"] for row in await node.pool.fetch(sql, [])]
-    every = "select s.kind, s.id, s.tenant from state s where (s.kind, s.id) > ($1, $2) and s.tenant is not null"
+    every = ("select s.kind, s.id, s.tenant from state s where (s.kind, s.id) > ($1, $2) and s.tenant is not null"
+             f" and {clock.FREE} order by s.kind, s.id limit")  # fmt: skip
     while found := await clock.ask(node, every, count, *last):
         last = found
     done.broken = [": ".join(row) for row in await node.pool.fetch(sql, known)]

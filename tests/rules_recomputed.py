@@ -334,8 +334,7 @@ class ReferralRecomputed:
         no |= _no(NOT_OPEN=not self.is_open(id, on))
         if not no:
             referral.yeses.append(yes)
-            if referral.yes == yes:
-                referral.stopped = None  # until a rule looks at it
+            referral.stopped = None  # until a rule looks at it
         return no or RECORDED
 
     def decline(self, who: str, id: str, planned_on: int | None, reason: str | None, on: int, today: int) -> Expected:

@@ -827,6 +827,39 @@ def test_an_answer_of_another_day_is_another_answer() -> None:
     assert isinstance(answer(yes, case, ARRIVED), ReferralAccepted)  # superseded, it is no longer what stands
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_whatever_is_said_yes_to_after_a_stop_the_last_word_is_the_stop(closes: bool) -> None:
+    """Who reads the log alone took an older yes for it, and goes on with somebody who has withdrawn her consent."""
+    course, day = Course(START), timedelta(days=1)
+    case = running(course, started=False)
+    known = case.referral.referrals[course.referral]
+    case.referral.referrals[course.referral] = known._replace(accepted_on=START + 8 * day)
+    if closes:
+        case.intake.last_day_on = START + 19 * day
+    else:
+        consent = case.intake.consents[known.consent_id]
+        case.intake.consents[known.consent_id] = consent._replace(withdrawn_on=START + 20 * day)
+    noon = datetime(2026, 4, 2, 12, tzinfo=UTC)
+    assert [type(fact) for fact in settle(case, noon)] == [ReferralStopped]
+    said = ReferralAnswered(
+        by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, answered_on=START + day
+    )
+    accepted = answer(said, case, ARRIVED)
+    assert isinstance(accepted, ReferralAccepted)
+    evolve(case, accepted, "")
+    assert [type(fact) for fact in settle(case, noon)] == [ReferralStopped]
+    stands = case.referral.referrals[course.referral]
+    assert (stands.accepted_on, stands.planned_start_on) == (START + 8 * day, known.planned_start_on)
+
+
+def test_who_was_accepted_on_a_day_that_nobody_wrote_down_may_start() -> None:
+    """States of before know of the yes and not of its day."""
+    course = Course(START)
+    case = running(course, started=False)
+    case.referral.referrals[course.referral] = case.referral.referrals[course.referral]._replace(accepted_on=None)
+    assert case.may_start(course.referral)
+
+
 @pytest.mark.parametrize("heard", [(1, 8), (8, 1), (1, 8, 1, 8), (8, 1, 8, 1)])
 def test_the_newest_yes_stands_in_whatever_order_and_however_often_yeses_are_heard(heard: tuple[int, ...]) -> None:
     """An older one, heard later, expected somebody days before she was to come, and an office was mailed that nobody came."""

@@ -219,7 +219,9 @@ class Case:
         case any more. A yes from then on counts for nothing, whichever of both is heard first."""
         referral = self.referral.referrals[referral_id]
         yes_on = referral.first_yes_on or referral.accepted_on
-        accepted = referral.was_accepted and yes_on is not None and not self.over_on(referral, yes_on)
+        accepted = referral.was_accepted and (
+            yes_on is None or not self.over_on(referral, yes_on)
+        )  # of old states no day is known
         return accepted or referral_id in self.started()
 
     def withdrawn_from_on(self, referral: Referral) -> date | None:
@@ -339,13 +341,16 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
 
 
 def _accepted(referral: Referral, fact: ReferralAccepted) -> Referral:
-    """Judged by the day of the answer, not by when it is heard: a yes older than the one that stands changes nothing."""
+    """Judged by the day of the answer, not by when it is heard: a yes older than the one that stands changes nothing. Heard after the
+    referral was stopped it is stopped again, as any other: who reads the log alone would take it for the last word."""
     stands = referral.accepted_on
     first = min(fact.answered_on, referral.first_yes_on or stands or fact.answered_on)
     if stands is None or fact.answered_on >= stands:
         referral = referral._replace(
             state=ACCEPTED, planned_start_on=fact.planned_start_on, left_on=None, accepted_on=fact.answered_on
         )
+    elif referral.was_stopped:
+        referral = referral._replace(state=ACCEPTED, left_on=None)
     return referral._replace(first_yes_on=first if first != referral.accepted_on else None)
 
 

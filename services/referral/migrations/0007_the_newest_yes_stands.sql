@@ -3,15 +3,18 @@ set lock_timeout = '5s';
 
 -- States of shape 8 expect somebody on the day of the yes that was heard last, and do not know of a first one: where there were
 -- several, state and list are set to what a rebuild makes of them. Open absences are asked, too, whether a newest day that was said has
--- been corrected since. The shape makes it the new version that asks: one before it, still running, would find nothing to say. What has
--- it is compared with a rebuild, letter by letter, so the text is written as we write it: a member more, at the end of each referral.
+-- been corrected since. All cases with a referral get the shape: a version before it, still running, stands at them, or it would
+-- fold a second yes its own way, and nobody would ask again. What has it is compared with a rebuild, letter by letter, so the text is
+-- written as we write it: a member more, at the end of each referral.
 with yes as (
     select subject from timeline where family = 'referral' and type = 'lotse.referral.referral_accepted.v1'
     group by subject, body::jsonb ->> 'referral_id' having count(distinct body::jsonb ->> 'answered_on') > 1
 )
-update state set due_at = '0001-01-01 00:00:00+00', shape = 9, body = regexp_replace(body,
+update state set shape = 9,
+    due_at = case when body like '%"S2"%' or id in (select subject from yes) then '0001-01-01 00:00:00+00' else due_at end,
+    body = regexp_replace(body,
     '("(?:SENT|ACCEPTED|DECLINED|STOPPED)",(?:"[^"]*"|null),"[^"]*",(?:"[^"]*"|null),(?:"[^"]*"|null))\]', '\1,null]', 'g')
-where kind = 'case' and shape < 9 and (body like '%"S2"%' or id in (select subject from yes));
+where kind = 'case' and shape < 9 and (body like '%"referrals":{"%' or body like '%"S2"%');
 
 do $$
 declare yes record;
