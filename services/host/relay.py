@@ -173,7 +173,9 @@ class Relay:
 
     async def _turn(self, con: asyncpg.Connection, producer: Producer) -> bool:
         """One look at the outbox: send what may go, mark what was acknowledged. False when nothing could be sent. All of it over
-        the lock's own connection: once that is gone another database may answer, which knows these rows' ids by other rows."""
+        the lock's own connection: once that is gone another database may answer, which knows these rows' ids by other rows. A log that
+        took a record below its last end was set back, which is kept before anything is marked; whoever dies, or loses the
+        connection, between Kafka's word and that, tells nobody: the log has grown past its mark."""
         resting = [topic for topic, (until, _) in self._rests.items() if until > time.monotonic()]
         rows = await con.fetch(
             "select id, tx, after, topic, records from (select *, sum(octet_length(records)) over (order by id) as upto"
@@ -184,11 +186,15 @@ class Relay:
         if not rows:
             return False
         failpoint("before_send")
-        delivery = Delivery(producer)
-        await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]]))
-        late = {row["tx"] for row in rows if row["topic"] in delivery.failed}
-        answers = [row for row in rows if row["after"] and row["tx"] not in late]
-        await alive(con, asyncio.to_thread(delivery.of, answers))
+        delivery, ended = Delivery(producer), self._ends
+        try:
+            await alive(con, asyncio.to_thread(delivery.of, [row for row in rows if not row["after"]]))
+            late = {row["tx"] for row in rows if row["topic"] in delivery.failed}
+            answers = [row for row in rows if row["after"] and row["tx"] not in late]
+            await alive(con, asyncio.to_thread(delivery.of, answers))
+        finally:  # whatever failed: what the next turn sends stands behind this, and shows nothing any more
+            begins = list(delivery.begins.items())  # the thread may still be told of some
+            await hold_lost(con, {part: (ended[part], at) for part, at in begins if at < ended.get(part, 0)})
         for topic, why in delivery.failed.items():
             self._rest(topic)
             say_held(self.node.unsent, f"outbox/{topic}", why)
@@ -211,8 +217,6 @@ class Relay:
         if ids:
             self._rests.pop("", None)
             failpoint("after_ack")
-            ended = self._ends
-            await hold_lost(con, {p: (ended[p], at) for p, at in delivery.begins.items() if at < ended.get(p, 0)})
             await mark(con, marks, ids)
             self._ends |= marks
         self.node.metrics.relayed.inc(delivery.acknowledged)

@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
-from contracts.topics import answers_topic
+from contracts.topics import MOST_OF_A_REPORT, answers_topic
 from deploy.local.stack import LocalStack
 from deploy.services import migrations
 from services.host import relay
@@ -25,6 +26,16 @@ from services.runtime.outbox import KEPT_DAYS
 from tests.publishing import NAME
 
 PART = Part(answers_topic("intake", NAME), 0)
+TO_ALL: list[tuple[bytes, bytes, list[tuple[str, bytes]]]] = [(str(n).encode(), b"{}", []) for n in range(40)]
+"""Letters to all partitions."""
+
+
+class Breaks(relay.Delivery):
+    """Kafka takes the records, and the producer can no longer go on."""
+
+    def of(self, rows: list[Any]) -> None:
+        super().of(rows)
+        raise KafkaException(KafkaError(KafkaError._FATAL))
 
 
 @pytest.fixture
@@ -46,6 +57,18 @@ async def said(node: Running) -> list[tuple[str, str]]:
     found = (await Status(node, Inputs(node)).said())["gaps"]
     assert node.metrics.registry.get_sample_value("lotse_gaps") == len(found)
     return [(gap["what"], gap["why"]) for gap in found]
+
+
+async def led(node: Running, until: Callable[[], Awaitable[bool]]) -> None:
+    """A relay leads until this is so."""
+    leading = asyncio.create_task(relay.Relay(node, "lost").run())
+    try:
+        async with asyncio.timeout(60):
+            while not await until():
+                await asyncio.sleep(0.05)
+    finally:
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
 
 
 async def test_what_kafka_had_acknowledged_and_lost_is_told_until_it_is_sent_again(
@@ -85,19 +108,37 @@ async def test_a_log_that_takes_a_record_below_its_mark_was_set_back(
     """The relay is there before anybody looks, and from then on the log is longer than it ever was."""
     ends = await end()
     await relay.mark(node.pool, {PART: ends + 2})
-    letters = pack([(str(n).encode(), b"{}", []) for n in range(40)])  # to all partitions
-    row = await node.pool.fetchval(
-        "insert into outbox (tx, after, topic, records) values (1, false, $1, $2) returning id", PART.topic, letters
-    )
-    leading = asyncio.create_task(relay.Relay(node, "lost").run())
-    try:
-        async with asyncio.timeout(60):
-            while not await node.pool.fetchval("select sent_at is not null from outbox where id = $1", row):
-                await asyncio.sleep(0.05)
-    finally:
-        leading.cancel()
-        await asyncio.gather(leading, return_exceptions=True)
+    add = "insert into outbox (tx, after, topic, records) values (1, false, $1, $2) returning id"
+    row = await node.pool.fetchval(add, PART.topic, pack(TO_ALL))
+
+    async def sent() -> bool:
+        return bool(await node.pool.fetchval("select sent_at is not null from outbox where id = $1", row))
+
+    await led(node, sent)
     assert await end() > ends + 2
+    why = f"Gap:acknowledged up to {ends + 2}, the log ends at {ends}"
+    assert await said(node) == [(f"{PART.topic}/{PART.part}", why)]
+
+
+@pytest.mark.parametrize("fails", ["a record", "the producer"])
+async def test_a_log_that_was_set_back_is_told_of_where_the_turn_that_finds_out_fails(
+    node: Running, end: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """Nothing is marked then, the records are sent again, and these stand behind the mark."""
+    ends, letters = await end(), TO_ALL
+    await relay.mark(node.pool, {PART: ends + 2})
+    if fails == "a record":
+        letters = [*TO_ALL, (b"large", bytes(MOST_OF_A_REPORT + 1), [])]
+    else:
+        monkeypatch.setattr(relay, "Delivery", Breaks)
+    add = "insert into outbox (tx, after, topic, records) values (1, false, $1, $2)"
+    await node.pool.execute(add, PART.topic, pack(letters))
+
+    async def told() -> bool:
+        return bool({f"outbox/{PART.topic}", "relay"} & node.unsent.keys())
+
+    await led(node, told)
+    assert await end() > ends + 2 and await node.pool.fetchval("select sent_at is null from outbox")
     why = f"Gap:acknowledged up to {ends + 2}, the log ends at {ends}"
     assert await said(node) == [(f"{PART.topic}/{PART.part}", why)]
 
