@@ -57,23 +57,27 @@ async def letters_beyond(node: Running) -> int:
 
 async def look_for_lost(node: Running) -> None:
     """Holds the acknowledged ends against our own logs: nobody else would tell that a quiet one has lost its tail."""
-    parts = await node.reader.parts(node.own_topics)
-    marks = await _marks(node.pool)  # before the ends: what is sent meanwhile moves those first
-    ends = await node.reader.ends(part for part in parts if part in marks)
-    if below := [part for part, end in ends.items() if end < marks[part]]:
-        ends = await node.reader.ends_for_writers(below)
-        await hold_lost(node.pool, {part: (marks[part], end) for part, end in ends.items() if end < marks[part]})
+    parts = {*await node.reader.parts(node.own_topics)}
+    # before the ends: what is sent meanwhile moves those first
+    rows = await node.pool.fetch("select topic, part, next, xmin from acked")
+    marks = {part: (row["next"], row["xmin"]) for row in rows if (part := Part(row["topic"], row["part"])) in parts}
+    ends = await node.reader.ends(marks)
+    if below := [part for part, end in ends.items() if end < marks[part][0]]:
+        for part, end in (await node.reader.ends_for_writers(below)).items():
+            stood, written = marks[part]
+            if end < stood:
+                await hold_lost(node.pool, part, stood, end, written)
 
 
-async def hold_lost(con: Any, seen: Mapping[Part, tuple[int, int]]) -> None:
-    """Keeps of own partitions, with a mark and the end below it at which their log was seen later: it grows past its mark by itself,
-    and what was lost is still gone. Only `lotse republish` ends it; a mark it has drawn back meanwhile says nothing any more."""
+async def hold_lost(con: Any, part: Part, stood: int, end: int, written: int | None = None) -> None:
+    """Keeps of an own partition that its log was seen to end below where its mark stood: it grows past that by itself, and what was
+    lost is still gone. Only `lotse republish` ends it; a mark it has drawn back meanwhile says nothing any more. `written`: the
+    mark's xmin, where it may have been drawn back and moved on again since."""
     sql = ("update acked set held = $3, held_since = now() where (topic, part) = ($1, $2) and next >= $4 and held is null"
-           " returning true")  # fmt: skip
-    for part, (mark, at) in seen.items():  # row by row: the relay's turn locks them in another order
-        why = f"Gap:acknowledged up to {mark}, the log ends at {at}"
-        if await con.fetchval(sql, *part, why, mark):
-            log.error("Kafka has lost what it had acknowledged", topic=part.topic, partition=part.part, why=why)
+           " and xmin = coalesce($5, xmin) returning true")  # fmt: skip
+    why = f"Gap:acknowledged up to {stood}, the log ends at {end}"
+    if await con.fetchval(sql, *part, why, stood, written):
+        log.error("Kafka has lost what it had acknowledged", topic=part.topic, partition=part.part, why=why)
 
 
 async def _marks(con: Any) -> dict[Part, int]:
@@ -193,8 +197,9 @@ class Relay:
             answers = [row for row in rows if row["after"] and row["tx"] not in late]
             await alive(con, asyncio.to_thread(delivery.of, answers))
         finally:  # whatever failed: what the next turn sends stands behind this, and shows nothing any more
-            begins = list(delivery.begins.items())  # the thread may still be told of some
-            await hold_lost(con, {part: (ended[part], at) for part, at in begins if at < ended.get(part, 0)})
+            for part, at in list(delivery.begins.items()):  # the thread may still be told of some
+                if at < ended.get(part, 0):
+                    await hold_lost(con, part, ended[part], at)
         for topic, why in delivery.failed.items():
             self._rest(topic)
             say_held(self.node.unsent, f"outbox/{topic}", why)

@@ -1,7 +1,7 @@
 """Kafka loses its tail, and what a service had sent is gone from its own topic: somebody is told, until it is sent again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -169,5 +169,25 @@ async def test_a_mark_that_was_drawn_back_meanwhile_says_nothing(
     """Seen before `lotse republish`, written down after it."""
     ends = await end()
     await relay.mark(node.pool, {PART: ends})
-    await relay.hold_lost(node.pool, {PART: (ends + 2, ends)})
+    await relay.hold_lost(node.pool, PART, ends + 2, ends)
+    assert await said(node) == []
+
+
+@pytest.mark.parametrize("sent", [2, 40])
+async def test_a_look_that_began_before_republish_says_nothing_of_what_was_sent_again_since(
+    node: Running, end: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch, sent: int
+) -> None:
+    """The mark stands where the look saw it, or beyond, and nothing is missing below it any more."""
+    ends = await end()
+    await relay.mark(node.pool, {PART: ends + 2})
+    ask = node.reader.ends_for_writers
+
+    async def asked(parts: Iterable[Part]) -> dict[Part, int]:
+        found = await ask(parts)
+        await republish(node, datetime.now(UTC))
+        await relay.mark(node.pool, {PART: ends + sent})
+        return found
+
+    monkeypatch.setattr(node.reader, "ends_for_writers", asked)
+    await relay.look_for_lost(node)
     assert await said(node) == []
