@@ -40,13 +40,15 @@ class Reader:
         """Closes both clients."""
         await asyncio.gather(self._consumer.stop(), self._admin.close())
 
-    async def parts(self, topics: Iterable[str]) -> list[Part]:
-        """Partitions of those of the topics that exist. (A consumer without subscription finds none; the admin does.)"""
+    async def parts(self, topics: Iterable[str], *, led: bool = False) -> list[Part]:
+        """Partitions of those of the topics that exist; `led`: and whose end can be asked: of one without a leader aiokafka asks
+        on until LIMIT, and nobody else asks anything. (A consumer without subscription finds none; the admin does.)"""
         async with self._alone, asyncio.timeout(LIMIT):
             # of all: a topic that is asked for by name, and is not there, a broker at its defaults makes
             found = await self._admin.describe_topics()
         wanted = {t["topic"]: t["partitions"] for t in found if not t["error_code"]}
-        return sorted(Part(topic, p["partition"]) for topic in set(topics) & wanted.keys() for p in wanted[topic])
+        return sorted(Part(topic, p["partition"]) for topic in set(topics) & wanted.keys() for p in wanted[topic]
+                      if not led or p["leader"] >= 0)  # fmt: skip
 
     async def ends(self, parts: Iterable[Part]) -> dict[Part, int]:
         """Last stable offsets: under read_committed nothing beyond them can be read yet."""

@@ -56,8 +56,9 @@ async def letters_beyond(node: Running) -> int:
 
 
 async def look_for_lost(node: Running) -> None:
-    """Holds the acknowledged ends against our own logs: nobody else would tell that a quiet one has lost its tail."""
-    parts = {*await node.reader.parts(node.own_topics)}
+    """Holds the acknowledged ends against our own logs: nobody else would tell that a quiet one has lost its tail. Without a leader
+    it is held against them once it has one again."""
+    parts = {*await node.reader.parts(node.own_topics, led=True)}
     # before the ends: what is sent meanwhile moves those first
     rows = await node.pool.fetch("select topic, part, next, xmin from acked")
     marks = {part: (row["next"], row["xmin"]) for row in rows if (part := Part(row["topic"], row["part"])) in parts}

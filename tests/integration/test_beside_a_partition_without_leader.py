@@ -1,4 +1,5 @@
-"""faults.md A6: where all copies of one partition are gone its end can't be asked. Time waits for it; what is not on it does not."""
+"""faults.md A6: where all copies of one partition are gone its end can't be asked. Time waits for it where it is read; what is not on
+it does not."""
 
 import asyncio
 import json
@@ -11,25 +12,31 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from aiokafka.errors import KafkaError
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from contracts.topics import submissions_topic
+from contracts.topics import answers_topic, submissions_topic
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
 from deploy.services import make_topics, migrate, publishers_from
+from services.host import relay
+from services.runtime.messages import Part
 from tests.conftest import PUBLISHERS
-from tests.publishing import Course, Publisher, until
+from tests.integration.conftest import node_of
+from tests.publishing import NAME, Course, Publisher, until
 
 ALONE = submissions_topic("intake", "oulad")
 """Another partner's topic: its only copies lie with the third broker."""
+ANSWERS_ALONE = answers_topic("intake", "oulad")
+"""As well, where a test says so."""
 TICKS = "clock.ticks/0"
 
 
-def led(admin: AdminClient) -> bool:
+def led(admin: AdminClient, topic: str = ALONE) -> bool:
     """Whether somebody leads it."""
-    return all(part.leader > 0 for part in admin.list_topics(ALONE, timeout=10).topics[ALONE].partitions.values())
+    return all(part.leader > 0 for part in admin.list_topics(topic, timeout=10).topics[topic].partitions.values())
 
 
 @dataclass
@@ -60,11 +67,12 @@ class Service:
 
 
 @pytest.fixture
-def three() -> Iterator[LocalStack]:
-    """Three brokers, intake's database and topics."""
+def three(request: pytest.FixtureRequest) -> Iterator[LocalStack]:
+    """Three brokers, intake's database and topics, of which one lies with the third alone."""
+    alone = getattr(request, "param", ALONE)
     with LocalStack.ephemeral(brokers=3) as stack:
         admin = AdminClient({"bootstrap.servers": stack.kafka})
-        (made,) = admin.create_topics([NewTopic(ALONE, 4, replica_assignment=[[3]] * 4)]).values()
+        (made,) = admin.create_topics([NewTopic(alone, 4, replica_assignment=[[3]] * 4)]).values()
         made.result(20)
         asyncio.run(make_topics(stack.kafka, publishers_from(PUBLISHERS), local=True))
         migrate("intake", stack.databases["intake"].owner)
@@ -114,3 +122,30 @@ async def test_time_waits_and_nothing_else(three: LocalStack, intake: Service) -
         three.start_again(three.brokers[2])()
         await until(lambda: intake.has_acted(tick), 90)
         await until(lambda: not intake.held(), 60)
+
+
+@pytest.mark.parametrize("three", [ANSWERS_ALONE], indirect=True)
+async def test_an_own_one_holds_up_nobody_and_what_it_lost_is_told_once_it_has_a_leader(three: LocalStack) -> None:
+    """Its end was asked for 15 s of each 45, and nobody asked Kafka anything meanwhile: no tick, no lag, no lease."""
+    admin = AdminClient({"bootstrap.servers": three.kafka})
+    async with node_of(three, "intake") as node:
+        lost = [Part(answers_topic("intake", NAME), 0), Part(ANSWERS_ALONE, 0)]
+        await relay.mark(node.pool, dict.fromkeys(lost, 2))
+
+        async def told() -> list[Part]:
+            """What has lost its tail."""
+            while True:
+                try:
+                    await relay.look_for_lost(node)
+                    break
+                except KafkaError:  # it asked the broker that had just gone; the minder, too, comes again
+                    await asyncio.sleep(0.1)
+            rows = await node.pool.fetch("select topic, part from acked where held like 'Gap%' order by 1, 2")
+            return [Part(*row) for row in rows]
+
+        three.processes[three.brokers[2]].kill()
+        await until(lambda: not any(led(admin, ANSWERS_ALONE) for _ in range(10)), 60)  # whichever broker is asked
+        assert await told() == lost[:1]
+        three.start_again(three.brokers[2])()
+        await until(lambda: all(led(admin, ANSWERS_ALONE) for _ in range(10)), 90)
+        assert await told() == sorted(lost)
