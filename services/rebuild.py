@@ -35,10 +35,10 @@ from services.runtime.work import NOT_THE_DATA, Work, quarantined
 
 log = structlog.get_logger()
 
-HELD_LIMIT, LOCK_LIMIT = (
-    120.0,
-    "60s",
-)  # everybody is held at most so many seconds, until all is learnt; a lock waited for so long
+# everybody is held at most so many seconds, until all is learnt; a lock waited for so long
+HELD_LIMIT, LOCK_LIMIT = 120.0, "60s"
+BROKEN_AT_MOST = 20
+"""Subjects a sweep puts into quarantine: each needs its own release, and a rule that is wrong breaks on all there are."""
 
 KEPT = ("kept", "quarantine", "dead_letter", "buried", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
@@ -54,6 +54,14 @@ class Missing(Exception):
 
 class Unfinished(Exception):
     """The new tables are in place; clearing away the old ones, or the sweep, did not end. Another rebuild does both."""
+
+
+class Broken(Unfinished):
+    """The sweep ended, a dry one, too: a rule breaks on BROKEN_AT_MOST subjects. `done`: what was done, and which these are."""
+
+    def __init__(self, done: "Rebuilt") -> None:
+        super().__init__("; ".join(done.broken))
+        self.done = done
 
 
 @dataclass
@@ -79,7 +87,7 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
     """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves, and one at a time.
     `dry`: all of it but the swap, the sweep in what was learnt beside, which then goes. Needs LOTSE_DATABASE_OWNER
     (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and Postgres raise, and
-    Unfinished once the new tables are in place."""
+    Unfinished once the new tables are in place; Broken where a rule is wrong."""
     if settings.database_owner is None:
         raise PermissionError("LOTSE_DATABASE_OWNER is not set")
     started, owner_dsn = time.monotonic(), settings.database_owner.get_secret_value()
@@ -117,6 +125,8 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
                 await sweep(node, done)
                 how = "equal" if done.compared else "nothing to compare with"
                 await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds, how)
+            except Broken:
+                raise
             except Exception as error:  # whatever it is, the new is in place
                 raise Unfinished(name_of(error)) from error
     return done
@@ -243,13 +253,10 @@ class Learner:
 
     def _own(self, work: Work, message: Message) -> None:
         """Folds an own fact, and those after it that came early: they stay, since this transaction may be done again in halves."""
+        family, subject = message.family, message.attributes.subject
         following: Message | None = message
         while following is not None:
-            family, subject, number = (
-                following.family,
-                message.attributes.subject,
-                following.attributes.streamversion or 0,
-            )
+            number = following.attributes.streamversion or 0
             if not work.learn_own(following):
                 self.early[family, subject, number] = following
                 return
@@ -309,7 +316,7 @@ async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
 
 async def sweep(node: Running, done: Rebuilt) -> None:
     """React over every state there is. The law: on a quiet, caught-up system nothing is recorded. Where a rule breaks the state's
-    subject goes into quarantine, as at a tick, and the sweep goes on."""
+    subject goes into quarantine, as at a tick, and the sweep goes on. Raises Broken where these are BROKEN_AT_MOST."""
 
     def count(work: Work) -> None:
         done.swept += work.counts["facts"]
@@ -319,5 +326,6 @@ async def sweep(node: Running, done: Rebuilt) -> None:
     every = ("select s.kind, s.id, s.tenant from state s where (s.kind, s.id) > ($1, $2) and s.tenant is not null"
              f" and {clock.FREE} order by s.kind, s.id limit")  # fmt: skip
     while found := await clock.ask(node, every, count, *last):
-        last = found
-    done.broken = [": ".join(row) for row in await node.pool.fetch(sql, known)]
+        last, done.broken = found, [": ".join(row) for row in await node.pool.fetch(sql, known)]
+        if len(done.broken) >= BROKEN_AT_MOST:
+            raise Broken(done)

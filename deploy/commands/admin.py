@@ -176,14 +176,14 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
 
     \b
     Exit codes: 0 swapped, 1 they differ and the old stays, or they are swapped and a rule breaks on some subjects, which are in
-    quarantine, 2 usage, 3 Kafka or the database does not answer, 4 the database is another release's.
+    quarantine (at 20 of them the sweep ends), 2 usage, 3 Kafka or the database does not answer, 4 the database is another release's.
     """
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415
 
     from services.failpoints import arm  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
-    from services.rebuild import Unfinished  # noqa: PLC0415
+    from services.rebuild import BROKEN_AT_MOST, Broken, Unfinished  # noqa: PLC0415
     from services.rebuild import rebuild as run  # noqa: PLC0415
     from services.telemetry import set_up_logs  # noqa: PLC0415
 
@@ -214,6 +214,8 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
             done = asyncio.run(run(declared(service), settings, files, progress, dry=dry_run))
     except BadSettings as bad:
         raise Trouble(str(bad), "set it and try again", USAGE) from None
+    except Broken as error:
+        done = error.done
     except Unfinished as error:
         raise Trouble(f"rebuilt, the new is in place; what comes after did not end: {error}",
                       "rebuild once more: it clears the old away, and sweeps", UNREACHABLE) from error  # fmt: skip
@@ -243,7 +245,12 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     told += [f"{compared}, {swapped}; a sweep {recorded} {done.swept} facts",
              *(f"a rule breaks on it, so it {'would be' if dry_run else 'is'} in quarantine: {one}" for one in done.broken)]  # fmt: skip
     hint = f"mend the rule, then `lotse release {service} SUBJECT`: docs/runbooks/LotseQuarantine.md"
-    printed(shape, [data], data=data, people=told, errors=[Wrong("QUARANTINED", one, hint) for one in done.broken])
+    errors = [Wrong("QUARANTINED", one, hint) for one in done.broken]
+    if len(done.broken) >= BROKEN_AT_MOST:
+        hint = f"{hint}; then rebuild once more, for what was not swept"
+        errors += [Wrong("UNSWEPT", f"a rule breaks on {len(done.broken)} subjects, so the sweep ended there", hint)]
+        told += [errors[-1].message]
+    printed(shape, [data], data=data, people=told, errors=errors)
     if done.broken:
         say.print(f"Way out: {hint}")
     return FINDINGS if done.broken else DONE

@@ -35,7 +35,7 @@ from deploy.services import make_topics, mend_topics, migrate, migrations
 from services import operate
 from services.connections import KafkaSecurity
 from services.host.running import Running
-from services.rebuild import rebuild
+from services.rebuild import BROKEN_AT_MOST, Broken, rebuild
 from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import pack
@@ -418,6 +418,38 @@ async def test_a_rule_that_breaks_in_a_sweep_stops_its_subject_alone_and_what_it
     assert (await asked(node, "/operate/release", subject=cases[2])).json() == {"taken_up": 0, "more": False}
     rows = await node.pool.fetch("select subject, count(*) as n from timeline group by subject order by subject")
     assert [tuple(row) for row in rows] == [(case, 2) for case in cases]
+
+
+async def test_a_rule_that_breaks_on_everything_ends_the_sweep(
+    emptied: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It put all there are into quarantine, one by one, and each needed its own release."""
+    monkeypatch.setattr(services.rebuild, "BROKEN_AT_MOST", 2)
+    node, cases = emptied, sorted(str(uuid4()) for _ in range(4))
+    await applied(node, *(fetched(node, offset, registered(), case) for offset, case in enumerate(cases)))
+    await node.pool.execute("update alliance set ticked = now()")
+    wrong = replace(node.service, react=lambda *_: breaks())
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    before = await everything(node)
+    for dry in (True, False):
+        with pytest.raises(Broken) as ended:
+            await rebuild(wrong, node.settings, files, dry=dry)
+        assert ended.value.done.broken == [f"{case}: ArithmeticError" for case in cases[:2]]
+        assert dry is (await everything(node) == before)
+    subjects = await node.pool.fetch("select subject from quarantine order by subject")
+    assert [row["subject"] for row in subjects] == cases[:2]
+
+
+async def test_a_rebuild_says_that_its_sweep_ended(emptied: Running) -> None:
+    node, cases = emptied, sorted(str(uuid4()) for _ in range(BROKEN_AT_MOST + 1))
+    await applied(node, *(fetched(node, offset, registered(), case) for offset, case in enumerate(cases)))
+    await node.pool.execute("update alliance set ticked = now()")
+    would = await said(node, "--dry-run", by=("-c", BREAKS))
+    does = await said(node, by=("-c", BREAKS))
+    assert does == would and would[0] == FINDINGS
+    *broken, ended = would[1]["errors"]
+    assert [error["message"] for error in broken] == [f"{case}: ArithmeticError" for case in cases[:BROKEN_AT_MOST]]
+    assert ended["code"] == "UNSWEPT" and "rebuild once more" in ended["hint"]
 
 
 BREAKS = """
