@@ -61,24 +61,25 @@ def happened(step: dict[str, Any]) -> str:
 
 
 def in_order(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Steps of a timeline as they happened, and when. What a rule of ours says and no tick dates happened with what it follows from,
-    whatever the clock of who recorded it. Of what is said of risks none happened before the one said before it: a correction of
-    today takes back, by the tick of yesterday, what a report of today has raised."""
+    """Steps of a timeline as they happened, and when. What a rule of ours says happened after what it follows from, whatever the tick
+    by which it speaks, and whatever the clock of who recorded it. Of what is said of risks none happened before the one said before
+    it: a correction of today takes back, by the tick of yesterday, what a report of today has raised."""
     by_id = {step["fact_id"]: step for step in steps}
 
-    def when(step: dict[str, Any]) -> str:
-        before = None if "as_of" in step["body"] else by_id.get(step["cause"])
-        while before and before["cause"] in by_id:
-            before = by_id[before["cause"]]
-        return happened(before or step)
+    def with_causes(step: dict[str, Any]) -> list[dict[str, Any]]:
+        found = [step]
+        while (cause := by_id.get(found[-1]["cause"])) is not None:
+            found.append(cause)
+        return found
 
     dated, latest = [], ""
     for step in sorted(steps, key=lambda step: (step["family"], step["number"])):
-        moment = when(step)
+        *rules, first = with_causes(step)
+        moment = max(happened(one) for one in (first, *rules) if one is first or "as_of" in one["body"])
         if step["family"] == "dropout":
             latest = moment = max(latest, moment)
-        dated.append((moment, step))
-    return sorted(dated, key=lambda pair: (pair[0], pair[1]["recorded_at"], pair[1]["number"]))
+        dated.append((moment, step["recorded_at"], len(rules), step))
+    return [(moment, step) for moment, *_, step in sorted(dated, key=lambda one: (*one[:3], one[3]["number"]))]
 
 
 def told(step: dict[str, Any]) -> str:
