@@ -140,6 +140,7 @@ def _try(mapping: Mapping, found: list[CsvFile], again: bool) -> Account:
     try:
         house = installation()
     except Trouble as none:
+        # of an installation and of `lotse up`: which of both was meant nobody knows
         memories = [place / "import" / f"{mapping.publisher}.sqlite" for place in (STATE, STATE / "stack")]
         if none.exit_code != UNREACHABLE or any(memory.exists() for memory in memories):
             raise

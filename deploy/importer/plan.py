@@ -1,7 +1,7 @@
 """What a row becomes: one participation or one course day, as submissions in the order in which each rests on the last.
 
-Pure: a row, what its keys have said before and what the other rows of this call say of them in, steps out. No join, no
-aggregate.
+Asks nobody: a row, what its keys have said before and what the other rows of this call say of them in, steps out. No join,
+no aggregate.
 """
 
 import hashlib
@@ -70,15 +70,15 @@ class Planner:
     again: bool = False
     persons: dict[str, tuple[str, bool]] = field(default_factory=dict)
     """Attendance: participation to person, and whether its start is recorded."""
-    _named_first: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _named_first: dict[str, tuple[str, str]] = field(default_factory=dict, init=False)
     """Participation to run and person of the first row of this call that names it."""
-    _first: dict[tuple[str, datetime | None], str] = field(default_factory=dict)
+    _first: dict[tuple[str, datetime | None], str] = field(default_factory=dict, init=False)
     """Key and time of report to what the first row of this call says of it."""
-    _spoken_of: set[str] = field(default_factory=set)
+    _spoken_of: set[str] = field(default_factory=set, init=False)
     """Keys of which a row of this call says something."""
-    _times: dict[str, datetime] = field(default_factory=dict)
+    _times: dict[str, datetime] = field(default_factory=dict, init=False)
     """Content to its time of report, which the memory of release 1 does not hold."""
-    _made: set[str] = field(default_factory=set)
+    _made: set[str] = field(default_factory=set, init=False)
     """Ids of what this run sent anew: refused once more, it goes again in another run."""
 
     def survey(self, rows: Iterable[Row]) -> None:
@@ -100,9 +100,9 @@ class Planner:
         named = self._named(row)
         new = "request" in self.mapping.steps and self.store.participation(named["participation"]) is None
         for name in self._in_order(named, row):
-            key, starts = self._key(name, named), name != "end" or self._says("start", row)
+            key, lacks_start = self._key(name, named), name == "end" and not self._says("start", row)
             if self._says(name, row):
-                if not starts:  # it would wait for one, and every import for its answer
+                if lacks_start:  # it would wait for one, and every import for its answer
                     hint = "An end without a start: fill the start, or empty the end."
                     raise RowRefused("NOT_STARTED", "", hint)
                 statement = self._statement(name, named, row)
@@ -118,7 +118,7 @@ class Planner:
                     raise RowRefused(
                         "CONTRADICTS_ANOTHER_ROW", "", f"Another row says its {name}, this one none. {_ONE_IS_WRONG}"
                     )
-            elif starts and (stands := _stands(before := self._before(name, key))) and not _is_gone(stands):
+            elif not lacks_start and (stands := _stands(before := self._before(name, key))) and not _is_gone(stands):
                 yield self._step(name, key, named, self._taken_back(name, stands), before, None)
             if name == "request" and new:  # asked for the next step: the referral is recorded
                 self.store.takes_part(named["participation"], named["run"], named["person"])

@@ -134,12 +134,13 @@ async def test_an_own_one_holds_up_nobody_and_what_it_lost_is_told_once_it_has_a
 
         async def told() -> list[Part]:
             """What has lost its tail."""
-            while True:
-                try:
-                    await relay.look_for_lost(node)
-                    break
-                except KafkaError:  # it asked the broker that had just gone; the minder, too, comes again
-                    await asyncio.sleep(0.1)
+            async with asyncio.timeout(120):
+                while True:
+                    try:
+                        await relay.look_for_lost(node)
+                        break
+                    except KafkaError:  # it asked the broker that had just gone; the minder, too, comes again
+                        await asyncio.sleep(0.1)
             rows = await node.pool.fetch("select topic, part from acked where held like 'Gap%' order by 1, 2")
             return [Part(*row) for row in rows]
 

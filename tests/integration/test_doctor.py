@@ -321,8 +321,9 @@ async def test_a_topic_that_keeps_longer_is_said_and_nothing_shortens_it(ward: W
             ]
             await kafka.alter_configs(said)
             # the controller has it before the broker says so
-            while [has["retention.ms"][0] for has in await settings_of(kafka, [*values])] != [*values.values()]:
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                while [has["retention.ms"][0] for has in await settings_of(kafka, [*values])] != [*values.values()]:
+                    await asyncio.sleep(0.1)
 
         await set(longer)
         stays = [f"{letters} retention.ms: -1 stays, longer than 2592000000",
@@ -392,8 +393,9 @@ async def test_a_topic_of_nobody_is_found(ward: Ward) -> None:
     async with admin(ward.stack.kafka) as kafka:
         await kafka.create_topics([NewTopic(topic, 1, 1)])
         try:
-            while topic not in await kafka.list_topics():  # the controller has it before the broker says so
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                while topic not in await kafka.list_topics():  # the controller has it before the broker says so
+                    await asyncio.sleep(0.1)
             asked = await asyncio.to_thread(ward.examined, "intake")
         finally:
             await kafka.delete_topics([topic])

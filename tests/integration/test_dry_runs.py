@@ -564,8 +564,9 @@ async def test_topics_that_would_be_made_are_not_and_what_kafka_would_refuse_it_
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     await admin.delete_topics([gone])
-    while gone in await admin.list_topics():  # the controller has forgotten it before the broker says so
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(60):
+        while gone in await admin.list_topics():  # the controller has forgotten it before the broker says so
+            await asyncio.sleep(0.1)
     await admin.close()
     before = await everything(node)
     would = await make_topics(kafka, all_, local=True, dry_run=True)

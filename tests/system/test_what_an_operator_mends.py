@@ -551,8 +551,9 @@ async def deleted_and_mended(house: Fleet, old: Course, young: Course) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=house.stack.kafka)
     await admin.start()
     await admin.delete_topics([topic])
-    while topic in await admin.list_topics():
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(60):
+        while topic in await admin.list_topics():
+            await asyncio.sleep(0.1)
     await admin.close()
     assert await make_topics(house.stack.kafka, publishers_from(house.setup.publishers), local=True) == [topic]
     await until(lambda: all(house.status(name)["gaps"] for name in readers))
