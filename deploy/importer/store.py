@@ -62,11 +62,11 @@ class Store:
     def __init__(self, folder: Path, source: str, name: str, *, reading: bool = False, trying: bool = False) -> None:
         self.source, self.name = source, name
         path, lock = folder / f"{name}.sqlite", folder / f"{name}.lock"
-        gone = not path.exists() or not path.stat().st_size
         known = lock.exists() or any(folder.glob(f"*-refused-{name}-{'[0-9]' * 8}T*.csv"))
         with ExitStack() as held:
             if not (reading or trying):
                 held.callback(os.close, _locked(folder, name))
+            gone = not path.exists() or not path.stat().st_size  # not before: who held the lock may have been making it
             if gone and known:
                 raise Trouble(f"{name}.sqlite, which remembers what was imported, is gone or empty; nothing was sent",
                               f"{KEPT}; only where nothing ever went out, delete {name}.lock and the refused rows beside it",
