@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ from contracts.envelope import Attributes, By, Submission, Tick, headers_of
 from contracts.intake import ConsentGiven, RegistrationSubmitted
 from contracts.referral import OfferRunSubmitted, ParticipationStartReported, ReferralAnswered, ReferralRequested
 from contracts.topics import answers_topic, submissions_topic
+from deploy.fleet import pause
 from services.clock import publish
 from services.connections import KafkaSecurity
 
@@ -103,9 +105,10 @@ class Publisher:
 
 async def until(what: Callable[[], Any], patience: float = 120) -> Any:
     """Waits for a fact, with a deadline."""
+    began = time.monotonic()
     async with asyncio.timeout(patience):
         while not (found := await asyncio.to_thread(what)):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause(began))
     return found
 
 

@@ -20,13 +20,13 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
-from deploy.fleet import Fleet
+from deploy.fleet import Fleet, pause
 from deploy.places import SERVICES
 from deploy.soak.expected import WAITS, Expected, expect
 from deploy.soak.journal import Journal
 from deploy.soak.ledger import Ledger, Progress, Recovery, held_against
 from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, PUBLISHERS, Load, Wave
-from deploy.soak.observed import observe
+from deploy.soak.observed import observe, session
 from deploy.soak.sending import Sender
 
 LEASE_OVER = 330.0  # seconds: what a notification that was stopped or killed had in hand waits for its lease (300 s), and is made then
@@ -157,17 +157,9 @@ class Night:
         return sum(max(0, ends[part] - at) for part, at in stands.items())
 
     async def _stands(self, name: str) -> dict[TopicPartition, int]:
-        async with self._asking(name) as con:
-            rows = await con.fetch("select topic, part, next from lotse.position where topic <> 'clock.ticks'")
+        async with session(self.fleet, name) as con:
+            rows = await con.fetch("select topic, part, next from position where topic <> 'clock.ticks'")
         return {TopicPartition(row["topic"], row["part"]): row["next"] for row in rows}
-
-    @asynccontextmanager
-    async def _asking(self, name: str) -> AsyncIterator[asyncpg.Connection]:
-        con = await asyncpg.connect(f"{self.fleet.stack.admin_dsn.rpartition('/')[0]}/{name}", timeout=10)
-        try:
-            yield con
-        finally:
-            await con.close()
 
     async def read_up(self, patience: float = PATIENCE) -> None:
         """Every service has applied what its inputs held at this moment, whatever comes meanwhile. Raises Trouble with who has
@@ -185,7 +177,7 @@ class Night:
                 }
                 if not (behind := {name: n for name, n in left.items() if n}):
                     return
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(pause(deadline - patience))
         raise Trouble(f"after {patience:.0f} s not all is applied that the inputs held: {behind} records left",
                       f"the logs stand in {self.fleet.stack.folder}/services", UNREACHABLE)  # fmt: skip
 
@@ -226,7 +218,7 @@ class Night:
                     }
                 if not busy:
                     return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(pause(deadline - patience))
         busy = {name: stands for name, said in (await self.statuses()).items() if (stands := standing(said))}
         raise Trouble(f"after {patience:.0f} s {len(missing)} are not answered ({await self._where(missing)}), and {busy} stands",
                       f"the logs stand in {self.fleet.stack.folder}/services", UNREACHABLE)  # fmt: skip
@@ -239,8 +231,8 @@ class Night:
         types, taken = str(dict(Counter(one.type for one in found))), 0
         try:
             for name in ANSWERING:
-                async with self._asking(name) as con:
-                    sql = "select count(*) from lotse.answered where key = any($1)"
+                async with session(self.fleet, name) as con:
+                    sql = "select count(*) from answered where key = any($1)"
                     taken += await con.fetchval(sql, [one.reference for one in found])
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # nobody can say
             return types
@@ -293,7 +285,7 @@ class Night:
     def attempts(self) -> Counter[str]:
         """How many are attempted, sent, failed, uncertain. Raises HTTPError, and ValueError where no JSON answers."""
         of: Counter[str] = Counter()
-        for row in httpx.get(f"{self.fleet.url('notification')}/attempts", timeout=5).json():
+        for row in self.fleet.get("notification", "/attempts"):
             of[row["what"].removeprefix("notification_")] += row["n"]
         return of
 
@@ -305,7 +297,7 @@ class Night:
                 raise Trouble(
                     f"waited {patience:.0f} s for {name}; what stands: {busy}", "see the services' logs", UNREACHABLE
                 )
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(pause(deadline - patience))
 
     async def until(self, what: Callable[[], Any], name: str, patience: float = 60.0) -> None:
         """Waits for a fact, with a deadline. Raises Trouble naming it."""
@@ -315,7 +307,7 @@ class Night:
         """At rest: the ledger of everything since the night began. `last`: the next day is ticked, so that reports are due."""
         await self.rest(LAST_DAY_TICK if last else None)
         expected = self.expected()
-        observed = await observe(self.fleet, {*expected.cases, *expected.referrals.values()})
+        observed = await observe(self.fleet)
         ledger = held_against(expected, observed, ticked=self.ticked, figures=last, doubtful=self.doubtful,
                               recoveries=self.recoveries, progress=self.progress)  # fmt: skip
         self.recoveries, self.progress = [], []  # named once

@@ -18,17 +18,7 @@ from deploy.local.processes import Process
 from deploy.services import migrate
 from deploy.soak.faults.processes import start
 from deploy.soak.night import Night
-
-
-@asynccontextmanager
-async def session(night: Night, service: str) -> AsyncIterator[asyncpg.Connection]:
-    """A superuser's session on a service's database."""
-    dsn = night.fleet.stack.admin_dsn.rpartition("/")[0]
-    con = await asyncpg.connect(f"{dsn}/{service}", timeout=10, server_settings={"search_path": "lotse"})
-    try:
-        yield con
-    finally:
-        con.terminate()
+from deploy.soak.observed import session
 
 
 async def tables(con: asyncpg.Connection) -> list[str]:
@@ -40,7 +30,7 @@ async def tables(con: asyncpg.Connection) -> list[str]:
 @asynccontextmanager
 async def locked(night: Night, service: str) -> AsyncIterator[None]:
     """Every table of a service locked by a session that does nothing: a forgotten operator."""
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         names = await tables(con)
         for again in range(20):
             transaction = con.transaction()
@@ -62,7 +52,7 @@ async def locked(night: Night, service: str) -> AsyncIterator[None]:
 async def idle_operator(night: Night, service: str) -> AsyncIterator[int]:
     """Somebody with a role of their own has looked at rows `for update` and gone to lunch; their session's number."""
     dsn, password = night.fleet.stack.admin_dsn.rpartition("/")[0], uuid4().hex
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         await con.execute("drop role if exists operator")
         await con.execute(f"create role operator login password '{password}' in role \"{service}_owner\"")
         try:
@@ -96,14 +86,14 @@ async def _look_at_all(idle: asyncpg.Connection, names: list[str], times: int = 
 
 async def megabytes(night: Night, service: str) -> int:
     """Size of a service's database."""
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         return int(await con.fetchval("select pg_database_size(current_database())")) // 2**20 + 1
 
 
 async def cross(night: Night, service: str, rounds: int) -> int:
     """Locks a service's tables in the wrong order, again and again: deadlocks. Gives back how often we were the victim."""
     victim = 0
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         names = await tables(con)
         await con.execute(
             "set deadlock_timeout = '3s'; set lock_timeout = '4s'"
@@ -123,7 +113,7 @@ async def cross(night: Night, service: str, rounds: int) -> int:
 @asynccontextmanager
 async def reader_before_a_migration(night: Night, service: str) -> AsyncIterator[None]:
     """Somebody reads the states in a transaction that does not end, and a migration that needs the table alone has not run yet."""
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         await con.execute("delete from lotse.runtime_migrations where version = '0003'")  # it may run twice
         async with con.transaction():
             await con.execute("select from lotse.state limit 1")
@@ -132,14 +122,14 @@ async def reader_before_a_migration(night: Night, service: str) -> AsyncIterator
 
 async def terminate_backends(night: Night, service: str) -> int:
     """pg_terminate_backend of everybody on a service's database; how many."""
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         return await end_others(con, service)
 
 
 @asynccontextmanager
 async def _role_told(night: Night, service: str, what: str, back: str, *, anew: bool = True) -> AsyncIterator[None]:
     """Something is changed about the service's role, and changed back. `anew`: the connections it has are ended."""
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         await con.execute(what)
         try:
             if anew:
@@ -180,7 +170,7 @@ async def leads(night: Night, service: str, one: Process) -> bool:
     """Whether it is this process whose session holds the lock of the service's relay, as Postgres and the kernel say."""
     sql = ("select client_port from pg_stat_activity join pg_locks using (pid)"
            " where locktype = 'advisory' and granted and application_name = $1")  # fmt: skip
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         leader = await con.fetchval(sql, f"lotse-relay-{service}")
     assert one.child is not None
     return leader in {socket.laddr.port for socket in psutil.Process(one.child.pid).net_connections()}
@@ -189,7 +179,7 @@ async def leads(night: Night, service: str, one: Process) -> bool:
 async def waits_for_a_table(night: Night, service: str) -> bool:
     """Whether somebody waits to have a table of a service alone."""
     sql = "select exists (select from pg_locks where not granted and mode = 'AccessExclusiveLock')"
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         return bool(await con.fetchval(sql))
 
 
@@ -198,7 +188,7 @@ async def relay_kept(night: Night, service: str) -> AsyncIterator[None]:
     """The service's relay leads no more: its lock is ours. What is recorded meanwhile waits in the outbox."""
     mine = "select pg_try_advisory_lock(hashtext('lotse relay'))"
     theirs = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         async with asyncio.timeout(30):
             while not await con.fetchval(mine):  # the relay asks for it again twice a second
                 await con.execute(theirs, f"lotse-relay-{service}")
@@ -213,7 +203,7 @@ async def end_others(con: asyncpg.Connection, service: str) -> int:
 
 async def copied(night: Night, service: str) -> str:
     """A copy of a stopped service's database, as a backup would be; its name."""
-    async with session(night, "postgres") as con:
+    async with session(night.fleet, "postgres") as con:
         await end_others(con, service)
         await con.execute(f'drop database if exists "{service}_old"')
         await con.execute(f'create database "{service}_old" template "{service}" owner "{service}_owner"')
@@ -222,7 +212,7 @@ async def copied(night: Night, service: str) -> str:
 
 async def restored(night: Night, service: str) -> None:
     """Puts the copy in the place of a stopped service's database."""
-    async with session(night, "postgres") as con:
+    async with session(night.fleet, "postgres") as con:
         await con.execute(f'drop database "{service}" with (force)')
         await con.execute(f'alter database "{service}_old" rename to "{service}"')
         await con.execute(f'grant connect on database "{service}" to "{service}_runtime"')
@@ -230,7 +220,7 @@ async def restored(night: Night, service: str) -> None:
 
 async def gone(night: Night, service: str) -> None:
     """A stopped service's database is lost; an empty one, migrated, stands in its place."""
-    async with session(night, "postgres") as con:
+    async with session(night.fleet, "postgres") as con:
         await con.execute(f'drop database "{service}" with (force)')
     await asyncio.to_thread(night.fleet.stack.provision)
     await asyncio.to_thread(migrate, service, night.fleet.stack.databases[service].owner)
@@ -259,7 +249,7 @@ async def standby(night: Night, *, deaf: bool = False) -> AsyncIterator[Postgres
             await _told(second.dsn("postgres", "postgres"), "alter system set primary_conninfo = ''")
         else:
             await _told(night.fleet.stack.admin_dsn, "alter system set synchronous_standby_names = '*'")
-            async with session(night, "postgres") as con, asyncio.timeout(30):
+            async with session(night.fleet, "postgres") as con, asyncio.timeout(30):
                 while not await con.fetchval(
                     "select exists (select from pg_stat_replication where sync_state = 'sync')"
                 ):

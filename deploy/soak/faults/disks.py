@@ -12,9 +12,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from deploy.errors import UNREACHABLE, Trouble
-from deploy.soak.faults.database import end_others, session
+from deploy.soak.faults.database import end_others
 from deploy.soak.faults.processes import MAIN, restart, start
 from deploy.soak.night import Night
+from deploy.soak.observed import session
 
 READ_ONLY = """
 mount -t tmpfs -o size=4k none "$1"
@@ -102,7 +103,7 @@ async def database_on(night: Night, service: str, disk: Disk) -> AsyncIterator[N
             ("pg_default", ""),
         ):
             await asyncio.to_thread(night.fleet.processes[service].stop)
-            async with session(night, "postgres") as con:
+            async with session(night.fleet, "postgres") as con:
                 if before:
                     await con.execute(before)
                 await end_others(con, service)
@@ -111,7 +112,7 @@ async def database_on(night: Night, service: str, disk: Disk) -> AsyncIterator[N
             if before:
                 yield
     finally:
-        async with session(night, "postgres") as con:
+        async with session(night.fleet, "postgres") as con:
             await con.execute(f"drop tablespace if exists small_{service}")
 
 

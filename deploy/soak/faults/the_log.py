@@ -17,8 +17,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from deploy.services import make_topics, publishers_from, settings_of
-from deploy.soak.faults.database import session
 from deploy.soak.night import Night
+from deploy.soak.observed import session
 
 
 async def committed(night: Night, service: str) -> list[TopicPartition]:
@@ -54,7 +54,7 @@ async def delete_records(night: Night, topic: str, part: int) -> None:
 
 async def stands(night: Night, service: str, topic: str) -> dict[int, int]:
     """Partition to the next offset a service reads of it, as its database says."""
-    async with session(night, service) as con:
+    async with session(night.fleet, service) as con:
         rows = await con.fetch("select part, next from position where topic = $1", topic)
     return {row["part"]: row["next"] for row in rows}
 

@@ -12,12 +12,12 @@ import httpx
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from deploy.soak.faults import database, processes, the_log
+from deploy.soak.faults import processes, the_log
 from deploy.soak.faults.processes import another, armed
 from deploy.soak.journal import Meant
 from deploy.soak.load import CANARY, POISONS, PROVIDER, Wave
 from deploy.soak.night import Night
-from deploy.soak.observed import FACTS, LETTERS, records_of
+from deploy.soak.observed import FACTS, LETTERS, records_of, session
 from deploy.soak.rows.matrix import SOAK, Unseen, held_by, progressed, row, see
 from deploy.soak.sending import headers_of
 
@@ -200,7 +200,7 @@ async def replayed_twice(night: Night) -> str:
     see(all(f"{len(ids)} of {len(ids)} have" in one.stdout for one in done), f"{len(ids)} IDs: {done[0].stdout}")
     await night.nothing_lags()
     see(not night.fleet.status("referral")["set_aside"]["count"], "something is still set aside")
-    async with database.session(night, "referral") as con:
+    async with session(night.fleet, "referral") as con:
         written = await con.fetchval("select count(*) from lotse.audit where why = $1", why)
     see(written == 6, f"{written} audit entries")
     return "replayed six times, three while the rule was broken: one answer each, six audit entries"

@@ -12,6 +12,7 @@ from deploy.places import ROOT, SERVICES
 from deploy.soak.faults import database, disks, network, processes, the_log
 from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night
+from deploy.soak.observed import session
 from deploy.soak.rows.matrix import SOAK, NotRun, progressed, row, see
 
 RUNTIME_MIGRATIONS = ROOT / "services" / "runtime" / "migrations"
@@ -199,7 +200,7 @@ async def other_schema(night: Night) -> str:
     one = night.fleet.processes["referral"]
     await asyncio.to_thread(one.stop)
     try:
-        async with database.session(night, "referral") as con:
+        async with session(night.fleet, "referral") as con:
             await con.execute(f"set search_path = lotse; {undo}")
             await con.execute("delete from lotse.runtime_migrations where version = $1", version)
         refused = await processes.lotse(night, "referral", "serve", "referral")
@@ -209,7 +210,7 @@ async def other_schema(night: Night) -> str:
         ran = await processes.lotse(night, "referral", "migrate", "referral")
     see(newest.stem in ran.stderr + ran.stdout, ran.stderr)
     try:
-        async with database.session(night, "referral") as con:
+        async with session(night.fleet, "referral") as con:
             for table in LATER:
                 await con.execute(
                     f"alter table lotse.{table} add column later text not null default 'of a release to come'"
@@ -218,7 +219,7 @@ async def other_schema(night: Night) -> str:
         await start(night, "referral")
         wave, began = night.wave(8, 16, pace=0.02), time.monotonic()
         await night.until(lambda: progressed(night, "referral", began, 10), "answers of referral")
-        async with database.session(night, "referral") as con:
+        async with session(night.fleet, "referral") as con:
             rewritten = await con.fetch("update lotse.state set shape = shape + 1 where kind = 'case' returning id")
             try:  # a later release wrote them, and was taken back
                 await night.until(
@@ -232,7 +233,7 @@ async def other_schema(night: Night) -> str:
         await night.sender.acknowledged()
         await night.nothing_lags()
     finally:
-        async with database.session(night, "referral") as con:
+        async with session(night.fleet, "referral") as con:
             for table in LATER:
                 await con.execute(f"alter table lotse.{table} drop column if exists later")
             await con.execute("delete from lotse.runtime_migrations where version = '9999'")
