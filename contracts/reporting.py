@@ -39,7 +39,8 @@ class ParticipationReport(Model):
     Entry: a participation's `started_on` lies in the month. Exit: its `ended_before_on` lies in the month. Stock: running on
     the month's last day (`started_on` not after it, `ended_before_on` after it or none); stock = stock before + entries - exits,
     across months once all that a change touches are released: that may take several ticks, and a month is released once a day at
-    most, so after a second correction on one day it holds again with the next day's.
+    most, so after a second correction on one day it holds again with the next day's. What was released with cases left out is
+    released anew, on the same day, too, once none is.
     """
 
     ce_type: ClassVar[str] = type_name(FAMILY, "ParticipationReport")
@@ -53,6 +54,9 @@ class ParticipationReport(Model):
     """The tick at which the figures were taken."""
     cells: Annotated[tuple[Cell, ...], Privacy.INTERNAL]
     """Sorted by municipality, block."""
+    left_out: Annotated[int, Field(ge=1, le=1_000_000), JsonNumber(), Privacy.INTERNAL, Unit("case")] | None = None
+    """Cases of which something was told that could not be counted yet, in whatever month: too much or too little may be counted of
+    each. Absent where the figures are of all that was told."""
 
     def key(self, tenant: str) -> str:
         """The Kafka key: `<tenant>:participation:<month>:<vintage>`."""
@@ -65,4 +69,4 @@ class ParticipationReport(Model):
 
     def to_json(self) -> bytes:
         """The body as it travels."""
-        return self.__pydantic_serializer__.to_json(self)
+        return self.__pydantic_serializer__.to_json(self, exclude_none=True)

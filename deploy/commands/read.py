@@ -15,7 +15,7 @@ from deploy.services import publishers_from
 RISKS = ("about", "rule", "case_id", "tenant", "participation_id", "referral_id", "run_id", "holds_from_on", "raised", "open",
          "owner_organisation_id")  # fmt: skip
 BY_REFERENCE = ("run_ref", "source_ref", "rule", "first_on", "open")
-CELLS = ("tenant", "month", "vintage", "municipality", "block", "entries", "exits", "stock")
+CELLS = ("tenant", "month", "vintage", "municipality", "block", "entries", "exits", "stock", "left_out")
 """Columns, so that CSV has its header where there is no row."""
 
 
@@ -137,9 +137,11 @@ def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]
 @click.option("--tenant", help="One alliance only.")
 @formats
 def report(name: str, tenant: str | None, shape: str) -> int:
-    """The last vintage of each month: entries, exits and stock by municipality and block."""
+    """The last vintage of each month: entries, exits and stock by municipality and block, and how many cases these figures leave
+    out, of which something was told that could not be counted yet."""
     releases = get("reporting", f"/reports/{name}", tenant=tenant)
-    rows = [{"tenant": release["tenant"], "month": release["month"], "vintage": release["vintage"], **cell}
+    rows = [{"tenant": release["tenant"], "month": release["month"], "vintage": release["vintage"], **cell,
+             "left_out": release["body"].get("left_out", "")}
             for release in releases for cell in release["body"]["cells"]]  # fmt: skip
     printed(shape, rows, columns=CELLS)
     return 0

@@ -131,6 +131,9 @@ class Status:
         findings = await self.node.service.note(con) if self.node.service.note else []
         findings += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}; its owner's log lacks it, or its"
                      " relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
+        if self.node.service.reports:
+            findings += [f"no report is taken: {h['what']} is held, and a month without its facts would be wrong"
+                         for h in stopped if h["what"].rpartition("/")[0] in self.node.inputs]  # fmt: skip
         if any(":55P03" in h["why"] for h in held):  # a lock that could not be had
             findings += [f"session {r['pid']} ({r['usename']}) holds locks; pg_terminate_backend({r['pid']}) ends it"
                          for r in await con.fetch(_IN_THE_WAY)]  # fmt: skip

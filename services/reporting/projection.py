@@ -24,8 +24,14 @@ TABLES = (PARTICIPATION_PERIOD,)
 RELEASE = Table(
     "release",
     ("tenant", "month", "vintage"),
-    {"tenant": "text", "month": "text", "vintage": "int", "as_of": "timestamptz", "digest": "text", "body": "text"},
-)
+    {
+        "tenant": "text", "month": "text", "vintage": "int", "as_of": "timestamptz", "digest": "text", "body": "text",
+        "left_out": "int",
+    },
+)  # fmt: skip
+
+LEFT_OUT = "select count(distinct subject) from kept where tenant = $1 and why in ('early', 'quarantined')"
+"""Cases of which facts are kept back: the one before them does not come, or one could not be applied."""
 
 MOST_CELLS = 2_000_000
 """Of all months of an alliance: a partner may tell of places that do not exist, and of days in 2000. 4.4 million took longer than a
@@ -96,27 +102,29 @@ class TooManyCells(Exception):
 
 async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[ParticipationReport]:
     """Releases closed months whose grid differs from their last release, those first that were released longest ago or never, at
-    most one a month and day of the tick; what is more than one tick may release is released by the next. Raises TooManyCells."""
+    most one a month and day of the tick; what is more than one tick may release is released by the next. What left out cases is
+    released anew once none is left out, whatever the day and the grid. Raises TooManyCells."""
     latest = {
         row["month"]: row
         for row in await con.fetch(
-            "select distinct on (month) month, vintage, digest, as_of from release where tenant = $1 order by month, vintage desc",
+            "select distinct on (month) month, vintage, digest, as_of, left_out from release where tenant = $1 order by month, vintage desc",
             tenant,
         )
     }
-    today = day_of(ticked)
+    today, left_out = day_of(ticked), await con.fetchval(LEFT_OUT, tenant) or None
     releases: list[ParticipationReport] = []
     async with aclosing(_months(con, tenant, last_closed_month(ticked))) as months:
         async for cells in months:
             month = cells[0]["month"].strftime("%Y-%m")
             known = latest.get(month)
-            if known and day_of(known["as_of"]) >= today:
+            completed = known and known["left_out"] and not left_out
+            if known and not completed and day_of(known["as_of"]) >= today:
                 continue
             report = ParticipationReport(
                 month=month, vintage=known["vintage"] + 1 if known else 1, as_of=ticked,
-                cells=tuple(Cell(**{name: c[name] for name in Cell.model_fields}) for c in cells),
+                cells=tuple(Cell(**{name: c[name] for name in Cell.model_fields}) for c in cells), left_out=left_out,
             )  # fmt: skip
-            if known and known["digest"] == report.digest():
+            if known and not completed and known["digest"] == report.digest():
                 continue
             body = report.to_json()
             if len(body) > MOST_OF_A_BODY:
@@ -146,8 +154,9 @@ async def learn(con: Connection, tenant: str, body: bytes) -> None:
     """Keeps a release: one just taken, or one read back from the topic by a rebuild."""
     report: ParticipationReport = ParticipationReport.__pydantic_validator__.validate_json(body)
     await con.execute(
-        "insert into release (tenant, month, vintage, as_of, digest, body) values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
-        tenant, report.month, report.vintage, report.as_of, report.digest(), body.decode(),
+        "insert into release (tenant, month, vintage, as_of, digest, body, left_out) values ($1, $2, $3, $4, $5, $6, $7)"
+        " on conflict do nothing",
+        tenant, report.month, report.vintage, report.as_of, report.digest(), body.decode(), report.left_out,
     )  # fmt: skip
 
 
@@ -164,5 +173,5 @@ async def latest(con: Connection, tenant: str | None) -> list[dict[str, Any]]:
         "select distinct on (tenant, month) tenant, month, vintage, as_of, digest, body from release"
         " where $1::text is null or tenant = $1 order by tenant, month, vintage desc", tenant,
     )  # fmt: skip
-    return [{**dict(row), "body": ParticipationReport.__pydantic_validator__.validate_json(row["body"]).model_dump(mode="json")}
+    return [{**dict(row), "body": ParticipationReport.__pydantic_validator__.validate_json(row["body"]).model_dump(mode="json", exclude_none=True)}
             for row in rows]  # fmt: skip

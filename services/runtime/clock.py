@@ -30,6 +30,8 @@ DUE = ("select s.kind, s.id, s.tenant from state s join alliance a using (tenant
 """Up to a moment that Postgres is told: it took a third of all states for due by a time it had to look up, and read all of them at
 each tick."""
 
+BEHIND = "select tenant, ticked from alliance where acted is distinct from ticked order by tenant"
+
 Count = Callable[[Work], None]
 
 
@@ -52,10 +54,8 @@ async def act(node: Node, count: Count) -> bool:
     to call at any time, twice, from several processes."""
     async with node.pool.acquire() as con:
         ticks = await con.fetch("select id, at, ends from tick where held is null order by at desc")
-        waits = await _begin(con, ticks) if ticks else False
-        rows = await con.fetch(
-            "select tenant, ticked from alliance where acted is distinct from ticked order by tenant"
-        )
+        waits = await _begin(node, con, ticks) if ticks else False
+        rows = await con.fetch(BEHIND)
     if unfinished := [row for row in rows if (row["tenant"], row["ticked"]) not in node.broken]:
         latest = max(row["ticked"] for row in unfinished)
         while await ask(node, DUE, count, latest, by_time=True) or await _expired(node, count):
@@ -71,10 +71,12 @@ async def act(node: Node, count: Count) -> bool:
     return waits
 
 
-async def _begin(con: Connection, ticks: list[Any]) -> bool:
+async def _begin(node: Node, con: Connection, ticks: list[Any]) -> bool:
     """The latest tick that was passed becomes each alliance's time. Held partitions are left out: one partner can never stop
-    time. So are those of publishers not there any more."""
-    stands = await positions.stand(con, held=False)
+    time. So are those of publishers not there any more. Where figures are released time waits for all there is: no partner
+    writes what reporting reads, and a month of half the facts is wrong and does not say so."""
+    all_there_is = await positions.stand(con) if node.service.reports else {}
+    stands = dict.fromkeys(all_there_is, -1) | await positions.stand(con, held=False)
 
     def passed(ends: str) -> bool:
         return all(stands.get(Part(topic, part), end) >= end for topic, part, end in msgspec.json.decode(ends))
