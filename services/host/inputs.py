@@ -25,6 +25,7 @@ from services.telemetry import spanning
 log = structlog.get_logger()
 
 FIRST_REST, LONGEST_REST = 0.2, 10.0  # seconds a held partition rests before it is tried again
+OUR_OWN = ("fetch", "minder")  # what may be held of this process, whatever it is to read
 ENDS_LIMIT = 5  # seconds: for so long a tick beside a partition without a leader holds up what came with it
 
 Fetched = dict[Part, list[Any]]
@@ -111,12 +112,13 @@ class Inputs:
 
     def fetched(self, parts: Iterable[Any], assignment: Any) -> None:
         """What a fetch brought, and under which assignment. Of another nothing is known any more: it begins where Kafka's committed
-        offsets say, and a batch from there on would be taken for one that follows our row; and who holds what is not ours to say."""
+        offsets say, and a batch from there on would be taken for one that follows our row; and who holds what is not ours to say: what
+        still stands still says so again within a batch."""
         self.in_hand = {Part(*part) for part in parts}
         if assignment is not self._assignment:
             self._assignment, self.mine = assignment, {Part(*tp) for tp in assignment.tps} if assignment else set()
             self._contiguous.clear()
-            self.held = {what: held for what, held in self.held.items() if "/" not in what}
+            self.held = {what: held for what, held in self.held.items() if what in OUR_OWN}
 
     async def back(self, consumer: Any) -> dict[Part, int]:
         """Sends the consumer back to the rows: where it raises, it forgets what it had fetched of other partitions, too, and

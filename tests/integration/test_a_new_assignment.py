@@ -5,15 +5,16 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from contracts.envelope import Attributes, headers_of
 from contracts.intake import RegistrationSubmitted
 from contracts.topics import submissions_topic
 from services.host.inputs import Inputs
-from services.host.running import Running
+from services.host.running import Running, say_held
 from services.operate import go_on
-from services.runtime import positions
+from services.runtime import batch, positions
 from services.runtime.messages import Part
 from tests.publishing import NAME, OWNER, SOURCE, TENANT
 
@@ -114,4 +115,36 @@ async def test_a_log_that_ends_before_its_row_is_a_gap_as_soon_as_somebody_looks
     await node.pool.execute("update position set next = $3 where (topic, part) = ($1, $2)", *PART, ends[PART] + 5)
     await inputs.look_after(None, ends)
     assert PART in inputs.gaps
+    await node.pool.execute("delete from position")
+
+
+@pytest.mark.parametrize("tps", [{TP}, set()], ids=["another", "none"])
+async def test_what_stood_still_under_another_assignment_is_no_longer_said(
+    node: Running, tps: set[TopicPartition]
+) -> None:
+    """Who has it now says so within a batch. `everything` and a publisher's limit stayed for good where the partitions went to
+    another worker, and while everything is held /live finds nothing stuck."""
+    inputs = Inputs(node)
+    for what in ("everything", f"publisher:{NAME}", f"{TOPIC}/0", "fetch", "minder"):
+        say_held(inputs.held, what, "x")
+    inputs.fetched(set(), SimpleNamespace(tps=tps))
+    assert inputs.held.keys() == {"fetch", "minder"}, "these are this process's own"
+
+
+async def test_what_still_stands_still_under_a_new_assignment_says_so_within_a_batch(
+    node: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = await sent(node.settings.kafka)
+    inputs, consumer = Inputs(node), Sought()
+    await inputs.refresh()
+
+    async def fails(*_: object) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(batch, "apply", fails)
+    for _ in range(2):
+        inputs.fetched({TP}, SimpleNamespace(tps={TP}))
+        assert not inputs.held
+        await inputs.handle(consumer, records)
+        assert inputs.held.keys() == {"everything"}
     await node.pool.execute("delete from position")
