@@ -70,8 +70,11 @@ def leap(part: Part, stood_at: int, goes_on_at: int, gone: int = 0) -> dict[str,
 async def go_on(node: Running, *, dry: bool = False) -> list[dict[str, Any]]:
     """Partitions held at a gap are read again from their log's start: what was applied falls out by its number or id, what
     has its dead letter gets no second, what is gone is gone. Gives back the leap of each."""
-    held = "select topic, part, next from position where held like 'Gap%'"
-    if not (starts := await node.reader.starts([Part(*row[:2]) for row in await node.pool.fetch(held)])):
+    held, read = (
+        "select topic, part, next from position where held like 'Gap%' and topic = any($1::text[])",
+        [*node.inputs],
+    )
+    if not (starts := await node.reader.starts([Part(*row[:2]) for row in await node.pool.fetch(held, read)])):
         return []
     if not dry:
         await expect_again(node, node.reader, starts)
@@ -80,7 +83,7 @@ async def go_on(node: Running, *, dry: bool = False) -> list[dict[str, Any]]:
     async with node.pool.acquire() as con, con.transaction():
         await positions.lock(con, starts)
         # who was asked twice sends nobody back a second time
-        stood = {part: row[2] for row in await con.fetch(held) if (part := Part(*row[:2])) in starts}
+        stood = {part: row[2] for row in await con.fetch(held, read) if (part := Part(*row[:2])) in starts}
         await positions.move(con, {} if dry else {part: starts[part] for part in stood})
     return [leap(part, at, starts[part], max(0, starts[part] - at, at - ends[part])) for part, at in stood.items()]
 

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from contracts.envelope import refused
+from contracts.envelope import reference_of, refused
+from contracts.messages import read_message
 from contracts.topics import MIB
 from services.runtime import clock
-from services.runtime.database import RETRY, Connection
+from services.runtime.database import RETRY, Connection, unpack
 from services.runtime.failures import TooMuch, name_of
 from services.runtime.node import Node
 from services.runtime.work import Again, Fork, Work, transact
@@ -28,6 +29,8 @@ with next as (select seq, sum(bytes) over (order by seq) as upto from (
 select k.* from kept k join next using (seq) where upto <= $3 or seq = (select min(seq) from next) order by seq
 """  # noqa: S608
 _NAMED = f"{_ITS} and publisher = '' and seq = any($2::bigint[])"
+_STRANDED = """update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher'
+ where publisher <> '' and why <> 'aside' and topic <> all($1::text[])"""
 _LEAVE_OUT = f"""
 with gone as (delete {_NAMED} and error = 'Fork' returning topic, part, "offset", seq)
 insert into left_out select * from gone on conflict (topic, part, "offset") do update set seq = excluded.seq
@@ -61,12 +64,17 @@ async def _again(
 
 
 async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> None:
-    """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew)."""
+    """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew). What waits of a publisher
+    who is gone from the file is set aside by then; given up it is forgotten, since nobody hears an answer."""
+    if seqs is None:
+        await node.pool.execute(_STRANDED, [*node.inputs])
     sql = "select seq from kept where why = 'aside' and ($1::bigint[] is null or seq = any($1)) order by seq"
     for (seq,) in await node.pool.fetch(sql, seqs):
 
         async def one(con: Connection, known: Again, seq: int = seq) -> int:
             rows = await con.fetch("select * from kept where seq = $1 and why = 'aside' for update", seq)
+            if give_up and rows and rows[0]["topic"] not in node.inputs:
+                return await _forget(con, rows[0])
             return await _again(node, con, known, rows, give_up=give_up)
 
         try:
@@ -75,6 +83,15 @@ async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool
             raise
         except Exception as error:
             log.warning("still set aside", error=name_of(error))
+
+
+async def _forget(con: Connection, row: Any) -> int:
+    """With the claim it has made of its id, or it would be passed over for good where its publisher comes back and sends it again."""
+    await con.execute("delete from kept where seq = $1", row["seq"])
+    if row["claimed"]:  # so it could be read
+        attributes, _ = read_message([(name, text) for name, text in unpack(row["headers"])], row["value"])
+        await con.execute("delete from answered where key = $1", reference_of(attributes.source, attributes.id))
+    return 1
 
 
 class NoFactOfIts(Exception):

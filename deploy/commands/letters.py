@@ -467,7 +467,8 @@ def give_up(
     name: str, ids: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str, rate: float | None, **by: Any
 ) -> int:  # fmt: skip
     """Answer what was set aside as refused (GIVEN_UP): the IDs, or what the options pick; its sender may send it mended under a
-    new id. Twice is harmless. Exit as replay."""
+    new id. What its publisher is gone from publishers.toml of (NoSuchPublisher) is forgotten, and nobody is answered. Twice is
+    harmless. Exit as replay."""
     if not ids and not any(by.values()):
         raise Trouble("give up which?", "name IDs, or pick by --source, --type, --reason, --since, --until", USAGE)
     return _settle(name, at, ids, "/operate/give-up", why, who, dry_run, shape, rate, by)

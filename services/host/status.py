@@ -30,8 +30,9 @@ _STOPPED = """
 select case when held like 'publisher:%' then held else topic || '/' || part end as what,
        case when held like 'publisher:%' then 'Flood' else held end as why, held_since as since
 from (select topic, part, held, held_since from position union all select topic, part, held, held_since from acked) p
-where held is not null order by topic, part
+where held is not null and topic = any($1::text[]) order by topic, part
 """
+"""Of a publisher that is gone from the file nothing is read any more, and nobody could end what is held."""
 _EARLY = """
 select topic, min(at) as since from kept where why = 'early' group by topic having min(at) < now() - interval '10 minutes' order by topic
 """
@@ -120,7 +121,8 @@ class Status:
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters,"
                                   " coalesce(sum(letters) filter (where hour > now() - interval '1 day'), 0)::bigint as of_a_day"
                                   " from dead_letter group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip
-        stopped = [_held(Held(*row)) for row in await con.fetch(_STOPPED)]
+        topics = [*self.node.inputs, *self.node.own_topics]
+        stopped = [_held(Held(*row)) for row in await con.fetch(_STOPPED, topics)]
         ticks = await con.fetch("select tenant, ticked, acted from alliance order by tenant")
         held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
         stands = await positions.stand(con)
