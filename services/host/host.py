@@ -261,8 +261,9 @@ class Host:
             return Response(generate_latest(self.node.metrics.registry), media_type="text/plain; version=0.0.4")
 
         async def away(_: Request, error: Exception) -> JSONResponse:
-            said = f"the database is away ({name_of(error)})"
-            return JSONResponse({"why": said, "way_out": "ask again"}, 503, {"Retry-After": "5"})
+            what = "Kafka does not answer" if isinstance(error, KafkaError) else "the database is away"
+            said = {"why": f"{what} ({name_of(error)})", "way_out": "ask again"}
+            return JSONResponse(said, 503, {"Retry-After": "5"})
 
         async def wrong(_: Request, error: Exception) -> JSONResponse:
             # FastAPI's own answer quotes the values
@@ -270,7 +271,7 @@ class Host:
             return JSONResponse({"wrong": ["/".join([*map(str, one["loc"]), one["type"]]) for one in found]}, 422)
 
         app.add_exception_handler(RequestValidationError, wrong)
-        for kind in RETRY:
+        for kind in (*RETRY, KafkaError):
             app.add_exception_handler(kind, away)
         app.include_router(operate.routes(self.node))
         if self.service.routes:

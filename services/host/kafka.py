@@ -1,11 +1,13 @@
 """A reader beside the consumer: ends, starts, and what lies between a position and an end. It belongs to no group."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaTimeoutError
 
 from services.connections import KafkaSecurity
 from services.otherwise import read_otherwise
@@ -16,8 +18,18 @@ ALONE: dict[str, Any] = {"group_id": None, "enable_auto_commit": False, "isolati
 LIMIT = 15  # seconds a question may take
 
 
+@asynccontextmanager
+async def limited() -> AsyncIterator[None]:
+    """Raises KafkaTimeoutError at the limit: a bare TimeoutError is the database's."""
+    try:
+        async with asyncio.timeout(LIMIT):
+            yield
+    except TimeoutError:
+        raise KafkaTimeoutError from None
+
+
 class Reader:
-    """Asks Kafka; every call has its limit and raises KafkaError or TimeoutError."""
+    """Asks Kafka; every call has its limit and raises KafkaError."""
 
     def __init__(self, servers: str, security: KafkaSecurity, name: str) -> None:
         self._servers, self._security = servers, security
@@ -43,7 +55,7 @@ class Reader:
     async def parts(self, topics: Iterable[str], *, led: bool = False) -> list[Part]:
         """Partitions of those of the topics that exist; `led`: and whose end can be asked: of one without a leader aiokafka asks
         on until LIMIT, and nobody else asks anything. (A consumer without subscription finds none; the admin does.)"""
-        async with self._alone, asyncio.timeout(LIMIT):
+        async with self._alone, limited():
             # of all: a topic that is asked for by name, and is not there, a broker at its defaults makes
             found = await self._admin.describe_topics()
         wanted = {t["topic"]: t["partitions"] for t in found if not t["error_code"]}
@@ -62,7 +74,7 @@ class Reader:
         """Where the logs end, with what nobody may read yet: a transaction left open keeps all that follows it from readers."""
         consumer = AIOKafkaConsumer(**self._options, **ALONE | {"isolation_level": "read_uncommitted"})
         try:
-            async with asyncio.timeout(LIMIT):
+            async with limited():
                 await consumer.start()
                 found = await consumer.end_offsets([TopicPartition(*part) for part in parts])
         finally:
@@ -72,7 +84,7 @@ class Reader:
     async def _ask(self, what: str, parts: Iterable[Part]) -> dict[Part, int]:
         if not (wanted := [TopicPartition(*part) for part in parts]):
             return {}
-        async with self._alone, asyncio.timeout(LIMIT):
+        async with self._alone, limited():
             self._meet(wanted)
             found = await getattr(self._consumer, what)(wanted)
         return {Part(*tp): offset for tp, offset in found.items()}
@@ -89,7 +101,7 @@ class Reader:
         """Whether only transaction markers lie between a position and an end. A consumer's position passes markers
         without delivering anything; it is asked here, never of the serving consumer, whose position runs ahead."""
         tp = TopicPartition(*part)
-        async with self._alone, asyncio.timeout(LIMIT):
+        async with self._alone, limited():
             self._meet([tp])
             self._consumer.seek(tp, position)
             self._consumer.resume(tp)
