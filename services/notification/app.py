@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-import contracts.dropout
 import contracts.notification
+from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import Fact, Recorded
 from contracts.notification import NotificationAttempted
 from services.host.settings import BadSettings, loaded
@@ -40,7 +40,7 @@ def service() -> Service:
     return Service(
         "notification",
         states={"office": domain.Office},
-        learns=contracts.dropout.FACTS,
+        learns=(DropoutRiskRaised, DropoutRiskContinued, DropoutRiskWithdrawn),
         owns=(contracts.notification,),
         evolve=domain.evolve,
         react=domain.react,
