@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .envelope import Code, Day, Fact, Id, Listed, Model, Moment, Privacy, Submission
+from .envelope import Code, Day, Fact, Id, JsonNumber, Listed, Model, Moment, Privacy, Submission, Unit
 
 FAMILY = "notification"
 
@@ -23,6 +23,9 @@ class NoticeLine(Model):
     """The first of the days that caused the risk."""
     reason: Annotated[Code, Listed("risk_end")] | None = None
     """Why it no longer holds: with WITHDRAWN, where it is known. What has ended is neither settled nor wrong."""
+    others: Annotated[int, Field(ge=1, le=10_000), JsonNumber(), Privacy.INTERNAL, Unit("risk")] | None = None
+    """In an attempt: how many other risks of this case the office was told of before it that go on; left out where none does. A
+    mail names no course, so of two worries of one case that have the same day nobody could tell which is over."""
 
 
 class NotificationFact(Fact):

@@ -1,6 +1,7 @@
 """The rules of notice: offices get mail, not cases; at most one attempt an office and tick; what was told and no longer
 holds becomes a line in the next mail."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -195,10 +196,12 @@ def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     over = office.dropout.over
     untrue = [(key, line) for key, line in _untrue(office) if key not in over or over[key].as_of < ticked]
     new = sorted(item for item in _untold(office, day_of(ticked), untrue) if item[1].as_of < ticked)
-    lines = [_notice("RAISED", Line(*item[:4])) for _, item in new]
+    goes_on = Counter(item.case_id for key, item in office.dropout.open.items() if part.believed(key))
+    lines = [_notice("RAISED", Line(*item[:4]), goes_on[item.case_id]) for _, item in new]
     # since it was taken back it may have been raised again, and have ended otherwise
     lines += [
-        _notice("WITHDRAWN", line._replace(reason=over[key].reason) if key in over else line) for key, line in untrue
+        _notice("WITHDRAWN", line._replace(reason=over[key].reason) if key in over else line, goes_on[line.case_id])
+        for key, line in untrue
     ]
     if not lines:
         return []
@@ -296,5 +299,5 @@ def _line(line: NoticeLine) -> Line:
     return Line(line.case_id, line.about, line.rule, line.first_on, line.reason)
 
 
-def _notice(kind: str, line: Line) -> NoticeLine:
-    return NoticeLine(kind=kind, **line._asdict())
+def _notice(kind: str, line: Line, others: int = 0) -> NoticeLine:
+    return NoticeLine(kind=kind, others=others or None, **line._asdict())

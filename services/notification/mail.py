@@ -1,21 +1,25 @@
-"""The errand: one mail an attempt. Content-free beyond case number, since when, and a sentence (domain 9, H-03)."""
+"""The errand: one mail an attempt. Content-free beyond case number, since when, how often, and a sentence (domain 9, H-03)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date
 from email.message import EmailMessage
+from email.utils import format_datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import aiosmtplib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from contracts.codes import RiskEnd
+from contracts.codes import NoticeKind, RiskEnd
 from contracts.envelope import Fact, Recorded
-from contracts.notification import NotificationAttempted
+from contracts.notification import NoticeLine, NotificationAttempted
 from services.notification.domain import failed, sent, uncertain
 from services.notification.organisations import Mailbox, MailSettings
 from services.telemetry import calling
 
-SUBJECTS = {"de": "Lotse: {n} Hinweise", "en": "Lotse: {n} notices"}
+SUBJECTS = {"de": ("Hinweis", "Hinweise"), "en": ("notice", "notices")}
 TIMEOUT = 30.0  # seconds a step of the conversation may take
 HELLO = 50.0  # and all before the mail itself: with the two steps behind it, shorter than an attempt may last (errands.LONGEST)
 _TEMPLATES = Environment(
@@ -23,25 +27,66 @@ _TEMPLATES = Environment(
     undefined=StrictUndefined,
     autoescape=False,
     keep_trailing_newline=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 
 
+class Said(NamedTuple):
+    """What a mail says of a case: lines between which its reader can see no difference are one."""
+
+    case_id: str
+    rule: str
+    first_on: date
+    instead_of: date | None
+    """The first day that the office was told before, where that was wrong."""
+    others: int
+    """How many risks of the case the office was told of before that go on."""
+
+
+ORDER = ("RAISED", RiskEnd.ENDED, RiskEnd.CORRECTED, RiskEnd.ATTENDED, None)
+"""Sections of a mail: what holds, then what holds no more, by why; None where nobody knows."""
+
+
+def sections_of(lines: Sequence[NoticeLine]) -> list[tuple[str | None, list[tuple[Said, int]]]]:
+    """Lines as a person reads them: by section what is said, and of how many risks. Of a risk whose first day was corrected both
+    halves are one: alone, the half that takes back would say that nobody stayed away."""
+    wrong = {_what(line): line for line in lines if line.reason == RiskEnd.CORRECTED}
+    found: dict[str | None, Counter[Said]] = {kind: Counter() for kind in ORDER}
+    said_above = set[NoticeLine]()
+    for line in sorted(lines, key=lambda line: line.kind != NoticeKind.RAISED):
+        if line.kind == NoticeKind.RAISED:
+            before = wrong.pop(_what(line), None)
+            said_above |= {before} if before else set()
+            found["RAISED"][_said(line, before.first_on if before else None)] += 1
+        elif line not in said_above:
+            found[line.reason if line.reason in found else None][_said(line, None)] += 1
+    return [(kind, [*said.items()]) for kind, said in found.items() if said]
+
+
+def _what(line: NoticeLine) -> tuple[str, str, str]:
+    return line.case_id, line.about, line.rule
+
+
+def _said(line: NoticeLine, instead_of: date | None) -> Said:
+    return Said(line.case_id, line.rule, line.first_on, instead_of, line.others or 0)
+
+
 def written(attempt: NotificationAttempted, recorded: Recorded, to: Mailbox, sender: str) -> EmailMessage:
-    """The mail of an attempt: plain text in the office's language, with the attempt's id and trace."""
+    """The mail of an attempt: plain text in the office's language, with the attempt's id, its moment and trace. The same whenever it
+    is written."""
+    sections, about = sections_of(attempt.lines), recorded.attributes
+    n = sum(risks for _, said in sections for _, risks in said)
     mail = EmailMessage()
     mail["From"], mail["To"] = sender, to.mailbox
-    mail["Subject"] = SUBJECTS[to.language].format(n=len(attempt.lines))
+    mail["Subject"] = f"Lotse: {n} {SUBJECTS[to.language][n > 1]}"
+    mail["Date"] = format_datetime(about.recordedtime or about.time)
     mail["Message-ID"] = f"<{attempt.attempt_id}@lotse>"
     mail["Auto-Submitted"] = "auto-generated"
-    if recorded.attributes.traceparent:
-        mail["traceparent"] = recorded.attributes.traceparent
-    mail.set_content(
-        _TEMPLATES.get_template(f"notice.{to.language}.txt").render(
-            raised=[line for line in attempt.lines if line.kind == "RAISED"],
-            ended=[line for line in attempt.lines if line.kind == "WITHDRAWN" and line.reason == RiskEnd.ENDED],
-            withdrawn=[line for line in attempt.lines if line.kind == "WITHDRAWN" and line.reason != RiskEnd.ENDED],
-        )
-    )
+    if about.traceparent:
+        mail["traceparent"] = about.traceparent
+    text = _TEMPLATES.get_template(f"notice.{to.language}.txt").render(sections=sections)
+    mail.set_content(text, cte="quoted-printable")  # 8bit is only for servers that say 8BITMIME, and nobody asks them
     return mail
 
 

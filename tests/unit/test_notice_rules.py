@@ -260,10 +260,10 @@ def test_what_ended_is_not_called_settled(reason: RiskEnd) -> None:
     (anew,) = (fact for fact in asked(office, TICK + 3 * QUARTER) if isinstance(fact, NotificationAttempted))
     assert anew.lines == attempt.lines
     attributes = Attributes(str(UUID(int=1)), "lotse", NotificationAttempted.ce_type, office.id, TICK, "rkn")
-    for language, ended, settled in (("de", "nächste Schritt", "erledigt oder"), ("en", "next step", "are settled")):
+    for language, ended, settled in (("de", "nächste Schritt", "sich erledigt"), ("en", "next step", "is settled")):
         to = Mailbox.model_validate({"mailbox": "a@example.org", "language": language})
         mail = written(anew, Recorded(attributes, anew), to, "b@example.org").get_content()
-        assert (ended in mail, settled in mail) == (reason is RiskEnd.ENDED, reason is not RiskEnd.ENDED)
+        assert (ended in mail, settled in mail) == (reason is RiskEnd.ENDED, reason is RiskEnd.ATTENDED)
         assert of("a") in mail
 
 
