@@ -124,7 +124,7 @@ async def _ask(fleet: Fleet, seen: Observed) -> None:
                 seen.leaks.append(f"metrics or status of {name}")
         seen.cases = [row["case_id"] for row in await get("intake", "/cases")]
         seen.risks = await get("referral", "/risks")
-        seen.notices = await get("notification", "/notices")
+        seen.notices = [row for row in await get("notification", "/notices") if not row["taken_back"]]
         for release in await get("reporting", "/reports/participation"):
             seen.reports += [SeenCell(release["month"], *(cell[name] for name in SeenCell._fields[1:]))
                              for cell in release["body"]["cells"]]  # fmt: skip

@@ -190,7 +190,9 @@ def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     part = office.notification
     if part.in_flight:
         return []  # what it ends with decides what the office believes; that of two at once nobody could tell
-    if _waits_for_a_person(office, ticked, mailboxes) or (part.last_as_of is not None and part.last_as_of >= ticked):
+    if office.organisation_id not in mailboxes or _refuses(office, ticked):
+        return []  # what waits stays on the list, and status says so
+    if part.last_as_of is not None and part.last_as_of >= ticked:
         return []
     # raised or withdrawn by an earlier tick: the barrier of this one says that all of that has been heard
     over = office.dropout.over
@@ -209,12 +211,10 @@ def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     return [NotificationAttempted(by=LOTSE, attempt_id=attempt_id, lines=tuple(lines[:MOST_LINES]), as_of=ticked)]
 
 
-def _waits_for_a_person(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> bool:
-    """Whether nothing can be said before another day: no mailbox is named (the items stay on the list, and status says so), or
-    the one there is refuses and was tried today."""
+def _refuses(office: Office, ticked: datetime) -> bool:
+    """Whether the mailbox refuses and was tried today."""
     failures, last = office.notification.failures, office.notification.last_as_of
-    refuses = failures >= MOST_REFUSALS and last is not None and day_of(last) >= day_of(ticked)
-    return refuses or office.organisation_id not in mailboxes
+    return failures >= MOST_REFUSALS and last is not None and day_of(last) >= day_of(ticked)
 
 
 def _untold(office: Office, today: date, untrue: list[tuple[str, Line]]) -> list[tuple[str, Item]]:
@@ -239,36 +239,31 @@ def _untrue(office: Office) -> list[tuple[str, Line]]:
 
 
 def due(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> datetime | None:
-    """The moment after the oldest thing that is not told yet: the next tick says it. Where only a person can see to that, the
-    next day: a mailbox may have been named, or have stopped refusing."""
+    """The moment after the oldest thing that is not told yet: the next tick says it, also where no mailbox was named (on the last day
+    of what is news a day is too late). Where a mailbox refuses, the next day: it may have stopped."""
     untrue, over = _untrue(office), office.dropout.over
     since = [item.as_of for _, item in _untold(office, day_of(ticked), untrue)]
     since += [over[key].as_of if key in over else ticked for key, _ in untrue]
     if not since:
         return None
-    if _waits_for_a_person(office, ticked, mailboxes):
+    if office.organisation_id in mailboxes and _refuses(office, ticked):
         return datetime.combine(day_of(ticked) + timedelta(days=1), time.min, ALLIANCE_ZONE)
     return max(ticked, min(since)) + timedelta(microseconds=1)
 
 
 def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
-    """The notice list of an office: what is open, and whether it was told."""
-    return {
-        "notice_list": [
-            (
-                office.id,
-                item.case_id,
-                item.about,
-                item.rule,
-                item.first_on,
-                office.tenant,
-                office.notification.believed(key),
-                item.as_of,
-                item.evidence_on,
-            )
-            for key, item in sorted(office.dropout.open.items())
-        ]
-    }
+    """The notice list of an office: what is open, and whether it believes so; and what it believes although it is over."""
+    part, holds = office.notification, office.dropout.open
+    rows: list[tuple[Any, ...]] = [
+        (office.id, *item[:4], office.tenant, part.believed(key), item.as_of, item.evidence_on, False)
+        for key, item in sorted(holds.items())
+    ]
+    rows += [
+        (office.id, *line[:4], office.tenant, True, None, None, True)
+        for key, line in sorted(part.taken_back.items())
+        if key not in holds
+    ]
+    return {"notice_list": rows}
 
 
 def sent(attempt: NotificationAttempted) -> Fact:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,13 +16,13 @@ import pytest
 from contracts.codes import RiskEnd, Rule
 from contracts.dropout import DropoutFact, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import Attributes, Fact, Recorded
-from contracts.notification import NoticeLine, NotificationAttempted
+from contracts.notification import NoticeLine, NotificationAttempted, NotificationWithdrawn
 from contracts.topics import facts_topic
 from deploy.local.stack import LocalStack
 from deploy.services import migrate, migrations
 from services import errands
 from services.host.running import Running
-from services.notification.domain import LOTSE, Office, evolve, failed, sent, uncertain
+from services.notification.domain import LOTSE, Office, due, evolve, failed, sent, uncertain
 from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import encode
@@ -207,6 +208,35 @@ async def test_a_mail_on_its_way_is_not_called_uncertain_by_another_process(worl
     finally:
         making.cancel()
     assert others.empty() and await world.said() == ["notification_attempted", "notification_sent"]
+
+
+async def test_what_was_over_before_the_list_said_so_stands_on_it_from_the_next_tick(
+    world: World, prepared: LocalStack
+) -> None:
+    """Of an office whose mailbox was taken out, which no message concerns: nobody would ask it."""
+    case, node, office = str(UUID(int=7)), world.node, Office(OFFICE, TENANT)
+    line = NoticeLine(kind="WITHDRAWN", case_id=case, about=case, rule=Rule.S2, first_on=date(2026, 3, 6))
+    evolve(office, NotificationWithdrawn(by=LOTSE, line=line), "")
+    add = "insert into state (kind, id, tenant, shape, body, known, last) values ('office', $1, $2, 5, $3, '{}', '{}')"
+    await node.pool.execute(add, OFFICE, TENANT, encode(office).decode())
+    table, folder = next(
+        (table, folder) for table, folder in migrations("notification") if folder.parent.name == "notification"
+    )
+    (file,) = folder.glob("0005_*.sql")
+    con = await asyncpg.connect(prepared.databases["notification"].owner, server_settings={"search_path": "lotse"})
+    try:
+        await con.execute(file.read_text().partition("-- migrate:down")[2])
+        assert await con.execute(f"delete from {table} where version = '0005'") == "DELETE 1"  # noqa: S608
+        assert "0005" in migrate("notification", prepared.databases["notification"].owner)
+    finally:
+        await con.close()
+    errand = node.service.errand
+    assert errand
+    errand = replace(errand, attempts=lambda *_: [])
+    node.service = replace(node.service, errand=errand, due=partial(due, mailboxes={}))
+    await world.ticks(ACTED + timedelta(minutes=15))
+    rows = await node.pool.fetch("select case_id, told, taken_back, as_of, evidence_on from notice_list")
+    assert [tuple(row) for row in rows] == [(case, True, True, None, None)]
 
 
 async def test_what_was_said_to_be_over_before_states_said_so_is_what_a_rebuild_makes_of_it(

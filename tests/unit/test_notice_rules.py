@@ -18,6 +18,7 @@ from contracts.notification import NotificationAttempted, NotificationWithdrawn
 from services.notification.domain import LOTSE, Office, attempts, due, evolve, failed, react, sent, uncertain, view
 from services.notification.mail import written
 from services.notification.organisations import Mailbox
+from services.notification.projection import NOTICE_LIST
 from services.runtime.database import encode
 
 OFFICE, MAILBOXES = "rkn-thm", {"rkn-thm": object()}
@@ -119,12 +120,40 @@ def test_a_mailbox_that_refuses_is_tried_once_a_day_after_four_times_and_again_a
     assert lines(office, next_day + QUARTER) == [("RAISED", "b")]
 
 
-def test_where_no_mailbox_was_named_it_is_told_on_the_day_after_one_is() -> None:
-    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"))
-    assert attempts(office, TICK + QUARTER, {}) == []
-    tomorrow = due(office, TICK + QUARTER, {})
-    assert tomorrow == datetime(2026, 3, 10, 23, tzinfo=UTC)  # midnight in Berlin
-    assert lines(office, tomorrow) == [("RAISED", "a")]
+@pytest.mark.parametrize("evidence", [date(2026, 3, 9), date(2026, 2, 24)])
+def test_where_no_mailbox_was_named_it_is_told_at_the_tick_after_one_is(evidence: date) -> None:
+    """Also on the last day on which it is news: named on that day and asked on the next, it was told to nobody ever."""
+    office, at = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a", evidence=evidence)), TICK
+    for _ in range(8):
+        at += QUARTER
+        assert attempts(office, at, {}) == []
+        assert due(office, at, {}) == at + timedelta(microseconds=1)
+    assert lines(office, at + QUARTER) == [("RAISED", "a")]
+
+
+def test_what_is_over_stands_on_the_list_until_a_mail_has_said_so() -> None:
+    """The office's mailbox was taken out of the file: it went on believing what was on no list."""
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"), raised("b"))
+    lines(office, TICK + QUARTER)
+    between(office, TICK + QUARTER, sent(last(office)), withdrawn("a", as_of=TICK + QUARTER))
+    assert attempts(office, TICK + 2 * QUARTER, {}) == []
+
+    def listed() -> list[tuple[str, bool, bool]]:
+        rows = view(office)["notice_list"]
+        assert all(len(row) == len(NOTICE_LIST.columns) for row in rows)
+        return [(row[1][0], row[6], row[9]) for row in rows]
+
+    assert listed() == [("b", True, False), ("a", True, True)]
+    heard(office, raised("a", as_of=TICK + 2 * QUARTER))
+    assert listed() == [("a", True, False), ("b", True, False)]  # what it believes holds again
+    heard(office, withdrawn("a", as_of=TICK + 3 * QUARTER))
+    assert listed() == [("b", True, False), ("a", True, True)]
+    assert lines(office, TICK + 4 * QUARTER) == [("WITHDRAWN", "a")]
+    heard(office, failed(last(office), "UNREACHABLE"))
+    assert listed() == [("b", True, False), ("a", True, True)]
+    assert lines(office, TICK + 5 * QUARTER) == [("WITHDRAWN", "a")]
+    heard(office, sent(last(office)))
+    assert listed() == [("b", True, False)]
 
 
 def test_what_a_failed_mail_said_no_longer_holds_is_said_again() -> None:
