@@ -18,7 +18,8 @@ TeachingUnits = Annotated[
 """A day has 32 of them."""
 
 REASONS: dict[str, str] = {
-    "NOT_RUNNING": "Nobody takes part on that day: it lies before the start or not before the end.",
+    "NOT_RUNNING": "Nobody takes part on that day: it lies before the start or not before the end. Where that has moved, send it"
+    " corrected first, then this again (so it says `later`).",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
     "NO_CONSENT": "The consent under which this person was referred was withdrawn from that day or an earlier one on.",
     "CASE_CLOSED": "The last day of the case lies before that day.",

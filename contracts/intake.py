@@ -24,10 +24,13 @@ REASONS: dict[str, str] = {
     "CASE_EXISTS": "This case was opened with other particulars; a case is opened once.",
     "CONSENT_EXISTS": "This consent id stands for another consent, or for one that was withdrawn; a renewed consent has a new id.",
     "NEED_EXISTS": "This need id stands for another need.",
-    "CONSENT_ENDS_BEFORE_IT_BEGINS": "last_valid_on lies before valid_from_on.",
-    "TOO_MANY_OF_A_CASE": "A case has at most 500 needs and 500 consents.",
+    "CONSENT_ENDS_BEFORE_IT_BEGINS": "last_valid_on lies before valid_from_on; or withdrawn_on does, of a consent that has begun: then say"
+    " valid_from_on, or a day since.",
+    "TOO_MANY_OF_A_CASE": "A case has at most 500 needs and 500 consents. Who does not own it tells at most 50 of its needs, and the"
+    " last 50 are kept for its owner.",
     "WITHDRAWN_OTHERWISE": "This consent was withdrawn from an earlier day on; a withdrawal is only moved to an earlier day.",
-    "CASE_CLOSED": "The case is closed; only what concerns days up to its last one is taken.",
+    "CASE_CLOSED": "The case is closed; only what concerns days up to its last one is taken. Who comes back is a new case, under a"
+    " new id.",
     "CLOSED_OTHERWISE": "The case was closed with another last day or for another reason.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
@@ -44,7 +47,8 @@ class IntakeSubmission(Submission):
 
 
 class RegistrationSubmitted(IntakeSubmission):
-    """Somebody registers a person as a case; the subject is the case id the sender minted."""
+    """Somebody registers a person as a case; the subject is the case id the sender minted. Said again after the last day of a closed
+    case it is refused CASE_CLOSED: who comes back is a new case."""
 
     municipality: Municipality
     """Where the person lives: Amtlicher Gemeindeschlüssel, eight digits with the leading zero (05162024 is Neuss; a kreisfreie
@@ -64,8 +68,8 @@ class RegistrationSubmitted(IntakeSubmission):
 
 
 class NeedReported(IntakeSubmission):
-    """Whose case it is (the owner, or who opened it) reports what a person needs, or a body that a consent of the day of
-    `ce_time` names. It counts by that day: said by the last day of a case, it may be heard after it."""
+    """Whose case it is (the owner, or who opened it) reports what a person needs, or a body that a consent for the purpose REFERRAL
+    names on the day of `ce_time`. It counts by that day: said by the last day of a case, it may be heard after it."""
 
     need_id: Id
     need_type: Annotated[NeedType, Privacy.INTERNAL]
@@ -92,7 +96,8 @@ class ConsentWithdrawn(IntakeSubmission):
 
     consent_id: Id
     withdrawn_on: Day
-    """From this day on, it included, nothing rests on the consent; none that is to come."""
+    """From this day on, it included, nothing rests on the consent; none that is to come, and of a consent that has begun none
+    before its `valid_from_on`."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
@@ -100,7 +105,8 @@ class ConsentWithdrawn(IntakeSubmission):
 
 
 class CaseClosureRequested(IntakeSubmission):
-    """The owner closes a case, and says why."""
+    """The owner closes a case, and says why. ENTERED_IN_ERROR may be said by who opened it, too: of an owner who was mistyped nobody
+    could close it."""
 
     last_day_on: Day
     """The last day of the case: what concerns it or days before is still taken."""

@@ -37,9 +37,12 @@ REASONS: dict[str, str] = {
     "TOO_MANY_OF_A_CASE": "A case has at most 200 referrals and 200 participations, 50 in one provider's courses. A"
     " participation that is told again keeps its id.",
     "NOT_OF_THIS_REFERRAL": "The participation belongs to another referral.",
+    "PLANNED_OUTSIDE_RUN": "Somebody is expected on a day of the run, and on none before answered_on. A planned start that is corrected"
+    " keeps the day of its answer; of a run with wrong days another is published.",
     "END_BEFORE_START": "The end lies before the start that stands. Where both have moved, send the corrected start first, then this"
-    " again.",
-    "START_AFTER_END": "The start lies after the end that stands. Where both have moved, send the corrected end first, then this again.",
+    " again (so it says `later`).",
+    "START_AFTER_END": "The start lies after the end that stands. Where both have moved, send the corrected end first, then this again"
+    " (so it says `later`).",
     "REVISION_REUSED": "The report that stands has this (reported_at, revision) and other content; send the next revision.",
     "FUTURE_DAY": "The day lies after the day on which this arrived.",
 }
@@ -118,7 +121,7 @@ class ReferralAnswered(ReferralSubmission):
     """Why not: with DECLINED always, with ACCEPTED never."""
     planned_start_on: Day | None = None
     """The first day on which the person is expected: with ACCEPTED, where it is neither the run's `starts_on` nor, in a run that
-    goes on already, `answered_on`."""
+    goes on already, `answered_on`. A day of the run, and none before `answered_on`."""
     answered_on: Day
     """The day of the answer; none that is to come."""
 

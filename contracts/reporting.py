@@ -20,7 +20,7 @@ class Cell(Model):
     """Entries, exits, stock of one municipality and block in one month (definitions: `ParticipationReport`)."""
 
     municipality: Municipality
-    """Where the person lives; UNKNOWN also while the case is not known yet."""
+    """Where the person lived when she was registered; UNKNOWN also while the case is not known yet."""
     block: Annotated[Code, Listed("block")]
     entries: Participations
     """Participations that started in the month."""

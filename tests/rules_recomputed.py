@@ -58,17 +58,18 @@ class IntakeRecomputed:
     def is_of(self, who: str) -> bool:
         return self.opened is not None and who in self.opened[:2]
 
-    def register(self, who: str, owner: str, programme: str) -> Expected:
+    def register(self, who: str, owner: str, programme: str, on: int) -> Expected:
         if self.opened is None:
             self.opened = (who, owner, programme)
             return RECORDED
         if not self.is_of(who):
             return NOT_YOURS
-        return UNCHANGED if self.opened[1:] == (owner, programme) else _no(CASE_EXISTS=True)
+        over = self.closed is not None and on > self.closed[0]
+        return _no(CASE_EXISTS=self.opened[1:] != (owner, programme), CASE_CLOSED=over) or UNCHANGED
 
     def need(self, who: str, id: str, type: str, on: int) -> Expected:
-        agreed = [id for id, consent in self.consents.items()
-                  if who in consent.recipients and consent.first_on <= on <= consent.last_on]  # fmt: skip
+        agreed = [id for id, consent in self.consents.items() if consent.purpose == "REFERRAL"
+                  and who in consent.recipients and consent.first_on <= on <= consent.last_on]  # fmt: skip
         if not self.is_of(who) and all(on >= self.withdrawn.get(id, on + 1) for id in agreed):
             return NOT_YOURS
         if id in self.needs:
@@ -95,13 +96,18 @@ class IntakeRecomputed:
     def withdraw(self, id: str, on: int, today: int) -> Expected:
         if self.withdrawn.get(id) == on:
             return UNCHANGED
-        no = _no(FUTURE_DAY=on > today, WITHDRAWN_OTHERWISE=on > self.withdrawn.get(id, on))
+        begins_on = self.consents[id].first_on
+        no = _no(
+            FUTURE_DAY=on > today,
+            WITHDRAWN_OTHERWISE=on > self.withdrawn.get(id, on),
+            CONSENT_ENDS_BEFORE_IT_BEGINS=begins_on <= today and on < begins_on,
+        )
         if not no:
             self.withdrawn[id] = on
         return no or RECORDED
 
     def close(self, who: str, last_on: int, reason: str, today: int) -> Expected:
-        if self.opened is None or who != self.opened[1]:
+        if self.opened is None or who not in (self.opened[:2] if reason == "ENTERED_IN_ERROR" else self.opened[1:2]):
             return NOT_YOURS
         if self.closed == (last_on, reason):
             return UNCHANGED
@@ -327,11 +333,13 @@ class ReferralRecomputed:
         referral = self.referrals[id]
         if who != referral.run.provider:
             return NOT_YOURS
-        yes = (on, max(referral.run.starts_on, on) if planned_on is None else planned_on)
+        run = referral.run
+        yes = (on, max(run.starts_on, on) if planned_on is None else planned_on)
         no = _no(CONTRADICTION=reason is not None, FUTURE_DAY=on > today)
         if not no and referral.left is None and referral.yes == yes:
             return UNCHANGED
-        no |= _no(NOT_OPEN=not self.is_open(id, on))
+        of_the_run = planned_on is None or (run.starts_on <= planned_on < run.ends_before_on and planned_on >= on)
+        no |= _no(NOT_OPEN=not self.is_open(id, on), PLANNED_OUTSIDE_RUN=not of_the_run)
         if not no:
             referral.yeses.append(yes)
             referral.stopped = None  # until a rule looks at it
@@ -522,20 +530,23 @@ class ReferralRecomputed:
             board.add((id, *mine, referral.run_id, referral.run.provider, self.owner, referral.run.block, state, reason,
                        referral.requested_on, planned))  # fmt: skip
             if raised := self.raised.get((id, "S6")):
-                risks.add((id, "S6", *mine, None, id, referral.run_id, self._missed_from(id), raised, self._is_raised(id, "S6"),
-                           self.owner))  # fmt: skip
+                since = self._raised_since(id, "S6")
+                risks.add((id, "S6", *mine, None, id, referral.run_id, self._missed_from(id), raised, since is not None,
+                           self.owner, since))  # fmt: skip
         for id, one in self.participations.items():
             referral, end = self.referrals[one.referral_id], stands(one.ends)
             people.add((id, one.referral_id, *mine, referral.run_id, referral.run.block, one.started_on, one.ended_before_on,
                         None if end is None else end.kind, id in self.dropped_out))  # fmt: skip
             if any(one.meetings.values()):
                 held = [held[0] for days, _ in self._rows(one) if (held := self._held(days, one))]
+                since = self._raised_since(id, "S2")
                 risks.add((id, "S2", *mine, id, one.referral_id, referral.run_id, min(held, default=None),
-                           self.raised.get((id, "S2"), 0), self._is_raised(id, "S2"), self.owner))  # fmt: skip
+                           self.raised.get((id, "S2"), 0), since is not None, self.owner, since))  # fmt: skip
         return {"referral_board": board, "participation_list": people, "risk_list": risks}
 
-    def _is_raised(self, about: str, rule: str) -> bool:
-        return any(risk[:2] == (about, rule) for risk in self.open)
+    def _raised_since(self, about: str, rule: str) -> int | None:
+        """The first day of the worry that is open."""
+        return max((risk.first_on for risk in self.open if risk[:2] == (about, rule)), default=None)
 
     def _missed_from(self, id: str) -> int | None:
         """The day from which somebody was missing, as known now; none that is to come."""

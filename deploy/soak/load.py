@@ -28,8 +28,8 @@ FIRST_TICK = datetime(2026, 6, 1, 6, tzinfo=UTC)
 LAST_DAY_TICK = datetime(2026, 6, 2, 6, tzinfo=UTC)
 DAYS = [date(2026, 5, 19) + timedelta(days=n) for n in range(13)]
 """Meetings; on the last tick none is older than a fortnight, so each absence is still told."""
-NEVER = "2030-01-01"
-"""A planned start that no tick reaches: no S6 between an acceptance and its start, whichever is heard first."""
+NEVER = "2026-12-17"
+"""The last day of every run, which no tick reaches: no S6 between an acceptance and its start, whichever is heard first."""
 OWNERS, PROVIDER = ("rkn-thm", "jmd-neuss"), "vhs-neuss"
 MUNICIPALITIES = ("05162004", "05162008", "05162024")
 CANARY = "Zugvogel"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, ClassVar, NamedTuple
 
+from contracts.codes import ClosureReason, ConsentPurpose
 from contracts.envelope import Decision, Fact, Unchanged, day_of, refused
 from contracts.intake import (
     REASONS,
@@ -33,9 +34,10 @@ class Opened(NamedTuple):
     by_organisation_id: str
 
 
-MOST = 500
+MOST, MOST_OF_ONE = 500, 50
 """Needs, and consents, of a case: a state without an end is read and written whole with each message about it, and by one
-partner's flood the batches of all others would never end in time."""
+partner's flood the batches of all others would never end in time. Of the needs, those of one body that does not own the case; and as
+many are kept free for its owner, who could else never say what she needs."""
 
 
 class Consent(NamedTuple):
@@ -49,9 +51,11 @@ class Consent(NamedTuple):
     withdrawn_on: date | None = None
 
     def lets_know(self, organisation_id: str, on: date) -> bool:
-        """Whether the person wanted that body to know of her on that day, as far as known now."""
+        """Whether the person wanted that body to help her on that day, as far as known now. Who evaluates the programme was to know
+        figures, and not of her: each purpose is a consent of its own (domain 4.2, 4.4)."""
+        named = self.purpose == ConsentPurpose.REFERRAL and organisation_id in self.recipients
         withdrawn = self.withdrawn_on is not None and on >= self.withdrawn_on
-        return organisation_id in self.recipients and self.valid_from_on <= on <= self.last_valid_on and not withdrawn
+        return named and self.valid_from_on <= on <= self.last_valid_on and not withdrawn
 
 
 @dataclass(slots=True)
@@ -65,7 +69,10 @@ class Case:
     consents: dict[str, Consent] = field(default_factory=dict)
     last_day_on: date | None = None
     closed_because: str = ""
-    shape: ClassVar[int] = 1
+    needs_told_by: dict[str, int] = field(default_factory=dict)
+    """How many of the needs each body has told."""
+    shape: ClassVar[int] = 2
+    """2 counts who told the needs."""
 
     def is_of(self, organisation_id: str) -> bool:
         """Whether that body owns the case, or opened it: who talks with the person in intake (domain 3)."""
@@ -73,8 +80,9 @@ class Case:
         return opened is not None and organisation_id in (opened.owner_organisation_id, opened.by_organisation_id)
 
 
-def register(request: RegistrationSubmitted, case: Case, arrived: datetime) -> Decision:
-    """A case is opened once (domain A-05). Somebody else's case is nobody's business."""
+def register(request: RegistrationSubmitted, case: Case, said_at: datetime) -> Decision:
+    """A case is opened once (domain A-05). Somebody else's case is nobody's business. Who comes back after its last day is another
+    case: called `unchanged`, all that was said of her from then on would be refused."""
     opened = Opened(
         request.municipality, request.programme, request.sex, request.birth_year_band, request.language, request.status_group,
         request.owner_organisation_id, request.by.organisation_id,
@@ -85,11 +93,13 @@ def register(request: RegistrationSubmitted, case: Case, arrived: datetime) -> D
         return CaseOpened(by=request.by, **particulars)
     if not case.is_of(request.by.organisation_id):
         return refused("NOT_YOURS")
+    if case.last_day_on is not None and day_of(said_at) > case.last_day_on:
+        return refused("CASE_CLOSED", "The case is closed; for who comes back open a new case under a new id.")
     return Unchanged() if opened[:-1] == case.opened[:-1] else refused("CASE_EXISTS", REASONS["CASE_EXISTS"])
 
 
 def report_need(request: NeedReported, case: Case, said_at: datetime) -> Decision:
-    """Whose case it is, or who was to know of her by a consent of that day, may see a need (domain B-02, 4.2). Anybody else is
+    """Whose case it is, or who was to help her by a consent of that day, may see a need (domain B-02, 4.2). Anybody else is
     told nothing of her: not that there is such a case, a need, or an end. After the case's last day nothing is needed any
     more; what was said by then and is heard later is no less true."""
     on, who = day_of(said_at), request.by.organisation_id
@@ -100,7 +110,9 @@ def report_need(request: NeedReported, case: Case, said_at: datetime) -> Decisio
         return Unchanged() if known == request.need_type else refused("NEED_EXISTS", at="/need_id")
     if case.last_day_on is not None and on > case.last_day_on:
         return refused("CASE_CLOSED")
-    if len(case.needs) >= MOST:
+    owns = case.opened is not None and who == case.opened.owner_organisation_id
+    full = not owns and case.needs_told_by.get(who, 0) >= MOST_OF_ONE
+    if full or len(case.needs) >= (MOST if owns else MOST - MOST_OF_ONE):
         return refused("TOO_MANY_OF_A_CASE")
     return NeedRecorded(by=request.by, need_id=request.need_id, need_type=request.need_type)
 
@@ -135,20 +147,26 @@ def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decisi
 
 def withdraw_consent(request: ConsentWithdrawn, case: Case, arrived: datetime) -> Decision:
     """Free at any time, whoever passes it on (Art. 7(3) GDPR; domain 4.2); a consent is withdrawn once, an earlier day moves
-    it. From a day that has come: a later one would stop today what she still agrees to, and could never be moved."""
-    withdrawn_on = case.consents[request.consent_id].withdrawn_on
+    it. From a day that has come: a later one would stop today what she still agrees to, and could never be moved. Nor could one that
+    was mistyped: of a consent that has begun, a day before it is no day on which somebody thought better of it."""
+    consent = case.consents[request.consent_id]
+    withdrawn_on = consent.withdrawn_on
     if request.withdrawn_on == withdrawn_on:
         return Unchanged()
     if request.withdrawn_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/withdrawn_on")
+    if request.withdrawn_on < consent.valid_from_on <= day_of(arrived):
+        return refused("CONSENT_ENDS_BEFORE_IT_BEGINS", at="/withdrawn_on")
     if withdrawn_on is not None and request.withdrawn_on > withdrawn_on:
         return refused("WITHDRAWN_OTHERWISE", at="/withdrawn_on")
     return ConsentRevoked(by=request.by, consent_id=request.consent_id, withdrawn_on=request.withdrawn_on)
 
 
 def close_case(request: CaseClosureRequested, case: Case, arrived: datetime) -> Decision:
-    """Only the owner closes a case, with a last day that has come, and says why (domain 3, closure; house 8.6)."""
-    if case.opened is None or request.by.organisation_id != case.opened.owner_organisation_id:
+    """Only the owner closes a case, with a last day that has come, and says why (domain 3, closure; house 8.6). That there was no such
+    case says also who opened it: an owner who was mistyped may be nobody."""
+    who, in_error = request.by.organisation_id, request.reason == ClosureReason.ENTERED_IN_ERROR
+    if case.opened is None or not (who == case.opened.owner_organisation_id or (in_error and case.is_of(who))):
         return refused("NOT_YOURS")
     if request.last_day_on == case.last_day_on:
         return Unchanged() if request.reason == case.closed_because else refused("CLOSED_OTHERWISE", at="/reason")
@@ -169,6 +187,8 @@ def evolve(case: Case, fact: Fact, cause: str) -> None:
             )  # fmt: skip
         case NeedRecorded():
             case.needs[fact.need_id] = fact.need_type
+            who = fact.by.organisation_id
+            case.needs_told_by[who] = case.needs_told_by.get(who, 0) + 1
         case ConsentGranted():
             case.consents[fact.consent_id] = Consent(
                 fact.purpose, list(fact.categories), list(fact.recipients), fact.valid_from_on, fact.last_valid_on

@@ -29,10 +29,12 @@ RISK_LIST = Table(
     {
         "about": "text", "rule": "text", "case_id": "text", "tenant": "text", "participation_id": "text", "referral_id": "text",
         "run_id": "text", "holds_from_on": "date", "raised": "int", "open": "boolean", "owner_organisation_id": "text",
+        "open_first_on": "date",
     },
 )  # fmt: skip
-"""`holds_from_on`: the first day on which the rule holds in the days as known now: of S2 the course day that makes it long
-enough, of S6 seven days after the planned start, where nobody had started before it and that day has come; `open`: raised and not withdrawn."""
+"""`holds_from_on`: the first day on which the rule ever held in the days as known now: of S2 the course day that makes it long
+enough, of S6 seven days after the planned start, where nobody had started before it and that day has come; `open`: raised and not
+withdrawn; `open_first_on`: of that risk its own `first_on`, since which she has not come, while `holds_from_on` may be of an earlier one."""
 
 TABLES = (REFERRAL_BOARD, PARTICIPATION_LIST, RISK_LIST)
 

@@ -18,12 +18,13 @@ import pytest
 
 from contracts.codes import Presence
 from contracts.envelope import Attributes, By, Fact, Heard, Submission
-from contracts.intake import NeedReported, RegistrationSubmitted
+from contracts.intake import NeedRecorded, NeedReported, RegistrationSubmitted
 from contracts.referral import ReferralAccepted
 from contracts.topics import submissions_topic
 from deploy.local.stack import LocalStack
 from deploy.services import declared, migrate, migrations
 from services.host.running import Running
+from services.intake import domain as intake
 from services.referral.domain import evolve, meetings, view
 from services.referral.domain.state import Case, IntakePart, Risk
 from services.referral.projection import REFERRAL_BOARD
@@ -307,7 +308,7 @@ async def test_a_state_of_before_expects_somebody_on_the_day_that_a_rebuild_says
                 (one.id, 9, None, encode(one).decode()),
             }  # fmt: skip
         planned = await con.fetchval("select planned_start_on from referral_board where case_id = $1", moved.id)
-        assert planned == yes[1].planned_start_on and Case.shape == 9
+        assert planned == yes[1].planned_start_on and Case.shape >= 9
     finally:
         for what, key in (
             ("state", "id"),
@@ -316,6 +317,63 @@ async def test_a_state_of_before_expects_somebody_on_the_day_that_a_rebuild_says
             ("risk_list", "case_id"),
         ):
             await con.execute(f"delete from {what} where {key} = any($1)", list(old))  # noqa: S608
+        await con.close()
+
+
+async def test_a_risk_of_before_is_listed_with_the_day_since_which_it_is_open(prepared: LocalStack) -> None:
+    """Of two about one participation's case, and of one that was withdrawn, each its own or none; a version before stands at it."""
+    day, (first, other) = CAME.date(), (str(uuid4()), str(uuid4()))
+    case = Case(str(uuid4()), "rkn", IntakePart())
+    case.dropout.open += [Risk(first, "S2", day, day), Risk(other, "S6", day - timedelta(days=9))]
+    con = await asyncpg.connect(prepared.databases["referral"].owner, server_settings={"search_path": "lotse"})
+    try:
+        await con.execute("insert into state (kind, id, tenant, shape, body, known, last) values ('case', $1, 'rkn', 9, $2, '{}', '{}')",
+                          case.id, encode(case).decode())  # fmt: skip
+        await con.execute("alter table risk_list drop column open_first_on")
+        risk = "insert into risk_list values ($1, $2, $3, 'rkn', null, $1, $1, $4, 1, $5, 'rkn-thm')"
+        for about, rule, still in ((first, "S2", True), (first, "S6", False), (other, "S6", True)):
+            await con.execute(risk, about, rule, case.id, day - timedelta(days=90), still)
+        table = next(table for table, folder in migrations("referral") if folder.parent.name == "referral")
+        assert await con.execute(f"delete from {table} where version = '0008'") == "DELETE 1"  # noqa: S608
+        assert "0008" in migrate("referral", prepared.databases["referral"].owner)
+        rows = await con.fetch("select about, rule, open_first_on from risk_list where case_id = $1", case.id)
+        assert {tuple(row) for row in rows} == {
+            (first, "S2", day),
+            (first, "S6", None),
+            (other, "S6", day - timedelta(days=9)),
+        }
+        assert await con.fetchval("select shape from state where id = $1", case.id) == Case.shape
+    finally:
+        await con.execute("delete from risk_list where case_id = $1", case.id)
+        await con.execute("delete from state where id = $1", case.id)
+        await con.close()
+
+
+async def test_a_case_of_before_knows_who_told_its_needs_letter_by_letter_as_a_rebuild(prepared: LocalStack) -> None:
+    opener, owner, day = By(organisation_id="jmd-neuss"), By(organisation_id="rkn-thm"), CAME.date()
+    cases = [intake.Case(str(uuid4()), "rkn") for _ in range(2)]
+    told = [NeedRecorded(by=by, need_id=str(uuid4()), need_type="WORK") for by in (owner, opener, owner)]
+    for fact in told:
+        intake.evolve(cases[0], fact, "")
+    cases[1].last_day_on = day
+    con = await asyncpg.connect(prepared.databases["intake"].owner, server_settings={"search_path": "lotse"})
+    add = "insert into state (kind, id, tenant, shape, body, known, last) values ('case', $1, 'rkn', 1, $2, '{}', '{}')"
+    try:
+        for case in cases:
+            body = json.loads(encode(case))
+            del body["needs_told_by"]
+            await con.execute(add, case.id, json.dumps(body, separators=(",", ":")))
+        await con.executemany("insert into timeline values ('intake', $1, $2, $3, $4, now(), now(), '', $5)",
+            [(cases[0].id, n, str(uuid4()), fact.ce_type, fact.to_json().decode()) for n, fact in enumerate(told, 1)])  # fmt: skip
+        table = next(table for table, folder in migrations("intake") if folder.parent.name == "intake")
+        assert await con.execute(f"delete from {table} where version = '0002'") == "DELETE 1"  # noqa: S608
+        assert "0002" in migrate("intake", prepared.databases["intake"].owner)
+        rows = await con.fetch("select id, shape, body from state where id = any($1)", [case.id for case in cases])
+        assert {tuple(row) for row in rows} == {(case.id, intake.Case.shape, encode(case).decode()) for case in cases}
+        assert cases[0].needs_told_by == {"jmd-neuss": 1, "rkn-thm": 2}
+    finally:
+        for what, key in (("state", "id"), ("timeline", "subject")):
+            await con.execute(f"delete from {what} where {key} = any($1)", [case.id for case in cases])  # noqa: S608
         await con.close()
 
 

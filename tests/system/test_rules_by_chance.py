@@ -295,14 +295,14 @@ class World:
     def register(self, case: Case) -> Statement | None:
         said = RegistrationSubmitted(by=self.by(OPENER), municipality="05162024", owner_organisation_id=OWNER,
                                      programme=self.chance.choices(("GK", "KIM"), (9, 1))[0])  # fmt: skip
-        who = said.by.organisation_id
-        return self.of_intake(case, said, intake.register, lambda: case.registered.register(who, OWNER, said.programme))
+        who, on = said.by.organisation_id, self.day()
+        return self.of_intake(case, said, lambda said, state, _: intake.register(said, state, noon_of(on)),
+                              lambda: case.registered.register(who, OWNER, said.programme, on))  # fmt: skip
 
     def need(self, case: Case) -> Statement | None:
         said, on = NeedReported(by=self.by(PROVIDERS[0]), need_id=self.chance.choice(case.meetings[:2]),
                                 need_type=self.chance.choice(("WORK", "HOUSING"))), self.day()  # fmt: skip
-        noon = datetime.combine(date.fromordinal(on), time(12), UTC)
-        return self.of_intake(case, said, lambda said, state, _: intake.report_need(said, state, noon),
+        return self.of_intake(case, said, lambda said, state, _: intake.report_need(said, state, noon_of(on)),
                               lambda: case.registered.need(said.by.organisation_id, said.need_id, said.need_type, on))  # fmt: skip
 
     def give(self, case: Case) -> Statement | None:
@@ -326,7 +326,8 @@ class World:
 
     def close(self, case: Case) -> Statement | None:
         on, reason = self.day(), self.chance.choice(("COMPLETED", "MOVED", "ENTERED_IN_ERROR"))
-        said = CaseClosureRequested(by=self.by(OWNER), last_day_on=date.fromordinal(on), reason=reason)
+        said = CaseClosureRequested(by=self.by(self.chance.choice((OWNER, OWNER, OWNER, OPENER))), reason=reason,
+                                    last_day_on=date.fromordinal(on))  # fmt: skip
         return self.of_intake(case, said, intake.close_case,
                               lambda: case.registered.close(said.by.organisation_id, on, reason, self.today))  # fmt: skip
 
@@ -387,7 +388,8 @@ class World:
         id, on = self.chance.choice([*case.referred.referrals]), self.day()
         reason = "FULL" if (self.chance.random() < 0.9) != accepts else None
         plans = self.chance.random() < (0.5 if accepts else 0.03)
-        planned = FIRST + self.chance.randint(-3, 30) if plans else None
+        first = max(case.referred.referrals[id].run.starts_on, on)
+        planned = first + self.chance.randint(-3, 20) if plans else None
         said = ReferralAnswered(
             by=self.by(case.referred.referrals[id].run.provider), referral_id=id, answer="ACCEPTED" if accepts else "DECLINED",
             reason=reason, planned_start_on=None if planned is None else date.fromordinal(planned), answered_on=date.fromordinal(on),
@@ -441,6 +443,10 @@ class World:
 
     def provider(self, case: Case, participation: str) -> str:
         return case.referred.referrals[case.referred.participations[participation].referral_id].run.provider
+
+
+def noon_of(day: int) -> datetime:
+    return datetime.combine(date.fromordinal(day), time(12), UTC)
 
 
 def given(said: ConsentGiven | ConsentGranted) -> Given:

@@ -157,6 +157,30 @@ def test_a_case_has_an_end_whoever_fills_it() -> None:
     assert isinstance(give_consent(again, case, ARRIVED), Unchanged)  # what is known is still known
 
 
+def test_the_needs_that_others_may_tell_leave_room_for_whose_case_it_is() -> None:
+    """A body that a consent names told 500, and the owner could never say what she needs."""
+    case = opened()
+    bodies = [By(organisation_id=f"body-{n}") for n in range(12)]
+    heard(case, give_consent(consent(recipients=tuple(body.organisation_id for body in bodies)), case, ARRIVED))
+    for by, most in ((bodies[0], 50), (OPENER, 50), *((body, 50) for body in bodies[1:8]), (bodies[8], 0)):
+        said = [heard(case, report_need(need(by), case, at(OPENED))) for _ in range(51)]
+        assert [reason(one) for one in said] == ["NeedRecorded"] * most + ["TOO_MANY_OF_A_CASE"] * (51 - most)
+    assert case.needs_told_by == {one.organisation_id: 50 for one in (OPENER, *bodies[:8])}
+    known = next(iter(case.needs))
+    assert isinstance(report_need(need(bodies[0], need_id=known), case, at(OPENED)), Unchanged)
+    said = [heard(case, report_need(need(OWNER), case, at(OPENED))) for _ in range(51)]
+    assert [reason(one) for one in said] == ["NeedRecorded"] * 50 + ["TOO_MANY_OF_A_CASE"]
+
+
+def test_who_evaluates_a_programme_learns_of_no_case() -> None:
+    """Each purpose is a consent of its own: one for figures lets nobody say what a person needs, nor learn that there is she."""
+    case = opened()
+    heard(case, give_consent(consent(purpose="EVALUATION"), case, ARRIVED))
+    assert reason(report_need(need(PROVIDER), case, at(OPENED))) == "NOT_YOURS"
+    heard(case, give_consent(consent(), case, ARRIVED))
+    assert reason(report_need(need(PROVIDER), case, at(OPENED))) == "NeedRecorded"
+
+
 def test_a_need_said_by_the_last_day_of_a_case_is_taken_although_it_is_heard_after_it() -> None:
     case = opened(closed=True)
     late = datetime(2026, 5, 20, 21, 59, tzinfo=UTC)  # a minute before midnight in the alliance's zone
@@ -177,10 +201,45 @@ def test_nobody_withdraws_a_consent_today_from_a_day_that_is_to_come() -> None:
     assert isinstance(withdraw_consent(said, case, ARRIVED - timedelta(days=1)), Unchanged)
 
 
+def test_a_consent_that_has_begun_is_not_withdrawn_from_a_day_before_it() -> None:
+    """A year that was mistyped stood for good: a withdrawal is only moved to an earlier day."""
+    case, agreed = opened(), consent()
+    heard(case, give_consent(agreed, case, ARRIVED))
+    said = ConsentWithdrawn(by=STRANGER, consent_id=agreed.consent_id, withdrawn_on=OPENED - timedelta(days=1))
+    for day in (OPENED - timedelta(days=1), OPENED.replace(year=2016)):
+        no = withdraw_consent(said.model_copy(update={"withdrawn_on": day}), case, ARRIVED)
+        assert isinstance(no, Refused) and (no.reason, no.at) == ("CONSENT_ENDS_BEFORE_IT_BEGINS", "/withdrawn_on")
+    assert isinstance(withdraw_consent(said, case, at(OPENED - timedelta(days=1))), ConsentRevoked)  # free at any time
+    assert isinstance(withdraw_consent(said.model_copy(update={"withdrawn_on": OPENED}), case, ARRIVED), ConsentRevoked)
+
+
+def test_who_comes_back_after_her_case_was_closed_is_not_told_that_it_stands() -> None:
+    """Called `unchanged` she was registered, and all that was said of her from then on was refused."""
+    case = opened(closed=True)
+    said = RegistrationSubmitted(by=OWNER, municipality="05162024", programme="GK", owner_organisation_id="rkn-thm")
+    late = datetime(2026, 5, 20, 21, 59, tzinfo=UTC)  # a minute before midnight in the alliance's zone
+    assert isinstance(register(said, case, late), Unchanged)
+    for same in (said, said.model_copy(update={"municipality": "05162004"})):
+        no = register(same, case, late + timedelta(minutes=1))
+        assert isinstance(no, Refused) and no.reason == "CASE_CLOSED" and "new case under a new id" in no.hint
+    assert reason(register(said.model_copy(update={"by": STRANGER}), case, ARRIVED)) == "NOT_YOURS"
+
+
+def test_who_opened_a_case_may_say_that_there_was_none() -> None:
+    """Of an owner who was mistyped nobody closes it; what it was registered with is never said otherwise."""
+    case = opened()
+    in_error = closure(by=OPENER, reason="ENTERED_IN_ERROR")
+    for by in (PROVIDER, STRANGER):
+        assert reason(close_case(closure(by=by, reason="ENTERED_IN_ERROR"), case, ARRIVED)) == "NOT_YOURS"
+    fact = heard(case, close_case(in_error, case, ARRIVED))
+    assert isinstance(fact, CaseClosed) and (fact.by, fact.reason) == (OPENER, "ENTERED_IN_ERROR")
+    assert isinstance(close_case(in_error, case, ARRIVED), Unchanged)
+
+
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("by", [OPENER, PROVIDER, STRANGER])
 def test_nobody_but_its_owner_closes_a_case_or_learns_that_it_is_closed(by: By, closed: bool) -> None:
-    """Not who opened it either, nor whom a consent names; whatever the day and the reason."""
+    """Not who opened it either, unless there was none, nor whom a consent names; whatever the day and the reason."""
     case = opened(closed=closed)
     heard(case, give_consent(consent(), case, ARRIVED))
     for said in (closure(), closure(reason="MOVED"), closure(last_day_on=date(2026, 6, 2))):

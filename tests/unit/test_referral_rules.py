@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts import attendance
 from contracts.attendance import AttendanceRecorded
 from contracts.codes import DataCategory, DeclineReason, EndKind, EndReason, ExcuseReason, Presence, ReferralAnswer
 from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
@@ -337,6 +338,22 @@ def test_a_no_show_that_is_expected_later_holds_on_no_day_before_it_does() -> No
         assert (row[1], row[7], row[9]) == ("S6", expected, expected is not None)
 
 
+def test_of_a_risk_that_is_open_the_list_says_since_when_though_another_held_long_before() -> None:
+    """She came again in between: "open", and from a day in March, read as three months away."""
+    course = Course(START)
+    case = running(course)
+    for n, presence in ((1, "UNEXCUSED"), (2, "UNEXCUSED"), (3, "PRESENT"), (60, "UNEXCUSED"), (61, "UNEXCUSED")):
+        reported(case, course, n, Presence(presence))
+        settle(case)
+        (row,) = view(case)["risk_list"]
+        since = START + timedelta(days=1 if n < 60 else 60) if n in (2, 61) else None
+        assert (row[9], row[11]) == (since is not None, since)
+    assert row[7] == START + timedelta(days=2)
+    case = running(course, started=False)
+    settle(case)
+    assert view(case)["risk_list"][0][7::4] == (START + timedelta(days=7), START)
+
+
 @pytest.mark.parametrize("how", ["closed", "revoked"])
 def test_nobody_was_missed_where_the_case_or_the_consent_turns_out_to_have_ended_before(how: str) -> None:
     """Whoever started after that day was told of before it was known: the referral stands, and is not stopped."""
@@ -428,8 +445,8 @@ def test_a_start_before_the_end_is_taken_although_it_is_heard_after_it_and_both_
 def test_what_was_said_of_a_referral_before_the_end_is_taken_although_it_is_heard_after_it(how: str, said: str) -> None:
     """Both orders end the same, and what lies after the end is refused in both."""
     course, on = Course(START), START + timedelta(days=18)
-    yes = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, planned_start_on=START,
-                           answered_on=on)  # fmt: skip
+    yes = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED,
+                           planned_start_on=on + timedelta(days=1), answered_on=on)  # fmt: skip
     changed = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL, "planned_start_on": None}
     no = yes.model_copy(update=changed)
     back = ReferralWithdrawn(by=OWNER, referral_id=course.referral, reason="PERSON_WITHDREW", withdrawn_on=on)
@@ -485,7 +502,7 @@ def test_a_yes_after_the_end_lets_nobody_start_whichever_is_heard_first(
     steps: list[Any] = [lambda: ending(course, how)]
     for n in yeses:
         said = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED,
-                                planned_start_on=ARRIVED.date(), answered_on=START + timedelta(days=n))  # fmt: skip
+                                planned_start_on=START + timedelta(days=89), answered_on=START + timedelta(days=n))  # fmt: skip
         steps.append(lambda said=said: answer(said, case, ARRIVED))
     for step in steps if end_first else [*steps[1:], steps[0]]:
         if isinstance(fact := step(), Fact):
@@ -658,7 +675,8 @@ def test_a_no_show_goes_on_with_each_day_of_the_run_once_a_week_and_no_longer(
         first = False
 
 
-def test_nobody_is_expected_before_the_day_of_the_yes() -> None:
+def test_nobody_is_expected_before_the_day_of_the_yes_nor_outside_of_the_run() -> None:
+    """Of 2000 an office was mailed at once that nobody had come since, and of 2199 never."""
     course = Course(START)
     case = running(course, started=False)
     referral = case.referral.referrals[course.referral]
@@ -669,8 +687,21 @@ def test_nobody_is_expected_before_the_day_of_the_yes() -> None:
         )  # fmt: skip
         fact = answer(said, case, ARRIVED)
         assert isinstance(fact, ReferralAccepted) and fact.planned_start_on == START + timedelta(days=expected)
-    told = answer(said.model_copy(update={"planned_start_on": START}), case, ARRIVED)  # who says so knows
-    assert isinstance(told, ReferralAccepted) and told.planned_start_on == START
+    for days, of_the_run in (
+        (-1000, False),
+        (-1, False),
+        (8, False),
+        (9, True),
+        (89, True),
+        (90, False),
+        (9000, False),
+    ):
+        planned = START + timedelta(days=days)
+        told = answer(said.model_copy(update={"planned_start_on": planned}), case, ARRIVED)
+        if of_the_run:
+            assert isinstance(told, ReferralAccepted) and told.planned_start_on == planned
+        else:
+            assert isinstance(told, Refused) and (told.reason, told.at) == ("PLANNED_OUTSIDE_RUN", "/planned_start_on")
 
 
 def test_a_case_has_an_end_whoever_fills_it() -> None:
@@ -821,7 +852,8 @@ def test_an_answer_of_another_day_is_another_answer() -> None:
     assert isinstance(earlier, ReferralAccepted) and earlier.answered_on == START - timedelta(days=30)
     evolve(case, earlier, "")
     assert answer(yes, case, ARRIVED) == Unchanged()  # it still stands: the other one is older
-    moved = answer(yes.model_copy(update={"answered_on": START + timedelta(days=1)}), case, ARRIVED)
+    later = {name: START + timedelta(days=1) for name in ("answered_on", "planned_start_on")}
+    moved = answer(yes.model_copy(update=later), case, ARRIVED)
     assert isinstance(moved, ReferralAccepted)
     evolve(case, moved, "")
     assert isinstance(answer(yes, case, ARRIVED), ReferralAccepted)  # superseded, it is no longer what stands
@@ -886,11 +918,12 @@ def test_the_newest_yes_stands_in_whatever_order_and_however_often_yeses_are_hea
 
 def test_nobody_answers_or_takes_back_on_a_day_that_is_to_come() -> None:
     course, today = Course(START), day_of(ARRIVED)
-    tomorrow, planned = today + timedelta(days=1), START + timedelta(days=400)
+    tomorrow = today + timedelta(days=1)
     case = running(course, started=False)
-    yes = ReferralAnswered(by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, planned_start_on=planned,
-                           answered_on=tomorrow)  # fmt: skip
-    changed = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL, "planned_start_on": None}
+    yes = ReferralAnswered(
+        by=PROVIDER, referral_id=course.referral, answer=ReferralAnswer.ACCEPTED, answered_on=tomorrow
+    )
+    changed = {"answer": ReferralAnswer.DECLINED, "reason": DeclineReason.FULL}
     for said in (yes, yes.model_copy(update=changed)):
         no = answer(said, case, ARRIVED)
         assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/answered_on")
@@ -899,6 +932,35 @@ def test_nobody_answers_or_takes_back_on_a_day_that_is_to_come() -> None:
     no = withdraw(back, case, ARRIVED)
     assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/withdrawn_on")
     assert isinstance(withdraw(back, case, ARRIVED + timedelta(days=1)), ReferralStopped)
+
+
+def test_what_a_correction_lets_be_said_is_said_again_later_and_not_mended() -> None:
+    """Each was refused as if it were wrong, and recorded word for word once the start or the end had moved."""
+    course, revision = Course(START), 1
+    case = running(course)
+
+    def told(n: int, what: str) -> Any:
+        on = START + timedelta(days=n)
+        if what == "meeting":
+            return attend(course.attendance(str(uuid4()), on, Presence.PRESENT), case, ARRIVED)
+        if what == "start":
+            return start(started(course, on, reported_at=ARRIVED, revision=revision), case, ARRIVED)
+        said = ParticipationEndReported(by=PROVIDER, participation_id=course.participation, ended_before_on=on,
+                                        kind=EndKind.COMPLETED, revision=revision, reported_at=ARRIVED)  # fmt: skip
+        return end(said, case, ARRIVED)
+
+    evolve(case, told(20, "end"), "")
+    for said, corrected, reason in (((-2, "meeting"), (-2, "start"), "NOT_RUNNING"),
+                                    ((20, "meeting"), (21, "end"), "NOT_RUNNING"),
+                                    ((22, "start"), (22, "end"), "START_AFTER_END"),
+                                    ((-3, "end"), (-3, "start"), "END_BEFORE_START")):  # fmt: skip
+        revision += 1
+        no = told(*said)
+        assert isinstance(no, Refused) and (no.reason, no.again) == (reason, "later")
+        assert "then this again (so it says `later`)" in (REASONS | attendance.REASONS)[reason]
+        revision += 1
+        evolve(case, told(*corrected), "")
+        assert isinstance(told(*said), Fact)
 
 
 def test_who_may_report_is_asked_first_and_the_same_report_again_is_unchanged() -> None:

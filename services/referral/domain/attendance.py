@@ -1,10 +1,11 @@
 """Attendance: one report, one fact; late and corrected ones count too, by the time they speak of (domain 8.3, E-03)."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from contracts.attendance import AttendanceRecorded, AttendanceReported
 from contracts.codes import Presence
-from contracts.envelope import Decision, Unchanged, day_of, refused
+from contracts.envelope import Again, Decision, Unchanged, day_of, refused
 from services.referral.domain import meetings
 from services.referral.domain.state import MOST_MEETINGS, MOST_MEETINGS_OF_ONE, Case
 
@@ -27,7 +28,9 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
     if report.meeting_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/meeting_on")
     if not participation.running_on(report.meeting_on):
-        return refused("NOT_RUNNING", at="/meeting_on")
+        return replace(
+            refused("NOT_RUNNING", at="/meeting_on"), again=Again.LATER
+        )  # it may be the start or end that is mended
     if case.no_consent_on(referral, report.meeting_on):
         return refused("NO_CONSENT", at="/meeting_on")
     if case.closed_on(report.meeting_on):

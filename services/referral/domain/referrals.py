@@ -95,7 +95,8 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
     """The provider accepts or declines, a no with its reason; until somebody has started it may change its answer to no, or
     the planned start (domain D-01, D-04). The yes of the newest day stands; an older one is recorded and changes nothing. A yes
     that is heard after its referral was stopped is stopped in its turn, and lets a start on a day before that be told. In a
-    course that goes on already nobody is expected before the day of the yes."""
+    course that goes on already nobody is expected before the day of the yes, and on no day without a course: a mistyped year would
+    worry an office at once, or never."""
     referral = case.referral.referrals[request.referral_id]
     if request.by.organisation_id != referral.provider_organisation_id:
         return refused("NOT_YOURS")
@@ -107,7 +108,8 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
     if request.answered_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/answered_on")
     if accepts:
-        planned = request.planned_start_on or max(referral.run_starts_on, request.answered_on)
+        first = max(referral.run_starts_on, request.answered_on)
+        planned = request.planned_start_on or first
         if referral.was_accepted and (referral.planned_start_on, referral.accepted_on) == (
             planned,
             request.answered_on,
@@ -115,6 +117,8 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
             return Unchanged()
         if not case.open_on(request.referral_id, request.answered_on):
             return refused("NOT_OPEN", at="/referral_id")
+        if request.planned_start_on is not None and not first <= planned < referral.run_ends_before_on:
+            return refused("PLANNED_OUTSIDE_RUN", at="/planned_start_on")
         return ReferralAccepted(
             by=request.by, referral_id=request.referral_id, planned_start_on=planned, answered_on=request.answered_on
         )
@@ -152,7 +156,9 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
         return refused("CASE_CLOSED", at="/started_on")
     wins = stands is None or said[1:] > stands[1:]
     if wins and participation.ended_before_on is not None and said.on > participation.ended_before_on:
-        return refused("START_AFTER_END", at="/started_on")
+        return replace(
+            refused("START_AFTER_END", at="/started_on"), again=Again.LATER
+        )  # it may be the end that is mended
     mine = case.told_by(referral.provider_organisation_id) if stands is None else []
     if stands is None and (len(mine) >= MOST_OF_ONE or len(case.referral.participations) >= MOST):
         return refused("TOO_MANY_OF_A_CASE")
@@ -176,7 +182,7 @@ def end(report: ParticipationEndReported, case: Case, arrived: datetime) -> Deci
         return refused("FUTURE_DAY", at="/ended_before_on")
     wins = stands is None or said[3:] > stands[3:]
     if wins and participation.start is not None and said.before_on < participation.start.on:
-        return refused("END_BEFORE_START", at="/ended_before_on")
+        return replace(refused("END_BEFORE_START", at="/ended_before_on"), again=Again.LATER)  # or the start
     return ParticipationEnded(
         by=report.by, participation_id=report.participation_id, ended_before_on=said.before_on, kind=said.kind,
         reason=said.reason, revision=report.revision, reported_at=report.reported_at,

@@ -190,8 +190,9 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 9
-    """7 packs what is known of meetings; 8 was asked about no-shows that go on; of 9 the newest yes stands, not the last heard."""
+    shape: ClassVar[int] = 10
+    """7 packs what is known of meetings; 8 was asked about no-shows that go on; of 9 the newest yes stands, not the last heard; of 10
+    the list says since when a risk is open."""
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""

@@ -1,5 +1,6 @@
 """What people read of a case that no single fact says."""
 
+from datetime import date
 from typing import Any
 
 from contracts.codes import Rule
@@ -29,13 +30,12 @@ def view(case: Case | Run) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def _s2_rows(case: Case) -> list[tuple[Any, ...]]:
-    """A row a participation with any attendance: the first course day from which S2 holds in the days as known now, and whether a
-    risk is open in the facts."""
+    """A row a participation with any attendance: the first course day from which S2 ever held in the days as known now, and whether
+    a risk is open in the facts, and since when: she may have come again in between."""
     return [
         (id, S2, case.id, case.tenant, id, participation.referral_id, referral.run_id,
          s2_holds_from_on(absences(case, id, participation, referral), referral.offer_type),
-         case.dropout.raised.get(f"{S2}:{id}", 0),
-         any(risk.about == id and risk.rule == S2 for risk in case.dropout.open), case.owner_of(referral))
+         case.dropout.raised.get(f"{S2}:{id}", 0), (since := _open_since(case, id, S2)) is not None, case.owner_of(referral), since)
         for id, participation, referral in case.courses()
         if id in case.attendance.sheets
     ]  # fmt: skip
@@ -46,8 +46,12 @@ def _s6_rows(case: Case) -> list[tuple[Any, ...]]:
     whether it is open in the facts."""
     return [
         (id, S6, case.id, case.tenant, None, id, referral.run_id, s6_held_from_on(case, id, referral),
-         case.dropout.raised[f"{S6}:{id}"],
-         any(risk.about == id and risk.rule == S6 for risk in case.dropout.open), case.owner_of(referral))
+         case.dropout.raised[f"{S6}:{id}"], (since := _open_since(case, id, S6)) is not None, case.owner_of(referral), since)
         for id, referral in case.referral.referrals.items()
         if f"{S6}:{id}" in case.dropout.raised
     ]  # fmt: skip
+
+
+def _open_since(case: Case, about: str, rule: str) -> date | None:
+    """The first day of the risk that is open, if one is."""
+    return next((risk.first_on for risk in case.dropout.open if (risk.about, risk.rule) == (about, rule)), None)
