@@ -1,11 +1,13 @@
 """`lotse case`, `lotse risks`, `lotse report`: what the services know, through their thin APIs."""
 
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
 import click
 import httpx
 
+from contracts.envelope import ALLIANCE_ZONE, moment, stamp
 from deploy.errors import FINDINGS, UNREACHABLE, Trouble
 from deploy.importer.store import Store
 from deploy.local.announced import running
@@ -13,7 +15,7 @@ from deploy.printed import formats, printed
 from deploy.services import publishers_from
 
 RISKS = ("about", "rule", "case_id", "tenant", "participation_id", "referral_id", "run_id", "holds_from_on", "raised", "open",
-         "owner_organisation_id")  # fmt: skip
+         "open_first_on", "owner_organisation_id")  # fmt: skip
 BY_REFERENCE = ("run_ref", "source_ref", "rule", "first_on", "open")
 CELLS = ("tenant", "month", "vintage", "municipality", "block", "entries", "exits", "stock", "left_out")
 """Columns, so that CSV has its header where there is no row."""
@@ -23,21 +25,23 @@ TELLING = {
     "case_opened": ("municipality",),
     "case_closed": ("last_day_on", "reason"),
     "need_recorded": ("need_type",),
-    "consent_granted": ("valid_from_on", "last_valid_on"),
-    "consent_revoked": ("withdrawn_on",),
-    "referral_sent": ("requested_on", "block"),
-    "referral_accepted": ("answered_on", "planned_start_on"),
-    "referral_declined": ("answered_on", "reason"),
-    "referral_stopped": ("stopped_on", "reason"),
-    "participation_started": ("started_on",),
-    "participation_ended": ("ended_before_on", "kind", "reason"),
-    "attendance_recorded": ("meeting_on", "presence", "revision"),
-    "dropout_risk_raised": ("rule", "first_on"),
-    "dropout_risk_continued": ("rule", "first_on", "last_missed_on"),
-    "dropout_risk_withdrawn": ("rule", "first_on", "reason"),
-    "dropped_out": ("ended_before_on", "reason"),
+    "consent_granted": ("purpose", "valid_from_on", "last_valid_on", "consent_id"),
+    "consent_revoked": ("withdrawn_on", "consent_id"),
+    "referral_sent": ("requested_on", "block", "referral_id", "consent_id"),
+    "referral_accepted": ("answered_on", "planned_start_on", "referral_id"),
+    "referral_declined": ("answered_on", "reason", "referral_id"),
+    "referral_stopped": ("stopped_on", "reason", "referral_id"),
+    "participation_started": ("started_on", "participation_id", "referral_id"),
+    "participation_ended": ("ended_before_on", "kind", "reason", "participation_id"),
+    "attendance_recorded": ("meeting_on", "presence", "revision", "participation_id"),
+    "dropout_risk_raised": ("rule", "first_on", "about"),
+    "dropout_risk_continued": ("rule", "first_on", "last_missed_on", "about"),
+    "dropout_risk_withdrawn": ("rule", "first_on", "reason", "about"),
+    "dropped_out": ("ended_before_on", "reason", "participation_id"),
+    "dropped_out_withdrawn": ("participation_id",),
 }
-"""What of a fact its line in a timeline says: days and codes, by which a correction is told from what it corrects."""
+"""What of a fact its line in a timeline says: days and codes, by which a correction is told from what it corrects, and of which course
+or consent it speaks."""
 
 
 def get(service: str, path: str, **query: str | None) -> Any:
@@ -54,10 +58,13 @@ def get(service: str, path: str, **query: str | None) -> Any:
 
 
 def happened(step: dict[str, Any]) -> str:
-    """When a step of a timeline happened; for what a rule of ours says, the tick by which it says so, but never before the
-    last day that caused it: a report of today comes after the tick of yesterday."""
-    said = str(step["body"].get("as_of") or step["time"])
-    return max([said, *(f"{day}T23:59:59Z" for day in step["body"].get("days_on", ()))])
+    """When a step of a timeline happened, of itself: for what a rule of ours says, the tick by which it says so, but not before the
+    end of the last day that caused it, nor after it was recorded: that day may be today. (Where the tick itself is of a later moment
+    than that, time is a play's, and has no end.)"""
+    said, recorded = str(step["body"].get("as_of") or step["time"]), step["recorded_at"]
+    ends = [stamp(datetime.combine(date.fromisoformat(day), time(23, 59, 59), ALLIANCE_ZONE))
+            for day in step["body"].get("days_on", ())]  # fmt: skip
+    return max([said, *(end if said > recorded else min(end, recorded) for end in ends)])
 
 
 def in_order(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
@@ -75,28 +82,39 @@ def in_order(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     dated, latest = [], ""
     for step in sorted(steps, key=lambda step: (step["family"], step["number"])):
         *rules, first = with_causes(step)
-        moment = max(happened(one) for one in (first, *rules) if one is first or "as_of" in one["body"])
+        when = max(happened(first), *(one["body"].get("as_of", "") for one in rules), "")
         if step["family"] == "dropout":
-            latest = moment = max(latest, moment)
-        dated.append((moment, step["recorded_at"], len(rules), step))
-    return [(moment, step) for moment, *_, step in sorted(dated, key=lambda one: (*one[:3], one[3]["number"]))]
+            latest = when = max(latest, when)
+        dated.append((when, step["recorded_at"], len(rules), step))
+    return [(when, step) for when, *_, step in sorted(dated, key=lambda one: (*one[:3], one[3]["number"]))]
 
 
 def told(step: dict[str, Any]) -> str:
-    """What a step of a timeline says, in a few words."""
-    said = [step["body"].get(name) for name in TELLING.get(step["type"].split(".")[2], ())]
-    return " ".join(str(one) for one in said if one is not None)
+    """What a step of a timeline says, in a few words; of an id its first eight characters."""
+    body, words = step["body"], list[str]()
+    for name in TELLING.get(step["type"].split(".")[2], ()):
+        if (said := body.get(name)) is None:
+            continue
+        of = {"S2": "participation", "S6": "referral"}.get(body["rule"], name) if name == "about" else name
+        words += [of.removesuffix("_id"), said[:8]] if name == "about" or name.endswith("_id") else [str(said)]
+    return " ".join(words)
+
+
+def in_the_zone(when: str) -> str:
+    """A moment to the minute, where its days are days: with the offset, since one hour a year comes twice."""
+    return moment(when).astimezone(ALLIANCE_ZONE).isoformat(timespec="minutes")
 
 
 @click.command()
 @click.argument("case_id")
 @formats
 def case(case_id: str, shape: str) -> int:
-    """One case as a timeline: when it happened, when it was recorded, what it was and says."""
+    """One case as a timeline: when it happened, when it was recorded (hours of Berlin), what it was, what it says and of which
+    consent, referral or participation (the first eight characters of its id)."""
     intake, referral = get("intake", f"/cases/{case_id}"), get("referral", f"/cases/{case_id}")
     if intake is None:
         raise Trouble("no such case", "case ids stand in the case list: GET /cases of intake", FINDINGS)
-    rows = [{"happened": when[:16], "recorded": step["recorded_at"][:16], "what": step["type"].split(".")[2],
+    rows = [{"happened": in_the_zone(when), "recorded": in_the_zone(step["recorded_at"]), "what": step["type"].split(".")[2],
              "says": told(step), "number": f"{step['family']} {step['number']}"}
             for when, step in in_order([*intake["timeline"], *referral["timeline"]])]  # fmt: skip
     printed(shape, rows, columns=["happened", "recorded", "what", "says", "number"])
@@ -108,7 +126,11 @@ def case(case_id: str, shape: str) -> int:
 @click.option("--source", help="Only what this publisher imported here, by its own references.")
 @formats
 def risks(tenant: str | None, source: str | None, shape: str) -> int:
-    """Risks that hold or held: the first day in the days as known now, and whether one is open."""
+    """Risks that hold or held. holds_from_on is the first day on which the rule ever held in the days as known now, open whether one
+    is open now, and open_first_on the first day of that one: somebody may have come again in between.
+
+    With --source the columns are run_ref, source_ref, rule, first_on, open; first_on is what is called holds_from_on without it: the
+    first course day on which the rule holds in the days as known now, perhaps of another risk than the one that is open."""
     rows = get("referral", "/risks", tenant=tenant)
     printed(shape, by_reference(rows, source) if source else rows,
             columns=BY_REFERENCE if source else RISKS)  # fmt: skip
