@@ -13,6 +13,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from deploy.printed import dry_run, formats, plain, printed
 from deploy.progress import counted
 from deploy.saying import say
 from services.audit import LONGEST_WHO, LONGEST_WHY
-from services.dead_letters import told
+from services.dead_letters import Origin, told
 from services.shapes import names_in, shape_of
 
 NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
@@ -130,39 +131,76 @@ who = click.option(
 )
 
 
-def ask(name: str, at: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
-    """One question to a service; None where it had what was asked for and has settled it. Raises Trouble where it is silent,
-    can't answer now or says no."""
-    url = f"{at or _here(name, f'where {name} runs by itself, say where: --at http://HOST:PORT')}{path}"
-    try:
-        with httpx.Client(timeout=120) as client:
-            said = client.get(url) if body is None else client.post(url, json=body)
-    except httpx.HTTPError as error:
-        raise Trouble(
-            f"{name} is silent ({type(error).__name__})", "`lotse status`, `lotse doctor`", UNREACHABLE
-        ) from None
-    if said.status_code == 409:
-        detail = said.json()["detail"]
-        raise Trouble(f"{name}: {detail}", _way_out(name, path, detail), REFUSED)
-    if said.status_code == 404 and path.startswith("/dry-run/"):
-        raise Trouble(
-            f"{name} runs a version that knows no --dry-run; nothing was changed", "update it, then ask again", REFUSED
-        )
-    if said.status_code == 404 and path.startswith("/kept/"):
-        raise Trouble(
-            f"{name} never kept a message {path.rpartition('/')[2]}",
-            f"`lotse dead-letters list {name}` shows what is",
-            USAGE,
-        )
-    if said.status_code == 410:
-        return None
-    if said.is_server_error:
-        raise _unable(name, said)
-    if said.is_error:
-        raise Trouble(
-            f"{name} does not take the question ({said.status_code})", "ask with the `lotse` of its version", REFUSED
-        )
-    return said.json()
+class Asked:
+    """A service as commands ask it: numbers of what is kept, and subjects, are another's as well, so who answers says first who
+    it is. Raises Trouble where it is silent, can't answer now or is somebody else."""
+
+    def __init__(self, name: str, at: str | None) -> None:
+        self.name = name
+        self._url = (at or _here(name, f"where {name} runs by itself, say where: --at http://HOST:PORT")).rstrip("/")
+        said = self._said("/status")
+        if said.is_server_error:
+            raise _unable(name, said)
+        try:
+            self.status: dict[str, Any] = dict(said.json())
+        except (ValueError, TypeError):
+            self.status = {}
+        if (who := self.status.get("service")) != name:
+            what = f"is {who}, not {name}" if who in SERVICES else f"does not say that it is {name}"
+            raise Trouble(f"who answers there {what}; nothing was asked of it", f"say where {name} listens: --at http://HOST:PORT",
+                          REFUSED)  # fmt: skip
+
+    def _said(self, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        try:
+            with httpx.Client(timeout=120) as client:
+                return (
+                    client.get(f"{self._url}{path}") if body is None else client.post(f"{self._url}{path}", json=body)
+                )
+        except httpx.HTTPError as error:
+            raise Trouble(
+                f"{self.name} is silent ({type(error).__name__})", "`lotse status`, `lotse doctor`", UNREACHABLE
+            ) from None
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """One question; None where it had what was asked for and has settled it. Raises Trouble also where it says no."""
+        name, said = self.name, self._said(path, body)
+        if said.status_code == 409:
+            detail = said.json()["detail"]
+            raise Trouble(f"{name}: {detail}", _way_out(name, path, detail), REFUSED)
+        if said.status_code == 404 and path.startswith("/dry-run/"):
+            raise Trouble(
+                f"{name} runs a version that knows no --dry-run; nothing was changed",
+                "update it, then ask again",
+                REFUSED,
+            )
+        if said.status_code == 404 and path.startswith("/kept/"):
+            raise Trouble(
+                f"{name} never kept a message {path.rpartition('/')[2]}",
+                f"`lotse dead-letters list {name}` shows what is",
+                USAGE,
+            )
+        if said.status_code == 410:
+            return None
+        if said.is_server_error:
+            raise _unable(name, said)
+        if said.is_error:
+            raise Trouble(
+                f"{name} does not take the question ({said.status_code})",
+                "ask with the `lotse` of its version",
+                REFUSED,
+            )
+        return said.json()
+
+    def act(self, what: str, who: str, why: str, *, dry_run: bool, **more: Any) -> Any:
+        """Has it do something, or only say what it would do. Raises Trouble as `ask`."""
+        return self.ask(f"/{'dry-run' if dry_run else 'operate'}/{what}", {"who": who, "why": why, **more})
+
+    def kept(self) -> list[dict[str, Any]]:
+        """What it has set aside or keeps in quarantine, page by page. Raises Trouble."""
+        found: list[dict[str, Any]] = []
+        while page := self.ask(f"/kept?after={found[-1]['seq'] if found else 0}"):
+            found += page
+        return found
 
 
 def _unable(name: str, said: httpx.Response) -> Trouble:
@@ -184,19 +222,6 @@ def _way_out(name: str, path: str, no: str) -> str:
     return "mend the cause, then release it again"
 
 
-def act(name: str, at: str | None, what: str, who: str, why: str, *, dry_run: bool, **more: Any) -> Any:
-    """Has a service do something, or only say what it would do. Raises Trouble as `ask`."""
-    return ask(name, at, f"/{'dry-run' if dry_run else 'operate'}/{what}", {"who": who, "why": why, **more})
-
-
-def kept_in(name: str, at: str | None) -> list[dict[str, Any]]:
-    """What a service has set aside or keeps in quarantine, page by page. Raises Trouble."""
-    found: list[dict[str, Any]] = []
-    while page := ask(name, at, f"/kept?after={found[-1]['seq'] if found else 0}"):
-        found += page
-    return found
-
-
 @click.group()
 def dead_letters() -> None:
     """What could not be settled: list it, show its shape, replay or give up what was set aside.
@@ -215,12 +240,15 @@ def dead_letters() -> None:
 def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) -> int:
     """Set aside and quarantined messages (by ID), then unreadable ones (by their place). The type of an unreadable one is sealed
     with it: it is said where --type or --key asks for it, if it is one our contracts know."""
-    rows = [{**row, "id": str(row["seq"]), "place": place_of(row)} for row in kept_in(name, at)]
-    private = private_key(key) if key or by["type_"] else None
-    rows += [{"id": letter["place"], "why": "unreadable", "subject": "", "type": type_of(letter, private) if private else "", "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"],
-              "error": f"{letter['verdict']} {letter['pointer']} {letter['rule']}", "place": letter["place"]}
-             for letter in asyncio.run(letters(name))]  # fmt: skip
-    rows = picked(rows, by)
+    private = private_key(key, at) if key or by["type_"] else None
+
+    def unreadable(letter: dict[str, Any]) -> dict[str, Any]:
+        return {"id": letter["place"], "why": "unreadable", "subject": "", "type": type_of(letter, private) if private else "",
+                "publisher": letter["topic"].rpartition(".")[2], "arrived": letter["arrived"], "place": letter["place"],
+                "error": f"{letter['verdict']} {letter['pointer']} {letter['rule']}"}  # fmt: skip
+
+    rows = [{**row, "id": str(row["seq"]), "place": place_of(row)} for row in Asked(name, at).kept()]
+    rows = picked(rows + asyncio.run(letters(name, at, unreadable)), by)
     columns = ("id", "why", "subject", "publisher", "type", "place", "error", "arrived")
     rows = [{key: row[key] for key in columns} for row in rows]
     shown = [{**row, "arrived": row["arrived"][:19]} for row in rows]
@@ -255,7 +283,7 @@ def show(
             raise Trouble(
                 "--reveal opens what is sealed", "what is kept under an ID stands on its topic as it came", USAGE
             )
-        if (kept := ask(name, at, f"/kept/{message}")) is None:
+        if (kept := Asked(name, at).ask(f"/kept/{message}")) is None:
             raise Trouble(f"{message} is settled, nothing of it is kept", "its sender has its answer", USAGE)
         printed(shape, [{"name": name, "said": value} for name, value in kept.items()], data=kept)
         return DONE
@@ -265,17 +293,18 @@ def show(
             "hand over the operations' key (--key) and a reason (--why)",
             USAGE,
         )
-    found = [letter for letter in asyncio.run(letters(name)) if letter["place"] == message]
+    audit = Asked(name, at) if reveal else None
+    private = private_key(key, at)
+    found = asyncio.run(letters(name, at, lambda letter: letter if letter["place"] == message else None))
     if not found:
         raise Trouble(
             f"{name} has no dead letter from {message}", f"`lotse dead-letters list {name}` shows what there is", USAGE
         )
-    headers, body = opened(found[0], private_key(key))
+    headers, body = opened(found[0], private)
     said = {key: text for key, text in found[0].items() if key not in ("sealed", "place")}
-    if reveal:
-        ask(
-            name, at, "/operate/reveal", {"place": message, "who": who, "why": why}
-        )  # nothing is shown that is not written down
+    if audit:
+        # nothing is shown that is not written down
+        audit.ask("/operate/reveal", {"place": message, "who": who, "why": why})
         data = {**said, "headers": {name: text(value) for name, value in headers}, "body": text(body)}
     else:
         data = {**said, **shape_of(headers, body, NAMES)}
@@ -283,17 +312,19 @@ def show(
     return DONE
 
 
-def _here(part: str, way_out: str) -> str:
-    """What is known of the stack that is up. Raises Trouble with this way out where none is."""
+def _here(part: str, way_out: str, at: str | None = None) -> str:
+    """What is known of the stack that is up. Raises Trouble with this way out where none is, or where a service AT is another's."""
+    if at:
+        raise Trouble("beside --at nothing is taken of a stack that is up", way_out, USAGE)
     try:
         return running()[part]
     except Trouble as trouble:
         raise Trouble(trouble.what, way_out, trouble.exit_code) from None
 
 
-def private_key(file: Path | None) -> ECKey:
+def private_key(file: Path | None, at: str | None = None) -> ECKey:
     """The operations' private key: of a file, or the local stack's. Raises Trouble."""
-    file = file or Path(_here("folder", "name the private key: --key FILE")) / PRIVATE
+    file = file or Path(_here("folder", "name the private key: --key FILE", at)) / PRIVATE
     try:
         return ECKey.import_key(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, KeyError, JoseError) as error:
@@ -331,19 +362,29 @@ def type_of(letter: dict[str, Any], private: ECKey) -> str:
     return type if type in FACTS or type in SUBMISSIONS else ""
 
 
-async def letters(name: str) -> list[dict[str, Any]]:
-    """Every dead letter on a service's topic: its headers, and the sealed bytes. A copy by the relay or by `lotse republish` is the
-    same letter. Raises Trouble."""
+def headers_alone(letter: dict[str, Any]) -> dict[str, Any]:
+    """A letter without what is sealed in it."""
+    return {name: said for name, said in letter.items() if name != "sealed"}
+
+
+async def letters(
+    name: str, at: str | None = None, keep: Callable[[dict[str, Any]], dict[str, Any] | None] = headers_alone
+) -> list[dict[str, Any]]:
+    """Of every dead letter on a service's topic (its headers, and the sealed bytes) what is to be kept: thirty days of an attack
+    do not fit into memory. A copy by the relay or by `lotse republish` is the same letter. Raises Trouble."""
     from services.host.kafka import Reader  # noqa: PLC0415
 
     security = kafka_security()
     try:
-        reader = Reader(os.environ.get("LOTSE_KAFKA") or _here("kafka", "set LOTSE_KAFKA"), security, "dead-letters")
+        kafka = os.environ.get("LOTSE_KAFKA") or _here(
+            "kafka", "its dead letters stand on a topic: set LOTSE_KAFKA", at
+        )
+        reader = Reader(kafka, security, "dead-letters")
         await reader.start()
         try:
             parts = await reader.parts([dead_letters_topic(name)])
             starts, ends = await reader.starts(parts), await reader.ends(parts)
-            found = {}
+            found: dict[Origin, dict[str, Any]] = {}
             total = sum(ends[part] - starts[part] for part in parts)
             with counted(f"dead letters of {name}", total, "letters") as more:
                 async for records in reader.records({part: (starts[part], ends[part]) for part in parts}):
@@ -353,7 +394,8 @@ async def letters(name: str) -> list[dict[str, Any]]:
                             continue
                         said, origin = letter
                         place = f"{origin.topic}/{origin.part}/{origin.offset}"
-                        found[origin] = {**said, "place": place, "sealed": record.value}
+                        if kept := keep({**said, "place": place, "sealed": record.value}):
+                            found[origin] = kept
                     more(len(records))
             return list(found.values())
         finally:
@@ -367,14 +409,15 @@ def _settle(
     rate: float | None, by: dict[str, Any],
 ) -> int:  # fmt: skip
     """Settles what is set aside and picked. What was settled before counts as done: the same command twice says the same."""
-    kept = kept_in(name, at)
+    asked = Asked(name, at)
+    kept = asked.kept()
     aside = [row for row in kept if row["why"] == "aside"]
     stands, wanted = {row["seq"] for row in aside}, {row["seq"] for row in picked(aside, by)}
     chosen = sorted({_id_of(name, word, kept) for word in named} or wanted)
     for id in sorted({*chosen} - wanted):
         if id in stands:
             raise Trouble(f"{id} is set aside, and not picked by the options", "leave out one or the other", USAGE)
-        say.print(f"{id} {_left(name, at, id)}: nothing to do")
+        say.print(f"{id} {_left(asked, id)}: nothing to do")
     if dry_run:
         chosen = [id for id in chosen if id in stands]
         would = f"{len(chosen)} would be {'given up' if path.endswith('give-up') else 'judged again'}: {chosen}"
@@ -385,7 +428,7 @@ def _settle(
     with counted("judged again", len(chosen), "submissions") as more:
         for seqs in parts:
             began = time.monotonic()
-            answered += ask(name, at, path, {"seqs": seqs, "who": who, "why": why})["answered"]
+            answered += asked.ask(path, {"seqs": seqs, "who": who, "why": why})["answered"]
             more(len(seqs))
             if rate is not None:
                 time.sleep(max(0.0, len(seqs) / rate - (time.monotonic() - began)))
@@ -411,12 +454,12 @@ def _id_of(name: str, word: str, kept: list[dict[str, Any]]) -> int:
     raise Trouble(f"{word} is no ID", f"`lotse dead-letters list {name}` shows them", USAGE)
 
 
-def _left(name: str, at: str | None, id: int) -> str:
+def _left(asked: Asked, id: int) -> str:
     """Why a message that was kept is not set aside any more. Raises Trouble where it never was, or is kept otherwise."""
-    row = ask(name, at, f"/kept/{id}")
+    row = asked.ask(f"/kept/{id}")
     if row is not None and row["why"] != "waiting":
         way_out = (
-            f"`lotse release {name} {row['subject']} --why REASON`"
+            f"`lotse release {asked.name} {row['subject']} --why REASON`"
             if row["why"] == "quarantined"
             else "it is taken up by itself"
         )
@@ -493,14 +536,20 @@ def release(
 ) -> int:
     """Release a subject from quarantine: what was kept of it is taken up in order, then rules are asked what is missing, as at a tick.
     It stops where something still breaks (exit 4); that and what is behind it stay in quarantine, and so does what comes meanwhile.
-    Twice is harmless. A dry run takes up what it can in some seconds and undoes it: what would still break is refused."""
-    taken, more = 0, True
-    while more:
-        said = act(name, at, "release", who, why, dry_run=dry_run, subject=subject, without=list(without))
-        taken, more = taken + said["taken_up"], said["more"] and not dry_run
-    left = " at the least: it keeps more than can be tried" if said["more"] else ""
-    told = f"{taken} messages {'would be ' if dry_run else ''}taken up{left}"
-    printed(shape, [{"taken_up": taken, "more": said["more"]}], people=[told])
+    Twice is harmless: what is not in quarantine there is said to be so. A dry run takes up what it can in some seconds and undoes
+    it: what would still break is refused."""
+    asked, taken, more = Asked(name, at), 0, True
+    stopped = asked.status.get("quarantined")  # not said where its database is away
+    was = stopped is None or subject in {one["subject"] for one in stopped}
+    left = False
+    while more and (was or without):  # what may be left out of it, and what not, it says itself
+        said = asked.act("release", who, why, dry_run=dry_run, subject=subject, without=list(without))
+        taken, left = taken + said["taken_up"], said["more"]
+        more = left and not dry_run
+    at_least = " at the least: it keeps more than can be tried" if left else ""
+    done = f"{taken} messages {'would be ' if dry_run else ''}taken up{at_least}"
+    told = done if was or taken else f"{subject} is not in quarantine in {name}: nothing to do"
+    printed(shape, [{"taken_up": taken, "more": left, "quarantined": was}], people=[told])
     return DONE
 
 
@@ -523,7 +572,7 @@ def go_on(name: str, past: str, at: str | None, why: str, who: str, dry_run: boo
     are gone from the log. Exit 4 where --past names what could be read: nothing is left out then."""
     if past and not re.fullmatch(r"[a-z.-]+/\d{1,6}/\d{1,18}", past):
         raise Trouble("--past names no record", "TOPIC/PART/OFFSET, as the service's log says it", USAGE)
-    rows = act(name, at, "go-on", who, why, dry_run=dry_run, past=past)
+    rows = Asked(name, at).act("go-on", who, why, dry_run=dry_run, past=past)
     columns = ("partition", "stood_at", "goes_on_at", "gone")
     told = f"{len(rows)} partitions {'would ' if dry_run else ''}go on"
     printed(shape, rows, columns=columns, people=[told, *([plain(rows, columns)] if rows else ())])
@@ -541,7 +590,7 @@ def go_on(name: str, past: str, at: str | None, why: str, who: str, dry_run: boo
 def republish(name: str, since: datetime, at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail. Says how many
     records of which topic."""
-    said = act(name, at, "republish", who, why, dry_run=dry_run, since=since.isoformat())
+    said = Asked(name, at).act("republish", who, why, dry_run=dry_run, since=since.isoformat())
     rows = [{"topic": topic, "records": records} for topic, records in said.items()]
     told = f"{sum(said.values())} records {'would be' if dry_run else 'are'} sent again"
     printed(shape, rows, columns=("topic", "records"), people=[told, *([plain(rows, ("topic", "records"))] if rows else ())])  # fmt: skip

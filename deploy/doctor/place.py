@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.errors import USAGE, Trouble
 from deploy.installation import kafka_settings
-from deploy.local.announced import running
+from deploy.local.announced import named, running
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, SERVICES, STATE
 from services.connections import KafkaSecurity
@@ -49,7 +49,7 @@ class Place:
 
 def place_of(service: str | None) -> Place:
     """Finds the place. Raises Trouble where the environment names a database and nobody says whose it is."""
-    if "LOTSE_KAFKA" in os.environ or "LOTSE_DATABASE" in os.environ:
+    if named():
         return _environment(service)
     with contextlib.suppress(Trouble):
         return _stack(running(), service)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from deploy.errors import UNREACHABLE, Trouble
+from deploy.errors import UNREACHABLE, USAGE, Trouble
 from deploy.places import SERVICES, STATE
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RUNNING = STATE / "running.json"
 """Where the other commands find a stack that is up: addresses by service."""
+NAMES = ("LOTSE_DATABASE_OWNER", "LOTSE_DATABASE", "LOTSE_KAFKA")
+"""Any of these in the environment names an installation."""
 ASK = "where services run by themselves, ask each: `curl -s http://HOST:PORT/status`"
 
 
@@ -35,17 +37,25 @@ def withdraw() -> None:
     RUNNING.unlink(missing_ok=True)
 
 
+def named() -> list[str]:
+    """Settings in the environment that name an installation. It is taken as a whole or not at all: one's database beside another's
+    Kafka, or a service of one beside the topics of the other, says what is true of neither."""
+    return [name for name in NAMES if os.environ.get(name)]
+
+
 def running(instead: str = "") -> dict[str, str]:
-    """The stack that is up. Raises Trouble where none is; `instead` says what else an operator could have named. Where the
-    environment names an installation, nobody is told to start a stack: it would be an empty one beside it, and all green."""
-    if found := is_up():
+    """The stack that is up. Raises Trouble where none is, or where the environment names an installation; `instead` says what else
+    an operator could have named. Beside an installation nobody is told to start a stack: it would be an empty one, and all green."""
+    found, other = is_up(), named()
+    if found and not other:
         return found
     ways = [instead] if instead else []
-    if any(os.environ.get(name) for name in ("LOTSE_KAFKA", "LOTSE_DATABASE")):
-        ways = ways or [ASK]
-    else:
+    if not other:
         ways.append("start one with `lotse up` in another window")
-    raise Trouble("no stack is up", ", or ".join(ways), UNREACHABLE)
+    if not found:
+        raise Trouble("no stack is up", ", or ".join(ways or [ASK]), UNREACHABLE)
+    raise Trouble(f"the environment names an installation ({', '.join(other)}), so the stack that is up is not asked",
+                  f"{instead or ASK}; or, for that stack, unset {' '.join(other)}", USAGE)  # fmt: skip
 
 
 def is_up() -> dict[str, str] | None:

@@ -203,14 +203,21 @@ def test_a_fault_of_ours_is_said_with_its_place_and_without_its_text(
 
 
 @contextmanager
-def answering(status: int, body: bytes) -> Iterator[str]:
-    """Something that answers every question so."""
+def answering(
+    status: int, body: bytes, service: str = "", stopped: str = "", heard: list[str] | None = None
+) -> Iterator[str]:
+    """Something that answers every question so, but who it is where it is a service, and who is in quarantine there. It is
+    written down what it HEARD beside."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            asked = service and self.path == "/status"
+            self.send_response(200 if asked else status)
             self.end_headers()
-            self.wfile.write(body)
+            who = {"service": service, **({"quarantined": [{"subject": stopped}]} if stopped else {})}
+            self.wfile.write(json.dumps(who).encode() if asked else body)
+            if heard is not None and not asked:
+                heard.append(self.path)
 
         do_POST = do_GET
 
@@ -270,7 +277,7 @@ OPERATING = (["release", "referral", "case"], ["go-on", "referral"], ["republish
 def test_a_service_of_a_version_that_knows_no_dry_run_is_named_and_has_done_nothing(
     capsys: Out, words: list[str]
 ) -> None:
-    with answering(404, b"canary") as url:
+    with answering(404, b"canary", "referral") as url:
         code, message, hint = said(capsys, *words, "--why", "mended", "--at", url, "--dry-run")
     assert code == REFUSED and "knows no --dry-run; nothing was changed" in message and "update" in hint
 
@@ -289,9 +296,91 @@ def test_what_a_service_says_where_it_can_not_do_what_an_operator_asks_is_passed
     capsys: Out, words: list[str], status: int, body: bytes, why: str, way_out: str
 ) -> None:
     """Exit 1 of a replay means that some have no answer: here nobody knows."""
-    with answering(status, body) as url:
+    with answering(status, body, "referral") as url:
         code, message, hint = said(capsys, *words, "--why", "mended", "--at", url)
     assert (code, message) == (REFUSED if status == 422 else UNREACHABLE, why) and way_out in hint
+
+
+GIVE_UP, SHOW = ["dead-letters", "give-up", "referral", "12"], ["dead-letters", "show", "referral", "12"]
+REVEAL = ["dead-letters", "show", "referral", "intake.submissions.kreis/0/3", "--reveal"]
+ADDRESSED = (*SETTLING, GIVE_UP, SHOW, REVEAL, ["dead-letters", "list", "referral"])
+
+
+@pytest.mark.parametrize("words", ADDRESSED, ids=lambda words: " ".join(words[:2]))
+@pytest.mark.parametrize(
+    ("service", "who"), [("intake", "is intake, not referral"), ("canary", "does not say that it is referral"),
+                         ("", "does not say that it is referral")],
+)  # fmt: skip
+def test_who_answers_is_asked_who_it_is_before_anything_else(
+    capsys: Out, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], service: str, who: str
+) -> None:
+    """Each service numbers what it keeps from 1: told to another, referral's 12 given up was intake's, for good."""
+    (tmp_path / "key").write_text("{}")
+    monkeypatch.setenv("LOTSE_KAFKA", NOWHERE)
+    why = [] if words[1] == "list" else ["--why", "mended"]
+    key = ["--key", str(tmp_path / "key")] if words == REVEAL else []
+    heard: list[str] = []
+    with answering(200, b"[]", service, heard=heard) as url:
+        code, message, hint = said(capsys, *words, *why, *key, "--at", url)
+    assert (code, message) == (REFUSED, f"who answers there {who}; nothing was asked of it") and "--at" in hint
+    assert heard in ([], ["/status"])
+
+
+STACK = (["status"], *ASKING, *(words for words in ADDRESSED if words != REVEAL))
+
+
+@pytest.mark.parametrize("named", ["LOTSE_KAFKA", "LOTSE_DATABASE", "LOTSE_DATABASE_OWNER"])
+@pytest.mark.parametrize("words", [*STACK, ["topics"], ["sources"]], ids=lambda words: " ".join(words[:2]))
+def test_beside_an_installation_that_is_named_nothing_is_asked_of_the_stack_that_is_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, tmp_path: Path, words: list[str], named: str
+) -> None:
+    """Its figures would be taken for the installation's, and what is settled there would be another's."""
+    monkeypatch.setenv(named, NOWHERE if named == "LOTSE_KAFKA" else f"postgresql://u:canary@{NOWHERE}/d")
+    why = ["--why", "mended"] if words in (*SETTLING, GIVE_UP) else []
+    heard: list[str] = []
+    with answering(200, b"[]", "referral", heard=heard) as url:
+        announced(tmp_path, url)
+        code, message, hint = said(capsys, *words, *why)
+    assert code == USAGE and heard == []
+    if words in (["topics"], ["sources"]) and named == "LOTSE_KAFKA":
+        assert message == "missing: LOTSE_PUBLISHERS"
+    else:
+        assert message == f"the environment names an installation ({named}), so the stack that is up is not asked"
+        way_out = "--at" if words in ADDRESSED else "LOTSE_KAFKA" if words in (["topics"], ["sources"]) else "/status"
+        assert way_out in hint
+
+
+def test_beside_a_service_that_is_named_no_topic_and_no_key_of_the_stack_that_is_up_is_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, tmp_path: Path
+) -> None:
+    """What a service of one house keeps stood beside the letters of another."""
+    with answering(200, b"[]", "referral") as url:
+        announced(tmp_path, url)
+        code, message, hint = said(capsys, "dead-letters", "list", "referral", "--at", url)
+        assert (code, message) == (
+            USAGE,
+            "beside --at nothing is taken of a stack that is up",
+        ) and "LOTSE_KAFKA" in hint
+        monkeypatch.setenv("LOTSE_KAFKA", NOWHERE)
+        for words in (["show", "referral", "intake.submissions.kreis/0/3"], ["list", "referral", "--type", "x"]):
+            code, message, hint = said(capsys, "dead-letters", *words, "--at", url)
+            assert (code, message) == (USAGE, "beside --at nothing is taken of a stack that is up") and "--key" in hint
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_release_says_whether_there_was_something_to_release(capsys: Out, dry: list[str]) -> None:
+    """A subject that is mistyped, or of another service, was told as a true release is."""
+    row = {"taken_up": 0, "more": False}
+    for subject, was in (("case", True), ("CASE", False)):
+        heard: list[str] = []
+        words = ["release", "referral", subject, "--why", "mended", *dry]
+        with answering(200, json.dumps(row).encode(), "referral", stopped="case", heard=heard) as url:
+            assert main([*words, "--at", url, "--format", "json"]) == 0
+            assert json.loads(capsys.readouterr().out)["data"] == [{**row, "quarantined": was}]
+            assert main([*words, "--at", url]) == 0
+            told = capsys.readouterr().out
+        assert ("CASE is not in quarantine in referral: nothing to do" in told) is not was
+        assert ("0 messages" in told) is was and bool(heard) is was
 
 
 @pytest.mark.parametrize("words", SETTLING, ids=lambda words: words[0])
@@ -316,7 +405,7 @@ def test_help_says_how_long_a_reason_may_be(capsys: Out) -> None:
 def test_who_names_no_key_is_not_told_to_make_one(capsys: Out, tmp_path: Path) -> None:
     """Another pair opens nothing, and made where services look for theirs it would be what they seal to."""
     (tmp_path / "canary").write_text("{}")
-    with answering(200, b"[]") as url:
+    with answering(200, b"[]", "referral") as url:
         code, message, hint = said(
             capsys, "dead-letters", "list", "referral", "--at", url, "--key", str(tmp_path / "canary")
         )
