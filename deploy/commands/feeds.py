@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -30,6 +31,7 @@ def answer(source: str, id: str, shape: str) -> int:
     """What became of the submission ID of SOURCE (a publisher's name or its ce_source), and whether sending again helps.
 
     It reads the answers of that publisher (37 days) and, where there is none, its submissions (30 days), to their present end.
+    ID_REUSED alone answers other content that was sent under this id: what was sent first has it, and may still wait.
 
     \b
     Exit codes: 0 recorded or unchanged, 1 no answer yet or never sent, 2 usage, 3 Kafka does not answer,
@@ -40,7 +42,7 @@ def answer(source: str, id: str, shape: str) -> int:
     house = installation()
     publisher = house.publisher(source)
     found, looked = asyncio.run(_asked(house, publisher, id))
-    if not found.told:
+    if found.waiting or not found.told or not (found.answered or looked):
         return _without(found, publisher, shape, looked=looked)
     rows = [told.row() for told in found.answers]
     first = found.answers[0].answer
@@ -63,8 +65,8 @@ def _people(row: dict[str, Any]) -> Table:
 
 def _without(found: Conversation, publisher: Publisher, shape: str, *, looked: bool) -> int:
     """No answer: it waits, or nobody sent it."""
-    since = min((sent.at for sent in found.sent), default=None)
-    if found.sent:
+    since = min((sent.at for sent in found.waiting), default=None)
+    if since is not None:
         code, what = "WAITING", f"no answer yet; it waits since {since:%Y-%m-%d %H:%M:%S} UTC"
         hint = ("do not send it again. What it rests on may not be there yet (it waits for that at most 7 days), or a service is"
                 " behind or holds it: `lotse status`")  # fmt: skip
@@ -74,10 +76,12 @@ def _without(found: Conversation, publisher: Publisher, shape: str, *, looked: b
     else:
         code, what = "NO_ANSWER", "no answer yet; whether it was sent could not be looked up"
         hint = "this user may read answers only; an operator sees more"
+    first = found.waiting[0] if found.waiting else None
     row = {"submission_id": found.id, "outcome": code.lower(), "since": since and since.isoformat(timespec="seconds"),
-           "type": found.sent[0].type if found.sent else None, "place": found.sent[0].place if found.sent else None,
-           "deliveries": len(found.sent)}  # fmt: skip
-    printed(shape, [row], errors=[Wrong(code, what, hint)], people=[what, f"  {hint}"])
+           "type": first and first.type, "place": first and first.place, "deliveries": len(found.waiting),
+           "refused_beside": len(found.told)}  # fmt: skip
+    beside = ["other content under this id was refused (ID_REUSED); of what was sent first under it that says nothing"]
+    printed(shape, [row], errors=[Wrong(code, what, hint)], people=[what, f"  {hint}", *(beside if found.told else ())])
     return FINDINGS
 
 
@@ -91,7 +95,7 @@ async def _asked(house: Installation, publisher: Publisher, id: str) -> tuple[Co
             raise Trouble(f"{', '.join(answers)}: not there, or not for this user", "`lotse topics --check`", FINDINGS)
         async for records in _watched(log, span, "answers"):
             found.hear(records)
-        if found.told:
+        if found.answered:
             return found, True
         try:
             span = await log.span([submissions_topic(family, publisher.name) for family in publisher.families])
@@ -117,7 +121,8 @@ def sources(names: Sequence[str], shape: str) -> int:
 
     Counts are of what the topics still keep: 30 days of submissions, 37 of answers. Late is from the time a submission speaks
     of to its arrival; waiting is without an answer. Sent are different ids. One used again for other content has one answer more
-    (refused ID_REUSED): what was answered and what waits, together, are what was sent and ID_REUSED.
+    (refused ID_REUSED): what was answered and what waits, together, are what was sent and ID_REUSED. Answers to what was sent more
+    than 30 days ago are counted apart (older).
     """
     house = installation()
     publishers = [house.publisher(name) for name in names] or sorted(
@@ -142,7 +147,7 @@ def sources(names: Sequence[str], shape: str) -> int:
 
 HEADINGS = {
     "publisher": "publisher", "sent": "sent", "repeated": "again", "recorded": "recorded", "unchanged": "unchanged",
-    "refused": "refused", "unreadable": "unreadable", "without_id": "no id", "waiting": "waiting", "late_median_seconds": "late, half",
+    "refused": "refused", "unreadable": "unreadable", "without_id": "no id", "waiting": "waiting", "older": "older", "late_median_seconds": "late, half",
     "late_p90_seconds": "late, 90 %", "last_seen": "last seen",
 }  # fmt: skip
 """Name in JSON and CSV to the shorter one people see."""
@@ -154,7 +159,7 @@ async def _counted(house: Installation, publishers: Sequence[Publisher]) -> list
     accounts = []
     async with opened(house, "sources") as log:
         for publisher in publishers:
-            account = Account(publisher.name)
+            account = Account(publisher.name, datetime.now(UTC))
             span = await log.span([submissions_topic(family, publisher.name) for family in publisher.families])
             async for records in _watched(log, span, f"{publisher.name}, submissions"):
                 account.see(records)

@@ -13,18 +13,24 @@ from pydantic_core import from_json
 from contracts.attributes import Verdict
 from contracts.envelope import first_header
 from contracts.messages import claim_of, read_message
+from deploy.feeds.told import REUSED
 from services.runtime.messages import moment_of
 
 
 @dataclass
 class Account:
-    """One publisher's books: answered + waiting = ids sent, for all that is still on the topics."""
+    """One publisher's books of what its submissions topics still keep: answered + waiting = ids sent + ID_REUSED."""
 
     publisher: str
+    asked: datetime | None = None
+    """When its submissions were read: an answer given later may be to one that came later."""
     sent: int = 0
-    """Different ids."""
+    """Different ids, first sent within what the topics keep."""
     waiting: int = 0
-    """Ids without an answer: on their way, waiting for what they rest on, or set aside."""
+    """Ids without an answer: on their way, waiting for what they rest on, or set aside. Other content refused under an id is no
+    answer to what has it."""
+    older: int = 0
+    """Answers to what the submissions topics keep no more: answers stand a week longer."""
     deliveries: int = 0
     nameless: int = 0
     """Deliveries without an id that could be read: nobody can answer them; they stand in the dead letters."""
@@ -35,7 +41,8 @@ class Account:
     """Why, of what was refused."""
     late: "array[float]" = field(default_factory=lambda: array("d"))
     """Seconds from what a submission says of its time to its first arrival."""
-    _sent: set[str] = field(default_factory=set)
+    _sent: Counter[str] = field(default_factory=Counter)
+    _reused: Counter[str] = field(default_factory=Counter)
     _answered: set[str] = field(default_factory=set)
     _told: set[bytes] = field(default_factory=set)
 
@@ -48,8 +55,9 @@ class Account:
             id, _, _ = claim_of(record.headers, record.value)
             if id is None:
                 self.nameless += 1
-            elif id not in self._sent:
-                self._sent.add(id)
+                continue
+            self._sent[id] += 1
+            if self._sent[id] == 1:
                 try:
                     said = read_message(record.headers, record.value)[0].time
                 except Verdict:
@@ -57,21 +65,30 @@ class Account:
                 self.late.append((arrived - said).total_seconds())
 
     def hear(self, records: Iterable[Any]) -> None:
-        """Records of an answers topic; an answer given again counts once."""
+        """Records of an answers topic, once all submissions are seen; an answer given again counts once."""
         for record in records:
             if (id := first_header(record.headers, "ce_id") or b"") in self._told:
                 continue
             self._told.add(id)
             said = from_json(record.value)
-            self._answered.add(said["submission_id"])
+            if (to := said["submission_id"]) not in self._sent:
+                self.older += self.asked is None or moment_of(record.timestamp) < self.asked
+                continue
             self.outcomes[said["outcome"]] += 1
             if said["outcome"] == "refused":
                 self.reasons[said["reason"]] += 1
+            if said.get("reason") == REUSED:
+                self._reused[to] += 1
+            else:
+                self._answered.add(to)
 
     def close(self) -> None:
         """Counts what needs all ids, and forgets them."""
-        self.sent, self.waiting = len(self._sent), len(self._sent - self._answered)
-        self._sent, self._answered, self._told = set(), set(), set()
+        unanswered = self._sent.keys() - self._answered
+        # all that is there of such an id was refused: what has it was sent before
+        before = sum(self._sent[id] <= self._reused[id] for id in unanswered & self._reused.keys())
+        self.sent, self.waiting = len(self._sent) - before, len(unanswered) - before
+        self._sent, self._reused, self._answered, self._told = Counter(), Counter(), set(), set()
 
     def row(self) -> dict[str, Any]:
         """For programs: counts, seconds, a moment."""
@@ -79,7 +96,7 @@ class Account:
         return {
             "publisher": self.publisher, "sent": self.sent, "repeated": self.deliveries - self.nameless - self.sent,
             "recorded": self.outcomes["recorded"], "unchanged": self.outcomes["unchanged"], "refused": self.outcomes["refused"],
-            "unreadable": self.outcomes["unreadable"], "without_id": self.nameless, "waiting": self.waiting,
+            "unreadable": self.outcomes["unreadable"], "without_id": self.nameless, "waiting": self.waiting, "older": self.older,
             "late_median_seconds": median, "late_p90_seconds": p90,
             "last_seen": self.last and self.last.isoformat(timespec="seconds"), "reasons": dict(self.reasons.most_common()),
         }  # fmt: skip

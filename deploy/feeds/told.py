@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from contracts.envelope import Again, Answer, Outcome, first_header
+from contracts.envelope import Again, Answer, Outcome, content_of, first_header
 from contracts.messages import claim_of
 from services.runtime.messages import moment_of
+
+REUSED = "ID_REUSED"
+"""What is said to other content under an id that is used: of what has the id it says nothing."""
 
 AGAIN = {
     Again.NO: "no: sending it again changes nothing",
@@ -50,6 +53,8 @@ class Sent:
     type: str
     at: datetime
     place: str
+    content: str
+    """As an answer to it says it."""
 
 
 @dataclass
@@ -74,12 +79,24 @@ class Conversation:
     def see(self, records: Iterable[Any]) -> None:
         """Records of a submissions topic."""
         for record in records:
-            id, type, _ = claim_of(record.headers, record.value)
+            id, type, body = claim_of(record.headers, record.value)
             if id == self.id:
                 place = f"{record.topic}/{record.partition}/{record.offset}"
-                self.sent.append(Sent(type.decode("ascii", "replace"), moment_of(record.timestamp), place))
+                content = content_of(self.reference, type, body)
+                self.sent.append(Sent(type.decode("ascii", "replace"), moment_of(record.timestamp), place, content))
 
     @property
     def answers(self) -> list[Told]:
         """What became of the submission first; then what was said to other content under its id."""
-        return sorted(self.told.values(), key=lambda told: (told.answer.reason == "ID_REUSED", told.at))
+        return sorted(self.told.values(), key=lambda told: (told.answer.reason == REUSED, told.at))
+
+    @property
+    def answered(self) -> bool:
+        """Whether what has the id has its answer."""
+        return any(told.answer.reason != REUSED for told in self.told.values())
+
+    @property
+    def waiting(self) -> list[Sent]:
+        """Deliveries of what has the id, where it has no answer: of the content that was not refused as another's."""
+        refused = {told.answer.content for told in self.told.values()}
+        return [] if self.answered else [sent for sent in self.sent if sent.content not in refused]

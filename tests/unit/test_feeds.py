@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
+from contracts.envelope import content_of
 from deploy.feeds.account import Account, ranked, span_of
 from deploy.feeds.told import Conversation
 
@@ -33,7 +34,7 @@ def reference(id: str) -> str:
 
 
 def answered(id: str, outcome: str, number: int = 1, minutes: int = 0, **said: Any) -> Record:
-    body = {"submission_id": id, "reference": reference(id), "content": CONTENT, "outcome": outcome, **said}
+    body = {"submission_id": id, "reference": reference(id), "content": CONTENT, "outcome": outcome} | said
     headers = [("ce_id", f"answer-{id}-{number}".encode()), ("ce_cause", reference(id).encode())]
     at = int((ARRIVED + timedelta(minutes=minutes)).timestamp() * 1000)
     return Record(headers, json.dumps(body).encode(), at)
@@ -43,7 +44,8 @@ def sent(id: str, late: timedelta = timedelta(), **more: Any) -> Record:
     said = (ARRIVED - late).isoformat().encode()
     headers = {"ce_specversion": b"1.0", "ce_id": id.encode(), "ce_source": SOURCE.encode(), "ce_subject": b"case-1",
                "ce_type": b"lotse.intake.need_reported.v1", "ce_time": said, "ce_tenant": b"rkn"}  # fmt: skip
-    return Record(list((headers | more.pop("headers", {})).items()), b"{}", topic="intake.submissions.kreis", **more)
+    value, headers = more.pop("value", b"{}"), headers | more.pop("headers", {})
+    return Record(list(headers.items()), value, topic="intake.submissions.kreis", **more)
 
 
 def test_only_the_answers_to_this_id_are_heard_and_the_same_answer_once() -> None:
@@ -59,6 +61,24 @@ def test_what_became_of_the_submission_comes_before_what_was_said_to_another_con
     found = Conversation("a", reference("a"))
     found.hear([answered("a", "refused", 2, reason="ID_REUSED"), answered("a", "recorded", 1, minutes=5)])
     assert [told.answer.reason for told in found.answers] == [None, "ID_REUSED"]
+
+
+def test_other_content_that_was_refused_is_no_answer_to_what_still_waits_under_the_id() -> None:
+    """Called refused, it was mended and sent under a new id, and the first was judged as well: two referrals."""
+    kind = b"lotse.intake.need_reported.v1"
+    refused = [answered("a", "refused", n, reason="ID_REUSED", content=content_of(reference("a"), kind, body))
+               for n, body in enumerate((b'{"b": 1}', b'{"c": 1}'))]  # fmt: skip
+    others = [sent("a", offset=1, value=b'{"b": 1}'), sent("a", offset=2, value=b'{"c": 1}')]
+    found = Conversation("a", reference("a"))
+    found.hear(refused)
+    found.see([sent("a", offset=0), *others, sent("a", offset=3)])
+    assert not found.answered and [one.place[-1] for one in found.waiting] == ["0", "3"] and len(found.answers) == 2
+    found.hear([answered("a", "recorded", 9)])
+    assert found.answered and found.waiting == []
+    gone = Conversation("a", reference("a"))  # what was sent first is no longer on its topic
+    gone.hear(refused)
+    gone.see(others)
+    assert not gone.answered and gone.waiting == []
 
 
 @pytest.mark.parametrize(
@@ -109,6 +129,41 @@ def test_other_content_under_a_used_id_is_a_refusal_and_no_submission_more() -> 
     account.close()
     assert (account.sent, account.waiting, account.reasons) == (1, 0, {"ID_REUSED": 1})
     assert account.outcomes.total() + account.waiting == account.sent + account.reasons["ID_REUSED"]
+
+
+def balanced(account: Account) -> bool:
+    """As the help of `lotse sources` says."""
+    return account.outcomes.total() + account.waiting == account.sent + account.reasons["ID_REUSED"]
+
+
+def test_what_waits_while_other_content_under_its_id_is_refused_still_waits() -> None:
+    account = Account("kreis")
+    account.see([sent("a"), sent("a"), sent("b")])
+    account.hear([answered("a", "refused", 2, reason="ID_REUSED"), answered("b", "recorded")])
+    account.close()
+    assert (account.sent, account.waiting, account.reasons) == (2, 1, {"ID_REUSED": 1}) and balanced(account)
+
+
+def test_an_id_used_again_when_what_has_it_is_gone_from_the_topic_does_not_wait() -> None:
+    account = Account("kreis")
+    account.see([sent("a"), sent("b")])
+    account.hear([answered("a", "refused", 2, reason="ID_REUSED")])
+    account.close()
+    row = account.row()
+    assert (row["sent"], row["repeated"], row["waiting"], row["refused"]) == (1, 1, 1, 1) and balanced(account)
+
+
+def test_answers_to_what_is_no_longer_on_the_topic_are_counted_apart() -> None:
+    """They stand for a week longer, and answered and waiting were more than what was sent."""
+    account = Account("kreis", asked=ARRIVED + timedelta(minutes=10))
+    account.see([sent("a"), sent("b")])
+    account.hear([answered("a", "refused", reason="NO_CONSENT"), answered("old", "recorded"),
+                  answered("older", "refused", reason="NOT_YOURS"), answered("just sent", "recorded", minutes=11)])  # fmt: skip
+    account.close()
+    row = account.row()
+    assert {name: row[name] for name in ("sent", "recorded", "refused", "waiting", "older", "reasons")} == {
+        "sent": 2, "recorded": 0, "refused": 1, "waiting": 1, "older": 2, "reasons": {"NO_CONSENT": 1}}  # fmt: skip
+    assert balanced(account)
 
 
 def test_lateness_is_from_the_said_time_to_the_first_arrival() -> None:

@@ -97,6 +97,11 @@ async def test_what_has_no_answer_waits_and_what_nobody_sent_is_said_to_be_so(fl
     assert (code, said["ok"], row["outcome"], error["code"]) == (1, False, "waiting", "WAITING")
     assert row["type"] == "lotse.referral.referral_answered.v1" and before < datetime.fromisoformat(row["since"])
     assert row["place"].startswith(f"referral.submissions.{NAME}/") and row["deliveries"] == 1
+    async with Publisher(fleet.stack.kafka) as sender:  # other content under its id: the only answer there is
+        await sender.send(waits.model_copy(update={"answered_on": DAY - timedelta(days=1)}), str(uuid4()), id=id)
+        assert (await sender.answered(id))[0]["reason"] == "ID_REUSED"
+        code, said = await asked(fleet, "answer", NAME, id)
+    assert (code, said["data"], said["errors"]) == (1, [{**row, "refused_beside": 1}], [error])
     code, said = await asked(fleet, "answer", NAME, str(uuid4()))
     assert (code, said["errors"][0]["code"]) == (1, "NOT_SENT")
     code, said = await asked(fleet, "answer", "nobody", id)
