@@ -49,7 +49,7 @@ def held(
         one
         for rule in rules
         if rule.allows
-        for one in _too_many(catalogued, rule, kafka, principal, operators, readers)
+        for one in _too_many(catalogued, rule, rules, kafka, principal, operators, readers)
     ]
     return said or [
         good("rights", f"{len(catalogued)} topics can be read and written by whom the catalogue says, and nobody else")
@@ -71,22 +71,23 @@ def _missing(
     about = [rule for rule in rules if rule.concerns(topic.name)]
     for right, wanted in _wanted(topic, principal, readers).items():
         given = {rule.principal for rule in about if rule.allows and right in rule.rights}
-        denied = {rule.principal for rule in about if not rule.allows and right in rule.rights}
         for who in sorted(wanted):
-            if {who, EVERYBODY} & denied:
-                by = who if who in denied else EVERYBODY
-                yield found("rights", f"{by} is denied {right} on {topic.name}", f"{who} needs it; a denial wins over all that is given",
-                            _command(kafka, "--remove --deny-principal", by, right, topic.name))  # fmt: skip
-            elif not {who, EVERYBODY} & given:
+            denials = [rule for rule in about if not rule.allows and right in rule.rights and rule.principal in (who, EVERYBODY)]  # fmt: skip
+            for rule in denials:
+                yield found("rights", f"{rule.principal} is denied {right} on {topic.name}",
+                            f"{who} needs it; a denial wins over all that is given", _removed(kafka, rule))  # fmt: skip
+            if denials:
+                continue
+            if not {who, EVERYBODY} & given:
                 yield found("rights", f"{who} lacks {right} on {topic.name}", "it holds what needs it, and goes on when the right is there",
                             _command(kafka, "--add --allow-principal", who, right, topic.name))  # fmt: skip
 
 
 def _too_many(
-    topics: list[Topic], rule: Rule, kafka: str, principal: str, operators: Collection[str],
+    topics: list[Topic], rule: Rule, rules: Collection[Rule], kafka: str, principal: str, operators: Collection[str],
     readers: Collection[tuple[str, str]],
 ) -> Iterator[Said]:  # fmt: skip
-    """One finding a rule, however many topics it opens."""
+    """One finding a rule, however many topics it opens. What is needed and rests on it alone is given first, by rules of its own."""
     opened = []
     for topic in topics:
         wanted = _wanted(topic, principal, readers)
@@ -103,8 +104,33 @@ def _too_many(
             why = f"it can speak as {topic.writer}: who wrote a record is known by its topic alone"
         elif "Read" in more:
             why = f"the topic is for {', '.join(topic.readers)} alone"
+        rests = _rests_on(topics, rule, rules, principal, operators, readers)
+        adds = [_command(kafka, "--add --allow-principal", *one) for one in rests]
         yield found("rights", f"{rule.principal} has {name} on {topic.name}{others}", why,
-                    _command(kafka, "--remove --allow-principal", rule.principal, name, rule.topic, rule.prefixed))  # fmt: skip
+                    " && ".join([*adds, _removed(kafka, rule)]))  # fmt: skip
+
+
+def _rests_on(
+    topics: list[Topic], rule: Rule, rules: Collection[Rule], principal: str, operators: Collection[str],
+    readers: Collection[tuple[str, str]],
+) -> Iterator[tuple[str, str, str]]:  # fmt: skip
+    """(principal, right, topic) that somebody should have, and has by no rule for just that."""
+    own = {(one.principal, right, one.topic) for one in rules if one.allows and not one.prefixed and one.operation != ALL
+           for right in one.rights}  # fmt: skip
+    for topic in (topic for topic in topics if rule.concerns(topic.name)):
+        for right, wanted in _wanted(topic, principal, readers).items():
+            beside = operators if right == "Read" else ()
+            whose = wanted if rule.principal == EVERYBODY else {rule.principal} & {*wanted, *beside}
+            for who in sorted(whose if right in rule.rights else ()):
+                if (who, right, topic.name) not in own:
+                    yield who, right, topic.name
+
+
+def _removed(kafka: str, rule: Rule) -> str:
+    """The command that takes away this rule as it stands: by its own operation and pattern, or nothing is found to be removed."""
+    name = "All" if rule.operation == ALL else next(iter(rule.rights))
+    what = f"--remove --{'allow' if rule.allows else 'deny'}-principal"
+    return _command(kafka, what, rule.principal, name, rule.topic, rule.prefixed)
 
 
 def _command(kafka: str, what: str, who: str, right: str, topic: str, prefixed: bool = False) -> str:

@@ -70,6 +70,38 @@ def test_whoever_may_delete_the_log_is_found_even_its_owner() -> None:
     assert one.what == f"User:referral has All on {FACTS}"
 
 
+ACLS = "kafka-acls.sh --bootstrap-server kafka:9092 --command-config admin.properties"
+
+
+def test_what_rests_on_a_rule_that_is_too_wide_is_given_by_its_own_first() -> None:
+    """All taken away leaves the owner without what it reads and writes, and nobody had said that it would."""
+    others = [rule for rule in GIVEN if rule.principal != "User:referral" or rule.topic != FACTS]
+    (one,) = found([*others, Rule("User:referral", ALL, True, FACTS)])
+    adds = [f"{ACLS} --add --allow-principal 'User:referral' --operation {right} --topic '{FACTS}'" for right in ("Read", "Write")]  # fmt: skip
+    remove = f"{ACLS} --remove --allow-principal 'User:referral' --operation All --topic '{FACTS}'"
+    assert one.mend == " && ".join([*adds, remove])
+    everybody = Rule("User:*", 3, True, "attendance.", prefixed=True)
+    (one,) = found([rule for rule in GIVEN if rule.operation != 3] + [everybody])
+    adds = [f"{ACLS} --add --allow-principal 'User:referral' --operation Read --topic '{name}'" for name in (FACTS, SENT)]  # fmt: skip
+    remove = f"{ACLS} --remove --allow-principal 'User:*' --operation Read --topic 'attendance.' --resource-pattern-type prefixed"  # fmt: skip
+    assert one.mend == " && ".join([*adds, remove])
+    console = Rule("User:console", ALL, True, SENT)
+    (one,) = found([*GIVEN, console], TOPICS, "User:{}", "User:console")
+    assert f"--add --allow-principal 'User:console' --operation Read --topic '{SENT}' && " in one.mend
+
+
+def test_a_denial_is_taken_away_as_it_stands() -> None:
+    """By another operation or pattern Kafka finds nothing to remove, says so to nobody, and the right still lacks."""
+    for rule, stands in ((Rule("User:referral", ALL, False, FACTS), f"All --topic '{FACTS}'"),
+                         (Rule("User:referral", 3, False, "*"), "Read --topic '*'"),
+                         (Rule("User:*", 3, False, "attendance.e", prefixed=True), "Read --topic 'attendance.e' --resource-pattern-type prefixed")):  # fmt: skip
+        mends = {one.mend for one in found([*GIVEN, rule])}
+        assert mends == {f"{ACLS} --remove --deny-principal '{rule.principal}' --operation {stands}"}
+    both = [Rule("User:referral", 3, False, FACTS), Rule("User:*", 3, False, FACTS)]
+    assert [one.what for one in found([*GIVEN, *both])] == [
+        f"User:referral is denied Read on {FACTS}", f"User:* is denied Read on {FACTS}"]  # fmt: skip
+
+
 def test_a_rule_for_a_beginning_or_for_all_topics_is_one_finding() -> None:
     everywhere = Rule("User:*", 3, True, "*")
     (one,) = found([*GIVEN, everywhere])
