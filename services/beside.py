@@ -15,6 +15,20 @@ LOWER = f"select l.kind, l.id from {LIVE}.state l join {BESIDE}.state b using (k
 """States of a shape before ours: a rebuild is how they get it."""
 
 
+class TwoDatabases(Exception):
+    """What is learnt beside in one would be swapped in for what another knows."""
+
+
+async def in_one_database(live: Any, owner: Any) -> None:
+    """Raises TwoDatabases where the service and its owner are not connected to the same one."""
+    which = "select current_database() as name, pg_postmaster_start_time() as began"
+    one, other = await live.fetchrow(which), await owner.fetchrow(which)
+    if one != other:
+        raise TwoDatabases(
+            f"{one['name']} and {other['name']}" + (" of two servers" if one["began"] != other["began"] else "")
+        )
+
+
 async def make_beside(owner: Any, role: str, migrations: list[Path], *, dry: bool) -> None:
     """An empty schema beside, made by the same migrations. An old one is there where a rebuild was killed before it went."""
     await owner.execute(f"drop schema if exists {BESIDE}{'' if dry else f', {OLD}'} cascade; create schema {BESIDE}")

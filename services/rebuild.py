@@ -19,7 +19,7 @@ import structlog
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK, dead_letters_topic
-from services.beside import BESIDE, LIVE, OLD, differences, make_beside
+from services.beside import BESIDE, LIVE, OLD, differences, in_one_database, make_beside
 from services.dead_letters import learn_buried
 from services.failpoints import failpoint
 from services.host.kafka import Reader
@@ -86,8 +86,8 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
                   *, dry: bool = False) -> Rebuilt:  # fmt: skip
     """Rebuilds one service from the topics, into tables made by its migrations (`sql`); safe while it serves, and one at a time.
     `dry`: all of it but the swap, the sweep in what was learnt beside, which then goes. Needs LOTSE_DATABASE_OWNER
-    (PermissionError without: it makes a schema, which the runtime role may not). Raises what Kafka and Postgres raise, and
-    Unfinished once the new tables are in place; Broken where a rule is wrong."""
+    (PermissionError without: it makes a schema, which the runtime role may not), for the same database (TwoDatabases). Raises what
+    Kafka and Postgres raise, and Unfinished once the new tables are in place; Broken where a rule is wrong."""
     if settings.database_owner is None:
         raise PermissionError("LOTSE_DATABASE_OWNER is not set")
     started, owner_dsn = time.monotonic(), settings.database_owner.get_secret_value()
@@ -96,6 +96,7 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
         stack.callback(live.terminate)
         owner = await asyncpg.connect(owner_dsn, timeout=10)
         stack.push_async_callback(owner.close)
+        await in_one_database(live, owner)
         # another rebuild, a dry one, too, would take away what is learnt beside
         await owner.execute(f"set lock_timeout = '{LOCK_LIMIT}'; select pg_advisory_lock(hashtext('lotse rebuild'))")
         if dry:

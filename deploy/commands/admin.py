@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from deploy.doctor.said import errors_of, exit_code, rows_of, told
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, installation
-from deploy.local.announced import running
+from deploy.local.announced import named, running
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
@@ -37,9 +38,8 @@ from services.connections import is_dsn
 
 
 def use_running(name: str) -> None:
-    """Where the environment names no installation, takes the stack that is up: as a whole or not at all, since one's database
-    beside another's Kafka learns what is not its own. Raises Trouble where none is up."""
-    if any(os.environ.get(said) for said in ("LOTSE_DATABASE_OWNER", "LOTSE_DATABASE", "LOTSE_KAFKA")):
+    """Where the environment names no installation, takes the stack that is up. Raises Trouble where none is up."""
+    if named():
         return
     where: dict[str, Any] = running(f"name the database of {name}: LOTSE_DATABASE_OWNER")
     stack = LocalStack(Path(where["folder"]))
@@ -151,7 +151,7 @@ def operations_key(folder: Path, dry_run: bool, shape: str) -> int:
 def migrate(service: str, dry_run: bool, shape: str) -> int:
     """Bring a service's database to this version; running it twice changes nothing. Needs LOTSE_DATABASE_OWNER alone; where the
     environment names no installation: the stack that is up. A dry run names the migrations that would run; what one of them
-    refuses by itself shows when it runs."""
+    refuses by itself shows when it runs. Exit: 3 the database does not answer, or refuses one; 4 it is another service's."""
     use_running(service)
     owner = os.environ.get("LOTSE_DATABASE_OWNER")
     if not owner:
@@ -159,6 +159,7 @@ def migrate(service: str, dry_run: bool, shape: str) -> int:
     if not is_dsn(owner):
         raise Trouble("wrong: LOTSE_DATABASE_OWNER is no address of a database",
                       "postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, its password percent-encoded", USAGE)  # fmt: skip
+    asyncio.run(_may_be(service, owner))
     done = migrate_service(service, owner, dry_run=dry_run)
     printed(shape, [{"service": service, "done": done}], people=[f"{service}: {done}"])
     return 0
@@ -176,11 +177,13 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
 
     \b
     Exit codes: 0 swapped, 1 they differ and the old stays, or they are swapped and a rule breaks on some subjects, which are in
-    quarantine (at 20 of them the sweep ends), 2 usage, 3 Kafka or the database does not answer, 4 the database is another release's.
+    quarantine (at 20 of them the sweep ends), 2 usage, 3 Kafka or the database does not answer, 4 the database is another release's,
+    another service's, or two.
     """
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415
 
+    from services.beside import TwoDatabases  # noqa: PLC0415
     from services.failpoints import arm  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
     from services.rebuild import BROKEN_AT_MOST, Broken, Unfinished  # noqa: PLC0415
@@ -214,6 +217,9 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
             done = asyncio.run(run(declared(service), settings, files, progress, dry=dry_run))
     except BadSettings as bad:
         raise Trouble(str(bad), "set it and try again", USAGE) from None
+    except TwoDatabases as two:
+        raise Trouble(f"not rebuilt: LOTSE_DATABASE and LOTSE_DATABASE_OWNER are in two databases, {two}",
+                      f"set both to the one of {service}", REFUSED) from None  # fmt: skip
     except Broken as error:
         done = error.done
     except Unfinished as error:
@@ -256,11 +262,39 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     return FINDINGS if done.broken else DONE
 
 
+async def _may_be(service: str, owner_dsn: str) -> None:
+    """Raises Trouble where the database is another service's. One that does not answer says so to who migrates."""
+    try:
+        con = await asyncpg.connect(owner_dsn, timeout=10)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError):
+        return
+    try:
+        await _is_its(service, con)
+    finally:
+        await con.close()
+
+
+async def _is_its(service: str, con: asyncpg.Connection) -> None:
+    """Raises Trouble where the database is another service's: migrated by one release of each it would be neither's. The numbers of
+    migrations are those of all services, so its tables tell."""
+    ran = await con.fetchval("select to_regclass('lotse.service_migrations') is not null")
+    if not ran or not await con.fetchval("select exists (select from lotse.service_migrations)"):
+        return
+    there = {row[0] for row in await con.fetch("select tablename from pg_tables where schemaname = 'lotse'")}
+    of = {name: set(re.findall(r"^create table (\w+)", "".join(file.read_text("utf-8") for file in files.glob("*.sql")), re.M))
+          for name in SERVICES for _, files in migrations(name)[1:]}  # fmt: skip
+    if not of[service] & there:
+        whose = next((name for name in SERVICES if of[name] & there), "another service")
+        raise Trouble(f"this is the database of {whose}, not of {service}; nothing was changed",
+                      f"set LOTSE_DATABASE and LOTSE_DATABASE_OWNER to that of {service}", REFUSED)  # fmt: skip
+
+
 async def _fits(service: str, owner_dsn: str) -> None:
-    """Raises Trouble where the database is another release's: a rebuild takes over tables of it, and what migrations ran on it; and
-    each state of a higher shape would be a difference."""
+    """Raises Trouble where the database is another service's, or another release's: a rebuild takes over tables of it, and what
+    migrations ran on it; and each state of a higher shape would be a difference."""
     con = await asyncpg.connect(owner_dsn, timeout=10)
     try:
+        await _is_its(service, con)
         missing, newer = await schema_against_code(service, con)
         shapes = {kind: state.shape for kind, state in declared(service).states.items()}  # type: ignore[attr-defined]
         higher = ("select s.kind from lotse.state s join unnest($1::text[], $2::int[]) ours (kind, shape) using (kind)"

@@ -30,9 +30,10 @@ from deploy.errors import DONE, FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
 from deploy.local.processes import child_environment
 from deploy.local.stack import LocalStack
-from deploy.places import ROOT
+from deploy.places import ROOT, SERVICES
 from deploy.services import make_topics, mend_topics, migrate, migrations
 from services import operate
+from services.beside import TwoDatabases, in_one_database
 from services.connections import KafkaSecurity
 from services.host.running import Running
 from services.rebuild import BROKEN_AT_MOST, Broken, rebuild
@@ -40,7 +41,7 @@ from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import pack
 from services.runtime.messages import Message, Part
-from tests.conftest import PUBLISHERS, new_stack
+from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.in_hand import AROUND, in_hand
 from tests.integration.test_a_rebuild_from_nothing import fact
 from tests.publishing import NAME, OWNER, SOURCE, TENANT
@@ -524,6 +525,64 @@ async def test_a_rebuild_with_nothing_to_compare_with_says_so_before(emptied: Ru
     assert would[0] == DONE and not would[1]["compared"] and would[1]["unsent"] == {"intake.events": 1}
     assert await said(node) == would
     assert await node.pool.fetchval("select count(*) from outbox") == 0
+
+
+async def test_a_rebuild_in_two_databases_is_refused(emptied: Running, prepared: LocalStack) -> None:
+    """Learnt beside in one, it was swapped in there, compared with nothing, and the service went on in the other."""
+    node, name = emptied, f"other_{uuid4().hex[:6]}"
+    con = await asyncpg.connect(prepared.admin_dsn)
+    await con.execute(f"create database {name} owner intake_owner")
+    await con.close()
+    other = owner_of(node).rpartition("/")[0] + f"/{name}"
+    await asyncio.to_thread(migrate, "intake", other)
+    node.settings = node.settings.model_copy(update={"database_owner": SecretStr(other)})
+    before = await picture(other)
+    for more in (["--dry-run"], []):
+        code, told = await said(node, *more)
+        (error,) = told["errors"]
+        assert code == REFUSED and await picture(other) == before
+        assert (
+            error["message"]
+            == f"not rebuilt: LOTSE_DATABASE and LOTSE_DATABASE_OWNER are in two databases, intake and {name}"
+        )
+
+
+async def test_two_databases_of_one_name_on_two_servers_are_two(prepared: LocalStack, stack: LocalStack) -> None:
+    found = [await asyncpg.connect(one.databases["intake"].owner) for one in (prepared, stack, prepared)]
+    try:
+        with pytest.raises(TwoDatabases, match="intake and intake of two servers"):
+            await in_one_database(found[0], found[1])
+        await in_one_database(found[0], found[2])
+    finally:
+        for con in found:
+            await con.close()
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "intake"])
+async def test_a_database_of_another_service_is_neither_migrated_nor_rebuilt(node: Running, service: str) -> None:
+    """Told to migrate it, who had another service's environment got a database that was neither's, and none could rebuild it."""
+    owner, mail = (
+        owner_of(node),
+        {"ORGANISATIONS": str(ORGANISATIONS), "SMTP_HOST": "h", "SMTP_PORT": "25", "MAIL_FROM": "a@b"},
+    )
+    env = child_environment(
+        PYTHONPATH=str(ROOT), LOTSE_KAFKA=node.settings.kafka, LOTSE_DATABASE=node.settings.database.get_secret_value(),
+        LOTSE_DATABASE_OWNER=owner, LOTSE_PUBLISHERS=str(PUBLISHERS), LOTSE_OPERATIONS_KEY=str(node.settings.operations_key),
+        LOTSE_HTTP_PORT="0", **{f"LOTSE_{name}": value for name, value in mail.items()},
+    )  # fmt: skip
+    before = await picture(owner)
+    for words in (
+        ["migrate", service],
+        ["migrate", service, "--dry-run"],
+        ["rebuild", service],
+        ["rebuild", service, "--dry-run"],
+    ):
+        argv = [sys.executable, "-m", "deploy.cli", *words, "--format", "json"]
+        done = await asyncio.to_thread(subprocess.run, argv, env=env, capture_output=True, text=True, check=False)
+        (error,) = json.loads(done.stdout)["errors"]
+        assert done.returncode == REFUSED and await picture(owner) == before, words
+        assert error["message"] == f"this is the database of intake, not of {service}; nothing was changed"
+        assert "lotse migrate" not in error["hint"]
 
 
 # --- what is set up
