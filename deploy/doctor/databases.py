@@ -14,6 +14,14 @@ from deploy.services import made_later, schema_against_code
 
 CLOCKS_MAY_DIFFER = timedelta(seconds=30)
 PATIENCE = 5.0  # seconds a database has to answer
+SILENCE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
+"""Nobody there any more; any other error of Postgres' is an answer."""
 
 
 async def databases(place: Place) -> AsyncIterator[Said]:
@@ -31,8 +39,10 @@ async def databases(place: Place) -> AsyncIterator[Said]:
         try:
             async for said in _looked_at(name, con):
                 yield said
-        except (asyncpg.PostgresError, OSError, TimeoutError) as error:
-            yield not_checked("databases", f"the database of {name} broke off ({type(error).__name__})")
+        except SILENCE as error:
+            yield _away(place, f"the database of {name} fell silent while it was asked", dsn, error)
+        except asyncpg.PostgresError as error:
+            yield not_checked("databases", f"the database of {name} does not tell ({type(error).__name__})")
         finally:
             con.terminate()
 
@@ -57,17 +67,27 @@ async def used(place: Place, topics: Collection[str]) -> dict[str, list[str]]:
     return dict(filter(None, await asyncio.gather(*(asked(*one) for one in place.databases.items()))))
 
 
+def _place_of(dsn: str) -> tuple[str, str, str, str]:
+    """Role, database, host and port, without a password."""
+    try:
+        parts = urlsplit(dsn)
+        return parts.username or "?", parts.path.lstrip("/") or "?", str(parts.hostname), str(parts.port or 5432)
+    except ValueError:
+        return "?", "?", "?", "?"
+
+
+def _away(place: Place, what: str, dsn: str, error: BaseException) -> Said:
+    _, _, host, port = _place_of(dsn)
+    return found("databases", f"{what} at {host}:{port}", f"{type(error).__name__}; the service holds everything until it does",
+                 f"tail {place.folder}/postgres/postgres.log   # then `lotse up` again" if place.local
+                 else f"pg_isready -h {host} -p {port}   # then start the server or open the way", unreachable=True)  # fmt: skip
+
+
 def _unreachable(place: Place, name: str, dsn: str, error: BaseException) -> Said:
     """What stands in the way, by the class of the error alone: its text may quote the address with its password."""
     again = "`lotse up` again: it sets the passwords of its roles anew"
-    try:
-        parts = urlsplit(dsn)
-        role, base = parts.username or "?", parts.path.lstrip("/") or "?"
-        host, port = str(parts.hostname), str(parts.port or 5432)
-    except ValueError:
-        role = base = host = port = "?"
-    server = f"-h {host} -p {port}"
-    superuser = f"{server} -U postgres"  # an owner may set no password but its own, and make no database
+    role, base, host, port = _place_of(dsn)
+    superuser = f"-h {host} -p {port} -U postgres"  # an owner may set no password but its own, and make no database
     if isinstance(error, (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):
         return found(
             "databases", f"the database of {name} refuses the password of {role}", "the service holds everything until it fits",
@@ -84,10 +104,7 @@ def _unreachable(place: Place, name: str, dsn: str, error: BaseException) -> Sai
     if isinstance(error, ValueError | asyncpg.InterfaceError) and not isinstance(error, OSError):
         return found("databases", f"LOTSE_DATABASE of {name} is no address of a database", "the service can't start",
                      "export LOTSE_DATABASE=postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE")  # fmt: skip
-    return found("databases", f"the database of {name} does not answer at {host}:{port}",
-                 f"{type(error).__name__}; the service holds everything until it does",
-                 f"tail {place.folder}/postgres/postgres.log   # then `lotse up` again" if place.local
-                 else f"pg_isready {server}   # then start the server or open the way", unreachable=True)  # fmt: skip
+    return _away(place, f"the database of {name} does not answer", dsn, error)
 
 
 async def _looked_at(name: str, con: asyncpg.Connection) -> AsyncIterator[Said]:

@@ -14,7 +14,15 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    KafkaUnavailableError,
+    NoBrokersAvailable,
+    NodeNotReadyError,
+    RequestTimedOutError,
+)
 from aiokafka.protocol.admin import DescribeAclsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest_v5, MetadataResponse_v5
@@ -37,8 +45,13 @@ NOT_AUTHORIZED, NOT_AUTHORIZED_ON_CLUSTER, NO_AUTHORIZER = 29, 31, 54
 TOPIC, ANY, ALLOW = 2, 1, 3  # resource type, filter, permission, as Kafka numbers them
 NO_USE = (Code._UNSUPPORTED_FEATURE, Code.UNSUPPORTED_VERSION, Code._AUTHENTICATION, Code._SSL)
 """What no second question changes. All else may be a broker that begins, beside others that take its processor."""
+SILENCE = (OSError, TimeoutError, KafkaConnectionError, KafkaTimeoutError, KafkaUnavailableError, NoBrokersAvailable,
+           NodeNotReadyError, RequestTimedOutError)  # fmt: skip
+"""Nobody there any more; any other error of Kafka's is an answer."""
 TICK_AHEAD = timedelta(minutes=10)  # beyond, services hold it
+TICK_OLD = timedelta(minutes=20)  # one comes every quarter of an hour
 LOST_LOG = "docs/runbooks/LotseGap.md"
+GONE_FIRST = f"${{PAGER:-less}} {LOST_LOG}   # its step 6 first: `lotse topics` would make what is gone, too, and empty"
 
 
 class _Metadata8(Response):  # type: ignore[misc]  # aiokafka has no types
@@ -99,8 +112,11 @@ async def kafka(place: Place) -> AsyncIterator[Said]:
         else:
             for one in _rights(place, lacking):
                 yield one
-        async for one in _broker_clock(place):
-            yield one
+        if CLOCK in there:
+            async for one in _broker_clock(place):
+                yield one
+        else:
+            yield not_checked("clock", f"{CLOCK} is not there, or not for this user")
 
     async for said in _catalogued(place, asked):
         yield said
@@ -154,10 +170,20 @@ async def _catalogued(
         async with asyncio.timeout(PATIENCE * 4):
             async for said in asked(admin, topics):
                 yield said
-    except (KafkaError, OSError, TimeoutError) as error:
-        yield not_checked("topics", f"Kafka broke off ({type(error).__name__} {error})")
+    except SILENCE as error:
+        yield found("kafka", f"Kafka at {place.kafka} fell silent while it was asked",
+                    f"{type(error).__name__}; services hold everything until it answers",
+                    f"tail {place.folder}/kafka/kafka.log" if place.local
+                    else f"nc -vz {_host_and_port(place)}   # it was there a moment ago: its log says why it is not now",
+                    unreachable=True)  # fmt: skip
+    except KafkaError as error:
+        yield not_checked("topics", f"Kafka does not tell ({type(error).__name__} {error})")
     finally:
         await admin.close()
+
+
+def _host_and_port(place: Place) -> str:
+    return str(place.kafka).split(",")[0].replace(":", " ")
 
 
 async def _unreachable(place: Place, error: BaseException) -> Said:
@@ -178,7 +204,7 @@ async def _unreachable(place: Place, error: BaseException) -> Said:
     return found("kafka", f"Kafka does not answer at {place.kafka}",
                  f"{type(error).__name__}; services hold everything until it does",
                  f"tail {place.folder}/kafka/kafka.log   # then `lotse up` again" if place.local
-                 else f"nc -vz {place.kafka.split(',')[0].replace(':', ' ')}   # then start the broker, open the way, or set LOTSE_KAFKA",
+                 else f"nc -vz {_host_and_port(place)}   # then start the broker, open the way, or set LOTSE_KAFKA",
                  unreachable=True)  # fmt: skip
 
 
@@ -210,11 +236,13 @@ async def _stand(
     answer, alone = cluster["topics"], len(cluster["brokers"]) == 1
     there = {one["topic"]: one for one in answer if one["error_code"] == 0}
     hidden = {one["topic"] for one in answer if one["error_code"] == NOT_AUTHORIZED}
-    said = await _missing(place, [t for t in topics if t.name not in there and t.name not in hidden])
+    said, gone = await _missing(place, [t for t in topics if t.name not in there and t.name not in hidden])
     for topic in topics:
         if topic.name in there:
-            said += _partitions(place, topic, len(there[topic.name]["partitions"]), alone=alone)
-    said += await _settings(place, admin, [t for t in topics if t.name in there])
+            has = len(there[topic.name]["partitions"])
+            if has not in ((min(topic.partitions, 4), topic.partitions) if alone else (topic.partitions,)):
+                said.append(_partitions(place, topic, has, used=await _used(place, topic.name, has), gone=gone))
+    said += await _settings(place, admin, [t for t in topics if t.name in there], gone=gone)
     if not any(one.state in ("found", "noted") for one in said):
         said.append(good("topics", f"{len(there)} topics stand as the catalogue says"))
     return said, there, hidden
@@ -235,8 +263,9 @@ async def _of_nobody(place: Place, admin: AIOKafkaAdminClient, topics: list[Topi
     return said
 
 
-async def _missing(place: Place, missing: list[Topic]) -> list[Said]:
-    """What is kept for good and was there is a lost log, and no topic to be made; that it never was its owner alone can say."""
+async def _missing(place: Place, missing: list[Topic]) -> tuple[list[Said], bool]:
+    """What is kept for good and was there is a lost log, and no topic to be made; that it never was its owner alone can say. And
+    whether there is such a one: no command that makes topics is named then."""
     owners = {topic.name: topic.writer for topic in missing if topic.config["retention.ms"] == "-1"}
     knows = await used(place, owners) if owners else {}
     gone = {topic: service for service, topics in knows.items() for topic in topics}
@@ -245,8 +274,10 @@ async def _missing(place: Place, missing: list[Topic]) -> list[Said]:
                   "it is the log of record: made anew and empty it takes the next fact at 0, and nobody misses those before",
                   f"${{PAGER:-less}} {LOST_LOG}   # its step 6: backup or mirror, before anything writes to it")
             for topic, service in gone.items()]  # fmt: skip
-    said += _absent(unsure, f"lotse topics   # in a new installation; was it ever there: {LOST_LOG}, step 6, first")
-    return said + _absent([topic.name for topic in missing if topic.name not in {*gone, *unsure}], "lotse topics")
+    careful = f"lotse topics   # in a new installation; was it ever there: {LOST_LOG}, step 6, first"
+    mend = GONE_FIRST if gone else careful if unsure else "lotse topics"
+    rest = [topic.name for topic in missing if topic.name not in {*gone, *unsure}]
+    return said + _absent(unsure, mend) + _absent(rest, mend), bool(gone)
 
 
 def _absent(topics: list[str], mend: str) -> list[Said]:
@@ -257,16 +288,46 @@ def _absent(topics: list[str], mend: str) -> list[Said]:
                   "its readers wait, its writers fail; Kafka makes none by itself", mend)]  # fmt: skip
 
 
-def _partitions(place: Place, topic: Topic, has: int, *, alone: bool) -> Iterator[Said]:
-    """A single broker is a local stack, which has fewer."""
-    if has not in ((min(topic.partitions, 4), topic.partitions) if alone else (topic.partitions,)):
-        yield found("topics", f"{topic.name} has {has} partitions; the catalogue says {topic.partitions}",
-                    "partitions are for good: another number moves the subjects to other places",
-                    f"kafka-topics.sh --bootstrap-server {place.kafka} --delete --topic {topic.name} && lotse topics"
-                    "   # ONLY while it is empty; else plan a new generation")  # fmt: skip
+def _partitions(place: Place, topic: Topic, has: int, *, used: bool, gone: bool) -> Said:
+    """Made anew is only what never held anything: else its records go, and who read there stands behind its end."""
+    asks = f"kafka-topics.sh --bootstrap-server {place.kafka}"
+    mend = (
+        GONE_FIRST
+        if gone
+        else f"{asks} --delete --topic {topic.name} && lotse topics   # it is empty: stop who writes to it first"
+    )
+    if used:
+        mend = (f"{asks} --describe --topic {topic.name}   # records stood on it: delete nothing, add no partition; another topic"
+                " takes its place, and how is to be planned with who develops Lotse")  # fmt: skip
+    return found("topics", f"{topic.name} has {has} partitions; the catalogue says {topic.partitions}",
+                 "partitions are for good: another number moves the subjects to other places", mend)  # fmt: skip
 
 
-async def _settings(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[Said]:
+@contextlib.asynccontextmanager
+async def _consumer(place: Place) -> AsyncIterator[AIOKafkaConsumer]:
+    """Reads without a group."""
+    known: dict[str, Any] = {"bootstrap_servers": place.kafka, "client_id": "doctor"} | place.security.aiokafka()
+    consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **known)
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _used(place: Place, topic: str, partitions: int) -> bool:
+    """Whether a topic holds a record or ever did; where Kafka does not tell, it did."""
+    try:
+        async with _consumer(place) as consumer:
+            ends = await consumer.end_offsets([TopicPartition(topic, part) for part in range(partitions)])
+            return any(ends.values())
+    except SILENCE:
+        raise
+    except KafkaError:
+        return True
+
+
+async def _settings(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic], *, gone: bool) -> list[Said]:
     said: list[Said] = []
     for topic, has in zip(topics, await settings_of(admin, [t.name for t in topics]), strict=True):
         if not has:
@@ -279,7 +340,8 @@ async def _settings(place: Place, admin: AIOKafkaAdminClient, topics: list[Topic
                     f"kafka-configs.sh --bootstrap-server {place.kafka} --alter --entity-type topics --entity-name {one.topic}"
                     f" --add-config {one.key}={one.wanted}   # once nothing older is still to be read: Kafka deletes it"))  # fmt: skip
             else:
-                said.append(found("topics", what, WHY.get(one.key, "the services rely on it"), "lotse topics --mend"))
+                mend = GONE_FIRST if gone else "lotse topics --mend"
+                said.append(found("topics", what, WHY.get(one.key, "the services rely on it"), mend))
     return said
 
 
@@ -374,23 +436,21 @@ async def _rules(
 
 async def _broker_clock(place: Place) -> AsyncIterator[Said]:
     """The newest tick holds two clocks: its own moment is that of `serve clock`, the record's time is the broker's."""
-    known: dict[str, Any] = {"bootstrap_servers": place.kafka, "client_id": "doctor"} | place.security.aiokafka()
-    consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **known)
     part = TopicPartition(CLOCK, 0)
     record = None
     try:
-        await consumer.start()
-        consumer.assign([part])
-        end = (await consumer.end_offsets([part]))[part]
-        start = (await consumer.beginning_offsets([part]))[part]
-        if start < end:
-            consumer.seek(part, end - 1)
-            record = next(iter((await consumer.getmany(part, timeout_ms=2000)).get(part, [])), None)
-    except (KafkaError, OSError) as error:
+        async with _consumer(place) as consumer:
+            consumer.assign([part])
+            end = (await consumer.end_offsets([part]))[part]
+            start = (await consumer.beginning_offsets([part]))[part]
+            if start < end:
+                consumer.seek(part, end - 1)
+                record = next(iter((await consumer.getmany(part, timeout_ms=2000)).get(part, [])), None)
+    except SILENCE:
+        raise
+    except KafkaError as error:
         yield not_checked("clock", f"the newest tick can't be read ({type(error).__name__})")
         return
-    finally:
-        await consumer.stop()
     if record is None:
         yield not_checked(
             "clock", "there is no tick yet to hold the broker's clock against; `lotse serve clock` writes them"
@@ -413,5 +473,9 @@ async def _broker_clock(place: Place) -> AsyncIterator[Said]:
         yield found("clock", f"the newest tick is {minutes} minutes {which} the broker's clock",
                     "a tick more than 10 minutes ahead is held: time stands still",
                     "timedatectl set-ntp true && lotse serve clock   # on the machine of `serve clock`; check the broker's too")  # fmt: skip
+    elif not place.simulated and (age := datetime.now(UTC) - written) > TICK_OLD:
+        yield found("clock", f"the newest tick is {round(age.total_seconds() / 60)} minutes old",
+                    "time stands still: no risk is seen, no office is told, no month is released",
+                    "lotse serve clock   # does it run, and may it write? Its log says so; docs/runbooks/LotseTickOld.md")  # fmt: skip
     else:
         yield good("clock", "the newest tick agrees with the broker's clock")

@@ -11,22 +11,26 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from contracts.envelope import Tick
-from contracts.topics import load_publishers
+from contracts.topics import CLOCK, load_publishers
+from deploy.doctor import databases as database_checks
+from deploy.doctor import kafka as kafka_checks
 from deploy.doctor import machine
 from deploy.doctor.place import Place
+from deploy.doctor.said import exit_code
+from deploy.errors import UNREACHABLE
 from deploy.fleet import Fleet, Setup
 from deploy.local.announced import announce
 from deploy.local.postgres import BIN
@@ -350,7 +354,7 @@ async def test_a_topic_that_keeps_longer_is_said_and_nothing_shortens_it(ward: W
 
 async def test_a_topic_of_facts_that_was_there_and_is_gone_is_no_topic_to_be_made(ward: Ward) -> None:
     """Made anew and empty it takes the next fact at 0, and every lamp is green without all that came before."""
-    topic, other = "dropout.events", "intake.answers.kreis"
+    topic, other, short = "dropout.events", "intake.answers.kreis", "referral.answers.kreis"
     knows = {"referral": "acked", "notification": "position"}  # who wrote it, who read it
     async with admin(ward.stack.kafka) as kafka:
         await kafka.delete_topics([topic, other])
@@ -360,16 +364,22 @@ async def test_a_topic_of_facts_that_was_there_and_is_gone_is_no_topic_to_be_mad
             asked = await asyncio.to_thread(ward.examined, "notification")  # nobody has asked the owner
             assert (asked.code, *asked.first) == (1, f"topics: 1 topic is missing: {topic}",
                 "lotse topics   # in a new installation; was it ever there: docs/runbooks/LotseGap.md, step 6, first")  # fmt: skip
+            await kafka.alter_configs([ConfigResource(ConfigResourceType.TOPIC, short, {"retention.ms": "1"})])
             for name, table in knows.items():
                 await sql(ward, name, f"insert into lotse.{table} values ('{topic}', 0, 1)")  # noqa: S608
                 asked = await asyncio.to_thread(ward.examined, name)
                 assert (asked.code, *asked.first) == (1, f"topics: {topic} is gone, and {name} knows that something stood there",
                     "${PAGER:-less} docs/runbooks/LotseGap.md   # its step 6: backup or mirror, before anything writes to it")  # fmt: skip
-                assert asked.lines[3:6:2] == [f"topics: 1 topic is missing: {other}", "  mend  lotse topics"]
+                assert asked.lines[3] == f"topics: 1 topic is missing: {other}"
+                assert f"topics: {short} has retention.ms=1; the catalogue says 3196800000" in asked.lines
+                mends = [line for line in asked.lines[3:] if line.startswith("  mend  ")]  # each would make it, too
+                assert len(mends) > 1 and {*mends} == {"  mend  ${PAGER:-less} docs/runbooks/LotseGap.md"
+                    "   # its step 6 first: `lotse topics` would make what is gone, too, and empty"}  # fmt: skip
         finally:
             for name, table in knows.items():
                 await sql(ward, name, f"delete from lotse.{table} where topic = '{topic}'")  # noqa: S608
             assert (await asyncio.to_thread(ward.local, "topics")).lines == [topic, other]
+            assert (await asyncio.to_thread(ward.local, "topics", "--mend")).code == 0
     assert (await asyncio.to_thread(ward.examined, "referral")).code == 0
 
 
@@ -383,6 +393,14 @@ async def test_a_topic_that_is_missing_or_has_other_partitions_is_found_and_mend
         asked = await asyncio.to_thread(ward.examined, "referral")
         assert asked.code == 1 and asked.lines[0] == f"topics: {topic} has 3 partitions; the catalogue says 12"
         assert f"--delete --topic {topic} && lotse topics" in asked.first[1]
+        async with AIOKafkaProducer(bootstrap_servers=ward.stack.kafka) as producer:
+            sent = await producer.send_and_wait(topic, b"x", partition=2)
+        await kafka.delete_records({TopicPartition(topic, 2): RecordsToDelete(before_offset=sent.offset + 1)})
+        asked = await asyncio.to_thread(
+            ward.examined, "referral"
+        )  # also where what it held is gone: who read it stands behind it
+        assert asked.code == 1 and asked.lines[0] == f"topics: {topic} has 3 partitions; the catalogue says 12"
+        assert "--delete" not in asked.first[1] and "records stood on it" in asked.first[1]
         await kafka.delete_topics([topic])
         assert (await asyncio.to_thread(ward.local, "topics")).lines == [topic]
     assert (await asyncio.to_thread(ward.examined, "referral")).code == 0
@@ -652,6 +670,81 @@ async def test_a_service_that_never_ran_is_rebuilt_from_what_others_said(ward: W
     for said in ("nothing to compare with", "equal"):
         rebuilt = await asyncio.to_thread(ward.mended, "rebuild", "reporting", name="reporting")
         assert rebuilt.code == 0 and said in rebuilt.said, rebuilt.said
+
+
+@contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    """It stands still, and its connections stay open."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+async def test_a_kafka_that_falls_silent_while_it_is_asked_does_not_answer(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was "not checked", and the exit code was that of a house in which all is well."""
+    monkeypatch.setattr(kafka_checks, "PATIENCE", 2.0)
+    place = Place("here", local=False, folder=ward.state, kafka=ward.stack.kafka, publishers=PUBLISHERS)
+    asking = kafka_checks.kafka(place)
+    said = [await anext(asking)]
+    pid = ward.stack.processes["kafka"].pid
+    with stopped(psutil.Process(pid)):
+        said += [one async for one in asking]
+    assert [one.state for one in said] == ["good", "found"] and exit_code(said) == UNREACHABLE
+    assert said[1].what == f"Kafka at {ward.stack.kafka} fell silent while it was asked"
+
+
+@pytest.mark.parametrize("how", ["stands still", "is ended"])
+async def test_a_database_that_falls_silent_while_it_is_asked_does_not_answer(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(database_checks, "PATIENCE", 2.0)
+    dsn = ward.stack.databases["intake"].runtime
+    asking = database_checks.databases(Place("here", local=False, folder=ward.state, databases={"intake": dsn}))
+    said = [await anext(asking)]
+    con = await asyncpg.connect(ward.stack.admin_dsn)
+    try:
+        mine = "select pid from pg_stat_activity where datname = 'intake' and usename = 'intake_runtime'"
+        (session,) = await con.fetch(mine)
+        if how == "stands still":
+            with stopped(psutil.Process(session["pid"])):
+                said += [one async for one in asking]
+        else:
+            await con.execute("select pg_terminate_backend($1)", session["pid"])
+            said += [one async for one in asking]
+    finally:
+        await con.close()
+    assert [one.state for one in said] == ["good", "found"] and exit_code(said) == UNREACHABLE
+    assert (
+        said[1].what == f"the database of intake fell silent while it was asked at 127.0.0.1:{ward.stack.postgres_port}"
+    )
+
+
+async def test_a_clock_that_has_stopped_is_found(ward: Ward) -> None:
+    """Its newest tick agreed with the broker's clock, nine hours ago."""
+    own = ConfigResource(ConfigResourceType.TOPIC, CLOCK, {"message.timestamp.type": "CreateTime"})
+    async with admin(ward.stack.kafka) as kafka, AIOKafkaProducer(bootstrap_servers=ward.stack.kafka) as producer:
+        await kafka.alter_configs([own])
+        for minutes in (15, 540):
+            at = datetime.now(UTC) - timedelta(minutes=minutes)
+            written = await producer.send_and_wait(
+                CLOCK, Tick(at=at).to_json(), timestamp_ms=round(at.timestamp() * 1000)
+            )
+            assert written.timestamp_type == 0, "the broker gave it its own time"
+            place = Place("here", local=False, folder=ward.state, kafka=ward.stack.kafka, publishers=PUBLISHERS)
+            said = [one async for one in kafka_checks.kafka(place) if one.check == "clock"]
+            if minutes == 15:
+                assert [one.state for one in said] == ["good"]
+                continue
+            assert [(one.state, one.what) for one in said] == [("found", "the newest tick is 540 minutes old")]
+            assert said[0].mend.startswith("lotse serve clock ")
+            simulated = kafka_checks.kafka(replace(place, simulated=True))
+            assert [one.state async for one in simulated if one.check == "clock"] == ["good"]
+        assert (await asyncio.to_thread(ward.local, "topics", "--mend")).code == 0
+        await publish(producer, Tick(at=datetime.now(UTC)))
 
 
 async def test_a_clock_service_that_is_ahead_of_the_broker_is_found(ward: Ward) -> None:
