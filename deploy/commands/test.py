@@ -33,9 +33,10 @@ ALONE = ("unit", "contracts", "architecture", "checks")
 """Levels in which no broker runs."""
 ASKED_FOR = ("performance",)
 """Levels that measure, some minutes with both cores to themselves: only where they are named."""
-BY_FILE = ("night", "system", "integration")
-"""Levels that mostly wait (for starts, sessions, faults): each of their files runs by itself, on a stack of its own, and each of
-their folders on one stack for its files (a stack and four services take some 20 s of CPU to start)."""
+BY_FILE = ("night", "system", "integration", "unit")
+"""Levels of which each file runs by itself, on a stack of its own, since they mostly wait (for starts, sessions, faults), and each
+folder as one, on one stack for its files (a stack and four services take some 20 s of CPU to start). `unit` has two folders and no
+file: a person who waits for it has two cores."""
 LONGEST = (
     "test_processes",
     "test_messages",

@@ -36,7 +36,7 @@ from services.runtime.node import Node
 from services.runtime.work import Again, Known, Work, transact
 from tests.in_hand import AROUND, in_hand
 from tests.publishing import NAME, PROVIDER, SOURCE, TENANT, Course
-from tests.unit.test_referral_rules import running as in_a_course
+from tests.unit.in_services.test_referral_rules import running as in_a_course
 
 
 async def failing(stack: LocalStack, error: Exception, *, killed: bool) -> None:

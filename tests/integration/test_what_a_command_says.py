@@ -25,7 +25,7 @@ from deploy.places import EXAMPLES, SERVICES
 from services.audit import LONGEST_WHO, LONGEST_WHY
 from services.host.settings import Settings
 from services.notification.organisations import MailSettings
-from tests.unit.test_settings import GOOD
+from tests.unit.in_services.test_settings import GOOD
 
 Out = pytest.CaptureFixture[str]
 NOWHERE = "127.0.0.1:9"  # nobody listens there

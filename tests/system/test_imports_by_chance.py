@@ -1,6 +1,6 @@
 """Files drawn by chance: whatever was imported before, what the last file says stands, or its row is refused.
 
-The service is the model of tests/unit/test_importer_runs.py, which shares nothing with the importer.
+The service is the model of tests/unit/in_deploy/test_importer_runs.py, which shares nothing with the importer.
 """
 
 import random
@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from deploy.importer.files import Row
 from deploy.importer.mapping import Mapping
 from deploy.importer.store import Store
-from tests.unit.test_importer import MEETING, NOW, ROW, row
-from tests.unit.test_importer_runs import LATER, Service, call, mapped, refuses
+from tests.unit.in_deploy.test_importer import MEETING, NOW, ROW, row
+from tests.unit.in_deploy.test_importer_runs import LATER, Service, call, mapped, refuses
 
 TIMES = ["2026-11-19T18:00:00Z", "2026-11-20T18:00:00+01:00", "2026-11-25T18:00:00Z"]
 PARTICIPATIONS = st.fixed_dictionaries({

@@ -15,7 +15,7 @@ from services.referral.domain.risks import absences
 from services.referral.domain.state import AttendancePart, End, Participation, Start
 from services.runtime.database import encode
 from tests.publishing import Course
-from tests.unit.test_referral_rules import START, running
+from tests.unit.in_services.test_referral_rules import START, running
 
 # ids whose bytes are found again across the borders of rows, and one like any other
 IDS = ["00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000001", "01000000-0000-0000-0000-000000000000",

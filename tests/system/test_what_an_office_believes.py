@@ -17,7 +17,7 @@ from services.notification.domain import Office, attempts, due, evolve, failed, 
 from services.referral.domain import evolve as evolve_case
 from services.referral.domain import react as missed
 from tests.publishing import Course
-from tests.unit.test_referral_rules import running
+from tests.unit.in_services.test_referral_rules import running
 
 TENANT, OWNER = "rkn", "rkn-thm"
 START = datetime(2026, 3, 2, 7, tzinfo=UTC)

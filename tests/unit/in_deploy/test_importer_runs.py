@@ -26,7 +26,7 @@ from deploy.importer.mapping import Field, Mapping, load_mapping
 from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.sending import Account
 from deploy.importer.store import Store
-from tests.unit.test_importer import GONE, MEETING, NOW, OULAD, ROW, row
+from tests.unit.in_deploy.test_importer import GONE, MEETING, NOW, OULAD, ROW, row
 
 RELEASE_1 = (Path(__file__).parent / "import_memory.sql").read_text()
 """The memory of two months of imports, as release 1 wrote it."""
