@@ -32,7 +32,8 @@ How = Literal["operate", "dry-run"]
 
 
 _LOOKED_AT = "select topic, records from outbox where sent_at >= $1"
-_MARKED = "update outbox set sent_at = null where sent_at >= $1 returning topic, records"
+_MARKED = "update outbox set sent_at = null, at = now() where sent_at >= $1 returning topic, records"
+"""From now on they wait; by their own age the outbox would be a week late at once, and an alert say that nothing is sent."""
 _COUNTED = """with found as ({}) select topic, sum(case get_byte(head, 0) when 220 then get_byte(head, 1) << 8 | get_byte(head, 2)
   when 221 then get_byte(head, 1) << 8 | get_byte(head, 2) << 8 | get_byte(head, 3) << 8 | get_byte(head, 4)
   else get_byte(head, 0) - 144 end) as records from (select topic, substring(records from 1 for 5) as head from found) f

@@ -122,6 +122,23 @@ async def test_a_log_that_takes_a_record_below_its_mark_was_set_back(
     assert await said(node) == [(f"{PART.topic}/{PART.part}", why)]
 
 
+async def test_what_is_sent_again_waits_since_it_was_asked_for(
+    node: Running, end: Callable[[], Awaitable[int]]
+) -> None:
+    """By its own age the outbox was six days late at once: LotseOutboxOld, critical, said that nothing reaches Kafka."""
+    await sent_once(node, 6)
+    assert await republish(node, datetime.now(UTC) - timedelta(days=KEPT_DAYS)) == {PART.topic: 1}
+    await Status(node, Inputs(node)).said()
+    age = node.metrics.registry.get_sample_value("lotse_outbox_age_seconds")
+    assert age is not None and age < timedelta(days=1).total_seconds()
+
+
+async def sent_once(node: Running, days: float, records: int = 1) -> None:
+    """A transaction's records, sent so many days ago."""
+    add = "insert into outbox (tx, after, topic, records, at, sent_at) values (1, false, $1, $2, $3, $3)"
+    await node.pool.execute(add, PART.topic, pack(TO_ALL[:records]), datetime.now(UTC) - timedelta(days=days))
+
+
 @pytest.mark.parametrize("fails", ["a record", "the producer"])
 async def test_a_log_that_was_set_back_is_told_of_where_the_turn_that_finds_out_fails(
     node: Running, end: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch, fails: str
