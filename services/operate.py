@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, HTTPException, Query
 
+from contracts.envelope import stamp
 from contracts.messages import claim_of
 from services.audit import LONGEST_WHO, LONGEST_WHY, write_down
 from services.dead_letters import expect_again
@@ -42,12 +43,39 @@ _COUNTED = """with found as ({}) select topic, sum(case get_byte(head, 0) when 2
 week of them to know."""
 
 
+_LOST = r"""
+select topic, sum(said[1]::bigint - said[2]::bigint)::bigint as records, max(held_since) as seen
+from acked, regexp_match(held, 'up to (\d+), the log ends at (\d+)') said where said is not null and topic = any($1::text[])
+ group by topic order by topic
+"""
+_WOULD_BE = "select topic, records from outbox where topic = $2 and sent_at between $1 and $3"
+_OLDER = "select exists (select from outbox where topic = $2 and sent_at < $1)"
+
+
+async def _falls_short(con: Connection, topics: list[str], since: datetime) -> str:
+    """Why the gaps would be said to be over while what was lost is not sent again, or is it empty. A topic of which nothing older is
+    kept can't be helped any further."""
+    for lost in await con.fetch(_LOST, topics):
+        found = await con.fetch(_COUNTED.format(_WOULD_BE), since, lost["topic"], lost["seen"])
+        would_be = sum(row["records"] for row in found)
+        if would_be < lost["records"] and await con.fetchval(_OLDER, since, lost["topic"]):
+            return (f"{lost['topic']} has lost {lost['records']} records by {stamp(lost['seen'])}, and of what was sent by then"
+                    f" {would_be} would be sent again")  # fmt: skip
+    return ""
+
+
+class TooLate(Exception):
+    """A moment behind which too little was sent: what was lost would stay lost, and nobody would be told any more."""
+
+
 async def republish(node: Running, since: Any, *, dry: bool = False) -> dict[str, int]:
     """Marks what was sent since a moment as unsent: the relay brings it back with the same ids, after Kafka has lost its
     tail. Acknowledged ends beyond the log are drawn back to it, and no gap is said of them any more. Gives back topic to number
-    of records."""
+    of records. Raises TooLate, and has done nothing, where more of a topic was lost and is kept."""
     ends = await node.reader.ends(await node.reader.parts(node.own_topics))
     async with node.pool.acquire() as con, con.transaction():
+        if why_not := await _falls_short(con, node.own_topics, since):
+            raise TooLate(why_not)
         await con.execute(
             "update acked a set next = least(a.next, (select e.next from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"
             " where (a.topic, a.part) = (e.topic, e.part))), held = null, held_since = null where not $4",
@@ -167,7 +195,10 @@ def routes(node: Running) -> APIRouter:
 
     @router.post("/{how}/republish")
     async def republish_(how: How, since: Annotated[datetime, Body()], who: Who, why: Why) -> dict[str, int]:
-        return await republish(node, since, dry=await audit(who, "republish", since.isoformat(), why, how))
+        try:
+            return await republish(node, since, dry=await audit(who, "republish", since.isoformat(), why, how))
+        except TooLate as error:
+            raise HTTPException(409, f"nothing was changed: {error}") from None
 
     @router.post("/{how}/go-on")
     async def go_on_(how: How, who: Who, why: Why, past: Past = "") -> list[dict[str, Any]]:

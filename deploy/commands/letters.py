@@ -217,6 +217,8 @@ def _way_out(name: str, path: str, no: str) -> str:
         return (
             f"name what {name} holds as NoFact: its /status says which record; where Kafka does not show it, try again"
         )
+    if path.endswith("/republish"):
+        return "take an earlier moment; `--since 7d` is all that is kept"
     if "Fork" in no or "NoFactOfIts" in no:
         return f"only a fork's second fact is left out: `lotse dead-letters list {name} --reason Fork` shows its ID beside its subject"
     return "mend the cause, then release it again"
@@ -589,7 +591,7 @@ def go_on(name: str, past: str, at: str | None, why: str, who: str, dry_run: boo
 @formats
 def republish(name: str, since: datetime, at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail. Says how many
-    records of which topic."""
+    records of which topic. Exit 4 where more of a topic was lost than was sent since, and more is kept: nothing is done then."""
     said = Asked(name, at).act("republish", who, why, dry_run=dry_run, since=since.isoformat())
     rows = [{"topic": topic, "records": records} for topic, records in said.items()]
     told = f"{sum(said.values())} records {'would be' if dry_run else 'are'} sent again"

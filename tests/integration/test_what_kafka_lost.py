@@ -18,7 +18,7 @@ from services.host import relay
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
-from services.operate import republish
+from services.operate import TooLate, republish
 from services.rebuild import rebuild
 from services.runtime.database import pack
 from services.runtime.messages import Part
@@ -131,6 +131,41 @@ async def test_what_is_sent_again_waits_since_it_was_asked_for(
     await Status(node, Inputs(node)).said()
     age = node.metrics.registry.get_sample_value("lotse_outbox_age_seconds")
     assert age is not None and age < timedelta(days=1).total_seconds()
+
+
+@pytest.mark.parametrize("dry", [True, False])
+async def test_a_gap_ends_only_where_as_much_is_sent_again_as_was_lost(
+    node: Running, end: Callable[[], Awaitable[int]], dry: bool
+) -> None:
+    """ "0 records are sent again", LotseGap ended, and what was lost was lost for good. A dry run did not say so either."""
+    ends = await end()
+    await relay.mark(node.pool, {PART: ends + 3})
+    await relay.look_for_lost(node)
+    assert len(await said(node)) == 1
+    await sent_once(node, 2, 2)
+    await sent_once(node, 1, 2)
+    now = datetime.now(UTC)
+    for since in (now + timedelta(days=1), now, now - timedelta(days=1.5)):
+        with pytest.raises(TooLate, match="has lost 3 records"):
+            await republish(node, since, dry=dry)
+        assert len(await said(node)) == 1 and not await node.pool.fetch("select from outbox where sent_at is null")
+    assert await republish(node, now - timedelta(days=2.5), dry=dry) == {PART.topic: 4}
+    assert len(await said(node)) == dry
+
+
+async def test_a_gap_ends_where_all_that_is_kept_is_sent_again(
+    node: Running, end: Callable[[], Awaitable[int]]
+) -> None:
+    """What is older than a week nobody brings back so; what was sent after the loss was seen does not count for it."""
+    ends = await end()
+    await relay.mark(node.pool, {PART: ends + 3})
+    await relay.look_for_lost(node)
+    await sent_once(node, 2, 2)
+    await sent_once(node, -1, 2)
+    with pytest.raises(TooLate, match="0 would be"):
+        await republish(node, datetime.now(UTC) - timedelta(days=1))
+    assert await republish(node, datetime.now(UTC) - timedelta(days=KEPT_DAYS)) == {PART.topic: 4}
+    assert await said(node) == []
 
 
 async def sent_once(node: Running, days: float, records: int = 1) -> None:
