@@ -1,6 +1,7 @@
 """Order within a stream: facts of one family and subject are numbered 1, 2, 3, so a reader never has to trust.
 
-It applies the next, drops the old, keeps the early until the missing one comes, and holds a stream at a fork.
+It applies the next, drops the old, keeps the early until the missing one comes, and holds a stream at a fork until it is told
+which of the two to leave out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,7 +51,8 @@ class Gap(NamedTuple):
 
 
 class Fork(NamedTuple):
-    """Two facts under one number: the log is broken there, and nothing after it is applied. Tell who owns the family."""
+    """Two facts under one number: the log is broken there, and nothing after it is applied. Tell who owns the family: an operator
+    says which of the two is left out (`Streams.leave_out`)."""
 
     family: str
     subject: str
@@ -83,12 +85,18 @@ class Stream(Generic[T]):
     heard: Heard = Heard()  # noqa: RUF009
     early: dict[int, _Early[T]] = field(default_factory=dict)
     fork: tuple[int, str, str] | None = None
-    other: _Early[T] | None = None
-    """The second fact of the fork."""
+    others: list[tuple[int, _Early[T]]] = field(default_factory=list)
+    """What came under a number another fact has, in the order in which it came: the second fact of the fork first."""
 
     def keep(self, number: int, id: str, fact: T, came: datetime) -> None:
-        """Hands in again an early fact kept before, with what was heard then."""
-        self.early.setdefault(number, _Early(id, came, fact))
+        """Holds a fact and applies nothing: an early one, or the second under its number. Hands in again what was kept before, too."""
+        if number < self.heard.number:
+            return
+        early = number > self.heard.number
+        first = self.early.setdefault(number, _Early(id, came, fact)).id if early else self.heard.id
+        if id != first and all((number, id) != (taken, one.id) for taken, one in self.others):
+            self.others.append((number, _Early(id, came, fact)))
+            self._look()
 
     def take(self, number: int, id: str, fact: T, came: datetime) -> list[T]:
         """What may be applied now, in order: nothing for an old or early fact or behind a fork, several where the
@@ -96,18 +104,36 @@ class Stream(Generic[T]):
         order = order_of(number, id, self.heard)
         if order is Order.OLD:
             return []
-        other = self.early.get(number)
-        if order is Order.FORK or (other is not None and other.id != id):
-            if self.fork is None:
-                self.fork = (number, other.id if other else self.heard.id, id)
-                self.other = _Early(id, came, fact)
-            return []
-        if order is Order.EARLY or self.fork is not None:
+        if order is not Order.NEXT or self.fork is not None or number in self.early:
             self.keep(number, id, fact, came)
             return []
         self.heard = Heard(number, id)
-        ready = [fact]
-        while (following := self.early.get(self.heard.number + 1)) is not None and self.fork is None:
+        return [fact, *self.following()]
+
+    def leave_out(self, id: str) -> list[T]:
+        """Goes on without a fact: what it kept back may be applied now, in order. Raises ValueError where it was applied."""
+        if id == self.heard.id:
+            raise ValueError("this fact was applied: it can't be left out any more")
+        self.others = [(number, one) for number, one in self.others if one.id != id]
+        for number in [number for number, one in self.early.items() if one.id == id]:
+            del self.early[number]
+            if following := next((one for taken, one in self.others if taken == number), None):
+                self.early[number] = following  # in the place of the first
+                self.others.remove((number, following))
+        self._look()
+        return self.following()
+
+    def _look(self) -> None:
+        """The fork is where two stand that came first."""
+        self.fork = None
+        if self.others:
+            number, one = self.others[0]
+            self.fork = (number, self.early[number].id if number in self.early else self.heard.id, one.id)
+
+    def following(self) -> list[T]:
+        """What was kept and may be applied now, in order."""
+        ready: list[T] = []
+        while self.fork is None and (following := self.early.get(self.heard.number + 1)) is not None:
             self.heard = Heard(self.heard.number + 1, following.id)
             del self.early[self.heard.number]
             ready.append(following.fact)
@@ -117,28 +143,56 @@ class Stream(Generic[T]):
 class Streams(Generic[T]):
     """Every stream one reader hears. Keep `heard()` and `kept()` with what you made of the facts and how far you have read, in
     the same transaction, and hand both in again at the next start: then a fact is applied once, whatever is delivered twice, and
-    none is lost that came early. Who begins each time at the topic's start needs what was heard alone: the rest comes again."""
+    none is lost that came early. Who begins each time at the topic's start needs what was heard alone: the rest comes again.
+
+    Raises ValueError for a `kept` that holds what is the next already: it is not of the time of `heard`, or a fact was taken out of
+    it by hand (`leave_out` does that), and what follows from it would be given to nobody."""
 
     def __init__(self, heard: dict[tuple[str, str], Heard] | None = None, kept: Iterable[Kept[T]] = ()) -> None:
         self._streams: dict[tuple[str, str], Stream[T]] = {
             name: Stream(Heard(*last)) for name, last in (heard or {}).items()
         }
         self._open: set[tuple[str, str]] = set()
-        for one in kept:
-            self.take(*one)
+        self._left_out: set[tuple[str, str, str]] = set()
+        for family, subject, number, id, fact, came in kept:
+            self._streams.setdefault((family, subject), Stream()).keep(number, id, fact, came)
+            self._open.add((family, subject))
+        for name in tuple(self._open):
+            if self._streams[name].following():
+                raise ValueError(
+                    "`kept` holds what is the next already: hand in both as they were kept, then `leave_out`"
+                )
+            self._note(name, self._streams[name])
 
     def take(self, family: str, subject: str, number: int, id: str, fact: T, came: datetime) -> list[T]:
         """What may be applied now, in order (see `Stream.take`). `came`: when the broker or you got it."""
+        if (family, subject, id) in self._left_out:
+            return []
         name = (family, subject)
         stream = self._streams.get(name)
         if stream is None:
             stream = self._streams[name] = Stream()
         ready = stream.take(number, id, fact, came)
+        self._note(name, stream)
+        return ready
+
+    def leave_out(self, family: str, subject: str, id: str) -> list[T]:
+        """Passes over a fact from now on, whenever it comes, as who owns the family says of one of a fork's two; gives back what was
+        kept because of it and may be applied now, in order. It is not in `kept()` or `heard()`: keep such ids with your settings,
+        and say them at each start before anything is read. Raises ValueError for the last one applied."""
+        name = (family, subject)
+        ready: list[T] = []
+        if (stream := self._streams.get(name)) is not None:
+            ready = stream.leave_out(id)
+            self._note(name, stream)
+        self._left_out.add((*name, id))
+        return ready
+
+    def _note(self, name: tuple[str, str], stream: Stream[T]) -> None:
         if stream.early or stream.fork is not None:
             self._open.add(name)
         else:
             self._open.discard(name)
-        return ready
 
     def heard(self) -> dict[tuple[str, str], Heard]:
         """The last fact applied of each (family, subject)."""
@@ -151,11 +205,11 @@ class Streams(Generic[T]):
         for name in sorted(self._open):
             stream = self._streams[name]
             early = dict(sorted(stream.early.items()))
-            if stream.fork is not None and stream.other is not None:
-                number = stream.fork[0]
-                pair = [early.pop(number), stream.other] if number in early else [stream.other]
-                found += [Kept(*name, number, one.id, one.fact, one.came) for one in pair]
-            found += [Kept(*name, number, one.id, one.fact, one.came) for number, one in early.items()]
+            if stream.fork is not None and (number := stream.fork[0]) in early:
+                one = early.pop(number)
+                found.append(Kept(*name, number, one.id, one.fact, one.came))
+            held = [*stream.others[:1], *early.items(), *stream.others[1:]]
+            found += [Kept(*name, number, one.id, one.fact, one.came) for number, one in held]
         return found
 
     def gaps(self, before: datetime | None = None) -> Iterator[Gap]:

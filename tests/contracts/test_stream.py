@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,3 +78,56 @@ def test_two_early_facts_under_one_number_are_a_fork_too() -> None:
     streams.take("intake", "a", 3, "y", "y", NOON)
     assert list(streams.forks()) == [Fork("intake", "a", 3, ("x", "y"))]
     assert streams.take("intake", "a", 1, "a-1", "one", NOON) == []
+
+
+def test_what_a_fork_kept_back_is_given_once_the_second_fact_is_left_out() -> None:
+    """As the services go on after `lotse release --without`: nothing that followed the fork is lost."""
+    streams: Streams[str] = Streams()
+    for number, id in ((1, "a"), (2, "b"), (2, "b2"), (3, "c"), (4, "d")):
+        streams.take("intake", "x", number, id, id, NOON)
+    rows = streams.kept()
+    assert streams.leave_out("intake", "x", "b2") == ["c", "d"]
+    assert not list(streams.forks()) and not streams.kept() and streams.heard() == {("intake", "x"): Heard(4, "d")}
+    assert streams.take("intake", "x", 2, "b2", "b2", NOON) == [] and not list(streams.forks())
+    # a decision is kept with the settings, and said at each start: before what was kept is settled, and after
+    again: Streams[str] = Streams({("intake", "x"): Heard(2, "b")}, rows)
+    assert again.leave_out("intake", "x", "b2") == ["c", "d"]
+    fresh: Streams[str] = Streams()
+    assert fresh.leave_out("intake", "x", "b2") == []
+    sent = ((1, "a"), (2, "b"), (2, "b2"), (3, "c"), (4, "d"))
+    assert [one for n, id in sent for one in fresh.take("intake", "x", n, id, id, NOON)] == ["a", "b", "c", "d"]
+    with pytest.raises(ValueError, match="was applied"):
+        streams.leave_out("intake", "x", "d")
+
+
+def test_who_took_a_fact_out_of_what_was_kept_is_told_instead_of_losing_what_follows() -> None:
+    heard = {("intake", "x"): Heard(2, "b")}
+    kept = [Kept("intake", "x", number, id, id, NOON) for number, id in ((3, "c"), (4, "d"))]
+    with pytest.raises(ValueError, match="leave_out"):
+        Streams(heard, kept)
+    late: Streams[str] = Streams(
+        {("intake", "x"): Heard(4, "d")}, kept
+    )  # of an older transaction: all of it was applied
+    assert not late.kept() and late.take("intake", "x", 5, "e", "e", NOON) == ["e"]
+
+
+@given(st.data())
+def test_with_every_second_fact_left_out_the_stream_is_whole(data: st.DataObject) -> None:
+    """However many facts came under one number, under however many numbers, and whenever it dies and is told."""
+    sent = [(n, f"{n}") for n in range(1, data.draw(st.integers(1, 6)) + 1)]
+    forged = data.draw(st.sets(st.tuples(st.integers(1, 6), st.sampled_from("xyz")), max_size=6))
+    wrong = [(n, f"{n}{letter}") for n, letter in sorted(forged)]
+    deliveries = list(sent)  # the first on the topic stands
+    for one in wrong:
+        after = next((at for at, (n, _) in enumerate(deliveries) if n == one[0]), -1)
+        deliveries.insert(data.draw(st.integers(after + 1, len(deliveries))), one)
+    streams, applied = Streams[str](), list[str]()
+    for number, id in deliveries:
+        applied += streams.take("intake", "a", number, id, id, NOON)
+        if data.draw(st.booleans()):
+            streams = Streams(streams.heard(), streams.kept())
+    for _, id in data.draw(st.permutations(wrong)):
+        if streams.heard().get(("intake", "a"), Heard()).id != id:
+            applied += streams.leave_out("intake", "a", id)
+    wanted = [id for _, id in sent]
+    assert applied[: len(wanted)] == wanted and not list(streams.forks())
