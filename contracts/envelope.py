@@ -1,7 +1,7 @@
 """The envelope every message travels in (CloudEvents 1.0, Kafka binary mode), and the four kinds of message.
 
 A *submission* is what somebody reports or asks for; a *fact* is what its owner recorded; an *answer* is exactly one for
-each submission; a *tick* is a moment. Identity, order and content are defined here and nowhere else.
+each submission's id and content; a *tick* is a moment. Identity, order and content are defined here and nowhere else.
 """
 
 import hashlib
@@ -58,6 +58,16 @@ def _utc(moment: datetime) -> datetime:
         raise PydanticCustomError("moment_out_of_range", "a moment lies between the years 1 and 9999 in UTC") from None
 
 
+def _leap_second(text: str) -> str | datetime:
+    """As it is, unless it is the one second pydantic does not read; what is no moment it refuses itself."""
+    if text[17:19] != "60":
+        return text
+    try:
+        return moment(text)
+    except (ValueError, OverflowError):
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What a number counts; stands in the schema beside the field."""
@@ -75,17 +85,18 @@ class Listed:
 @dataclass(frozen=True, slots=True)
 class AsWritten:
     """In JSON a day or moment is text of this form and nothing else; by itself pydantic also takes numbers, and text of
-    digits, for seconds since 1970, and a moment without a T. In Python it is a date or an aware datetime."""
+    digits, for seconds since 1970, and a moment without a T. A leap second is the second after it, as in `ce_time`. In Python it
+    is a date or an aware datetime."""
 
     pattern: str
     format: Literal["date", "date-time"]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         read = handler(source)
-        return core_schema.json_or_python_schema(
-            json_schema=core_schema.chain_schema([core_schema.str_schema(pattern=self.pattern), read]),
-            python_schema=read,
-        )
+        text: CoreSchema = core_schema.str_schema(pattern=self.pattern)
+        if self.format == "date-time":
+            text = core_schema.no_info_after_validator_function(_leap_second, text)
+        return core_schema.json_or_python_schema(json_schema=core_schema.chain_schema([text, read]), python_schema=read)
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"type": "string", "format": self.format}
@@ -245,7 +256,7 @@ class Fact(Message):
 
 
 class Submission(Message):
-    """What somebody reports or asks for. It gets exactly one answer and has at most one effect."""
+    """What somebody reports or asks for. Its id and content get exactly one answer; its id has at most one effect."""
 
     is_fact: ClassVar[bool] = False
 
@@ -289,13 +300,14 @@ _PASSING = {"CLOCK_AHEAD", "TOO_MANY_WAITING", "NOT_ACCEPTED", "FUTURE_DAY"}
 
 
 class Answer(Model):
-    """The one answer to a submission, on its publisher's own topic `<family>.answers.<publisher>`.
+    """The one answer to one content of a submission's id, on its publisher's own topic `<family>.answers.<publisher>`. Who sent
+    two contents under one id has two: the second says ID_REUSED and nothing of the first, and either may be read first.
 
     Its id is `uuid5(reference, content)`, so that the same answer given again (at least once) is the same message.
     """
 
     submission_id: Annotated[str, StringConstraints(pattern=MESSAGE_ID_PATTERN), Privacy.INTERNAL]
-    """The `ce_id` of the submission."""
+    """The `ce_id` of the submission. Match by `content`, too."""
     reference: Id
     """uuid5(uuid5(NAMESPACE_URL, source), submission_id); the source is the one publishers.toml gives to the publisher."""
     content: Annotated[str, StringConstraints(pattern=r"^r1:[0-9a-f]{32}$"), Privacy.INTERNAL]

@@ -231,7 +231,9 @@ class ReferralDeclined(ReferralFact):
 
 
 class ReferralStopped(ReferralFact):
-    """A referral that had not started was taken back by the office, or by a rule: its consent was withdrawn, its case closed."""
+    """A referral that had not started was taken back by the office, or by a rule: its consent was withdrawn, its case closed. A rule's
+    is not the last word: a start on a day before that (or on the last of the case), told later, is recorded after it, and the
+    referral has started."""
 
     referral_id: Id
     reason: Annotated[Code, Listed("stop_reason")]
@@ -241,7 +243,7 @@ class ReferralStopped(ReferralFact):
 
 class ParticipationStarted(ReferralFact):
     """Somebody takes part: the start as reported. Of several of one participation the highest (reported_at, revision)
-    stands."""
+    stands. One that is recorded after a rule stopped its referral is of a day before that, and the stop holds no more."""
 
     gives: ClassVar[tuple[str, ...]] = ("participation_id",)
 

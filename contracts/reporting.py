@@ -41,6 +41,8 @@ class ParticipationReport(Model):
     across months once all that a change touches are released: that may take several ticks, and a month is released once a day at
     most, so after a second correction on one day it holds again with the next day's. What was released with cases left out is
     released anew, on the same day, too, once none is.
+    A participation without a reported end is stock for ever. A case closed as ENTERED_IN_ERROR stays counted with all that was in it.
+    Who never came, and of whom the provider reports an end on the day of the start, is one entry and one exit.
     """
 
     ce_type: ClassVar[str] = type_name(FAMILY, "ParticipationReport")
@@ -49,7 +51,8 @@ class ParticipationReport(Model):
     month: Month
     """A calendar month in the alliance's zone, `2026-03`."""
     vintage: Annotated[int, Field(ge=1, le=1_000_000), JsonNumber(), Privacy.PUBLIC]
-    """1 for the first release of a month, then higher, where figures have changed; the highest stands."""
+    """Of an alliance's month (`ce_tenant`, `month`) 1 for the first release, then higher, where figures have changed or the grid
+    only got a row of zeros more. The highest stands, in whatever order they come, and its grid replaces the whole of the one before."""
     as_of: Moment
     """The tick at which the figures were taken."""
     cells: Annotated[tuple[Cell, ...], Privacy.INTERNAL]

@@ -4,10 +4,11 @@ import json
 import re
 from typing import Any
 
-from contracts.envelope import RUNTIME_REASONS, UNREADABLE_REASONS, Outcome, Tick, again_of
+from contracts.envelope import RUNTIME_REASONS, UNREADABLE_REASONS, UUID_PATTERN, Outcome, Tick, again_of
 from contracts.families import ANSWERS, FACTS, FAMILIES, PUBLISHED, SUBMISSIONS
 from contracts.reporting import ParticipationReport
 from contracts.topics import READS, SUBMITTED, Publisher, Topic, catalogue
+from contracts.version import VERSION
 from deploy.published.samples import samples_of
 from deploy.published.schemas import Schema, attributes_schema, carried, family_of, schema_of
 
@@ -67,8 +68,8 @@ def reasons_of(family: str) -> dict[str, str]:
             for outcome, reasons in whys.items() for reason in reasons}  # fmt: skip
 
 
-def document() -> dict[str, Any]:
-    """The whole document."""
+def document(version: str = VERSION) -> dict[str, Any]:
+    """The whole document, under the version of the wheel."""
     found = topics()
     channels = {channel_of(topic): _channel(topic) for topic in found}
     return {
@@ -76,9 +77,9 @@ def document() -> dict[str, Any]:
         "id": "urn:lotse:contracts",
         "info": {
             "title": "Lotse",
-            "version": "1.0.0",
+            "version": version,
             "description": "Intake, referral, attendance and drop-out of young refugees as facts. Publishers write submissions "
-            "to topics of their own and get exactly one answer to each; services own the facts. People stand as pseudonyms.",
+            "to topics of their own and get exactly one answer to each id and content; services own the facts. People stand as pseudonyms.",
             "license": {"name": "EUPL-1.2", "url": "https://eupl.eu/1.2/en/"},
             "tags": [{"name": service, "description": f"The service {service}."} for service in [*READS, "clock", "publisher"]],
         },
@@ -148,9 +149,12 @@ def _channel(topic: Topic) -> dict[str, Any]:
 
 SAID = {
     "fact": "What happened, in the past tense, numbered 1, 2, 3 within a subject. Kept for good.",
-    "submission": "What one publisher reports or asks for. Each gets exactly one answer.",
-    "answer": "Exactly one answer to each submission id: recorded, unchanged, refused or unreadable. Of every answer `unreadable`, of a bad body"
-    " under good headers too, subject and tenant are that word and the key is the submission's reference.",
+    "submission": "What one publisher reports or asks for. Each id with its content gets exactly one answer. After 1,000 unreadable ones of a"
+    " publisher in an hour the next one holds its partition until the next full hour, with all that lies behind it.",
+    "answer": "Exactly one answer to each submission id and content: recorded, unchanged, refused or unreadable. Other content under an id that"
+    " was used is refused `ID_REUSED`, in an answer of its own that says nothing of the first content. Of every answer to what can't be read,"
+    " of a bad body under good headers too, subject and tenant are the word `unreadable` and the key is the submission's reference: of every"
+    " `unreadable`, and of an `ID_REUSED` where the second content can't be read.",
     "dead-letter": "What could never be read: headers and value untouched, sealed to the operations key, with origin and verdict in headers of ours.",
     "report": "Whole releases as vintages under a new key each.",
     "time": "Moments. Between ticks no time passes for Lotse.",
@@ -204,6 +208,8 @@ def headers_schema(ce_type: str) -> Schema:
         if name in (*always, *sometimes):
             found["traceparent" if name == "traceparent" else f"ce_{name}"] = dict(schema)
     found["ce_type"] = {"type": "string", "const": ce_type}
+    if ce_type in SUBMISSIONS:
+        found["ce_subject"]["pattern"] = UUID_PATTERN  # what is about anything else is unreadable
     if "streamversion" in always:
         found["ce_streamversion"] = {
             "type": "string",

@@ -73,6 +73,10 @@ def _readers_gone(was: dict[str, Any], is_now: dict[str, Any]) -> list[str]:
     return [reader for reader in was["readers"] if reader not in is_now["readers"]]
 
 
+def _readers_come(was: dict[str, Any], is_now: dict[str, Any]) -> list[str]:
+    return [reader for reader in is_now["readers"] if reader not in was["readers"]]
+
+
 def _reasons(
     last: Release, name: str, was: dict[str, Any], is_now: dict[str, Any], subscribers: list[Expectation]
 ) -> Iterator[Break]:
@@ -220,13 +224,21 @@ def longer(old: State, now: State) -> Iterator[tuple[str, list[str]]]:
 
 
 def told(old: State, now: State) -> Iterator[tuple[str, Change]]:
-    """What is said otherwise and breaks nobody, if it still means the same: what is spoken of, and the change."""
+    """What is said otherwise and breaks nobody, if it still means the same, and who reads or reads no more: what is spoken of, and
+    the change."""
     for name in old.rows:
         for code in _mapped(name, old, now, verified=False):
             yield f"code list {name}", Change(code, "TOLD", "was published to be verified, and says something else now")
     for name, of in old.topics.items():
         for reader in _readers_gone(of, now.topics.get(name, of)):
             yield name, Change("readers", "TOLD", f"{spoken(reader)} has no right to read this topic any more")
+        for reader in _readers_come(of, now.topics.get(name, of)):
+            yield (
+                name,
+                Change(
+                    "readers", "TOLD", f"{spoken(reader)} may read this topic from now on, and all that stands on it"
+                ),
+            )
     for name, said in old.sentences.items():
         yield from _retold(name, said, now.sentences.get(name, {}))
 

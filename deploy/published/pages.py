@@ -1,6 +1,7 @@
 """Pages a person reads before writing software against a topic: one a topic, and one that says where to start."""
 
 import json
+import re
 from typing import Any
 
 import contracts
@@ -11,21 +12,31 @@ from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from contracts.reporting import ParticipationReport
 from contracts.topics import Topic
 from deploy.published.asyncapi import ANYONE, KEYS, SAID, reasons_of, refusals_of, topics, types_on
+from deploy.published.comparing import places
 from deploy.published.samples import samples_of
 from deploy.published.schemas import Schema, attributes_schema, carried, schema_of
 
 ORDER = {
-    "fact": "Within (family, subject) by `ce_streamversion`: apply the next, drop the old, keep the early, alarm on the missing.",
-    "submission": "None between topics. What rests on something unknown waits for it, for seven days.",
-    "answer": "None. Match by `submission_id`; the same answer may come twice under the same `ce_id`.",
+    "fact": "Within (family, subject) by `ce_streamversion`: apply the next, drop the old, keep the early, alarm on the missing. Two "
+    "facts under one number are a fork: apply neither the second nor what follows, until who writes this topic says which of the two "
+    "is left out; then go on with all that was kept.",
+    "submission": "What is sent to one topic under one key is judged in the order in which it stands there; nothing else has an order, "
+    "neither keys nor topics. What rests on something unknown waits for it, for seven days, and what came after it does not wait. So what "
+    "depends on a correction is sent once that is answered.",
+    "answer": "None. Match by `submission_id` and `content`: of two contents under one id either answer may be read first. The same "
+    "answer may come twice under the same `ce_id`.",
     "dead-letter": "None.",
-    "report": "The highest vintage of a month stands.",
+    "report": "None: vintages may come in any order. Of an alliance's month (`ce_tenant`, `month`) the highest vintage stands, and its grid "
+    "replaces the whole of the one before.",
     "time": "One partition; what is not later is ignored.",
 }
 CHANGES = {
     "fact": "Optional fields may be added, codes may be added to lists (read an unknown one as `OTHER`), types may be added. "
-    "Nothing is renamed, removed or narrowed: that would be a new type `.v2` beside this one.",
-    "submission": "Optional fields and codes may be added; what was accepted stays accepted.",
+    "Nothing is renamed, removed or narrowed: that would be a new type `.v2` beside this one, which is then written in its place: who "
+    "meets a later version of a type it reads has no whole figures any more, says so, and takes the newer schemas or wheel (`1.N.0` "
+    "is what release N says).",
+    "submission": "Optional fields and codes may be added; what was read stays read. A rule may refuse more than before, with a reason that "
+    "stands here, and the changelog says so.",
     "answer": "Optional fields and reasons may be added; no reason goes, nor changes its `again`. There is no fifth outcome.",
     "dead-letter": "Headers may be added.",
     "report": "Optional fields may be added.",
@@ -35,9 +46,10 @@ CHANGES = {
 CONVENTIONS = (contracts.__doc__ or "").partition("\n\n")[2].strip()
 TRAVELS = """A message is a CloudEvent 1.0, in Kafka binary mode (`ce_` headers, the body is the data) or in structured mode
 (`content-type: application/cloudevents+json`, one JSON document)."""
-LISTS = """Each list with its codes. In submissions the fields take these and no others; in facts they are open: lists grow, and what you
-do not know you read as `OTHER`. Where a list has days, a code of a submission must be valid on the day of its `ce_time`, else
-it is refused `CODE_NOT_VALID`; what a complete list does not hold is refused `CODE_UNKNOWN`."""
+LISTS = """Each list with its codes, and with what a submission may say in their place. In facts the fields are open: lists grow, and what
+you do not know you read as `OTHER`. Where a list has days, a code of a submission must be valid on the day of its `ce_time`, else
+it is refused `CODE_NOT_VALID`; what a list does not hold is refused `CODE_UNKNOWN` as far as the list is complete, and is unreadable
+where its field names the codes one by one."""
 
 PLAIN = {UUID_PATTERN: "UUID", CODE_PATTERN: "code", KEY_PATTERN: "key", ORGANISATION_PATTERN: "organisation"}
 
@@ -130,11 +142,35 @@ def _codes() -> str:
 
 Version {one.version}, {complete}. Source: {one.source}.
 
+{_submitted(one)}
+
 | code | meaning | valid from | last valid on | successor | |
 |---|---|---|---|---|---|
 {rows}
 """)
     return "\n".join(parts)
+
+
+def _submitted(of: lists.CodeList) -> str:
+    """What a submission may say where the list is asked for."""
+    found = [(at.removesuffix("/0").rpartition("/")[2], said) for ce_type in SUBMISSIONS
+             for at, said in places(schema_of(ce_type)) if said.get("x-code-list") == of.name]  # fmt: skip
+    if not found:
+        return "No submission has a field of this list."
+    names = ", ".join(dict.fromkeys(f"`{name}`" for name, _ in found))
+    forms = {said["pattern"] for _, said in found if "pattern" in said}
+    if not forms:
+        return f"In submissions {names} takes these codes and no others."
+    (form,) = forms
+    if isinstance(of.complete, tuple):
+        which = f"of what begins with {', '.join(of.complete)} these codes alone, of all else any"
+    else:
+        which = "these codes alone" if of.complete else "these codes and any other"
+    told = f"In submissions {names} takes what is of the form `{form}`: {which}."
+    strange = [entry.code for entry in of.entries if re.search(form, entry.code) is None]
+    if strange:
+        told += f" {len(strange)} of these codes are not of that form (`{strange[0]}`, say): there they are unreadable."
+    return told
 
 
 def _code(entry: lists.Entry) -> str:

@@ -6,7 +6,7 @@ holds. Schemas, topics, code lists and sentences stand whole; of a sample (`cont
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,19 @@ def releases(root: Path = ROOT) -> list[Release]:
             raise Trouble(f"{RELEASED}/{file.name} is not release {number}, or was edited", "a release stays as it was cut: "
                           f"take it from the history (git checkout -- {RELEASED})", FINDINGS) from None  # fmt: skip
     return found
+
+
+def version_of(root: Path = ROOT) -> str:
+    """What the wheel and the AsyncAPI document are called: 1.N.0 where all stands as release N says, else the .dev of the next, so
+    that pip takes the newer one."""
+    cut = releases(root)
+    if not cut:
+        return "1.1.0.dev0"
+    last = cut[-1]
+    beyond = added(
+        last.state, replace(current(root), samples=last.state.samples)
+    )  # samples are generated, too: theirs is no change
+    return f"1.{last.number}.0" if beyond == NOTHING else f"1.{last.number + 1}.0.dev0"
 
 
 def added(before: State, now: State) -> State:

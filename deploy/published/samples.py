@@ -186,7 +186,7 @@ def _random(node: Schema, root: Schema, chance: Random) -> Any:
     if node.get("format") == "date-time":
         zone = timezone(timedelta(minutes=chance.choice([0, 60, 120, -330, 840])))
         moment = datetime(2020, 1, 1, tzinfo=zone) + timedelta(milliseconds=chance.randrange(10**11))
-        return moment.isoformat()
+        return moment.isoformat().replace("+00:00", chance.choice(["+00:00", "Z"]))
     match node.get("pattern"):
         case None:
             return "".join(

@@ -50,8 +50,8 @@ def _schema_of(ce_type: str) -> Schema:
     for inner in _models_in(cls):
         _tell(inner, definitions[inner.__name__])
     head: Schema = {"$schema": DIALECT, "$id": f"urn:lotse:schema:{ce_type}", "title": cls.__name__}
-    body = {name: found[name] for name in ("description", "type", "properties", "required") if name in found}
-    return {**head, **body, **({"$defs": definitions} if definitions else {})}
+    body = {name: found.pop(name) for name in ("description", "type", "properties", "required") if name in found}
+    return {**head, **body, **found, **({"$defs": definitions} if definitions else {})}
 
 
 def carried(ce_type: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -90,11 +90,11 @@ def attributes_schema() -> Schema:
             "source": text("A URI reference: of a submission the one publishers.toml gives to its publisher, of a fact, answer or report "
                            "//lotse/<installation>/<service>, of a tick //lotse/clock.", SOURCE_PATTERN, format="uri-reference"),
             "type": text("lotse.<family>.<type>.v<n>", TYPE_PATTERN),
-            "subject": text("What it is about: a case or run (a UUID in lower case), an office (tenant:organisation), a report's key. Of an "
-                            "answer the submission's, of every answer `unreadable` that word.", KEY_PATTERN),
+            "subject": text("What it is about: a case or run (a UUID in lower case), an office (tenant:organisation), a report's key. Of a "
+                            "submission a UUID always. Of an answer the submission's, of one to what can't be read the word `unreadable`.", KEY_PATTERN),
             "time": {"description": "When it happened or was said, RFC 3339 with any offset: of a fact its submission's; of a fact a rule "
                                     "recorded, and of an answer, when it was recorded; of a report and a tick the moment it speaks of.", **at},
-            "tenant": text("The alliance's code; of an answer the submission's, of every answer `unreadable` that word.", TENANT_PATTERN),
+            "tenant": text("The alliance's code; of an answer the submission's, of one to what can't be read the word `unreadable`.", TENANT_PATTERN),
             "streamversion": {
                 "description": "Facts only: 1, 2, 3 within family and subject.",
                 "type": "integer", "minimum": 1, "maximum": MOST_VERSIONS,

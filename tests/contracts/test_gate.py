@@ -9,6 +9,7 @@ import copy
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -16,20 +17,23 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pytest
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
 
-from contracts.envelope import Fact, Id, Privacy
+from contracts.attendance import AttendanceReported
+from contracts.envelope import AsWritten, Fact, Id, Privacy
 from contracts.families import FACTS, PUBLISHED
 from contracts.topics import SUBMITTED
+from contracts.version import VERSION
 from deploy.cli import main
 from deploy.errors import Trouble
 from deploy.places import ROOT
+from deploy.published import schemas
 from deploy.published.breaks import Break
 from deploy.published.changelog import changelog
 from deploy.published.expectations import EXPECTATIONS
 from deploy.published.files import differing, generate, generated
 from deploy.published.gate import Checked, check
-from deploy.published.released import NOTHING, RELEASED, State, added, current, releases, write
+from deploy.published.released import NOTHING, RELEASED, State, added, current, releases, version_of, write
 
 RECORDED, REPORTED = "lotse.attendance.attendance_recorded.v1", "lotse.attendance.attendance_reported.v1"
 ANSWER, REPORT, TICK = "lotse.attendance.answer.v1", "lotse.reporting.participation_report.v1", "lotse.clock.tick.v1"
@@ -194,6 +198,63 @@ def test_a_sentence_told_anew_breaks_nobody_and_is_shown(root: Path) -> None:
     assert found.breaks == () and [(ce_type, change.at) for ce_type, change in found.told] == [
         (REPORTED, "/meeting_on")
     ]
+
+
+class NoMore(AttendanceReported):
+    """Its schema is the same."""
+
+    @model_validator(mode="after")
+    def _at_most_ten(self) -> "NoMore":
+        if self.units_planned > 10:
+            raise ValueError
+        return self
+
+
+class InUtc(AttendanceReported):
+    """A moment is text of the format date-time in its schema, too."""
+
+    reported_at: Annotated[AwareDatetime, AsWritten(r"Z$", "date-time")]
+
+
+class Raises(AttendanceReported):
+    @model_validator(mode="after")
+    def _broken(self) -> "Raises":
+        if self.units_planned > 10:
+            raise KeyError("a name")
+        return self
+
+
+class Closed(AttendanceReported):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+@pytest.mark.parametrize(
+    ("cls", "said"),
+    [
+        (NoMore, "value_error at the top"),
+        (InUtc, "string_pattern_mismatch at /reported_at"),
+        (Raises, "KeyError is raised"),
+        (Closed, "extra_forbidden at the top"),
+    ],
+)
+def test_what_a_class_refuses_and_its_schema_does_not_say_is_a_break(
+    root: Path, cls: type[AttendanceReported], said: str
+) -> None:
+    one = only(check(root, NOW, {**PUBLISHED, REPORTED: cls}))
+    assert (one.rule, one.what, one.writer, one.reader) == ("UNREAD", REPORTED, f"every publisher{OLD}", "referral")
+    assert one.said.endswith(f": {said}") and "refused by a rule, with a reason" in one.way_out
+
+
+def test_a_schema_says_all_that_stands_at_its_top(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submission that refuses members nobody knows says so, and whatever else the gate knows nothing of cannot be judged."""
+    cls = type(AttendanceReported.__name__, (Closed,), {"__doc__": AttendanceReported.__doc__, "__module__": __name__})
+    monkeypatch.setitem(PUBLISHED, REPORTED, cls)
+    said = schemas._schema_of.__wrapped__(REPORTED)
+    assert said == {**NOW.types[REPORTED], "additionalProperties": False}
+    one = only(check(root, changed(lambda state: state.types.update({REPORTED: said})), {**PUBLISHED, REPORTED: cls}))
+    assert (one.rule, one.at) == ("CLOSED", "")
+    either = {"anyOf": [{"required": ["excuse_reason"]}, {"required": ["presence"]}]}
+    assert {one.rule for one in check(root, changed(lambda s: s.types[REPORTED].update(either))).breaks} == {"UNJUDGED"}
 
 
 # --- topics ---------------------------------------------------------------------------------------------------------------
@@ -560,6 +621,18 @@ def test_no_publisher_and_no_registered_subscriber_is_cut_off_and_of_others_it_i
     assert (reporting.at, reporting.subscribers) == ("readers", ("reporting",))
     other = check(root, changed(lambda s: s.topics["intake.events"]["readers"].remove("referral")))
     assert other.breaks == () and [(what, change.at) for what, change in other.told] == [("intake.events", "readers")]
+
+
+def test_who_gets_the_right_to_read_is_shown_and_stands_in_the_changelog(root: Path) -> None:
+    """It breaks nobody, and is about everybody whose facts stand there."""
+    more = changed(lambda state: state.topics["intake.events"]["readers"].append("archive"))
+    found = check(root, more)
+    told = [(what, change.at, change.what) for what, change in found.told]
+    assert found.breaks == () and told == [
+        ("intake.events", "readers", "archive may read this topic from now on, and all that stands on it")
+    ]
+    write(root, 2, DAY, "", added(NOW, more))
+    assert "- intake.events `readers`: archive may read this topic" in changelog(releases(root))
 
 
 @pytest.mark.parametrize(
@@ -931,6 +1004,35 @@ def test_a_second_release_holds_what_is_new_and_says_it_to_each_side(
     )
     assert "- `ags`: added: 05162024; ending: 05313000 until 2009-10-20" in newest
     assert f"`{REPORTED} /units_planned`: first referral; then every publisher" in first_
+
+
+def test_each_release_has_a_version_of_its_own_and_what_goes_beyond_it_another(
+    house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pip does nothing where the version is the same, and a subscriber would go on with the older wheel."""
+
+    def named() -> set[str]:
+        texts = [(house / path).read_text() for path in ("contracts/version.py", "contracts/asyncapi.yaml")]
+        return {
+            found for text in texts for found in re.findall(r'^ *(?:VERSION = |version: )"([^"]+)"', text, re.MULTILINE)
+        }
+
+    assert named() == {"1.1.0.dev0"}
+    assert run(capsys, "release", "--root", str(house))[0] == 0 and named() == {"1.1.0"}
+    older = changed(lambda state: state.sentences["reasons"].update(ID_REUSED="This id was used."))
+    write(house, 1, DAY, "", replace(older, samples=current(house).samples))
+    assert {Path("contracts/version.py"), Path("contracts/asyncapi.yaml")} <= set(differing(house))
+    generate(house)
+    assert named() == {"1.2.0.dev0"}
+    assert run(capsys, "release", "--root", str(house))[0] == 0 and named() == {"1.2.0"} and differing(house) == []
+
+
+def test_the_wheel_takes_its_version_from_what_is_generated() -> None:
+    project = tomllib.loads((ROOT / "contracts/pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"] and project["tool"]["hatch"]["version"] == {
+        "path": "version.py"
+    }
+    assert version_of() == VERSION
 
 
 def test_a_sample_that_would_say_something_else_stands_beside_the_released_one(house: Path) -> None:

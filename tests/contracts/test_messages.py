@@ -16,10 +16,10 @@ from uuid import UUID
 import pytest
 
 from contracts.attributes import Attributes, Verdict, moment, read_attributes
-from contracts.envelope import content_of, reference_of
+from contracts.envelope import Tick, content_of, reference_of
 from contracts.families import SUBMISSIONS, TYPES, from_message
 from contracts.messages import STRUCTURED, claim_of, read_message, to_message
-from deploy.published.samples import instance
+from deploy.published.samples import instance, samples_of
 from deploy.published.schemas import schema_of
 
 MUTATIONS = int(os.environ.get("LOTSE_MUTATIONS", "5000"))
@@ -330,6 +330,30 @@ def test_a_type_of_a_later_version_is_read_as_far_as_its_attributes() -> None:
     assert from_message(headers, value) == (attributes, None)
 
 
+@pytest.mark.parametrize(("ce_type", "later"), [
+    ("lotse.referral.referral_sent.v2", True), ("lotse.referral.referral_sent.v12", True), ("lotse.clock.tick.v2", True),
+    ("lotse.referral.referral_sent.v1", False), ("lotse.referral.room_changed.v1", False), ("lotse.referral.room_changed.v2", False),
+    ("lotse.referral.referral_sent", False),
+])  # fmt: skip
+def test_a_later_version_of_a_known_type_is_said_to_be_one(ce_type: str, later: bool) -> None:
+    """Who counts such facts counts too little from then on, and must be able to say so."""
+    body = json.dumps(samples_of("lotse.referral.referral_sent.v1")["full"]["data"]).encode()
+    _, headers, value = to_message(attributes_for(ce_type, Random(1)), body)
+    assert from_message(headers, value).is_later_version is later
+
+
+@pytest.mark.parametrize("mode", ["binary", "structured"])
+def test_a_tick_is_read_as_any_other_message(mode: str) -> None:
+    tick = Tick(at=datetime(2026, 3, 2, 6, tzinfo=UTC))
+    about = attributes_for(Tick.ce_type, Random(1))._replace(
+        subject="", tenant="", streamversion=None, traceparent=None
+    )
+    _, headers, value = to_message(about, tick.to_json(), mode)
+    headers = [(name, text) for name, text in headers if text]
+    value = value.replace(b'"subject": "", ', b"").replace(b'"tenant": "", ', b"")
+    assert from_message(headers, value) == (about, tick)
+
+
 def test_a_missing_attribute_is_named_beside_its_parent() -> None:
     with pytest.raises(Verdict) as said:
         read_attributes([("ce_specversion", b"1.0"), ("ce_id", b"a")])
@@ -357,3 +381,29 @@ def test_a_verdict_passes_through_a_context_manager_as_it_is() -> None:
     with pytest.raises(Verdict) as raised, around():
         read_message([], b"{}")
     assert raised.value == Verdict("header", "", "missing:ce_specversion") and hash(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2017-01-01T00:59:60.5+01:00", datetime(2017, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)),
+        ("2016-12-31T23:59:61Z", None),
+        ("2016-13-31T23:59:60Z", None),
+        ("9999-12-31T23:59:60Z", None),
+    ],
+)
+def test_a_leap_second_is_read_in_a_body_as_in_an_attribute(text: str, read: datetime | None) -> None:
+    """It is RFC 3339, which is what the schema says of both."""
+    for mode in ("binary", "structured"):
+        about = attributes_for("lotse.attendance.attendance_reported.v1", Random(1))
+        body = samples_of(about.type)["full"]["data"] | {"reported_at": text}
+        _, headers, value = to_message(about, json.dumps(body).encode(), mode)
+        if read is None:
+            with pytest.raises(Verdict) as said:
+                from_message(headers, value)
+            assert said.value.pointer == "/reported_at"
+        else:
+            said_at = getattr(from_message(headers, value).said, "reported_at")  # noqa: B009
+            assert said_at == read and said_at.tzinfo is UTC
+            assert moment(text) == read

@@ -1,6 +1,8 @@
 """What is committed equals what is generated; every sample reads; lists go out and in; the day of a fact decides."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +15,16 @@ from contracts import lists
 from contracts.attributes import Verdict
 from contracts.families import PUBLISHED, SUBMISSIONS, TYPES, from_message
 from contracts.messages import STRUCTURED, read_body
-from contracts.topics import READS
+from contracts.topics import READS, SUBMITTED
 from deploy.places import ROOT
-from deploy.published.asyncapi import document
+from deploy.published.asyncapi import document, headers_schema
+from deploy.published.comparing import places as fields_of
 from deploy.published.files import SCHEMAS, differing, generate, generated
 from deploy.published.released import EXAMPLES
 from deploy.published.samples import samples_of
 from deploy.published.schemas import schema_of
 from deploy.services import declared
+from services.dead_letters import UNREADABLE_LIMIT
 from tests.conftest import ORGANISATIONS
 
 SAMPLES = sorted((ROOT / EXAMPLES).rglob("*.json"))
@@ -45,11 +49,8 @@ def test_generating_writes_what_is_missing_removes_strays_and_never_edits_a_samp
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_sample_ever_published_reads(file: Path) -> None:
     message = json.loads(file.read_text())
-    if message["type"] in TYPES:
-        said = from_message([("content-type", STRUCTURED.encode())], file.read_bytes()).said
-    else:
-        said = PUBLISHED[message["type"]].model_validate_json(json.dumps(message["data"]))
-    assert said is not None
+    about, said = from_message([("content-type", STRUCTURED.encode())], file.read_bytes())
+    assert said is not None and (about.type, about.subject) == (message["type"], message.get("subject", ""))
     assert json.loads(said.model_dump_json(exclude_none=True)).keys() >= message["data"].keys()
 
 
@@ -106,6 +107,68 @@ def test_null_says_the_same_as_leaving_it_out(ce_type: str) -> None:
     text = json.dumps({**body, **nulls, "by": by}).encode()
     assert read_body(SUBMISSIONS[ce_type], text) == said and text.count(b"null") >= 2
     assert b"null" not in said.to_json()
+
+
+def said_by_the_page(name: str) -> str:
+    """What the page of codes says of a list: the sentence between its head and its table."""
+    page = (ROOT / "docs/contracts/codes.md").read_text()
+    return page.partition(f"## `{name}`\n")[2].partition("\n## ")[0].partition("Source: ")[2].split("\n\n")[1]
+
+
+@pytest.mark.parametrize("name", lists.names())
+def test_what_the_page_says_of_a_list_is_what_a_submission_may_say(name: str) -> None:
+    """Each code of the list, and two it does not hold, in each field of a submission that has it."""
+    said, of = said_by_the_page(name), lists.load(name)
+    fields = [
+        (ce_type, at)
+        for ce_type in SUBMISSIONS
+        for at, node in fields_of(schema_of(ce_type))
+        if node.get("x-code-list") == name
+    ]
+    assert bool(fields) is ("No submission" not in said)
+    for ce_type, at in fields:
+        body, field = samples_of(ce_type)["full"]["data"], at.split("/")[1]
+        assert f"`{field}`" in said
+        outcomes = {}
+        for code in (*(entry.code for entry in of.entries), "05162999", "05999999", "qaa", "NO_SUCH_CODE"):
+            value = [code] if isinstance(body.get(field), list) else code
+            try:
+                statement = read_body(SUBMISSIONS[ce_type], json.dumps({**body, field: value}).encode())
+                no = lists.judge(statement, datetime.fromisoformat("2026-03-02T12:00:00+00:00"))
+                outcomes[code] = "taken" if no is None or no.reason == "CODE_NOT_VALID" else no.reason
+            except Verdict:
+                outcomes[code] = "unreadable"
+        held = Counter(outcomes[entry.code] for entry in of.entries)
+        if "no others" in said:
+            assert set(held) == {"taken"} and outcomes["qaa"] == outcomes["NO_SUCH_CODE"] == "unreadable"
+        else:
+            assert (outcomes["qaa"] == "taken") is ("and any other" in said) and outcomes[
+                "NO_SUCH_CODE"
+            ] == "unreadable"
+            assert held["unreadable"] == int(
+                (re.search(r"(\d+) of these codes are not of that form", said) or [0, 0])[1]
+            )
+        if name == "ags":
+            assert (outcomes["05162999"], outcomes["05999999"], outcomes["05162"]) == (
+                "CODE_UNKNOWN",
+                "taken",
+                "unreadable",
+            )
+
+
+def test_the_headers_of_a_submission_say_that_it_is_about_a_uuid() -> None:
+    """Whatever else stands there is answered unreadable, by the rule `uuid`."""
+    for ce_type in PUBLISHED:
+        subject = headers_schema(ce_type)["properties"].get("ce_subject", {})
+        takes = Draft202012Validator(subject).is_valid
+        assert takes("6b2c3e58-0c5e-5b1c-9f55-0a3a52c2f7d4") and takes("rkn:rkn-thm") is (ce_type not in SUBMISSIONS)
+
+
+def test_what_holds_a_publisher_is_said_to_publishers() -> None:
+    said = f"After {UNREADABLE_LIMIT:,} unreadable "
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    pages = [file for file in (ROOT / "docs/contracts").glob("*.submissions.PUBLISHER.md") if said in file.read_text()]
+    assert len(pages) == len(SUBMITTED) and said in readme
 
 
 def test_there_are_samples_of_every_type() -> None:

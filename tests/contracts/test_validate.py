@@ -293,13 +293,16 @@ def test_bodies_alone_need_their_type(tmp_path: Path, capsys: pytest.CaptureFixt
 STRANGER = """
 import sys
 from datetime import datetime, timezone
+from importlib.metadata import version
 from lotse_contracts.attributes import Attributes
 from lotse_contracts.families import from_message
 from lotse_contracts.intake import NeedReported
 from lotse_contracts.messages import to_message
 from lotse_contracts.stream import Streams
+from lotse_contracts.version import VERSION
 from lotse_contracts import lists
 
+assert version("lotse-contracts") == VERSION
 said = NeedReported(by={"organisation_id": "vhs"}, need_id="6b2c3e58-0c5e-5b1c-9f55-0a3a52c2f7d4", need_type="WORK")
 about = Attributes("1", "urn:vhs", said.ce_type, "6b2c3e58-0c5e-5b1c-9f55-0a3a52c2f7d4", datetime.now(timezone.utc), "rkn")
 for mode in ("binary", "structured"):
