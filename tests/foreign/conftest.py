@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,8 @@ from deploy.demo.kreis import Kreis
 from deploy.demo.play import Player
 from deploy.fleet import Fleet
 from deploy.places import ROOT, SERVICES
-from deploy.services import publishers_from
-from tests.conftest import PUBLISHERS
+from deploy.services import make_topics, publishers_from
+from tests.conftest import PUBLISHERS, new_stack
 from tests.foreign.tools import SUBSCRIBER, npm, packages
 from tests.publishing import NAME, PROVIDER, Course, Publisher, until
 
@@ -33,6 +34,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = npm("run", "build", cwd=folder, CONTRACTS=str(ROOT / "contracts"))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture
+def log() -> Iterator[str]:
+    """Topics without a house: what is done to them is nobody's fault."""
+    with new_stack() as stack:
+        asyncio.run(make_topics(stack.kafka, publishers_from(PUBLISHERS), local=True))
+        yield stack.kafka
 
 
 PLAYED_UNTIL = datetime(2025, 5, 2, 6, tzinfo=UTC)

@@ -1,10 +1,16 @@
-"""What stands on topics from their start to their end, read as anybody would."""
+"""What stands on topics from their start to their end, read as anybody would; and facts written beside any service."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+
+from contracts.envelope import Attributes, headers_of
+from contracts.intake import NeedRecorded
+from tests.publishing import OWNER
 
 
 async def records_on(kafka: str, wanted: Callable[[str], bool]) -> list[Any]:
@@ -28,3 +34,16 @@ async def records_on(kafka: str, wanted: Callable[[str], bool]) -> list[Any]:
     finally:
         await consumer.stop()
     return found
+
+
+async def fact(
+    producer: AIOKafkaProducer, subject: str, number: int, id: str, type: str = NeedRecorded.ce_type
+) -> None:
+    """A fact as intake would write it; a number has its own id unless another is given."""
+    now = datetime.now(UTC)
+    attributes = Attributes(
+        id=f"{id}{subject}-{number}", source="//lotse/local/intake", type=type, subject=subject, time=now,
+        tenant="rkn", streamversion=number, cause=subject, recordedtime=now,
+    )  # fmt: skip
+    need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
+    await producer.send_and_wait("intake.events", need.to_json(), key=subject.encode(), headers=headers_of(attributes))

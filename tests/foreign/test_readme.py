@@ -11,13 +11,14 @@ from collections import Counter
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from deploy.fleet import Fleet
 from deploy.places import ROOT
-from tests.foreign.log import records_on
+from tests.foreign.log import fact, records_on
 from tests.foreign.tools import kcat, node, said_by, skip_out_of_reach, was_out_of_reach
 from tests.publishing import Course, Publisher
 
@@ -87,6 +88,23 @@ def test_the_subscriber_in_python_reads_each_fact_once_in_order(
             reading.kill()
     assert Counter(subject for _, subject in lines) == Counter(subject for subject, _ in there)
     assert next(kind for kind, subject in lines if subject == lines[0][1]) == "CaseOpened"
+
+
+async def test_the_subscriber_in_python_goes_on_as_an_operator_says_and_stops_at_a_later_version(
+    log: str, stranger: Path, driver: Path, tmp_path: Path
+) -> None:
+    program, subject = tmp_path / "subscribe.py", str(uuid4())
+    program.write_text(printed("python", "subscribe.py"))
+    async with AIOKafkaProducer(bootstrap_servers=log) as producer:
+        for number, id in ((1, ""), (2, ""), (2, "b"), (3, "")):
+            await fact(producer, subject, number, id)
+        bad = await producer.send_and_wait("intake.events", b"[", key=subject.encode())
+        await fact(producer, subject, 4, "", "lotse.intake.need_recorded.v2")
+    left_out = {"WITHOUT": f"{subject}/b{subject}-2", "PAST": f"intake.events/{bad.partition}/{bad.offset}"}
+    call: list[str | Path] = ["timeout", str(SOON), stranger / "python", program]
+    done = await asyncio.to_thread(said_by, call, tmp_path, KAFKA=log, PYTHONPATH=str(driver), **left_out)
+    assert done.stdout.splitlines() == [f"NeedRecorded {subject}"] * 3
+    assert done.returncode == 1 and done.stderr.endswith("take the newer lotse-contracts\n"), done.stderr
 
 
 async def test_the_publisher_with_kcat_is_answered(fleet: Fleet, tmp_path: Path) -> None:

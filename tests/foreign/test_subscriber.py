@@ -4,24 +4,16 @@ could not count."""
 import asyncio
 import json
 import os
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from aiokafka import AIOKafkaProducer
 
-from contracts.envelope import Attributes, headers_of
-from contracts.intake import NeedRecorded
 from deploy.fleet import Fleet
-from deploy.services import make_topics, publishers_from
-from tests.conftest import PUBLISHERS, new_stack
 from tests.foreign.conftest import PLAYED_UNTIL
-from tests.foreign.log import records_on
+from tests.foreign.log import fact, records_on
 from tests.foreign.tools import node
-from tests.publishing import OWNER
 
 Subscriber = tuple[int, dict[str, Any]]
 """Exit code and the document on stdout."""
@@ -69,14 +61,6 @@ async def test_it_drops_what_was_delivered_before_and_nothing_else(built: Path, 
     )  # two services lost Postgres before they noted what was sent
 
 
-@pytest.fixture(scope="module")
-def log() -> Iterator[str]:
-    """Topics without a house: what is done to them is nobody's fault."""
-    with new_stack() as stack:
-        asyncio.run(make_topics(stack.kafka, publishers_from(PUBLISHERS), local=True))
-        yield stack.kafka
-
-
 async def test_it_tells_of_a_gap_a_fork_and_what_it_can_not_read(built: Path, log: str) -> None:
     whole, torn, forked, disordered = (str(uuid4()) for _ in range(4))
     async with AIOKafkaProducer(bootstrap_servers=log) as producer:
@@ -99,15 +83,32 @@ async def test_it_tells_of_a_gap_a_fork_and_what_it_can_not_read(built: Path, lo
     assert [one["why"] for one in said["unreadable"]] == ["the body is no JSON object"]
 
 
-async def fact(producer: AIOKafkaProducer, subject: str, number: int, id: str) -> None:
-    """A fact as intake would write it; a number has its own id unless another is given."""
-    now = datetime.now(UTC)
-    attributes = Attributes(
-        id=f"{id}{subject}-{number}", source="//lotse/local/intake", type=NeedRecorded.ce_type, subject=subject, time=now,
-        tenant="rkn", streamversion=number, cause=subject, recordedtime=now,
-    )  # fmt: skip
-    need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
-    await producer.send_and_wait("intake.events", need.to_json(), key=subject.encode(), headers=headers_of(attributes))
+async def test_what_an_operator_left_out_it_leaves_out_and_counts_what_followed(built: Path, log: str) -> None:
+    """A fork, and a third fact under its number, do not hold what comes behind; nor does a record that is none."""
+    forked, early = str(uuid4()), str(uuid4())
+    async with AIOKafkaProducer(bootstrap_servers=log) as producer:
+        for subject, number, id in [
+            (forked, 1, ""), (forked, 2, ""), (forked, 2, "b"), (forked, 2, "c"), (forked, 3, ""), (forked, 4, ""),
+            (early, 2, "b"), (early, 2, ""), (early, 1, ""),
+        ]:  # fmt: skip
+            await fact(producer, subject, number, id)
+        bad = await producer.send_and_wait("intake.events", b"[", key=b"x", headers=[("ce_specversion", b"1.0")])
+    without = [word for subject, id in ((forked, "b"), (forked, "c"), (early, "b"))
+               for word in ("--without", f"intake/{subject}/{id}{subject}-2")]  # fmt: skip
+    code, said = await count(built, log, *without, "--past", f"intake.events/{bad.partition}/{bad.offset}")
+    assert (code, said["applied"], said["gaps"], said["forks"], said["unreadable"]) == (0, 6, [], [], [])
+    code, said = await count(built, log, *without[:2])
+    assert code == 1 and {fork["subject"] for fork in said["forks"]} == {forked, early}
+    assert await count(built, log, "--without", "intake") == (2, {})
+
+
+async def test_a_later_version_of_what_it_counts_makes_its_figures_not_whole(built: Path, log: str) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=log) as producer:
+        await fact(producer, str(uuid4()), 1, "", "lotse.intake.need_recorded.v2")  # no figure is made of it
+        assert (await count(built, log))[0] == 0
+        await fact(producer, str(uuid4()), 1, "", "lotse.intake.case_opened.v2")
+    code, said = await count(built, log)
+    assert (code, said["later"], said["applied"]) == (1, {"lotse.intake.case_opened.v2": 1}, 2)
 
 
 async def test_it_goes_on_and_tells_again_when_something_came(built: Path, log: str) -> None:

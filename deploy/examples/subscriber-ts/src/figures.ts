@@ -9,6 +9,9 @@ import type { ParticipationStarted } from "../published/referral/participation_s
 import type { Cell, ParticipationReport } from "../published/reporting/participation_report.v1.js";
 import type { Fact } from "./messages.js";
 
+/** Types whose facts are counted, without their version. */
+const READ = ["lotse.intake.case_opened.v", "lotse.referral.participation_started.v", "lotse.referral.participation_ended.v"];
+
 type Statement = Pick<ParticipationStarted, "reported_at" | "revision">;
 
 interface Participation {
@@ -26,6 +29,8 @@ export type Grid = Pick<ParticipationReport, "month"> & { tenant: string; cells:
 
 export class Figures {
   readonly #cases = new Map<string, Map<string, Case>>();
+  /** Later versions of what is read here, with how many facts: they are said in place of it, and not counted. */
+  readonly later: Record<string, number> = {};
 
   /** Folds a fact of any type: those that say nothing of participation change nothing. */
   apply(fact: Fact): void {
@@ -45,6 +50,8 @@ export class Figures {
         if (stands(said, one.end)) one.end = said;
         break;
       }
+      default:
+        if (READ.some((type) => fact.type.startsWith(type))) this.later[fact.type] = (this.later[fact.type] ?? 0) + 1;
     }
   }
 
