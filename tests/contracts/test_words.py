@@ -166,3 +166,28 @@ def test_nothing_is_both_fact_and_submission_and_both_say_the_same_by_the_same_n
     by_name = {ce_type.split(".")[2]: dict(fields(ce_type)).keys() for ce_type in (*FACTS, *SUBMISSIONS)}
     for submission, fact in pairs.items():
         assert by_name[submission] <= by_name[fact], submission
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("intake.answers.PUBLISHER", "Exactly one answer to each submission id and content"),
+        ("intake.answers.PUBLISHER", "Match by `submission_id` and `content`: of two contents under one id either answer may be read first."),
+        ("intake.answers.PUBLISHER", "and of an `ID_REUSED` where the second content can't be read"),
+        ("intake.submissions.PUBLISHER", "under one key is judged in the order in which it stands there; nothing else has an order"),
+        ("intake.submissions.PUBLISHER", "what depends on a correction is sent once that is answered"),
+        ("intake.submissions.PUBLISHER", "what was read stays read. A rule may refuse more than before"),
+        ("intake.events", "until who writes this topic says which of the two is left out"),
+        ("intake.events", "who meets a later version of a type it reads has no whole figures any more"),
+        ("report.participation.internal", "vintages may come in any order. Of an alliance's month (`ce_tenant`, `month`) the highest"),
+        ("report.participation.internal", "or the grid only got a row of zeros more"),
+        ("report.participation.internal", "A participation without a reported end is stock for ever."),
+        ("report.participation.internal", "A case closed as ENTERED_IN_ERROR stays counted"),
+        ("report.participation.internal", "Who never came, and of whom the provider reports an end on the day of the start, is one entry and one exit."),
+        ("referral.events", "A rule's is not the last word: a start on a day before that"),
+        ("referral.events", "recorded after a rule stopped its referral is of a day before that, and the stop holds no more"),
+    ],
+)  # fmt: skip
+def test_a_page_says_what_a_program_of_others_must_go_by(page: str, said: str) -> None:
+    """Each of these was once left to be found out: a figure or an answer was wrong, and nothing said so."""
+    assert said in " ".join((ROOT / f"docs/contracts/{page}.md").read_text().split())
