@@ -123,7 +123,7 @@ async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) 
     async with node.pool.acquire() as con, con.transaction():
         next = (await positions.lock(con, [part])).get(part)
         if next is None or part.topic not in node.inputs or node.inputs[part.topic].kind not in ("fact", "own"):
-            return "no topic of facts that is read here"
+            return "no topic of facts that is read here, or held at a gap"
         if next > offset:
             return "" if await positions.left_out(con, part, offset) else "it was read already"
         if offset >= (await node.reader.ends([part]))[part]:

@@ -14,8 +14,8 @@ from services.runtime.messages import Message, decode
 async def _nothing(*_: Any) -> None: ...
 
 
-AROUND = Around(_nothing, lambda *_: None, "[]")
-"""Nobody is told of anything, and no tick is among it."""
+AROUND = Around(_nothing, lambda *_: None, "[]", {})
+"""Nobody is told of anything, no tick is among it, and no row was seen before."""
 
 
 def in_hand(node: Running, topic: str, offset: int, came: datetime, said: Attributes, body: bytes) -> Message:

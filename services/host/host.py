@@ -108,7 +108,7 @@ class Host:
         await self.inputs.refresh()
         await replay(self.node)
         jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]
-        tasks = [asyncio.create_task(job) for job in jobs]
+        tasks: list[asyncio.Future[None]] = [*map(asyncio.create_task, jobs), self.inputs.set_back]
         making = [asyncio.create_task(errands.run(self.node, self.inputs.claimed))] if self.service.errand else []
         settle_in(500_000)
         broker, self.subscriber = self._faststream()
@@ -125,8 +125,8 @@ class Host:
             try:
                 await broker.stop()
             finally:
-                for task in tasks:
-                    task.cancel()
+                for one in tasks:
+                    one.cancel()
                 await asyncio.gather(*tasks, *making, return_exceptions=True)
                 await errands.hand_back(self.node)
 

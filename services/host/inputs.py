@@ -13,12 +13,13 @@ from aiokafka import TopicPartition
 from contracts.envelope import Recorded
 from services.dead_letters import UNREADABLE_LIMIT, Origin, expected_again, unreadable_this_hour
 from services.failpoints import failpoint
+from services.host.relay import OlderThanLog, look_back
 from services.host.running import Running, say_held
 from services.runtime import batch, clock, positions
 from services.runtime.database import encode
 from services.runtime.failures import Held, name_of
 from services.runtime.messages import Message, Part, decode
-from services.runtime.positions import Astray
+from services.runtime.positions import NOWHERE, Astray
 from services.runtime.work import BadFact, Fork, Work
 from services.telemetry import spanning
 
@@ -68,7 +69,10 @@ class Inputs:
         self.gaps: dict[Part, str] = {}
         self._unmet: set[Part] = set()
         """Partitions to be held against their log's start and end before the next batch."""
+        self.set_back: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Ends with OlderThanLog, as soon as a batch finds a row below where it stood; nothing is applied from then on."""
         self._stood: dict[Part, int] = {}
+        """Where the rows that are not held stood when somebody looked last."""
         self._contiguous: dict[Part, int] = {}
         """Where this consumer was sent, or has read to, with nothing unclear since."""
         self.in_hand: set[Part] = set()
@@ -82,6 +86,8 @@ class Inputs:
 
     async def handle(self, consumer: Any, records: Sequence[Any]) -> None:
         """Never raises: FastStream would log it, and the next batch would pass over this one."""
+        if self.set_back.done():
+            return
         fetched = {Part(*key): list(group) for key, group in groupby(records, key=lambda r: (r.topic, r.partition))}
         contiguous = {part: at for part in fetched if (at := self._contiguous.pop(part, None)) is not None}
         # Back to where each was contiguous, not to its first record: where aborted transactions lie between, that is astray in
@@ -91,8 +97,10 @@ class Inputs:
         try:
             with spanning(self.node.service.name, records):
                 stopped = await self.apply(fetched, contiguous)
+        except OlderThanLog as older:
+            self.set_back.set_exception(older)
         except Astray as astray:
-            self._seek(consumer, back | astray.positions)
+            self._seek(consumer, back | {part: at for part, at in astray.positions.items() if at != NOWHERE})
             self._unmet |= set(astray.positions)
             self.node.metrics.retries.labels(name_of(astray)).inc()  # nothing else would show one that never ends
         except Exception as error:
@@ -104,6 +112,10 @@ class Inputs:
             for part, rs in fetched.items():
                 if (stop := stopped.get(part)) is not None:
                     self._hold(consumer, {part: stop.at}, stop.why, self._held_name(part, stop.why))
+                    if isinstance(
+                        stop.why, Gap
+                    ):  # where it goes on is its row's to say, once somebody has said that it does
+                        self._contiguous.pop(part, None)
                 else:
                     self._contiguous[part] = rs[-1].offset + 1
                     self._rests.pop(part, None)
@@ -173,14 +185,37 @@ class Inputs:
             stopped |= {m.part: Stopped(error, m.offset) for m in reversed(messages) if m.input.kind == "time"}
             messages = [m for m in messages if m.input.kind != "time"]
         lasts = {part: records[-1].offset + 1 for part, records in fetched.items() if part not in stopped}
-        await batch.apply(self.node, messages, contiguous, lasts, batch.Around(self.settled, self.broken, ends))
+        if messages:
+            await self._applied(messages, contiguous, lasts, ends)
         async with self.node.pool.acquire() as con:
             for part in lasts.keys() - {message.part for message in messages}:  # nothing but what was left out
                 await positions.step(con, part, contiguous.get(part, fetched[part][0].offset), lasts[part])
-            for part in stopped.keys() - self.gaps.keys():
-                why = stopped[part].why
-                await positions.hold(con, part, self._held_name(part, why) if isinstance(why, Flood) else name_of(why))
+            for part, (why, _) in stopped.items():
+                if not isinstance(
+                    why, Gap
+                ):  # that stands in its row, or does not any more: somebody said that it goes on
+                    await positions.hold(
+                        con, part, self._held_name(part, why) if isinstance(why, Flood) else name_of(why)
+                    )
         return stopped
+
+    async def _applied(
+        self, messages: list[Message], contiguous: dict[Part, int], lasts: dict[Part, int], ends: str
+    ) -> None:
+        """Where a row lies below what it was seen to be, another database may answer than the one that was served: nothing is applied
+        to one that is older than the log, since what was done after it (a mail) would be done again. (Else `lotse go-on` was.)"""
+        try:
+            await batch.apply(
+                self.node, messages, contiguous, lasts, batch.Around(self.settled, self.broken, ends, self._stood)
+            )
+        except Astray as astray:
+            if any(
+                NOWHERE < at < max(self._stood.get(part, 0), contiguous.get(part, 0))
+                for part, at in astray.positions.items()
+            ):
+                await look_back(self.node)
+                self._stood = {part: at for part, at in self._stood.items() if part not in astray.positions}
+            raise
 
     async def _decoded(self, fetched: Fetched, stopped: dict[Part, Stopped]) -> list[Message]:
         """Each record by itself. A partition stops where a fact's headers can't be read, unless somebody said that it is none
@@ -249,8 +284,9 @@ class Inputs:
 
     async def refresh(self) -> None:
         """Meets new partitions, and holds each row against its log's start and end."""
-        self.parts = await self.node.reader.parts(self.node.inputs)
-        await self._meet(self.parts)
+        parts = await self.node.reader.parts(self.node.inputs)
+        await self._meet(parts)
+        self.parts = parts  # no sooner: what is called met has its row
 
     async def _meet(self, parts: list[Part]) -> None:
         """A new position starts at 0 for facts, at the log's start for submissions and ticks."""
@@ -278,13 +314,16 @@ class Inputs:
     async def look_after(self, consumer: Any, ends: dict[Part, int]) -> None:
         """Sees to rows that stand still below their log's end. Only transaction markers lie there: the row is moved, since no
         record ever would. This consumer has passed it (Kafka's committed offset is ahead of a database that was set back or
-        rebuilt): it is sent back, since on a quiet partition no batch would ever find out."""
+        rebuilt): it is sent back, since on a quiet partition no batch would ever find out. Raises OlderThanLog where the database was set
+        back meanwhile."""
         stands = await positions.stand(self.node.pool, held=False)
+        if any(next < self._stood.get(part, 0) for part, next in stands.items()):
+            await look_back(self.node)
+        stood, self._stood = self._stood, stands
         # whose log was set back
         await self._meet([part for part, next in stands.items() if next > ends.get(part, next)])
         for part, next in stands.items():
-            still, self._stood[part] = self._stood.get(part) == next, next
-            if not still or next >= (end := ends.get(part, 0)):
+            if stood.get(part) != next or next >= (end := ends.get(part, 0)):
                 continue
             if await self.node.reader.passed_without_records(part, next, end):
                 await positions.step(self.node.pool, part, next, end)

@@ -55,6 +55,12 @@ async def letters_beyond(node: Running) -> int:
     return len(missing)
 
 
+async def look_back(node: Running) -> None:
+    """Raises OlderThanLog where the log holds letters of ours that the database does not know."""
+    if older := await letters_beyond(node):
+        raise OlderThanLog(f"{older} records")
+
+
 async def look_for_lost(node: Running) -> None:
     """Holds the acknowledged ends against our own logs: nobody else would tell that a quiet one has lost its tail. Without a leader
     it is held against them once it has one again."""
@@ -145,8 +151,7 @@ class Relay:
                     await asyncio.sleep(0.5)
                 # a mark that is lost with a server makes copies, as a death before it: no turn waits for the disk a second time
                 await lock.execute("set synchronous_commit = off")
-                if older := await alive(lock, letters_beyond(self.node)):
-                    raise OlderThanLog(f"{older} records")
+                await alive(lock, look_back(self.node))
                 await self._lead(lock)
             except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:
                 say_held(self.node.unsent, "relay", _why(error))

@@ -20,16 +20,16 @@ class Around(NamedTuple):
     """Before the one message is kept that our rules could not bear."""
     ends: str
     """Where all inputs ended when the batch was fetched; asked only where it holds a tick."""
+    stood: Mapping[Part, int]
+    """Where rows were seen to stand; one below that belongs to a database that was set back, and its batch is astray."""
 
 
 async def apply(
     node: Node, messages: Sequence[Message], contiguous: Mapping[Part, int], lasts: Mapping[Part, int], around: Around
 ) -> None:
-    """Applies messages in one transaction; if the data are at fault, again in halves, each a whole transaction, down to one
+    """Applies messages, one at least, in one transaction; if the data are at fault, again in halves, each a whole transaction, down to one
     message, which is kept alone. `contiguous`: where the consumer was sent or has read to; `lasts`: where each partition
     stands afterwards. Raises Astray, and what infrastructure raises (`NOT_THE_DATA`); then nothing was applied."""
-    if not messages:
-        return
     try:
         work = await transact(node, lambda con, known: _walk(node, con, messages, contiguous, lasts, around, known))
     except NOT_THE_DATA:
@@ -52,10 +52,11 @@ async def _walk(
     """Positions, alliances, states, heard, claims, rules, save; all of it or none."""
     first = {message.part: message.offset for message in reversed(messages)}
     last = {message.part: message.offset + 1 for message in messages}
-    position = await positions.lock(con, first)
+    position = dict.fromkeys(first, positions.NOWHERE) | await positions.lock(con, first)
     # Only a batch that begins above its row is astray. One that begins below it is another worker's shadow: what the
     # other applied is dropped. (Sought away each time, the slower of two workers would never apply anything.)
     astray = {p: position[p] for p, at in first.items() if at > position[p] and contiguous.get(p) != position[p]}
+    astray |= {p: at for p, at in position.items() if at < around.stood.get(p, 0)}
     if astray:
         raise positions.Astray(astray)
     fresh = [m for m in messages if m.offset >= position[m.part]]
@@ -67,8 +68,7 @@ async def _walk(
         await work.judge(message)
     for message in [m for m in fresh if m.input.kind == "time"]:
         await clock.store(con, message, around.ends, simulated=node.simulated_time)
-    if node.service.errand:
-        work.claims = await errands.claim(con, node, [m for m in fresh if m.input.kind == "own"])
+    work.claims = await errands.claim(con, node, [m for m in fresh if m.input.kind == "own"])
     await work.save()
-    await positions.move(con, {part: max(position[part], lasts.get(part, at)) for part, at in last.items()})
+    await positions.move(con, {p: to for p, at in last.items() if (to := lasts.get(p, at)) > position[p]})
     return work

@@ -6,9 +6,13 @@ from typing import Any
 from services.runtime.database import Connection, columns
 from services.runtime.messages import Part
 
+NO_GAP = "coalesce(held, '') not like 'Gap%'"
+NOWHERE = -1
+
 
 class Astray(Exception):
-    """A batch does not begin where its row stands: go there and come again."""
+    """A batch does not begin where its row stands: go there and come again. NOWHERE: it has no row that may be moved, because it was
+    not met yet or is held at a gap."""
 
     def __init__(self, positions: dict[Part, int]) -> None:
         super().__init__(f"{len(positions)} partitions begin elsewhere")
@@ -22,11 +26,12 @@ async def stand(con: Any, *, held: bool = True) -> dict[Part, int]:
 
 
 async def lock(con: Connection, parts: Iterable[Part]) -> dict[Part, int]:
-    """Locks the rows, sorted, and says where each stands. A partition without a row is missing from the answer."""
+    """Locks the rows, sorted, and says where each stands that may be moved: a partition without a row is missing from the answer, and
+    so is one held at a gap, which only `lotse go-on` moves. (Whoever moved it wiped the mark, and nobody told of the gap again.)"""
     rows = await con.fetch(
-        "select topic, part, next from position where (topic, part) in (select * from unnest($1::text[], $2::int[]))"
+        "select topic, part, next, held from position where (topic, part) in (select * from unnest($1::text[], $2::int[]))"
         " order by topic, part for update", *columns(sorted(parts)))  # fmt: skip
-    return {Part(row["topic"], row["part"]): row["next"] for row in rows}
+    return {Part(*row[:2]): row["next"] for row in rows if not (row["held"] or "").startswith("Gap")}
 
 
 async def move(con: Connection, to: Mapping[Part, int]) -> None:
@@ -39,8 +44,8 @@ async def move(con: Connection, to: Mapping[Part, int]) -> None:
 
 
 async def step(con: Any, part: Part, stands: int, to: int) -> None:
-    """Moves a row over what is nothing to apply, if it still stands there."""
-    sql = "update position set next = $4, held = null, held_since = null where (topic, part, next) = ($1, $2, $3)"
+    """Moves a row over what is nothing to apply, if it still stands there, and not at a gap."""
+    sql = f"update position set next = $4, held = null, held_since = null where (topic, part, next) = ($1, $2, $3) and {NO_GAP}"
     await con.execute(sql, *part, stands, to)
 
 
@@ -53,10 +58,10 @@ async def make(con: Any, starts: Mapping[Part, int]) -> None:
 
 
 async def hold(con: Any, part: Part, why: str) -> None:
-    """Marks a partition as held; it is said in status, and no tick waits for it, until it moves."""
-    await con.execute(
-        "update position set held = $3, held_since = coalesce(held_since, now()) where (topic, part) = ($1, $2)"
-        " and held is distinct from $3", *part, why)  # fmt: skip
+    """Marks a partition as held; it is said in status, and no tick waits for it, until it moves. A gap stays what it was."""
+    sql = ("update position set held = $3, held_since = coalesce(held_since, now()) where (topic, part) = ($1, $2)"
+           f" and held is distinct from $3 and {NO_GAP}")  # fmt: skip
+    await con.execute(sql, *part, why)
 
 
 async def left_out(con: Any, part: Part, offset: int) -> bool:

@@ -62,7 +62,7 @@ async def applied(node: Running, records: list[ConsumerRecord[Any, Any]]) -> Non
     inputs, start = Inputs(node), records[0].offset
     await positions.make(node.pool, {PART: start})
     messages = [decode(node.service, node.inputs[PART.topic], one) for one in records]
-    around = batch.Around(inputs.settled, inputs.broken, "[]")
+    around = batch.Around(inputs.settled, inputs.broken, "[]", {})
     await batch.apply(node, messages, {PART: start}, {PART: start + len(records)}, around)
     assert (await positions.stand(node.pool))[PART] == start + len(records)
 
