@@ -105,7 +105,7 @@ class Host:
             self.status.older = older
             await asyncio.sleep(OLDER_REST)
         self.status.older = 0
-        await self.inputs.refresh()
+        await self.inputs.refresh(led=True)
         await replay(self.node)
         jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]
         tasks: list[asyncio.Future[None]] = [*map(asyncio.create_task, jobs), self.inputs.set_back]
@@ -200,7 +200,7 @@ class Host:
             try:
                 if time.monotonic() - refreshed > REFRESH_REST:
                     await self.status.certificates.look()  # first: what has ended is why all that follows fails
-                    await self.inputs.refresh()
+                    await self.inputs.refresh(led=True)
                     await forget_sent(self.node.pool)
                     await sum_up(self.node.pool)
                     refreshed = time.monotonic()
@@ -219,6 +219,7 @@ class Host:
                 self.inputs.held.pop("minder", None)
             except (*RETRY, KafkaError) as error:
                 say_held(self.inputs.held, "minder", name_of(error))
+                refreshed = 0.0  # perhaps one has lost its leader, and is not asked again
 
     async def _commit(self) -> None:
         """Kafka's committed offsets follow the rows; nobody here reads them."""

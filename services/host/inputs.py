@@ -29,6 +29,8 @@ FIRST_REST, LONGEST_REST = 0.2, 10.0  # seconds a held partition rests before it
 OUR_OWN = ("fetch", "minder")  # what may be held of this process, whatever it is to read
 ENDS_LIMIT = 5  # seconds: for so long a tick beside a partition without a leader holds up what came with it
 
+NO_LEADER = "NoLeader"
+
 Fetched = dict[Part, list[Any]]
 
 
@@ -282,9 +284,17 @@ class Inputs:
 
     # --- partitions
 
-    async def refresh(self) -> None:
-        """Meets new partitions, and holds each row against its log's start and end."""
-        parts = await self.node.reader.parts(self.node.inputs)
+    async def refresh(self, *, led: bool = False) -> None:
+        """Meets new partitions, and holds each row against its log's start and end; `led`: but for those without a leader, of which
+        nothing can be asked, and which are named."""
+        parts = every = await self.node.reader.parts(self.node.inputs)
+        if led:
+            parts = await self.node.reader.parts(self.node.inputs, led=True)
+            for part in every:
+                if part not in parts:
+                    say_held(self.held, f"{part.topic}/{part.part}", NO_LEADER)
+                elif (held := self.held.get(f"{part.topic}/{part.part}")) and held.why == NO_LEADER:
+                    del self.held[held.what]
         await self._meet(parts)
         self.parts = parts  # no sooner: what is called met has its row
 

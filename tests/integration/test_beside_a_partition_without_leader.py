@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from urllib.request import urlopen
 
+import asyncpg
 import pytest
 from aiokafka.errors import KafkaError
 from confluent_kafka.admin import AdminClient
@@ -45,6 +46,8 @@ class Service:
 
     process: Process
     port: int
+    argv: list[str]
+    environment: dict[str, str]
 
     def status(self) -> dict[str, Any]:
         """Nothing while it does not serve. Raises Trouble with its last words where it has ended."""
@@ -87,8 +90,9 @@ def intake(three: LocalStack) -> Iterator[Service]:
     settings = {"LOTSE_KAFKA": three.kafka, "LOTSE_DATABASE": three.databases["intake"].runtime, "LOTSE_SIMULATED_TIME": "true",
                 "LOTSE_PUBLISHERS": str(PUBLISHERS), "LOTSE_OPERATIONS_KEY": str(three.operations_key),
                 "PYTHONPATH": str(ROOT), "LOTSE_HTTP_PORT": str(port)}  # fmt: skip
-    process.start([sys.executable, "-m", "deploy.cli", "serve", "intake"], clean | settings)
-    yield Service(process, port)
+    found = Service(process, port, [sys.executable, "-m", "deploy.cli", "serve", "intake"], clean | settings)
+    process.start(found.argv, found.environment)
+    yield found
     process.stop()
 
 
@@ -122,6 +126,44 @@ async def test_time_waits_and_nothing_else(three: LocalStack, intake: Service) -
         three.start_again(three.brokers[2])()
         await until(lambda: intake.has_acted(tick), 90)
         await until(lambda: not intake.held(), 60)
+
+
+async def test_the_minder_goes_on_beside_it(three: LocalStack, intake: Service) -> None:
+    """It asked for the ends of all each second, for 15 s: no lag was seen, so no alarm could ring, no tick was acted on, no lease was
+    looked after. A service that is started beside it serves, too, and says what it can't read."""
+    admin, (registered, subject), lacks = (
+        AdminClient({"bootstrap.servers": three.kafka}),
+        Course(date(2026, 3, 2)).steps()[1],
+        f"{ALONE}/",
+    )
+    await until(lambda: intake.status().get("ready"), 60)
+    three.processes[three.brokers[2]].kill()
+    await until(lambda: not any(led(admin) for _ in range(10)), 60)
+    con = await asyncpg.connect(three.databases["intake"].owner, server_settings={"search_path": "lotse"})
+    try:
+        for again in (False, True):
+            if again:
+                intake.process.stop()
+                intake.process.start(intake.argv, intake.environment)
+                await until(lambda: intake.status().get("ready"), 60)
+            async with Publisher(three.kafka) as sender:
+                async with con.transaction():
+                    await con.execute(
+                        "lock table answered in exclusive mode"
+                    )  # nothing is applied, and all can be read
+                    id = await sender.send(registered, subject)
+                    await until(lambda: sum(intake.status().get("lag", {}).values()), 60)
+                    await until(lambda: intake.status().get("lag_seconds", 0) >= 1, 60)
+                assert await sender.answered(id, patience=60)
+                await until(
+                    lambda: {w for w in intake.held() if w.startswith(lacks)} == {f"{lacks}{n}" for n in range(4)}, 60
+                )
+                await until(lambda: "minder" not in intake.held(), 60)
+        three.start_again(three.brokers[2])()
+        await until(lambda: all(led(admin) for _ in range(10)), 90)
+        await until(lambda: not intake.held(), 60)
+    finally:
+        await con.close()
 
 
 @pytest.mark.parametrize("three", [ANSWERS_ALONE], indirect=True)
