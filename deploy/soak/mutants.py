@@ -130,8 +130,7 @@ MUTANTS = (
            (Edit("contracts/validity.py", "AHEAD_SECONDS = 600", "AHEAD_SECONDS = 10**10"),)),
     Mutant((46,), "the relay outlives its database", ("ended by itself",),
            (Edit(RELAY, "except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:", "except (ReaderError, KafkaException) as error:"),)),
-    Mutant((48,), "a database that may have been set back is held against the log: who begins to lead the relay, who finds a row below"
-           " where it stood", ("the end of", "was set back", "the ledger says"),
+    Mutant((48,), "who begins to lead the relay holds the database against the log", ("the end of", "was set back", "the ledger says"),
            (Edit(RELAY, "    if older := await letters_beyond(node):\n", "    if older := 0:\n"),)),
     Mutant((49,), "too few connections are the infrastructure's fault", ("/status does not come back", "set aside"),
            (Edit(DATABASE, "    asyncpg.InsufficientResourcesError,\n", ""),)),

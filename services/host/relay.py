@@ -95,7 +95,9 @@ async def _marks(con: Any) -> dict[Part, int]:
 async def unsent(service: Service, live: asyncpg.Pool, beside: asyncpg.Pool) -> dict[str, int]:
     """Topic to records a database has not sent and another, which learnt from the log, does not know."""
     rows = await live.fetch("select topic, records from outbox where sent_at is null order by topic")
-    said = {_id(key, headers): row["topic"] for row in rows for key, _, headers in unpack(row["records"])}
+    said = {
+        _id(key, headers, recorded=False): row["topic"] for row in rows for key, _, headers in unpack(row["records"])
+    }
     known = await _known(service, beside, said)
     return dict(Counter(topic for id, topic in said.items() if id not in known))
 
@@ -109,14 +111,18 @@ async def _known(service: Service, pool: asyncpg.Pool, ids: Collection[str]) -> 
     return known
 
 
-def _id(key: bytes | None, headers: Any) -> str:
+def _id(key: bytes | None, headers: Any, *, recorded: bool = True) -> str:
     """What identifies a letter: a fact's id, number, subject and type (by these its row has a key: by the id alone all of a log was
-    looked through once a partition, after each death of a relay; a release's id is its key), an answer's reference, a dead letter's
-    origin, which is its key. Empty where it is none of ours: bytes with a key and no headers made a service take its database for
+    looked through once a partition, after each death of a relay; a release's id is its key), and when it was recorded (decided again
+    by a database that was set back it has all else from before); an answer's reference, a dead letter's origin, which is its key. Empty where it is none of ours: bytes with a key and no headers made a service take its database for
     older than its log."""
     said = {name: text.decode() for name, text in headers if name.startswith("ce_") and text is not None}
     answer = said.get("ce_type", "").endswith(".answer.v1")
-    names = ("ce_cause",) if answer else ("ce_id", "ce_streamversion", "ce_subject", "ce_type")
+    names = (
+        ("ce_cause",)
+        if answer
+        else ("ce_id", "ce_streamversion", "ce_subject", "ce_type", *["ce_recordedtime"] * recorded)
+    )
     if names[0] in said:
         return " ".join(said.get(name, "") for name in names)
     return (key or b"").decode() if any(name == "lotse_topic" for name, _ in headers) else ""
@@ -124,7 +130,8 @@ def _id(key: bytes | None, headers: Any) -> str:
 
 _KNOWN = """select i as id from unnest($1::text[]) i, lateral (select string_to_array(i, ' ') as said) s join timeline
   on number = case when said[2] ~ '^[0-9]{1,18}$' then said[2]::bigint end and subject = said[3]
-  and family = split_part(said[4], '.', 2) and fact_id = said[1]
+  and family = split_part(said[4], '.', 2) and fact_id = said[1] and (coalesce(said[5], '') = '' or said[5] =
+  replace(to_char(recorded_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '.000000', '') || 'Z')
  union all select i from unnest($1::text[]) i join answered on key = case when i ~ '^[0-9a-f-]{36}$' then i::uuid end
  union all select i from (select i, regexp_match(i, '^(.+)/([0-9]+)/([0-9]+)$') at from unnest($1::text[]) i) a
  join position on topic = at[1] and part = at[2]::int and next > at[3]::bigint"""

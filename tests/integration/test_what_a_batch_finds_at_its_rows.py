@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -9,7 +10,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from contracts.envelope import answer_type
+from contracts.envelope import answer_type, stamp
 from contracts.topics import answers_topic
 from services.host import relay
 from services.host.inputs import Inputs
@@ -17,6 +18,7 @@ from services.host.relay import OlderThanLog
 from services.host.running import Running
 from services.operate import go_on
 from services.runtime import positions
+from services.runtime.database import unpack
 from tests.integration.test_a_new_assignment import PART, TP, Sought, sent
 from tests.publishing import NAME
 
@@ -65,15 +67,20 @@ class Loop:
 
 @pytest.fixture
 async def loop(node: Running) -> AsyncIterator[Loop]:
-    """With three registrations that are not applied yet; its marks are gone afterwards."""
-    await relay.mark(node.pool, await node.reader.ends(await node.reader.parts(node.own_topics)))
+    """With three registrations that are not applied yet. What it leaves on our own topics no relay takes for a database's age."""
+
+    async def known() -> None:
+        await relay.mark(node.pool, await node.reader.ends(await node.reader.parts(node.own_topics)))
+
+    await known()
     await node.pool.execute("delete from position")
     await sent(node.settings.kafka)  # the log begins before them
     found = Loop(node, await sent(node.settings.kafka))
     await found.inputs.refresh()
     await found.row(f"next = {found.start}")
     yield found
-    await node.pool.execute("delete from position; delete from acked; delete from outbox")
+    await node.pool.execute("delete from position; delete from outbox")
+    await known()
 
 
 async def test_a_partition_is_met_before_it_is_known(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +185,25 @@ async def test_to_a_database_that_was_set_back_nothing_is_applied(loop: Loop, me
     assert isinstance(loop.inputs.set_back.exception(), OlderThanLog)
     await loop.given(1, 2)  # FastStream goes on until it is told to end
     assert (await loop.row(), await loop.applied()) == ((loop.start + 1, None), 2)
+
+
+async def test_a_fact_that_was_decided_again_is_not_the_one_on_the_log(loop: Loop) -> None:
+    """Its id, number, subject and type follow from the submission: whoever applied it to a database that was set back, before anybody
+    looked, made the log's own copy one that this database knows."""
+    await loop.given(0)
+    packed = await loop.node.pool.fetchval(
+        "select records from outbox where topic = 'intake.events' order by id desc limit 1"
+    )
+    key, value, headers = unpack(packed)[0]
+    said, before = dict(headers), (datetime.now(UTC) - timedelta(seconds=3)).replace(microsecond=0)
+    async with AIOKafkaProducer(bootstrap_servers=loop.node.settings.kafka) as producer:
+        for recorded, beyond in ((said["ce_recordedtime"], 0), (stamp(before).encode(), 1)):
+            said["ce_recordedtime"] = recorded
+            await producer.send_and_wait("intake.events", value, key=key, headers=[*said.items()])
+            assert await relay.letters_beyond(loop.node) == beyond
+    await loop.node.pool.execute("update timeline set recorded_at = $1 where subject = $2", before, key.decode())
+    assert await relay.letters_beyond(loop.node) == 1  # the other one, now
+    assert await relay.unsent(loop.node.service, loop.node.pool, loop.node.pool) == {}
 
 
 @pytest.mark.parametrize("met", ["by what comes next", "by what comes again"])
