@@ -24,8 +24,8 @@ REASONS: dict[str, str] = {
     "CASE_EXISTS": "This case was opened with other particulars; a case is opened once.",
     "CONSENT_EXISTS": "This consent id stands for another consent, or for one that was withdrawn; a renewed consent has a new id.",
     "NEED_EXISTS": "This need id stands for another need.",
-    "CONSENT_ENDS_BEFORE_IT_BEGINS": "last_valid_on lies before valid_from_on; or withdrawn_on does, of a consent that has begun: then say"
-    " valid_from_on, or a day since.",
+    "CONSENT_ENDS_BEFORE_IT_BEGINS": "last_valid_on lies before valid_from_on; or withdrawn_on does, of a consent that had begun by the"
+    " day of `ce_time`: then say valid_from_on, or a day since.",
     "TOO_MANY_OF_A_CASE": "A case has at most 500 needs and 500 consents. Who does not own it tells at most 50 of its needs, and the"
     " last 50 are kept for its owner.",
     "WITHDRAWN_OTHERWISE": "This consent was withdrawn from an earlier day on; a withdrawal is only moved to an earlier day.",
@@ -96,8 +96,8 @@ class ConsentWithdrawn(IntakeSubmission):
 
     consent_id: Id
     withdrawn_on: Day
-    """From this day on, it included, nothing rests on the consent; none that is to come, and of a consent that has begun none
-    before its `valid_from_on`."""
+    """From this day on, it included, nothing rests on the consent; none that is to come, and of a consent that had begun by the
+    day of `ce_time` none before its `valid_from_on`."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:

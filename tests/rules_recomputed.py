@@ -93,14 +93,14 @@ class IntakeRecomputed:
             self.consents[id] = given
         return no or RECORDED
 
-    def withdraw(self, id: str, on: int, today: int) -> Expected:
+    def withdraw(self, id: str, on: int, said_on: int, today: int) -> Expected:
         if self.withdrawn.get(id) == on:
             return UNCHANGED
         begins_on = self.consents[id].first_on
         no = _no(
             FUTURE_DAY=on > today,
             WITHDRAWN_OTHERWISE=on > self.withdrawn.get(id, on),
-            CONSENT_ENDS_BEFORE_IT_BEGINS=begins_on <= today and on < begins_on,
+            CONSENT_ENDS_BEFORE_IT_BEGINS=on < begins_on <= said_on,
         )
         if not no:
             self.withdrawn[id] = on

@@ -145,17 +145,17 @@ def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decisi
     )  # fmt: skip
 
 
-def withdraw_consent(request: ConsentWithdrawn, case: Case, arrived: datetime) -> Decision:
+def withdraw_consent(request: ConsentWithdrawn, case: Case, said_at: datetime, arrived: datetime) -> Decision:
     """Free at any time, whoever passes it on (Art. 7(3) GDPR; domain 4.2); a consent is withdrawn once, an earlier day moves
     it. From a day that has come: a later one would stop today what she still agrees to, and could never be moved. Nor could one that
-    was mistyped: of a consent that has begun, a day before it is no day on which somebody thought better of it."""
+    was mistyped: who says so of a consent that has begun means no day before it. Who said it before then is heard however late."""
     consent = case.consents[request.consent_id]
     withdrawn_on = consent.withdrawn_on
     if request.withdrawn_on == withdrawn_on:
         return Unchanged()
     if request.withdrawn_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/withdrawn_on")
-    if request.withdrawn_on < consent.valid_from_on <= day_of(arrived):
+    if request.withdrawn_on < consent.valid_from_on <= day_of(said_at):
         return refused("CONSENT_ENDS_BEFORE_IT_BEGINS", at="/withdrawn_on")
     if withdrawn_on is not None and request.withdrawn_on > withdrawn_on:
         return refused("WITHDRAWN_OTHERWISE", at="/withdrawn_on")

@@ -321,8 +321,10 @@ class World:
         if not case.intake.consents:
             return None
         id, on = self.chance.choice([*case.intake.consents]), self.day()
+        said_on = max(on, self.day())  # some say it on the day, and are heard later
         said = ConsentWithdrawn(by=self.by(STRANGER), consent_id=id, withdrawn_on=date.fromordinal(on))
-        return self.of_intake(case, said, intake.withdraw_consent, lambda: case.registered.withdraw(id, on, self.today))
+        return self.of_intake(case, said, lambda said, state, now: intake.withdraw_consent(said, state, noon_of(said_on), now),
+                              lambda: case.registered.withdraw(id, on, said_on, self.today))  # fmt: skip
 
     def close(self, case: Case) -> Statement | None:
         on, reason = self.day(), self.chance.choice(("COMPLETED", "MOVED", "ENTERED_IN_ERROR"))

@@ -121,7 +121,7 @@ def test_whom_a_consent_names_may_report_a_need_while_it_holds() -> None:
         assert reason(report_need(need(PROVIDER), case, at(day))) == expected
     assert reason(give_consent(consent(PROVIDER), case, ARRIVED)) == "NOT_YOURS"
     withdrawn = ConsentWithdrawn(by=OWNER, consent_id=agreed.consent_id, withdrawn_on=LAST_DAY)
-    assert isinstance(heard(case, withdraw_consent(withdrawn, case, ARRIVED)), ConsentRevoked)
+    assert isinstance(heard(case, withdraw_consent(withdrawn, case, ARRIVED, ARRIVED)), ConsentRevoked)
     assert reason(report_need(need(PROVIDER), case, at(LAST_DAY - timedelta(days=1)))) == "NeedRecorded"
     assert reason(report_need(need(PROVIDER), case, at(LAST_DAY))) == "NOT_YOURS"
 
@@ -133,7 +133,7 @@ def test_a_consent_that_was_withdrawn_is_not_said_to_stand_when_it_is_given_anew
     heard(
         case,
         withdraw_consent(
-            ConsentWithdrawn(by=OWNER, consent_id=agreed.consent_id, withdrawn_on=LAST_DAY), case, ARRIVED
+            ConsentWithdrawn(by=OWNER, consent_id=agreed.consent_id, withdrawn_on=LAST_DAY), case, ARRIVED, ARRIVED
         ),
     )
     for again in (agreed, consent(consent_id=agreed.consent_id, valid_from_on=LAST_DAY)):
@@ -194,11 +194,11 @@ def test_nobody_withdraws_a_consent_today_from_a_day_that_is_to_come() -> None:
     heard(case, give_consent(agreed, case, ARRIVED))
     today = date(2026, 6, 1)
     said = ConsentWithdrawn(by=STRANGER, consent_id=agreed.consent_id, withdrawn_on=today + timedelta(days=1))
-    no = withdraw_consent(said, case, ARRIVED)
+    no = withdraw_consent(said, case, ARRIVED, ARRIVED)
     assert isinstance(no, Refused) and (no.reason, no.at) == ("FUTURE_DAY", "/withdrawn_on")
     said = said.model_copy(update={"withdrawn_on": today})
-    assert isinstance(heard(case, withdraw_consent(said, case, ARRIVED)), ConsentRevoked)
-    assert isinstance(withdraw_consent(said, case, ARRIVED - timedelta(days=1)), Unchanged)
+    assert isinstance(heard(case, withdraw_consent(said, case, ARRIVED, ARRIVED)), ConsentRevoked)
+    assert isinstance(withdraw_consent(said, case, ARRIVED, ARRIVED - timedelta(days=1)), Unchanged)
 
 
 def test_a_consent_that_has_begun_is_not_withdrawn_from_a_day_before_it() -> None:
@@ -207,10 +207,13 @@ def test_a_consent_that_has_begun_is_not_withdrawn_from_a_day_before_it() -> Non
     heard(case, give_consent(agreed, case, ARRIVED))
     said = ConsentWithdrawn(by=STRANGER, consent_id=agreed.consent_id, withdrawn_on=OPENED - timedelta(days=1))
     for day in (OPENED - timedelta(days=1), OPENED.replace(year=2016)):
-        no = withdraw_consent(said.model_copy(update={"withdrawn_on": day}), case, ARRIVED)
+        no = withdraw_consent(said.model_copy(update={"withdrawn_on": day}), case, ARRIVED, ARRIVED)
         assert isinstance(no, Refused) and (no.reason, no.at) == ("CONSENT_ENDS_BEFORE_IT_BEGINS", "/withdrawn_on")
-    assert isinstance(withdraw_consent(said, case, at(OPENED - timedelta(days=1))), ConsentRevoked)  # free at any time
-    assert isinstance(withdraw_consent(said.model_copy(update={"withdrawn_on": OPENED}), case, ARRIVED), ConsentRevoked)
+    assert isinstance(
+        withdraw_consent(said, case, at(OPENED - timedelta(days=1)), ARRIVED), ConsentRevoked
+    )  # heard late
+    said = said.model_copy(update={"withdrawn_on": OPENED})
+    assert isinstance(withdraw_consent(said, case, ARRIVED, ARRIVED), ConsentRevoked)
 
 
 def test_who_comes_back_after_her_case_was_closed_is_not_told_that_it_stands() -> None:
