@@ -6,7 +6,7 @@ than the log there is nothing to compare with, and the new one takes its place.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +19,7 @@ import structlog
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK, dead_letters_topic
+from services import answered
 from services.beside import BESIDE, LIVE, OLD, differences, in_one_database, make_beside
 from services.dead_letters import learn_buried
 from services.failpoints import failpoint
@@ -27,11 +28,13 @@ from services.host.relay import letters_beyond, mark, unsent
 from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions
-from services.runtime.database import Connection, columns, connect, encode, unpack
+from services.runtime.database import Connection, connect, encode, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
-from services.runtime.work import NOT_THE_DATA, Work, quarantined
+from services.runtime.work import NOT_THE_DATA, Work
+from services.taking_up import quarantined
+from services.waiting import WAKING
 
 log = structlog.get_logger()
 
@@ -244,7 +247,7 @@ class Learner:
                 claimed[cause] = None  # a submission's reference: its answer may be lost, it is known by its fact alone
             self.newest = max(self.newest or attributes.time, attributes.recordedtime or attributes.time)
         await work.save()
-        await _claim(con, claimed)
+        await answered.learn(con, claimed)
         if errand := self.node.service.errand:  # an attempt without a result becomes uncertain; nothing is made again
             made = [m for m in messages if isinstance(m.body, errand.fact)]
             await con.executemany("insert into claim values ($1, $2, $3, now(), false, gen_random_uuid()) on conflict do nothing",
@@ -270,7 +273,7 @@ class Learner:
             answer = Answer.__pydantic_validator__.validate_json(record.value)
             key = read_id(record.headers) if answer.reason == "ID_REUSED" else answer.reference
             found.setdefault(key or answer.reference, answer.content[3:])
-        await _claim(con, found)
+        await answered.learn(con, found)
 
     async def finish(self, owner: Any) -> None:
         """Positions, marks and time. Without a database to take them from, submissions are read from the log's start."""
@@ -308,13 +311,6 @@ class Learner:
         return max(found, default=None)
 
 
-async def _claim(con: Connection, found: Mapping[str, str | None]) -> None:
-    await con.execute(
-        "insert into answered (key, content) select * from unnest($1::uuid[], $2::uuid[])"
-        " on conflict (key) do update set content = excluded.content where answered.content is null",
-        *columns(sorted(found.items())) or ([], []))  # fmt: skip
-
-
 async def sweep(node: Running, done: Rebuilt) -> None:
     """React over every state there is. The law: on a quiet, caught-up system nothing is recorded. Where a rule breaks the state's
     subject goes into quarantine, as at a tick, and the sweep goes on. Raises Broken where these are BROKEN_AT_MOST."""
@@ -322,11 +318,14 @@ async def sweep(node: Running, done: Rebuilt) -> None:
     def count(work: Work) -> None:
         done.swept += work.counts["facts"]
 
-    sql, last = "select subject, why from quarantine where subject <> all($1::text[]) order by subject", ("", "")
-    known = [row["subject"] for row in await node.pool.fetch(sql, [])]
+    sql, last = (
+        "select subject, why from quarantine where subject <> all($1::text[]) and why <> $2 order by subject",
+        ("", ""),
+    )
+    known = [row["subject"] for row in await node.pool.fetch(sql, [], WAKING)]
     every = ("select s.kind, s.id, s.tenant from state s where (s.kind, s.id) > ($1, $2) and s.tenant is not null"
              f" and {clock.FREE} order by s.kind, s.id limit")  # fmt: skip
     while found := await clock.ask(node, every, count, *last):
-        last, done.broken = found, [": ".join(row) for row in await node.pool.fetch(sql, known)]
+        last, done.broken = found, [": ".join(row) for row in await node.pool.fetch(sql, known, WAKING)]
         if len(done.broken) >= BROKEN_AT_MOST:
             raise Broken(done)

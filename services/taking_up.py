@@ -1,4 +1,5 @@
-"""Takes up again what was kept: what was set aside, and what concerns a subject that is released from quarantine."""
+"""Keeps alone what could not be applied, and takes up again what was kept: what was set aside, what concerns a subject that is
+released from quarantine, and what woke in too great a number."""
 
 import time
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ import structlog
 from contracts.envelope import reference_of, refused
 from contracts.messages import read_message
 from contracts.topics import MIB
-from services.runtime import clock
+from services.runtime import clock, positions
 from services.runtime.database import RETRY, Connection, unpack
 from services.runtime.failures import TooMuch, name_of
+from services.runtime.messages import Message
 from services.runtime.node import Node
 from services.runtime.work import Again, Fork, Work, transact
+from services.waiting import WAKING
 
 log = structlog.get_logger()
 
@@ -21,6 +24,7 @@ CHUNK, CHUNK_BYTES = 250, 2 * MIB
 """Of what is kept of a subject in quarantine, released in one transaction: batches wait for some tenths of a second."""
 DRY_LONGEST = 4.0  # seconds in one transaction: batches give up after eight, and hold
 LONGEST = 20.0  # seconds a question may take: who asks hears of it, and asks for the rest
+A_TURN = 2.0  # seconds each second's turn spends on what woke: ticks and leases wait behind it
 
 _ITS = "from kept where string_to_array(rests_on, ' ') && $1"
 _NEXT = f"""
@@ -45,7 +49,7 @@ async def _again(
     work = Work(node, con)
     messages = [message for row in rows if (message := work.taken_up(row)) is not None]
     await work.open(messages, known)
-    work.quarantined.discard(released)
+    work.quarantined.pop(released, None)
     new = [message for message in messages if message.input.publisher is not None and not message.claimed]
     first = {message.seq for message in await work.claim(new)} if new else set()
     for message in messages:
@@ -61,6 +65,29 @@ async def _again(
     await work.save()
     node.sending.set()
     return sum(not work.keeps(message) for message in messages)
+
+
+async def quarantined(node: Node, message: Message, error: Exception, *, learning: bool = False) -> None:
+    """Keeps one message that could not be applied, in a transaction of its own: a submission is set aside alone; a fact puts
+    its subject into quarantine. Both are ours to mend."""
+
+    async def act(con: Connection, known: Again) -> None:
+        position = {} if learning else {message.part: positions.NOWHERE} | await positions.lock(con, [message.part])
+        if position.get(message.part) == positions.NOWHERE:  # a gap was marked meanwhile
+            raise positions.Astray(position)
+        if position.get(message.part, 0) > message.offset:
+            return
+        work = Work(node, con, learning=learning)
+        await work.open([message], known)
+        if message.input.publisher is not None:
+            work.set_aside(message, name_of(error))
+        else:
+            await work.quarantine(message, name_of(error))
+        await work.save()
+        if position:
+            await positions.move(con, {message.part: message.offset + 1})
+
+    await transact(node, act)
 
 
 async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool = False) -> None:
@@ -113,18 +140,21 @@ class Released(NamedTuple):
 
 
 async def release(
-    node: Node, subject: str, without: Sequence[int] = (), longest: float = LONGEST, *, dry: bool = False
-) -> Released:
+    node: Node, subject: str, without: Sequence[int] = (), longest: float = LONGEST, *, dry: bool = False,
+    waking: bool = False,
+) -> Released:  # fmt: skip
     """Takes up, in order, what was kept of a subject in quarantine, leaving out the named facts, each the second of a fork; then asks
     its states what is missing, also where nothing was kept: a rule that broke at a tick is found so alone. Chunk by chunk, each all
     of it or nothing: the subject stays in quarantine, and what comes meanwhile behind what is kept, until nothing is left. So whoever
     dies between two, or finds something that still breaks, is followed by another release. Dry, it takes up what it can
-    in a few seconds, all batches waiting, in one transaction, and undoes it."""
+    in a few seconds, all batches waiting, in one transaction, and undoes it. `waking`: only while that is why it stands there."""
     held, until, taken, most = [f"!{subject}"], time.monotonic() + (DRY_LONGEST if dry else longest), 0, CHUNK
 
     async def chunk(con: Connection, known: Again) -> tuple[int, bool]:
         # no batch is keeping back more of it now
         await con.execute("select from position order by topic, part for update")
+        if waking and await con.fetchval("select why from quarantine where subject = $1", subject) != WAKING:
+            return 0, False
         if without:
             await con.execute(_LEAVE_OUT, held, without)
             missed = "select exists (select unnest($1::bigint[]) except select seq from left_out)"
@@ -161,6 +191,22 @@ async def release(
         taken += done
         if dry or not more or time.monotonic() > until:
             return Released(taken, more=more)
+
+
+async def catch_up(node: Node, longest: float = A_TURN) -> None:
+    """Goes on, for some seconds, with subjects of which more woke than one transaction could judge; safe to call at any time, twice,
+    from several processes. One that breaks stays in quarantine, for people."""
+    until = time.monotonic() + longest
+    for (subject,) in await node.pool.fetch(
+        "select subject from quarantine where why = $1 order by since, subject", WAKING
+    ):
+        done = await release(node, subject, longest=until - time.monotonic(), waking=True)
+        if done.broken:
+            log.error("quarantine", error=done.broken)
+            why = "update quarantine set why = $2 where subject = $1 and why = $3"
+            await node.pool.execute(why, subject, done.broken, WAKING)
+        if time.monotonic() > until:
+            return
 
 
 async def _asked(node: Node, con: Connection, subject: str) -> None:

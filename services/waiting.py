@@ -1,17 +1,23 @@
-"""What was read and can't be settled yet: how it is kept, and how much of it a publisher may have wait."""
+"""What was read and can't be settled yet: how it is kept, what becoming known wakes of it, and how much a publisher may have wait."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 from contracts.attributes import known_headers
 from contracts.topics import MIB
-from services.runtime.database import Connection, Table, pack
+from services.runtime.database import Connection, Table, columns, pack
 from services.runtime.messages import Message
+from services.runtime.service import Given
 
 MAX_WAITING, MAX_WAITING_BYTES = 10_000, 16 * MIB
-"""For one publisher, headers and body: a flood of things that rest on nothing must not fill the disk; and what rests on one id
-is woken in one transaction: 64 MiB of it took a process beyond 192 MiB."""
+"""For one publisher, headers and body: a flood of things that rest on nothing must not fill the disk."""
+MOST_WOKEN = 500
+"""Judged in the transaction that makes known what they wait for; ten thousand attendance reports of one participation took more
+than a minute, and whoever ended the process for its silence began the same again."""
+WAKING = "Waking"
+"""Why a subject is in quarantine of which more woke than the transaction could judge: what wakes is taken up in chunks
+(`services/taking_up.py`), and what comes meanwhile is kept behind it."""
 
 KEPT = Table("kept", ("topic", "part", '"offset"', "arrived"), {
     "topic": "text", "part": "int", '"offset"': "bigint", "arrived": "timestamptz", "why": "text", "publisher": "text",
@@ -35,7 +41,24 @@ class Kept(NamedTuple):
                 self.error, m.since, _headers(m), m.value)  # fmt: skip
 
 
-async def too_much(con: Connection, kept: Sequence[Kept]) -> list[Message]:
+_WAITS = """from kept k where string_to_array(rests_on, ' ') && $1::text[] and exists (
+    select from unnest($1::text[], $2::text[]) g(id, about) where g.id = k.rests_on and g.about in (g.id, k.subject))"""
+"""For ids made known by facts about these subjects: a consent's id, or a referral's, counts within its case."""
+
+
+async def waiting_for(
+    con: Connection, made_known: Sequence[Given], most: int
+) -> tuple[list[Any], list[tuple[str, str]]]:
+    """What waits for these, (id, subject of who makes it known), in the order in which it came. Where that is more than so many: none
+    of it, and each id with the subjects of what waits for it."""
+    given = columns(made_known)
+    rows = await con.fetch(f"select k.* {_WAITS} order by seq limit $3 for update of k", *given, most + 1)  # noqa: S608
+    if len(rows) <= most:
+        return rows, []
+    return [], [tuple(row) for row in await con.fetch(f"select distinct rests_on, subject {_WAITS}", *given)]  # noqa: S608
+
+
+async def _too_much(con: Connection, kept: Sequence[Kept]) -> list[Message]:
     """Those that begin to wait, also for a subject's release, and whose publisher has more wait than it may; each has claimed its
     id. Two workers at once may each let it have so much."""
     new = [one.message for one in kept if one.message.seq is None and one.claimed and one.why != "aside"]
@@ -50,6 +73,28 @@ async def too_much(con: Connection, kept: Sequence[Kept]) -> list[Message]:
         size[publisher] += len(_headers(message)) + len(message.value or b"")
         if waiting[publisher] > MAX_WAITING or size[publisher] > MAX_WAITING_BYTES:
             refused.append(message)
+    return refused
+
+
+async def keep(
+    con: Connection, settled: Set[int], stranded: Sequence[int], due: Set[Given], kept: Sequence[Kept]
+) -> list[Message]:
+    """What is settled goes, what is not stays. What waits for what is `due` is so itself, and its subjects wait for it. `stranded`:
+    its publisher is gone. Gives back what is not kept, since its publisher has too much that waits: it is refused."""
+    if due:
+        await con.execute(
+            "with due as (update kept w set rests_on = '!' || w.subject from (select seq"  # noqa: S608
+            f" {_WAITS}) d where w.seq = d.seq returning w.subject)"
+            " insert into quarantine (subject, why) select distinct subject, $3 from due order by 1 on conflict do nothing",
+            *columns(sorted(due)), WAKING)  # fmt: skip
+    if ended := sorted(settled - {one.message.seq for one in kept}):
+        await con.execute("delete from kept where seq = any($1::bigint[])", ended)
+    if stranded:
+        aside = "update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher' where seq = any($1)"
+        await con.execute(aside, stranded)
+    refused = await _too_much(con, kept)
+    gone = {id(message) for message in refused}
+    await KEPT.write(con, [one.row() for one in kept if id(one.message) not in gone])
     return refused
 
 

@@ -39,7 +39,7 @@ from services.runtime.database import RETRY, connect
 from services.runtime.failures import name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
-from services.taking_up import replay
+from services.taking_up import catch_up, replay
 from services.telemetry import set_up_logs, set_up_traces
 from services.watchdog import Watchdog
 
@@ -205,6 +205,7 @@ class Host:
                     await sum_up(self.node.pool)
                     refreshed = time.monotonic()
                 await self.inputs.act()
+                await catch_up(self.node)
                 await errands.expire(self.node, self.inputs.claimed)
                 if time.monotonic() - committed > COMMIT_REST:
                     gc.collect()  # a fetch read by half is a cycle in aiokafka: few objects, some 100 kB each

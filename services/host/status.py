@@ -14,6 +14,7 @@ from services.runtime import positions
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import Held, name_of
 from services.runtime.messages import Part
+from services.waiting import WAKING
 
 VERSION = 2
 
@@ -117,7 +118,7 @@ class Status:
         kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
         aside = await con.fetch("""select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100""")  # fmt: skip
         quarantined = await con.fetch("select subject, why, since, coalesce(n, 0) as kept from quarantine left join"
-                                      " (select subject, count(*) as n from kept group by subject) k using (subject) order by since")  # fmt: skip
+                                      " (select subject, count(*) as n from kept group by subject) k using (subject) where why <> $1 order by since", WAKING)  # fmt: skip
         letters = await con.fetch("select topic, publisher, type, rule, sum(letters)::bigint as letters,"
                                   " coalesce(sum(letters) filter (where hour > now() - interval '1 day'), 0)::bigint as of_a_day"
                                   " from dead_letter group by topic, publisher, type, rule order by topic, type, rule")  # fmt: skip

@@ -8,7 +8,8 @@ from services.runtime import clock, positions
 from services.runtime.database import Connection
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
-from services.runtime.work import NOT_THE_DATA, Again, Work, quarantined, transact
+from services.runtime.work import NOT_THE_DATA, Again, Work, transact
+from services.taking_up import quarantined
 
 
 class Around(NamedTuple):

@@ -11,7 +11,7 @@ from contracts.envelope import UUID_PATTERN, Refused, Tick, content_of, referenc
 from contracts.messages import MAX_BODY, claim_of, read_body, read_message
 from contracts.topics import CLOCK, Publisher, facts_topic, submissions_topic
 from contracts.validity import judge
-from services.runtime.service import Name, Service
+from services.runtime.service import Given, Name, Service
 
 UUID = re.compile(UUID_PATTERN)
 
@@ -51,8 +51,8 @@ class Message:
     body: Any = None
     names: list[Name] = field(default_factory=list)
     """The states it needs, its subject's first."""
-    gives: list[str] = field(default_factory=list)
-    """Ids it makes known, or may."""
+    gives: list[Given] = field(default_factory=list)
+    """What it makes known, or may."""
     verdict: Verdict | None = None
     id: str | None = None
     """A submission's id, where it is readable."""
@@ -114,7 +114,7 @@ def read(service: Service, message: Message) -> Message:
                 message.body = read_body(cls, body)
         if message.attributes is not None and message.body is not None:
             message.names = service.names_of(message.body, message.attributes.subject, message.attributes.tenant)
-            message.gives = service.ids_made_known(message.body, message.attributes.subject)
+            message.gives = service.made_known(message.body, message.attributes.subject)
     except Verdict as verdict:
         message.verdict = verdict
     return message

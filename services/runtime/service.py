@@ -24,6 +24,9 @@ State = Any
 Name = tuple[str, str]
 """(kind, id) of a state."""
 
+Given = tuple[str, str]
+"""An id and the subject that made it known: of what is no subject itself, as a consent, the id counts within that one."""
+
 
 @dataclass(frozen=True)
 class Errand:
@@ -147,10 +150,10 @@ class Service:
             return found + [(kind, id) for kind, of in others for id in of(body, tenant)]
         return found + [(kind, id) for kind, name in others if (id := getattr(body, name))]
 
-    def ids_made_known(self, body: Fact | Submission, subject: str) -> list[str]:
-        """Ids a fact makes known, or a submission may: those it names without resting on them."""
+    def made_known(self, body: Fact | Submission, subject: str) -> list[Given]:
+        """What a fact makes known, or a submission may: ids it names without resting on them."""
         names = self._gives_by_class[type(body)]
-        return [id for name in names if (id := subject if name == "subject" else getattr(body, name))]
+        return [(id, subject) for name in names if (id := subject if name == "subject" else getattr(body, name))]
 
     @cached_property
     def read_state(self) -> dict[str, Callable[[str], State]]:

@@ -37,6 +37,7 @@ from contracts.envelope import (
 from contracts.hints import unread
 from contracts.stream import Stream
 from contracts.topics import answers_topic, facts_topic
+from services import answered
 from services.dead_letters import bury
 from services.failpoints import failpoint
 from services.runtime import positions
@@ -45,8 +46,8 @@ from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
 from services.runtime.outbox import Letter, Outgoing
-from services.runtime.service import Name, State
-from services.waiting import KEPT, Kept, too_much
+from services.runtime.service import Given, Name, State
+from services.waiting import MOST_WOKEN, WAKING, Kept, keep, waiting_for
 
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
 MAX_ATTEMPTS = 20
@@ -74,6 +75,8 @@ class Again(Exception):
     names: set[Name] = field(default_factory=set)
     aside: dict[tuple[Part, int], str] = field(default_factory=dict)
     """Place to error of what broke when it was woken."""
+    full: bool = False
+    """The states of what is woken do not fit beside those that are asked for: it is left, and judged in transactions of its own."""
 
 
 FIRST = Again()  # what the first attempt knows
@@ -161,7 +164,8 @@ async def transact(node: Node, act: Callable[[Connection, Again], Awaitable[T]])
                 failpoint("after_commit")
                 return done
         except Again as again:
-            known = Again(known.names | again.names, known.aside | again.aside)
+            names = again.names if again.full else known.names | again.names
+            known = Again(names, known.aside | again.aside, known.full or again.full)
             broken = again.__cause__
     raise broken or TimeoutError("what waits grew faster than it could be locked")
 
@@ -175,7 +179,8 @@ class Work:
         self.now = datetime.now(UTC)
         self.slots: dict[Name, Slot] = {}
         self.alliances: dict[str, Alliance] = {}
-        self.quarantined: set[str] = set()
+        self.quarantined: dict[str, str] = {}
+        """Subject to why."""
         self.streams: dict[tuple[str, str], Stream[Message]] = defaultdict(Stream)
         """What was learned of each family and subject, with early facts: read as any subscriber reads (contracts/stream.py)."""
         self.out = Outgoing()
@@ -184,10 +189,14 @@ class Work:
         self.counts = dict.fromkeys(("facts", "answers", "old", "learned"), 0)
         self._heard_before: dict[tuple[str, str], tuple[Heard, bool]] = {}
         self._resting: dict[str, list[Message]] = defaultdict(list)  # id nobody knows -> what rests on it, in order
+        self._left: dict[str, set[str]] = defaultdict(
+            set
+        )  # id on which too much rests to be judged here -> its subjects
+        self._due: set[Given] = set()  # such ids, once they are known
         self._woken: deque[Message] = deque()
         self._silent_until = time.monotonic() + 1
         self._keep: dict[tuple[Part, int], Kept] = {}
-        self._settled: list[int] = []  # what was kept and is not any more
+        self._settled: set[int] = set()  # what was kept and is not any more
         self._stranded: list[int] = []  # what was kept and can't be read: its publisher is gone from the file
         self._claimed: set[str] = set()
         self._taken: dict[Name, str] = {}  # whose id is known as another kind of thing -> that thing's alliance
@@ -204,14 +213,17 @@ class Work:
         readable = [m for m in messages if m.attributes is not None and m.verdict is None and m.denied is None]
         await self._share({*tenants, *(m.attributes.tenant for m in readable)})
         asked = {*names, *(name for m in readable for name in m.names)}
-        # of one message all must fit, with whatever it wakes
-        await self._lock(asked | known.names, MOST_BYTES if len(readable) + len([*names]) > 1 else None)
+        woken = known.names and not known.full
+        # what one message asks for must fit; what it wakes is left where it does not
+        most = MOST_BYTES if woken or len(readable) + len([*names]) > 1 else None
+        await self._lock(asked | known.names, most, Again(full=True) if woken else TooMuch())
         self.now = datetime.now(UTC)
         # a statement of its own, after the locks: under a lock only the locked row itself is fresh
-        self.quarantined = {row["subject"] for row in await self.con.fetch("select subject from quarantine")}
+        rows = await self.con.fetch("select subject, why from quarantine")
+        self.quarantined = {row["subject"]: row["why"] for row in rows}
         facts = {(m.family, m.attributes.subject) for m in readable if m.input.kind == "fact"}
-        ids = {id for m in readable for id in m.gives}
-        await self._load_kept(ids | await self._load_heard(sorted(facts)))
+        early = await self._load_heard(sorted(facts))
+        await self._load_kept(early, {pair for m in readable for pair in m.gives}, 0 if known.full else MOST_WOKEN)
 
     async def _share(self, tenants: set[str]) -> None:
         """Alliances' rows, for share: a tick takes them for update. The lock before them is for that tick's turn: who shares a row
@@ -226,8 +238,8 @@ class Work:
             rows = await self.con.fetch(sql, sorted(tenants), self.learning)
         self.alliances |= {row["tenant"]: Alliance(row["ticked"], row["tick_id"]) for row in rows}
 
-    async def _lock(self, names: set[Name], most: int | None) -> None:
-        """The states named, for update, sorted; a row is made for what is not known yet, so that there is one to lock. Raises TooMuch,
+    async def _lock(self, names: set[Name], most: int | None, beyond: Exception) -> None:
+        """The states named, for update, sorted; a row is made for what is not known yet, so that there is one to lock. Raises `beyond`,
         and has loaded nothing, where they have more than `most` bytes."""
         if not names:
             return
@@ -244,7 +256,7 @@ class Work:
             if met := sorted({*new}.difference(made)):  # another worker's, by now
                 rows += await self.con.fetch(sql, *columns(met), most)
         if any(row["beyond"] for row in rows):
-            raise TooMuch
+            raise beyond
         for row in rows:
             kind, id, body = row["kind"], row["id"], row["body"]
             if row["shape"] > self.service.states[kind].shape:  # type: ignore[attr-defined]
@@ -267,34 +279,39 @@ class Work:
             taken = {row["id"]: row["tenant"] for row in await self.con.fetch(sql, *columns(others))}
             self._taken |= {name: taken[name[1]] for name in unsaid if name[1] in taken}
 
-    async def _load_heard(self, keys: list[tuple[str, str]]) -> set[str]:
+    async def _load_heard(self, keys: list[tuple[str, str]]) -> list[str]:
         """The last number of each learned family and subject; gives back what kept early facts rest on."""
         if not keys:
-            return set()
+            return []
         rows = await self.con.fetch(
             "select h.* from heard h join unnest($1::text[], $2::text[]) k(f, s) on (h.family, h.subject) = (k.f, k.s)",
             *columns(keys))  # fmt: skip
         self._heard_before = {(r["family"], r["subject"]): (Heard(r["number"], r["id"]), r["early"]) for r in rows}
         self.streams |= {key: Stream(heard) for key, (heard, _) in self._heard_before.items()}
-        return {_stream(*key) for key, (_, early) in self._heard_before.items() if early}
+        return [_stream(*key) for key, (_, early) in self._heard_before.items() if early]
 
-    async def _load_kept(self, ids: set[str]) -> None:
-        """What rests on ids this transaction may make known, in the order in which it came; and what rests on that."""
-        asked, missing = set[str](), set[Name]()
-        while new := ids - asked:
-            asked |= new
-            sql = "select * from kept where string_to_array(rests_on, ' ') && $1::text[] order by seq for update"
-            for row in await self.con.fetch(sql, sorted(new)):
+    async def _load_kept(self, early: list[str], gives: set[Given], most: int) -> None:
+        """Early facts, and what waits for what this transaction may make known, in the order in which it came; and what waits for
+        that. What is more than so many is left where it is."""
+        asked, missing = set[Given](), set[Name]()
+        sql = "select * from kept where string_to_array(rests_on, ' ') && $1::text[] order by seq for update"
+        rows = await self.con.fetch(sql, early) if early else []
+        while rows or gives - asked:
+            for row in rows:
                 if (message := self.taken_up(row)) is None:
                     continue
                 missing.update(name for name in message.names if name not in self.slots)
-                ids = ids | set(message.gives)
+                gives |= {*message.gives}
                 if row["why"] == "early":
                     a = message.attributes
                     self.streams[message.family, a.subject].keep(a.streamversion or 0, a.id, message, message.arrived)
                 else:
-                    for id in row["rests_on"].split():
-                        self._resting[id].append(message)
+                    self._resting[row["rests_on"]].append(message)
+            new = sorted(gives - asked)
+            rows, left = await waiting_for(self.con, new, most) if new else ([], [])
+            asked, most = asked | gives, most - len(rows)
+            for id, subject in left:
+                self._left[id].add(subject)
         if missing:  # all at once: one by one, twenty cases that waited for one run stopped everything for ever
             raise Again(missing)
 
@@ -340,21 +357,10 @@ class Work:
         return [contents[reference][content] for reference, content in first.items() if reference not in lost]
 
     async def _claim(self, keys: dict[str, str]) -> set[str]:
-        """Claims keys, sorted; gives back those that were claimed before, perhaps earlier in this very transaction: a release
-        takes up both copies of what came twice meanwhile."""
-        if not keys:
-            return set()
-        ordered = sorted(keys)
-        done = await self.con.execute(
-            "insert into answered (key, content) select * from unnest($1::uuid[], $2::uuid[]) on conflict do nothing",
-            ordered, [keys[key][3:] for key in ordered],
-        )  # fmt: skip
-        new = set(ordered)
-        if int(done.rpartition(" ")[2]) < len(ordered):
-            mine = "select key from answered where key = any($1::uuid[]) and xmin = pg_current_xact_id()::xid"
-            new = {str(row["key"]) for row in await self.con.fetch(mine, ordered)} - self._claimed
-        self._claimed |= new
-        return set(ordered) - new
+        """Claims keys; gives back those that were claimed before, perhaps earlier in this very transaction."""
+        lost = await answered.claim(self.con, keys, self._claimed)
+        self._claimed |= keys.keys()
+        return lost
 
     # --- learn
 
@@ -413,7 +419,7 @@ class Work:
             slot.state = self.service.states[slot.kind](id=slot.id, tenant=slot.tenant)
         failpoint("evolve")
         self.service.evolve(slot.state, fact, attributes.cause or attributes.id)
-        slot.known.given.update(self.service.ids_made_known(fact, attributes.subject))
+        slot.known.given.update(id for id, _ in self.service.made_known(fact, attributes.subject))
         slot.last.cause, slot.last.trace = attributes.id, attributes.traceparent or slot.last.trace
         slot.changed = True
 
@@ -442,8 +448,9 @@ class Work:
             return self._answer(
                 message, Outcome.REFUSED, no=refused("NOT_YOURS") if theirs else of_another_kind("subject")
             )
-        if self.quarantined and (held := {id for _, id in message.names} & self.quarantined):
-            why = "waiting" if claimed else "quarantined"
+        if self.quarantined and (held := {id for _, id in message.names} & self.quarantined.keys()):
+            waits = claimed or all(self.quarantined[id] == WAKING for id in held)
+            why = "waiting" if waits else "quarantined"
             return self._keep_back(Kept(message, why, _released(held), claimed=True))
         for name in submission.rests_on():
             id = attributes.subject if name == "subject" else getattr(submission, name)
@@ -470,7 +477,7 @@ class Work:
             self.record(slots[0], decision, id, message.reference, a.time, a.traceparent, a.tenant)
             self._answer(message, Outcome.RECORDED, fact_id=id)
             self.react(slots[0])
-            self._gives(self.service.ids_made_known(decision, attributes.subject))
+            self._gives(self.service.made_known(decision, attributes.subject))
         elif isinstance(decision, Refused):
             self._answer(message, Outcome.REFUSED, no=decision)
         else:
@@ -483,9 +490,17 @@ class Work:
         self._resting[id].append(message)
         self._keep_back(Kept(message, "waiting", [id], claimed=True))
 
-    def _gives(self, ids: Iterable[str]) -> None:
-        """What waits for these is judged next, in the order in which it came, before what woke with whatever woke this."""
-        self._woken.extendleft(reversed([message for id in ids for message in self._resting.pop(id, [])]))
+    def _gives(self, made_known: Iterable[Given]) -> None:
+        """What waits for these is judged next, in the order in which it came, before what woke with whatever woke this. Where it is
+        too much for this transaction, it and all else of its subjects is kept until its turn comes."""
+        woken: list[Message] = []
+        for id, about in made_known:
+            for message in self._resting.pop(id, []):
+                (woken if about in (id, message.attributes.subject) else self._resting[id]).append(message)
+            if left := {subject for subject in self._left.get(id, ()) if about in (id, subject)}:
+                self._due.add((id, about))
+                self.quarantined = dict.fromkeys(left, WAKING) | self.quarantined
+        self._woken.extendleft(reversed(woken))
 
     async def _wake(self) -> None:
         """Judges what woke; what still rests on something unknown stays. What breaks is set aside, and nothing that it left
@@ -493,6 +508,8 @@ class Work:
         await self.breathe()
         while self._woken:
             message = self._woken.popleft()
+            if self.has_settled(message):  # what it waited for became known in two ways
+                continue
             self._keep.pop(place := (message.part, message.offset), None)
             if place in self._breaking:
                 self.set_aside(message, self._breaking[place], claimed=True)
@@ -526,7 +543,7 @@ class Work:
     def _settle(self, message: Message) -> None:
         self._keep.pop((message.part, message.offset), None)
         if message.seq is not None:
-            self._settled.append(message.seq)
+            self._settled.add(message.seq)
 
     def set_aside(self, message: Message, error: str, *, claimed: bool = False) -> None:
         """What a rule of ours could not bear is counted and named, and judged again by a replay; it claims no id, unless it has."""
@@ -645,7 +662,8 @@ class Work:
                     " where (s.kind, s.id) = (n.kind, n.id) and s.body is null")  # fmt: skip
             await self.con.execute(drop, *columns(empty))
         await self._save_heard()
-        await self._save_kept()
+        for message in await keep(self.con, self._settled, self._stranded, self._due, [*self._keep.values()]):
+            self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
         await bury(self.con, self.node, self._dead, self.out)
         await self.out.write(self.con)
         if self._timeline:
@@ -660,38 +678,6 @@ class Work:
         now = {key: (stream.heard, bool(stream.early)) for key, stream in self.streams.items()}
         moved = {key: value for key, value in now.items() if self._heard_before.get(key) != value}
         await HEARD.write(self.con, [(*key, *heard, waits) for key, (heard, waits) in moved.items()])
-
-    async def _save_kept(self) -> None:
-        """What is settled goes, what is not stays; a publisher with too much that waits is refused."""
-        if settled := sorted(set(self._settled) - {kept.message.seq for kept in self._keep.values()}):
-            await self.con.execute("delete from kept where seq = any($1::bigint[])", settled)
-        if self._stranded:
-            aside = "update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher' where seq = any($1)"
-            await self.con.execute(aside, self._stranded)
-        for message in await too_much(self.con, list(self._keep.values())):
-            self._answer(message, Outcome.REFUSED, no=refused("TOO_MANY_WAITING"))
-        await KEPT.write(self.con, [kept.row() for kept in self._keep.values()])
-
-
-async def quarantined(node: Node, message: Message, error: Exception, *, learning: bool = False) -> None:
-    """Keeps one message that could not be applied, in a transaction of its own: a submission is set aside alone; a fact puts
-    its subject into quarantine. Both are ours to mend."""
-
-    async def act(con: Connection, known: Again) -> None:
-        position = {} if learning else await positions.lock(con, [message.part])
-        if position.get(message.part, 0) > message.offset:
-            return
-        work = Work(node, con, learning=learning)
-        await work.open([message], known)
-        if message.input.publisher is not None:
-            work.set_aside(message, name_of(error))
-        else:
-            await work.quarantine(message, name_of(error))
-        await work.save()
-        if position:
-            await positions.move(con, {message.part: message.offset + 1})
-
-    await transact(node, act)
 
 
 def _named(submission: Submission, id: object) -> str | None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -27,6 +28,7 @@ from deploy.fleet import Fleet
 from deploy.places import SERVICES
 from services.connections import KafkaSecurity
 from services.host.kafka import Reader
+from services.waiting import MOST_WOKEN
 from tests.conftest import four_services, new_stack
 from tests.publishing import OWNER, PROVIDER, SOURCE, TENANT, Course, Publisher, until
 from tests.typing_commands import typed
@@ -306,6 +308,19 @@ async def test_many_cases_that_waited_for_one_thing_go_on_when_it_comes(house: F
             assert len(answers) == 3 * len(courses) + 1
     finally:
         await con.close()
+
+
+async def test_more_than_one_transaction_bears_goes_on_by_itself(house: Fleet) -> None:
+    """More than 500 wait for one registration: nobody has to release them."""
+    course, need = Course(DAY), NeedReported(by=OWNER, need_id=str(uuid4()), need_type="WORK")
+    async with Publisher(house.stack.kafka) as sender:
+        for _ in range(MOST_WOKEN + 20):
+            await sender.send(need, course.case)
+        await until(lambda: house.status("intake")["waiting"] == MOST_WOKEN + 20)
+        await sender.send(*course.steps()[1])
+        answers = await sender.answered(*sender.journal)
+        assert Counter(answer["outcome"] for answer in answers) == {"recorded": 2, "unchanged": MOST_WOKEN + 19}
+        await until(lambda: house.status("intake")["waiting"] == 0)
 
 
 @pytest.mark.parametrize("hours", [2, -2])
