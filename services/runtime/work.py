@@ -199,7 +199,7 @@ class Work:
         self._settled: set[int] = set()  # what was kept and is not any more
         self._stranded: list[int] = []  # what was kept and can't be read: its publisher is gone from the file
         self._claimed: set[str] = set()
-        self._taken: dict[Name, str] = {}  # whose id is known as another kind of thing -> that thing's alliance
+        self._others: dict[Name, Slot] = {}  # known under an id in hand as another kind of thing; without their states
         self._timeline: list[tuple[Any, ...]] = []
         self._dead: list[Message] = []
 
@@ -272,12 +272,22 @@ class Work:
     async def _look_for_others(self, unsaid: list[Name]) -> None:
         """Of names of which we have said nothing yet, those whose id is known as another kind of thing: what stands under an id
         (its numbers, its rows) would be two things'."""
-        others = [(kind, id) for mine, id in unsaid for kind in self.service.states if kind != mine]
-        if others and not self.learning:
-            sql = ("select s.id, s.tenant from state s join unnest($1::text[], $2::text[]) n(kind, id)"
-                   " on s.kind = n.kind and s.id = n.id where s.body is not null")  # fmt: skip
-            taken = {row["id"]: row["tenant"] for row in await self.con.fetch(sql, *columns(others))}
-            self._taken |= {name: taken[name[1]] for name in unsaid if name[1] in taken}
+        if unsaid and self.service.is_spoken_to and len(kinds := [*self.service.states]) > 1:
+            sql = "select kind, id, tenant, known from state where kind = any($1) and id = any($2) and body is not null"
+            for kind, id, tenant, known in await self.con.fetch(sql, kinds, [id for _, id in unsaid]):
+                if (kind, id) not in self.slots:
+                    self._others[kind, id] = Slot(kind, id, tenant, known=_read_known(known))
+
+    def _other(self, slot: Slot) -> Slot | None:
+        """The thing of another kind that is known under this id."""
+        names = ((kind, slot.id) for kind in self.service.states if kind != slot.kind)
+        found = (self.slots.get(name, self._others.get(name)) for name in names)
+        return next((other for other in found if other is not None and other.tenant is not None), None)
+
+    def _heard(self, slot: Slot, family: str) -> Heard:
+        """The last own number of a state; of one of which nothing was said, that of the other thing under its id."""
+        said = slot if slot.known.stream else self._other(slot) or slot
+        return said.known.stream.get(family, Heard())
 
     async def _load_heard(self, keys: list[tuple[str, str]]) -> list[str]:
         """The last number of each learned family and subject; gives back what kept early facts rest on."""
@@ -391,7 +401,7 @@ class Work:
         if fact is None:
             raise BadFact("an own fact of a type this version does not know")
         slot, number = self.slots[fact.subject_kind, attributes.subject], attributes.streamversion or 0
-        order = order_of(number, attributes.id, slot.known.stream.get(fact.family, Heard()))
+        order = order_of(number, attributes.id, self._heard(slot, fact.family))
         if order is Order.FORK:
             raise Fork(f"{fact.family} number {number} in our own log")
         if order is Order.NEXT:
@@ -443,8 +453,8 @@ class Work:
         slots = [self.slots[name] for name in message.names]
         if any(slot.tenant != attributes.tenant for slot in slots if slot.tenant is not None):
             return self._answer(message, Outcome.REFUSED, no=refused("NOT_YOURS"))
-        if (name := message.names[0]) in self._taken:
-            theirs = self._taken[name] != attributes.tenant
+        if slots[0].state is None and (other := self._other(slots[0])) is not None:
+            theirs = other.tenant != attributes.tenant
             return self._answer(
                 message, Outcome.REFUSED, no=refused("NOT_YOURS") if theirs else of_another_kind("subject")
             )
@@ -588,7 +598,7 @@ class Work:
         self, slot: Slot, fact: Fact, id: str, cause: str, time: datetime | None, trace: str | None, tenant: str
     ) -> None:
         """One fact, numbered, folded, on its way out. Its recorded time is never before the last of the stream."""
-        number = slot.known.stream.get(fact.family, Heard()).number + 1
+        number = self._heard(slot, fact.family).number + 1
         recorded = max(self.now, slot.last.recorded_at or self.now)
         attributes = Attributes(
             id=id, source=self.node.source, type=fact.ce_type, subject=slot.id, time=time or recorded, tenant=tenant,

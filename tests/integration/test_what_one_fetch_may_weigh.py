@@ -337,3 +337,22 @@ async def test_an_id_of_another_case_wakes_nothing_here(prepared: LocalStack, mo
         assert (len(read), await said.waiting()) == (0, 8)
         await said.fetch((granted(here.consent), here.case, 2))
         assert len(read) == 8 and await said.is_settled()
+
+
+@pytest.mark.parametrize("first", ["case", "run"])
+async def test_a_run_under_the_id_of_a_case_takes_nothing_from_it(prepared: LocalStack, first: str) -> None:
+    """In one fetch both were recorded, and whatever was asked for that case afterwards was refused for good. The case is another
+    service's: where a run was there before it, it is numbered behind that."""
+    async with node_of(prepared, "referral") as node:
+        said, course = await begun(node), Course(DAY)
+        run = (course.steps()[0][0], course.case)
+        case = (opening(), course.case, 1)
+        if first == "run":
+            await said.fetch(run)
+        await said.fetch(run, case)
+        await said.fetch((granted(course.consent), course.case, 2), course.steps()[0], *course.steps()[3:])
+        told = [reason for _, reason in await said.answers()]
+        assert told == [*(["recorded", "unchanged"] if first == "run" else ["UNKNOWN_SUBJECT"]), *4 * ["recorded"]]
+        numbers = "select number from timeline where subject = $1 and family = 'referral' order by number"
+        rows = await node.pool.fetch(numbers, course.case)
+        assert [row["number"] for row in rows] == [*range(1, 5 if first == "run" else 4)]

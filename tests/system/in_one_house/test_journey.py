@@ -206,6 +206,20 @@ async def test_what_comes_before_what_it_rests_on_waits_and_is_answered(fleet: F
         assert [status["waiting"] for status in statuses] == [0, 0, 0, 0]
 
 
+async def test_a_case_whose_id_a_run_has_goes_on_and_is_numbered_behind_it(fleet: Fleet) -> None:
+    """Every subscriber hears 1, 2, 3 of the one subject; what is rebuilt behind this (test_split_brain.py) is equal."""
+    async with Publisher(fleet.stack.kafka) as sender:
+        course = Course(date(2026, 3, 2))
+        run, _ = course.steps()[0]
+        for submission, subject in ((run, course.case), *course.steps()):
+            assert (await sender.ask(submission, subject))["outcome"] == "recorded"
+        await until(lambda: fleet.status("reporting")["lag"] == fleet.status("notification")["lag"] == {})
+        assert [fleet.status(name)["early"] for name in SERVICES] == [0, 0, 0, 0]
+    facts = (await asyncio.to_thread(httpx.get, f"{fleet.url('referral')}/cases/{course.case}")).json()["timeline"]
+    numbers = [fact["number"] for fact in facts if fact["family"] == "referral"]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) == 4
+
+
 async def headers_are_as_documented(fleet: Fleet) -> Counter[str]:
     """Holds the headers of all that stands on the topics by now, whoever wrote it, against the AsyncAPI document; counts
     types."""
