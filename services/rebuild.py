@@ -318,10 +318,8 @@ async def sweep(node: Running, done: Rebuilt) -> None:
     def count(work: Work) -> None:
         done.swept += work.counts["facts"]
 
-    sql, last = (
-        "select subject, why from quarantine where subject <> all($1::text[]) and why <> $2 order by subject",
-        ("", ""),
-    )
+    sql = "select subject, why from quarantine where subject <> all($1::text[]) and why <> $2 order by subject"
+    last = ("", "")
     known = [row["subject"] for row in await node.pool.fetch(sql, [], WAKING)]
     every = ("select s.kind, s.id, s.tenant from state s where (s.kind, s.id) > ($1, $2) and s.tenant is not null"
              f" and {clock.FREE} order by s.kind, s.id limit")  # fmt: skip
