@@ -3,11 +3,13 @@ quarantine (`services/taking_up.py`), send again what Kafka lost. Each is writte
 would do and does nothing."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, HTTPException, Query
+from pydantic import StringConstraints
 
 from contracts.envelope import stamp
 from contracts.messages import claim_of
@@ -28,6 +30,7 @@ Why = Annotated[str, Body(min_length=1, max_length=LONGEST_WHY)]
 Subject = Annotated[str, Body()]
 Seqs = Annotated[tuple[int, ...], Body()]
 Past = Annotated[str, Body(pattern=r"^([a-z.-]+/\d{1,6}/\d{1,18})?$")]
+Only = Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^[a-z.-]+/\d{1,6}$")], ...], Body()]
 How = Literal["operate", "dry-run"]
 """A dry run has a path of its own: a version that knows none must not do it instead."""
 
@@ -96,14 +99,18 @@ def leap(part: Part, stood_at: int, goes_on_at: int, gone: int = 0) -> dict[str,
     return {"partition": f"{part.topic}/{part.part}", "stood_at": stood_at, "goes_on_at": goes_on_at, "gone": gone}
 
 
-async def go_on(node: Running, *, dry: bool = False) -> list[dict[str, Any]]:
-    """Partitions held at a gap are read again from their log's start: what was applied falls out by its number or id, what
-    has its dead letter gets no second, what is gone is gone. Gives back the leap of each."""
-    held, read = (
-        "select topic, part, next from position where held like 'Gap%' and topic = any($1::text[])",
-        [*node.inputs],
-    )
-    if not (starts := await node.reader.starts([Part(*row[:2]) for row in await node.pool.fetch(held, read)])):
+_AT_A_GAP = r"""
+select topic, part, next, (regexp_match(held, '(?:to|and) (\d+)(?: came again)?$'))[1]::bigint as was
+from position where held like 'Gap%' and topic = any($1::text[]) and ($2 or topic || '/' || part = any($3::text[]))
+"""
+"""With where the log was seen to end, or to begin anew: it has grown since, and what was there before is gone still."""
+
+
+async def go_on(node: Running, only: Collection[str] = (), *, dry: bool = False) -> list[dict[str, Any]]:
+    """Partitions held at a gap, all or `only` these (TOPIC/PARTITION), are read again from their log's start: what was applied falls
+    out by its number or id, what has its dead letter gets no second, what is gone is gone. Gives back the leap of each."""
+    which = [*node.inputs], not only, [*only]
+    if not (starts := await node.reader.starts([Part(*row[:2]) for row in await node.pool.fetch(_AT_A_GAP, *which)])):
         return []
     if not dry:
         await expect_again(node, node.reader, starts)
@@ -112,9 +119,10 @@ async def go_on(node: Running, *, dry: bool = False) -> list[dict[str, Any]]:
     async with node.pool.acquire() as con, con.transaction():
         await positions.lock(con, starts)
         # who was asked twice sends nobody back a second time
-        stood = {part: row[2] for row in await con.fetch(held, read) if (part := Part(*row[:2])) in starts}
+        stood = {part: row[2:] for row in await con.fetch(_AT_A_GAP, *which) if (part := Part(*row[:2])) in starts}
         await positions.move(con, {} if dry else {part: starts[part] for part in stood})
-    return [leap(part, at, starts[part], max(0, starts[part] - at, at - ends[part])) for part, at in stood.items()]
+    return [leap(part, at, starts[part], max(0, starts[part] - at, at - min(ends[part], at if was is None else was)))
+            for part, (at, was) in stood.items()]  # fmt: skip
 
 
 async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) -> str:
@@ -201,10 +209,11 @@ def routes(node: Running) -> APIRouter:
             raise HTTPException(409, f"nothing was changed: {error}") from None
 
     @router.post("/{how}/go-on")
-    async def go_on_(how: How, who: Who, why: Why, past: Past = "") -> list[dict[str, Any]]:
-        dry = await audit(who, "go on", f"past {past}" if past else "from the logs' starts", why, how)
+    async def go_on_(how: How, who: Who, why: Why, past: Past = "", only: Only = ()) -> list[dict[str, Any]]:
+        starts = " ".join(["from the logs' starts", *only])
+        dry = await audit(who, "go on", f"past {past}" if past else starts, why, how)
         if not past:
-            return await go_on(node, dry=dry)
+            return await go_on(node, only, dry=dry)
         topic, number, at = past.split("/")
         part, offset = Part(topic, int(number)), int(at)
         if why_not := await go_past(node, part, offset, dry=dry):

@@ -563,18 +563,28 @@ def release(
     metavar="TOPIC/PART/OFFSET",
     help="Leave out this one record, on which a partition is held: it is no fact.",
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="TOPIC/PART",
+    help="Only this partition, as a dry run named it; several times. What came to a gap since then stays held.",
+)
 @at
 @why
 @who
 @dry_run
 @formats
-def go_on(name: str, past: str, at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
+def go_on(
+    name: str, past: str, only: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str
+) -> int:
     """Read partitions held at a gap again from their log's start, once what can be brought back is back (`republish`): what
     was applied falls out, what is gone is gone. Says of each where it stood, where it goes on, and how many offsets at least
     are gone from the log. Exit 4 where --past names what could be read: nothing is left out then."""
     if past and not re.fullmatch(r"[a-z.-]+/\d{1,6}/\d{1,18}", past):
         raise Trouble("--past names no record", "TOPIC/PART/OFFSET, as the service's log says it", USAGE)
-    rows = Asked(name, at).act("go-on", who, why, dry_run=dry_run, past=past)
+    if wrong := [one for one in only if not re.fullmatch(r"[a-z.-]+/\d{1,6}", one)]:
+        raise Trouble(f"--only {wrong[0]} names no partition", "TOPIC/PART, as a dry run says it", USAGE)
+    rows = Asked(name, at).act("go-on", who, why, dry_run=dry_run, past=past, **({"only": only} if only else {}))
     columns = ("partition", "stood_at", "goes_on_at", "gone")
     told = f"{len(rows)} partitions {'would ' if dry_run else ''}go on"
     printed(shape, rows, columns=columns, people=[told, *([plain(rows, columns)] if rows else ())])

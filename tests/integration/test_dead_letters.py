@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
 
 from contracts.topics import dead_letters_topic, submissions_topic
 from services import operate
@@ -120,6 +122,38 @@ async def test_go_on_asked_twice_sends_nobody_back_twice(node: Running, monkeypa
     monkeypatch.setattr(operate, "expect_again", meanwhile)
     assert await operate.go_on(node) == []
     assert await positions.stand(node.pool) == {part: 5}
+
+
+@pytest.mark.parametrize("why", ["read up to 9, the log goes from 0 to 5", "read up to 9, and 5 came again"])
+async def test_go_on_says_what_is_gone_also_where_the_log_has_grown_since(node: Running, why: str) -> None:
+    """ "gone 0": a log that was set back and is longer by now than it ever was had lost nothing by its end alone."""
+    part = Part(TOPIC, 1)
+    await node.pool.execute("delete from position")
+    await positions.make(node.pool, {part: 9})
+    await positions.hold(node.pool, part, f"Gap:{why}")
+    async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
+        while (await producer.send_and_wait(TOPIC, b"x", partition=1)).offset < 9:
+            pass
+    assert await operate.go_on(node, dry=True) == [operate.leap(part, 9, 0, gone=4)]
+    await node.pool.execute("delete from position")
+
+
+async def test_go_on_takes_the_partitions_that_were_named_and_no_other(node: Running) -> None:
+    """Another came to a gap between the dry run and the run: nobody had looked what is to be brought back of it."""
+    named, since = Part(TOPIC, 2), Part(TOPIC, 3)
+    await positions.make(node.pool, {named: 9, since: 9})
+    for part in (named, since):
+        await positions.hold(node.pool, part, "Gap:read up to 9, the log goes from 0 to 5")
+    assert [one["partition"] for one in await operate.go_on(node, dry=True)] == [f"{TOPIC}/2", f"{TOPIC}/3"]
+    app = FastAPI()
+    app.include_router(operate.routes(node))
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://it") as client:
+        said = {"who": "me", "why": "test", "only": [f"{TOPIC}/2"]}
+        done = [await client.post(f"/{how}/go-on", json=said) for how in ("dry-run", "operate")]
+        assert [[one["partition"] for one in each.json()] for each in done] == [[f"{TOPIC}/2"]] * 2
+        assert (await client.post("/operate/go-on", json={**said, "only": ["a person"]})).status_code == 422
+    assert await positions.stand(node.pool, held=False) == {named: 0}
+    await node.pool.execute("delete from position")
 
 
 async def test_go_on_begins_where_the_log_begins_once_its_letters_are_known(
