@@ -405,9 +405,9 @@ UNREADABLE_REASONS: dict[str, str] = {
 """What the pointer of an unreadable message's answer points into; the hint names the rule."""
 
 
-def refused(reason: str, hint: str = "", at: str = "") -> Refused:
-    """A business no. `at` is a JSON Pointer into the submission's body."""
-    return Refused(reason, at, hint or RUNTIME_REASONS.get(reason, ""))
+def refused(reason: str, hint: str = "", at: str = "", again: str = "") -> Refused:
+    """A business no. `at` is a JSON Pointer into the submission's body; `again`: where it differs from the reason's own."""
+    return Refused(reason, at, hint or RUNTIME_REASONS.get(reason, ""), again)
 
 
 def unknown(name: str) -> Refused:

@@ -189,9 +189,7 @@ class Work:
         self.counts = dict.fromkeys(("facts", "answers", "old", "learned"), 0)
         self._heard_before: dict[tuple[str, str], tuple[Heard, bool]] = {}
         self._resting: dict[str, list[Message]] = defaultdict(list)  # id nobody knows -> what rests on it, in order
-        self._left: dict[str, set[str]] = defaultdict(
-            set
-        )  # id on which too much rests to be judged here -> its subjects
+        self._left: dict[str, set[str]] = defaultdict(set)  # id on which too much rests to be judged here -> subjects
         self._due: set[Given] = set()  # such ids, once they are known
         self._woken: deque[Message] = deque()
         self._silent_until = time.monotonic() + 1

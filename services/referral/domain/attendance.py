@@ -1,6 +1,5 @@
 """Attendance: one report, one fact; late and corrected ones count too, by the time they speak of (domain 8.3, E-03)."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from contracts.attendance import AttendanceRecorded, AttendanceReported
@@ -28,9 +27,7 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
     if report.meeting_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/meeting_on")
     if not participation.running_on(report.meeting_on):
-        return replace(
-            refused("NOT_RUNNING", at="/meeting_on"), again=Again.LATER
-        )  # it may be the start or end that is mended
+        return refused("NOT_RUNNING", at="/meeting_on", again=Again.LATER)  # it may be the start or end that is mended
     if case.no_consent_on(referral, report.meeting_on):
         return refused("NO_CONSENT", at="/meeting_on")
     if case.closed_on(report.meeting_on):

@@ -1,6 +1,5 @@
 """Decisions about runs, referrals and participations. Who may speak is asked before anything that tells about a person."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from contracts.codes import ConsentPurpose, ReferralAnswer
@@ -63,7 +62,7 @@ def refer(request: ReferralRequested, case: Case, run: Run, arrived: datetime) -
         return refused("CASE_CLOSED", at="/requested_on")
     consent = case.intake.consents[request.consent_id]
     if not consent.covers(ConsentPurpose.REFERRAL, run.provider_organisation_id, categories, request.requested_on):
-        return replace(refused("NO_CONSENT", at="/consent_id"), again=Again.MENDED)  # by another consent
+        return refused("NO_CONSENT", at="/consent_id", again=Again.MENDED)  # by another consent
     if len(case.referral.referrals) >= MOST:
         return refused("TOO_MANY_OF_A_CASE")
     return ReferralSent(
@@ -156,9 +155,7 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
         return refused("CASE_CLOSED", at="/started_on")
     wins = stands is None or said[1:] > stands[1:]
     if wins and participation.ended_before_on is not None and said.on > participation.ended_before_on:
-        return replace(
-            refused("START_AFTER_END", at="/started_on"), again=Again.LATER
-        )  # it may be the end that is mended
+        return refused("START_AFTER_END", at="/started_on", again=Again.LATER)  # it may be the end that is mended
     mine = case.told_by(referral.provider_organisation_id) if stands is None else []
     if stands is None and (len(mine) >= MOST_OF_ONE or len(case.referral.participations) >= MOST):
         return refused("TOO_MANY_OF_A_CASE")
@@ -182,7 +179,7 @@ def end(report: ParticipationEndReported, case: Case, arrived: datetime) -> Deci
         return refused("FUTURE_DAY", at="/ended_before_on")
     wins = stands is None or said[3:] > stands[3:]
     if wins and participation.start is not None and said.before_on < participation.start.on:
-        return replace(refused("END_BEFORE_START", at="/ended_before_on"), again=Again.LATER)  # or the start
+        return refused("END_BEFORE_START", at="/ended_before_on", again=Again.LATER)  # or the start
     return ParticipationEnded(
         by=report.by, participation_id=report.participation_id, ended_before_on=said.before_on, kind=said.kind,
         reason=said.reason, revision=report.revision, reported_at=report.reported_at,
