@@ -41,8 +41,8 @@ class ParticipationReport(Model):
     across months once all that a change touches are released: that may take several ticks, and a month is released once a day at
     most, so after a second correction on one day it holds again with the next day's. What was released with cases left out is
     released anew, on the same day, too, once none is.
-    A participation without a reported end is stock for ever. A case closed as ENTERED_IN_ERROR stays counted with all that was in it.
-    Who never came, and of whom the provider reports an end on the day of the start, is one entry and one exit.
+    A participation without a reported end is stock for ever. A case closed as ENTERED_IN_ERROR stays counted. Who never came, reported
+    to end on the day of the start, is one entry and one exit.
     """
 
     ce_type: ClassVar[str] = type_name(FAMILY, "ParticipationReport")

@@ -31,7 +31,9 @@ SAMPLES = sorted((ROOT / EXAMPLES).rglob("*.json"))
 
 
 def test_what_is_committed_equals_what_is_generated() -> None:
-    assert differing() == [], "run `lotse contracts generate` and look at what changed"
+    assert differing() == [], (
+        "run `lotse contracts generate` and look at what changed (a sample no release has: delete it first)"
+    )
 
 
 def test_generating_writes_what_is_missing_removes_strays_and_never_edits_a_sample(tmp_path: Path) -> None:

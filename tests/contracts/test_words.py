@@ -183,7 +183,7 @@ def test_nothing_is_both_fact_and_submission_and_both_say_the_same_by_the_same_n
         ("report.participation.internal", "or the grid only got a row of zeros more"),
         ("report.participation.internal", "A participation without a reported end is stock for ever."),
         ("report.participation.internal", "A case closed as ENTERED_IN_ERROR stays counted"),
-        ("report.participation.internal", "Who never came, and of whom the provider reports an end on the day of the start, is one entry and one exit."),
+        ("report.participation.internal", "Who never came, reported to end on the day of the start, is one entry and one exit."),
         ("referral.events", "A rule's is not the last word: a start on a day before that"),
         ("referral.events", "recorded after a rule stopped its referral is of a day before that, and the stop holds no more"),
     ],
