@@ -29,8 +29,8 @@ Who = Annotated[str, Body(min_length=1, max_length=LONGEST_WHO)]
 Why = Annotated[str, Body(min_length=1, max_length=LONGEST_WHY)]
 Subject = Annotated[str, Body()]
 Seqs = Annotated[tuple[int, ...], Body()]
-Past = Annotated[str, Body(pattern=r"^([a-z.-]+/\d{1,6}/\d{1,18})?$")]
-Only = Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^[a-z.-]+/\d{1,6}$")], ...], Body()]
+Past = Annotated[str, Body(pattern=r"^([a-z0-9.-]+/\d{1,6}/\d{1,18})?$")]
+Only = Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/\d{1,6}$")], ...], Body()]
 How = Literal["operate", "dry-run"]
 """A dry run has a path of its own: a version that knows none must not do it instead."""
 

@@ -1,6 +1,7 @@
 """`lotse topics`, `lotse migrate`, `lotse rebuild`: what an operator does, here or in a cluster."""
 
 import asyncio
+import contextlib
 import os
 import re
 import time
@@ -264,14 +265,12 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
 
 async def _may_be(service: str, owner_dsn: str) -> None:
     """Raises Trouble where the database is another service's. One that does not answer says so to who migrates."""
-    try:
+    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError):
         con = await asyncpg.connect(owner_dsn, timeout=10)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError):
-        return
-    try:
-        await _is_its(service, con)
-    finally:
-        await con.close()
+        try:
+            await _is_its(service, con)
+        finally:
+            await con.close()
 
 
 async def _is_its(service: str, con: asyncpg.Connection) -> None:

@@ -436,7 +436,7 @@ def _settle(
                 time.sleep(max(0.0, len(seqs) / rate - (time.monotonic() - began)))
     none = f"nothing is set aside in {name}{' that the options pick' if any(by.values()) else ''}"
     printed(shape, [{"submissions": len(chosen), "answered": answered, "ids": chosen}], ok=answered == len(chosen),
-            people=[f"{answered} of {len(chosen)} have their answer now" if chosen else none])  # fmt: skip
+            people=[f"{answered} of {len(chosen)} are settled now" if chosen else none])  # fmt: skip
     return DONE if answered == len(chosen) else FINDINGS
 
 
@@ -580,11 +580,22 @@ def go_on(
     """Read partitions held at a gap again from their log's start, once what can be brought back is back (`republish`): what
     was applied falls out, what is gone is gone. Says of each where it stood, where it goes on, and how many offsets at least
     are gone from the log. Exit 4 where --past names what could be read: nothing is left out then."""
-    if past and not re.fullmatch(r"[a-z.-]+/\d{1,6}/\d{1,18}", past):
-        raise Trouble("--past names no record", "TOPIC/PART/OFFSET, as the service's log says it", USAGE)
-    if wrong := [one for one in only if not re.fullmatch(r"[a-z.-]+/\d{1,6}", one)]:
+    if past and (only or not re.fullmatch(r"[a-z0-9.-]+/\d{1,6}/\d{1,18}", past)):
+        raise Trouble(
+            "--past names no record, or stands beside --only",
+            "TOPIC/PART/OFFSET alone, as the service's log says it",
+            USAGE,
+        )
+    if wrong := [one for one in only if not re.fullmatch(r"[a-z0-9.-]+/\d{1,6}", one)]:
         raise Trouble(f"--only {wrong[0]} names no partition", "TOPIC/PART, as a dry run says it", USAGE)
-    rows = Asked(name, at).act("go-on", who, why, dry_run=dry_run, past=past, **({"only": only} if only else {}))
+    asked, more = Asked(name, at), {"past": past, **({"only": only} if only else {})}
+    rows = asked.act("go-on", who, why, dry_run=dry_run or bool(only), **more)
+    if only and not dry_run:
+        if {row["partition"] for row in rows} - {*only}:  # it does not read what it does not know: it would take all
+            raise Trouble(
+                f"{name} runs a version that knows no --only; nothing was changed", "update it, then ask again", REFUSED
+            )
+        rows = asked.act("go-on", who, why, dry_run=False, **more)
     columns = ("partition", "stood_at", "goes_on_at", "gone")
     told = f"{len(rows)} partitions {'would ' if dry_run else ''}go on"
     printed(shape, rows, columns=columns, people=[told, *([plain(rows, columns)] if rows else ())])

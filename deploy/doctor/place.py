@@ -79,6 +79,9 @@ def _environment(service: str | None) -> Place:
     if "LOTSE_DATABASE" in said and service is None:
         raise Trouble("LOTSE_DATABASE is set, and nobody said whose it is",
                       f"`lotse doctor SERVICE`, one of {', '.join(SERVICES)}", USAGE)  # fmt: skip
+    if not said.get("LOTSE_KAFKA") and not said.get("LOTSE_DATABASE"):
+        raise Trouble("LOTSE_DATABASE_OWNER alone names nothing that is looked at",
+                      "set LOTSE_KAFKA or LOTSE_DATABASE beside it, or unset it for the stack of `lotse up`", USAGE)  # fmt: skip
     host, port = said.get("LOTSE_SMTP_HOST"), said.get("LOTSE_SMTP_PORT", "25")
     posts = service in (None, "notification") and host is not None
     return Place(

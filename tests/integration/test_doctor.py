@@ -686,10 +686,10 @@ async def test_a_kafka_that_falls_silent_while_it_is_asked_does_not_answer(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was "not checked", and the exit code was that of a house in which all is well."""
-    monkeypatch.setattr(kafka_checks, "PATIENCE", 2.0)
     place = Place("here", local=False, folder=ward.state, kafka=ward.stack.kafka, publishers=PUBLISHERS)
     asking = kafka_checks.kafka(place)
     said = [await anext(asking)]
+    monkeypatch.setattr(kafka_checks, "PATIENCE", 2.0)
     pid = ward.stack.processes["kafka"].pid
     with stopped(psutil.Process(pid)):
         said += [one async for one in asking]
@@ -698,10 +698,7 @@ async def test_a_kafka_that_falls_silent_while_it_is_asked_does_not_answer(
 
 
 @pytest.mark.parametrize("how", ["stands still", "is ended"])
-async def test_a_database_that_falls_silent_while_it_is_asked_does_not_answer(
-    ward: Ward, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
-    monkeypatch.setattr(database_checks, "PATIENCE", 2.0)
+async def test_a_database_that_falls_silent_while_it_is_asked_does_not_answer(ward: Ward, how: str) -> None:
     dsn = ward.stack.databases["intake"].runtime
     asking = database_checks.databases(Place("here", local=False, folder=ward.state, databases={"intake": dsn}))
     said = [await anext(asking)]

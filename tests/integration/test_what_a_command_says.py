@@ -19,7 +19,7 @@ import deploy.local.announced
 from deploy.cli import main
 from deploy.commands.letters import letters
 from deploy.commands.status import BESIDE, COLUMNS, findings_of, rows_of
-from deploy.errors import FAULT, REFUSED, UNREACHABLE, USAGE, Trouble
+from deploy.errors import DONE, FAULT, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.local.processes import Process
 from deploy.places import EXAMPLES, SERVICES
 from services.audit import LONGEST_WHO, LONGEST_WHY
@@ -381,6 +381,20 @@ def test_a_release_says_whether_there_was_something_to_release(capsys: Out, dry:
             told = capsys.readouterr().out
         assert ("CASE is not in quarantine in referral: nothing to do" in told) is not was
         assert ("0 messages" in told) is was and bool(heard) is was
+
+
+def test_a_service_that_does_not_know_only_is_not_told_to_go_on(capsys: Out) -> None:
+    """One of the release before drops the word and takes all: each partition at a gap began anew, those nobody had looked at, too."""
+    both = [{"partition": f"intake.submissions.jmd2/{n}", "stood_at": 9, "goes_on_at": 0, "gone": 4} for n in (0, 1)]
+    words = ["go-on", "intake", "--only", "intake.submissions.jmd2/0", "--why", "test"]
+    for rows, code in ((both, REFUSED), (both[:1], DONE)):
+        heard: list[str] = []
+        with answering(200, json.dumps(rows).encode(), "intake", heard=heard) as url:
+            assert main([*words, "--at", url]) == code
+        told = capsys.readouterr()
+        assert heard == (["/dry-run/go-on"] if code else ["/dry-run/go-on", "/operate/go-on"])
+        assert ("knows no --only; nothing was changed" in told.err) is (code == REFUSED)
+    assert main([*words, "--past", "intake.events/0/3", "--at", "http://127.0.0.1:9"]) == USAGE
 
 
 @pytest.mark.parametrize("words", SETTLING, ids=lambda words: words[0])

@@ -173,21 +173,15 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
             rows = json.loads(said)["data"]
             assert code == 0 and len(rows) == aside and {row["publisher"] for row in rows} == {"kreis"}
             code, said = await typed(house, "referral", "dead-letters", "replay", "referral", "--why", "not mended yet")
-            assert (code, said) == (
-                1,
-                f"0 of {aside} have their answer now\n",
-            )  # the rule is still broken: nothing changes
+            assert (code, said) == (1, f"0 of {aside} are settled now\n")  # the rule is still broken: nothing changes
             replay = ["dead-letters", "replay", "referral", "--why", "some"]
-            assert await typed(house, "referral", *replay, "--rate", "20") == (
-                1,
-                f"0 of {aside} have their answer now\n",
-            )
+            assert await typed(house, "referral", *replay, "--rate", "20") == (1, f"0 of {aside} are settled now\n")
             nothing = (0, "nothing is set aside in referral that the options pick\n")
             assert await typed(house, "referral", *replay, "--source", "oulad") == nothing
             assert await typed(house, "referral", *replay, "--until", "2020-01-01") == nothing
             assert await typed(house, "referral", *replay, "--until", "10m") == nothing
             assert (await typed(house, "referral", *replay, rows[0]["id"], "--until", "10m"))[0] == 2
-            still = (1, "0 of 1 have their answer now\n")
+            still = (1, "0 of 1 are settled now\n")
             assert await typed(house, "referral", *replay, rows[0]["place"], rows[0]["id"]) == still
             code, said = await typed(
                 house, "referral", "dead-letters", "show", "referral", rows[0]["id"], "--format", "json"
@@ -210,7 +204,7 @@ async def test_what_a_rule_can_not_bear_is_set_aside_alone_and_answered_by_a_rep
             giving_up = [*give_up, rows[0]["id"]]
             code, said = await typed(house, "referral", *giving_up, "--dry-run")
             assert code == 0 and house.status("referral")["set_aside"]["count"] == aside
-            done = (0, "1 of 1 have their answer now\n")
+            done = (0, "1 of 1 are settled now\n")
             assert await typed(house, "referral", *giving_up, "--rate", "5") == done
             assert await typed(house, "referral", *giving_up) == done  # what is settled is settled
             assert await typed(house, "referral", *replay, rows[0]["id"]) == done

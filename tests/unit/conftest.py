@@ -17,7 +17,7 @@ def nowhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
     """A dry run looks at what is remembered on this machine."""
-    for name in ("LOTSE_KAFKA", "LOTSE_KAFKA_SECURITY", "LOTSE_PUBLISHERS", "LOTSE_DATABASE"):
+    for name in (*deploy.local.announced.NAMES, "LOTSE_KAFKA_SECURITY", "LOTSE_PUBLISHERS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(deploy.local.announced, "RUNNING", nowhere / "running.json")
     monkeypatch.setattr(deploy.commands.import_, "STATE", nowhere)
