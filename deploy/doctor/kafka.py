@@ -50,7 +50,7 @@ SILENCE = (OSError, TimeoutError, KafkaConnectionError, KafkaTimeoutError, Kafka
 """Nobody there any more; any other error of Kafka's is an answer."""
 TICK_AHEAD = timedelta(minutes=10)  # beyond, services hold it
 TICK_OLD = timedelta(minutes=20)  # one comes every quarter of an hour
-LOST_LOG = "docs/runbooks/LotseGap.md"
+LOST_LOG, HELD = "docs/runbooks/LotseGap.md", "docs/runbooks/LotseHeld.md"
 GONE_FIRST = f"${{PAGER:-less}} {LOST_LOG}   # its step 6 first: `lotse topics` would make what is gone, too, and empty"
 
 
@@ -112,11 +112,13 @@ async def kafka(place: Place) -> AsyncIterator[Said]:
         else:
             for one in _rights(place, lacking):
                 yield one
-        if CLOCK in there:
+        if CLOCK not in there:
+            yield not_checked("clock", f"{CLOCK} is not there, or not for this user")
+        elif any(part["leader"] < 0 for part in there[CLOCK]["partitions"]):
+            yield not_checked("clock", f"{CLOCK} has no leader")
+        else:
             async for one in _broker_clock(place):
                 yield one
-        else:
-            yield not_checked("clock", f"{CLOCK} is not there, or not for this user")
 
     async for said in _catalogued(place, asked):
         yield said
@@ -237,11 +239,15 @@ async def _stand(
     there = {one["topic"]: one for one in answer if one["error_code"] == 0}
     hidden = {one["topic"] for one in answer if one["error_code"] == NOT_AUTHORIZED}
     said, gone = await _missing(place, [t for t in topics if t.name not in there and t.name not in hidden])
+    lost = {name for name, one in there.items() if any(part["leader"] < 0 for part in one["partitions"])}
+    said += [found("topics", f"{name} has a partition without a leader", "nobody reads or writes it, and no tick passes it",
+                   f"${{PAGER:-less}} {HELD}   # bring the broker back that holds it") for name in sorted(lost)]  # fmt: skip
     for topic in topics:
         if topic.name in there:
             has = len(there[topic.name]["partitions"])
             if has not in ((min(topic.partitions, 4), topic.partitions) if alone else (topic.partitions,)):
-                said.append(_partitions(place, topic, has, used=await _used(place, topic.name, has), gone=gone))
+                used = topic.name in lost or await _used(place, topic.name, has)
+                said.append(_partitions(place, topic, has, used=used, gone=gone))
     said += await _settings(place, admin, [t for t in topics if t.name in there], gone=gone)
     if not any(one.state in ("found", "noted") for one in said):
         said.append(good("topics", f"{len(there)} topics stand as the catalogue says"))

@@ -18,6 +18,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from contracts.topics import answers_topic, submissions_topic
+from deploy.doctor import kafka as kafka_checks
+from deploy.doctor.place import Place
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
@@ -139,6 +141,9 @@ async def test_the_minder_goes_on_beside_it(three: LocalStack, intake: Service) 
     await until(lambda: intake.status().get("ready"), 60)
     three.processes[three.brokers[2]].kill()
     await until(lambda: not any(led(admin) for _ in range(10)), 60)
+    place = Place("three", local=False, folder=three.folder, kafka=three.kafka, publishers=PUBLISHERS)
+    said = [one.what async for one in kafka_checks.kafka(place)]
+    assert f"{ALONE} has a partition without a leader" in said and not any("silent" in what for what in said)
     con = await asyncpg.connect(three.databases["intake"].owner, server_settings={"search_path": "lotse"})
     try:
         for again in (False, True):
