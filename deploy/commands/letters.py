@@ -44,7 +44,8 @@ from services.shapes import names_in, shape_of
 NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
 
 service = click.argument("name", metavar="SERVICE", type=click.Choice(SERVICES))
-at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given.")
+at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given. Who answers there says first who it is: exit 4 where"
+                  " it is another.")  # fmt: skip
 key_file = click.option(
     "--key",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

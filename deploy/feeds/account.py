@@ -42,6 +42,8 @@ class Account:
     late: "array[float]" = field(default_factory=lambda: array("d"))
     """Seconds from what a submission says of its time to its first arrival."""
     _sent: Counter[str] = field(default_factory=Counter)
+    """Contents of an id: sent twice word for word it is refused once, where another has it."""
+    _contents: set[int] = field(default_factory=set)
     _reused: Counter[str] = field(default_factory=Counter)
     _answered: set[str] = field(default_factory=set)
     _told: set[bytes] = field(default_factory=set)
@@ -52,10 +54,13 @@ class Account:
             self.deliveries += 1
             arrived = moment_of(record.timestamp)
             self.last = arrived if self.last is None else max(arrived, self.last)
-            id, _, _ = claim_of(record.headers, record.value)
+            id, *content = claim_of(record.headers, record.value)
             if id is None:
                 self.nameless += 1
                 continue
+            if (one := hash((id, *content))) in self._contents:
+                continue
+            self._contents.add(one)
             self._sent[id] += 1
             if self._sent[id] == 1:
                 try:
@@ -88,7 +93,7 @@ class Account:
         # all that is there of such an id was refused: what has it was sent before
         before = sum(self._sent[id] <= self._reused[id] for id in unanswered & self._reused.keys())
         self.sent, self.waiting = len(self._sent) - before, len(unanswered) - before
-        self._sent, self._reused, self._answered, self._told = Counter(), Counter(), set(), set()
+        self._sent, self._reused, self._contents, self._answered, self._told = Counter(), Counter(), set(), set(), set()
 
     def row(self) -> dict[str, Any]:
         """For programs: counts, seconds, a moment."""
