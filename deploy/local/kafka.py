@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import tempfile
 import uuid
@@ -152,8 +153,12 @@ class Kafka:
                 raise Trouble(f"Kafka's folder could not be formatted:\n{made.stderr.decode(errors='replace')[-600:]}",
                               f"see {self.folder}", UNREACHABLE)  # fmt: skip
         (data / ".lock").unlink(missing_ok=True)
+        own = self.folder / "tmp"  # a broker that is killed leaves the libraries it has unpacked, 1 MB each time
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir()
         self.process.start(
-            [java, "-Xms192m", "-Xmx384m", "-XX:+UseSerialGC", "-cp", classpath, "kafka.Kafka", str(config)], env
+            [java, "-Xms192m", "-Xmx384m", "-XX:+UseSerialGC", f"-Djava.io.tmpdir={own}", "-cp", classpath,
+             "kafka.Kafka", str(config)], env
         )  # fmt: skip
 
     def wait(self) -> None:
