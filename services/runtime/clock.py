@@ -75,8 +75,7 @@ async def _begin(node: Node, con: Connection, ticks: list[Any]) -> bool:
     """The latest tick that was passed becomes each alliance's time. Held partitions are left out: one partner can never stop
     time. So are those of publishers not there any more. Where figures are released time waits for all there is: no partner
     writes what reporting reads, and a month of half the facts is wrong and does not say so."""
-    all_there_is = await positions.stand(con) if node.service.reports else {}
-    stands = dict.fromkeys(all_there_is, -1) | await positions.stand(con, held=False)
+    stands = await positions.passed(con, held=node.service.reports is not None)
 
     def passed(ends: str) -> bool:
         return all(stands.get(Part(topic, part), end) >= end for topic, part, end in msgspec.json.decode(ends))

@@ -25,6 +25,12 @@ async def stand(con: Any, *, held: bool = True) -> dict[Part, int]:
     return {Part(row["topic"], row["part"]): row["next"] for row in rows}
 
 
+async def passed(con: Any, *, held: bool) -> dict[Part, int]:
+    """How far each partition was applied for certain; those that are held, too, or not. NOWHERE: at a gap what is gone may lie before."""
+    sql = f"select topic, part, case when {NO_GAP} then next else {NOWHERE} end as next from position where $1 or held is null"
+    return {Part(row["topic"], row["part"]): row["next"] for row in await con.fetch(sql, held)}
+
+
 async def lock(con: Connection, parts: Iterable[Part]) -> dict[Part, int]:
     """Locks the rows, sorted, and says where each stands that may be moved: a partition without a row is missing from the answer, and
     so is one held at a gap, which only `lotse go-on` moves. (Whoever moved it wiped the mark, and nobody told of the gap again.)"""
