@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from contracts.envelope import day_of
+from contracts.referral import OfferRunPublished
 from contracts.reporting import Cell, ParticipationReport
 from contracts.topics import KIB, MOST_OF_A_REPORT
 from services.runtime.database import Connection, Table
@@ -30,8 +31,11 @@ RELEASE = Table(
     },
 )  # fmt: skip
 
-LEFT_OUT = "select count(distinct subject) from kept where tenant = $1 and why in ('early', 'quarantined')"
-"""Cases of which facts are kept back: the one before them does not come, or one could not be applied."""
+LEFT_OUT = ("select count(distinct subject) from kept where tenant = $1 and why in ('early', 'quarantined')"
+            " and position($2::bytea in headers) = 0")  # fmt: skip
+"""Cases of which facts are kept back: the one before them does not come, or one could not be applied. A run's are in no figure."""
+OF_RUNS = OfferRunPublished.ce_type.rpartition("v")[0].encode()
+"""In whatever version."""
 
 MOST_CELLS = 2_000_000
 """Of all months of an alliance: a partner may tell of places that do not exist, and of days in 2000. 4.4 million took longer than a
@@ -111,7 +115,7 @@ async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[Parti
             tenant,
         )
     }
-    today, left_out = day_of(ticked), await con.fetchval(LEFT_OUT, tenant) or None
+    today, left_out = day_of(ticked), await con.fetchval(LEFT_OUT, tenant, OF_RUNS) or None
     releases: list[ParticipationReport] = []
     async with aclosing(_months(con, tenant, last_closed_month(ticked))) as months:
         async for cells in months:

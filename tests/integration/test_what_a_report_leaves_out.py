@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from contracts.referral import OfferRunPublished, ParticipationStarted
 from contracts.topics import CLOCK
 from deploy.local.stack import LocalStack
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
 from services.runtime import clock, positions
-from services.runtime.database import encode
+from services.runtime.database import encode, pack
 from services.runtime.messages import Part
 from tests.integration.conftest import node_of
 
@@ -21,7 +22,9 @@ FACTS = Part("referral.events", 0)
 STARTED = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on)"
            " values ($1, $1, $2, '05162024', 'F4', '2026-05-04')")  # fmt: skip
 KEEP = ("insert into kept (topic, part, \"offset\", arrived, why, publisher, tenant, subject, rests_on, claimed, error, headers,"
-        " value) values ('referral.events', 0, $1, now(), $2, '', $3, $4, '', false, '', '', '')")  # fmt: skip
+        " value) values ('referral.events', 0, $1, now(), $2, '', $3, $4, '', false, '', $5, '')")  # fmt: skip
+OF_A_CASE = pack([("ce_id", b"1"), ("ce_type", ParticipationStarted.ce_type.encode())])
+OF_A_RUN = pack([("ce_id", b"1"), ("ce_type", OfferRunPublished.ce_type.encode())])
 
 
 @pytest.fixture
@@ -102,18 +105,19 @@ async def test_a_release_says_how_many_cases_it_leaves_out_and_is_replaced_once_
     for n, (tenant, subject) in enumerate(
         [(TENANT, "case-2"), (TENANT, "case-2"), (TENANT, "case-3"), ("other", "case-4")]
     ):
-        await reporting.pool.execute(KEEP, n, why, tenant, subject)
+        await reporting.pool.execute(KEEP, n, why, tenant, subject, OF_A_CASE)
+    await reporting.pool.execute(KEEP, 8, why, TENANT, "run-1", OF_A_RUN)  # in no figure
     try:
         assert await ticked(reporting, inputs, TICKED) == [("2026-05", 1, 2)]
         hour = timedelta(hours=1)
         await reporting.pool.execute("delete from kept where subject = 'case-3'")
         assert len(await ticked(reporting, inputs, TICKED + hour)) == 1, "something is left out still"
-        await reporting.pool.execute("delete from kept where tenant = $1", TENANT)
+        await reporting.pool.execute("delete from kept where tenant = $1 and subject <> 'run-1'", TENANT)
         both = [("2026-05", 1, 2), ("2026-05", 2, None)]
         assert await ticked(reporting, inputs, TICKED + 2 * hour) == both, "the same day, and with the same figures"
         await reporting.pool.execute(STARTED, "case-2", TENANT)
         assert await ticked(reporting, inputs, TICKED + 3 * hour) == both, "once a day again"
-        await reporting.pool.execute(KEEP, 9, why, TENANT, "case-3")
+        await reporting.pool.execute(KEEP, 9, why, TENANT, "case-3", OF_A_CASE)
         assert (await ticked(reporting, inputs, TICKED + 24 * hour))[2:] == [("2026-05", 3, 1)]
         assert len(await ticked(reporting, inputs, TICKED + 48 * hour)) == 3, (
             "the same figures, as incomplete as before"
