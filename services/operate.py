@@ -3,11 +3,14 @@ quarantine (`services/taking_up.py`), send again what Kafka lost. Each is writte
 would do and does nothing."""
 
 import asyncio
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
+from aiokafka.partitioner import murmur2
 from fastapi import APIRouter, Body, HTTPException, Query
 from pydantic import StringConstraints
 
@@ -47,24 +50,54 @@ week of them to know."""
 
 
 _LOST = r"""
-select topic, sum(said[1]::bigint - said[2]::bigint)::bigint as records, max(held_since) as seen
+select topic, part, said[1]::bigint - said[2]::bigint as records, held_since as seen
 from acked, regexp_match(held, 'up to (\d+), the log ends at (\d+)') said where said is not null and topic = any($1::text[])
- group by topic order by topic
+ order by topic, part
 """
-_WOULD_BE = "select topic, records from outbox where topic = $2 and sent_at between $1 and $3"
+_WOULD_BE = "select sent_at, records from outbox where topic = $2 and sent_at between $1 and $3 order by sent_at desc"
 _OLDER = "select exists (select from outbox where topic = $2 and sent_at < $1)"
 
+_keys = msgspec.msgpack.Decoder(list[tuple[bytes | None, msgspec.Raw, msgspec.Raw]]).decode
 
-async def _falls_short(con: Connection, topics: list[str], since: datetime) -> str:
+
+async def _falls_short(con: Connection, topics: list[str], parts: Collection[Part], since: datetime) -> str:
     """Why the gaps would be said to be over while what was lost is not sent again, or is it empty. A topic of which nothing older is
     kept can't be helped any further."""
-    for lost in await con.fetch(_LOST, topics):
-        found = await con.fetch(_COUNTED.format(_WOULD_BE), since, lost["topic"], lost["seen"])
-        would_be = sum(row["records"] for row in found)
-        if would_be < lost["records"] and await con.fetchval(_OLDER, since, lost["topic"]):
-            return (f"{lost['topic']} has lost {lost['records']} records by {stamp(lost['seen'])}, and of what was sent by then"
-                    f" {would_be} would be sent again")  # fmt: skip
+    lost = {Part(*row[:2]): (row["records"], row["seen"]) for row in await con.fetch(_LOST, topics)}
+    for topic in sorted({part.topic for part in lost}):
+        if not (partitions := sum(part.topic == topic for part in parts)):
+            return f"{topic} is not there"
+        if not await con.fetchval(_OLDER, since, topic):
+            continue
+        of_it = {part: said for part, said in lost.items() if part.topic == topic}
+        would_be = await _would_be(con, of_it, partitions, since)
+        for part, (records, seen) in of_it.items():
+            if would_be[part] < records:
+                return (f"{part.topic}/{part.part} has lost {records} records by {stamp(seen)}, and of what was sent there by then"
+                        f" {would_be[part]} would be sent again")  # fmt: skip
     return ""
+
+
+async def _would_be(
+    con: Connection, lost: Mapping[Part, tuple[int, datetime]], partitions: int, since: datetime
+) -> Counter[Part]:
+    """Of partitions of one topic: how many of the records since a moment went there before the loss was seen. Counted from the latest
+    on, a row at a time (one may be a hundred megabytes), until each has what it lost."""
+    found = Counter[Part]()
+    topic, latest = next(iter(lost)).topic, max(seen for _, seen in lost.values())
+    async for row in con.cursor(_WOULD_BE, since, topic, latest, prefetch=1):
+        # in a thread: a hundred thousand keys take seconds
+        there = await asyncio.to_thread(_lands_on, topic, row["records"], partitions)
+        found.update({part: there[part] for part, (_, seen) in lost.items() if row["sent_at"] <= seen})
+        if all(found[part] >= records for part, (records, _) in lost.items()):
+            break
+    return found
+
+
+def _lands_on(topic: str, records: bytes, partitions: int) -> Counter[Part]:
+    """Where the relay's partitioner (`murmur2_random`) puts the records of a row; of one without a key nobody knows."""
+    keys = (key for key, _, _ in _keys(records) if key is not None)
+    return Counter(Part(topic, (murmur2(key) & 0x7FFFFFFF) % partitions) for key in keys)
 
 
 class TooLate(Exception):
@@ -74,10 +107,10 @@ class TooLate(Exception):
 async def republish(node: Running, since: Any, *, dry: bool = False) -> dict[str, int]:
     """Marks what was sent since a moment as unsent: the relay brings it back with the same ids, after Kafka has lost its
     tail. Acknowledged ends beyond the log are drawn back to it, and no gap is said of them any more. Gives back topic to number
-    of records. Raises TooLate, and has done nothing, where more of a topic was lost and is kept."""
+    of records. Raises TooLate, and has done nothing, where more of a partition was lost and is kept, or its topic is not there."""
     ends = await node.reader.ends(await node.reader.parts(node.own_topics))
     async with node.pool.acquire() as con, con.transaction():
-        if why_not := await _falls_short(con, node.own_topics, since):
+        if why_not := await _falls_short(con, node.own_topics, ends, since):
             raise TooLate(why_not)
         await con.execute(
             "update acked a set next = least(a.next, (select e.next from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"

@@ -613,7 +613,8 @@ def go_on(
 @formats
 def republish(name: str, since: datetime, at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail. Says how many
-    records of which topic. Exit 4 where more of a topic was lost than was sent since, and more is kept: nothing is done then."""
+    records of which topic. Exit 4 where more of a partition was lost than was sent there since, and more is kept: nothing is done
+    then."""
     said = Asked(name, at).act("republish", who, why, dry_run=dry_run, since=since.isoformat())
     rows = [{"topic": topic, "records": records} for topic, records in said.items()]
     told = f"{sum(said.values())} records {'would be' if dry_run else 'are'} sent again"

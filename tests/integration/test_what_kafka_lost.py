@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.partitioner import murmur2
 from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
@@ -144,12 +146,14 @@ async def test_a_gap_ends_only_where_as_much_is_sent_again_as_was_lost(
     assert len(await said(node)) == 1
     await sent_once(node, 2, 2)
     await sent_once(node, 1, 2)
+    await sent_once(node, 1, 9, there=False)  # what went elsewhere brings nothing back here
     now = datetime.now(UTC)
     for since in (now + timedelta(days=1), now, now - timedelta(days=1.5)):
-        with pytest.raises(TooLate, match="has lost 3 records"):
+        with pytest.raises(TooLate, match=f"{PART.topic}/{PART.part} has lost 3 records"):
             await republish(node, since, dry=dry)
         assert len(await said(node)) == 1 and not await node.pool.fetch("select from outbox where sent_at is null")
-    assert await republish(node, now - timedelta(days=2.5), dry=dry) == {PART.topic: 4}
+    await sent_once(node, 3, 1)
+    assert await republish(node, now - timedelta(days=2.5), dry=dry) == {PART.topic: 13}
     assert len(await said(node)) == dry
 
 
@@ -168,10 +172,61 @@ async def test_a_gap_ends_where_all_that_is_kept_is_sent_again(
     assert await said(node) == []
 
 
-async def sent_once(node: Running, days: float, records: int = 1) -> None:
-    """A transaction's records, sent so many days ago."""
+async def test_what_was_lost_is_counted_on_its_partition(
+    node: Running, end: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each as much is found as the relay put there, of twelve, as installations have them; keys of all lengths."""
+    topic = f"intake.answers.t{uuid4().hex}"
+    add = "insert into outbox (tx, after, topic, records, sent_at) values (1, false, $1, $2, $3)"
+    keys = [bytes((7 * n + 31 * at) % 256 for at in range(n % 60 + 1)) for n in range(480)]
+
+    async def sent() -> Any:
+        return await node.pool.fetchval("select max(sent_at) from outbox")
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=node.settings.kafka)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 12, 1)])
+        monkeypatch.setattr(node, "own_topics", [topic])
+        await node.pool.execute(add, topic, pack([(key, b"{}", []) for key in keys]), None)
+        await led(node, sent)
+        there = await node.reader.ends_for_writers(await node.reader.parts([topic]))
+        assert len(there) == 12 and all(there.values()) and sum(there.values()) == len(keys)
+        since = await sent()
+        await node.pool.execute(add, topic, pack(TO_ALL), since - timedelta(days=1))
+        for part, records in there.items():
+            await relay.hold_lost(node.pool, part, records, 0)
+        assert await republish(node, since, dry=True) == {topic: len(keys)}
+        for part, records in there.items():
+            await node.pool.execute("update acked set held = null")
+            await relay.mark(node.pool, {part: records + 1})
+            await relay.hold_lost(node.pool, part, records + 1, 0)
+            with pytest.raises(TooLate, match=rf"{topic}/{part.part} has lost {records + 1} .* {records} would be"):
+                await republish(node, since)
+    finally:
+        await admin.delete_topics([topic])
+        await admin.close()
+
+
+async def test_no_gap_ends_while_its_topic_is_gone(
+    node: Running, end: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its records lay nobody can say, and the first one sent again would show the same gap anew."""
+    gone = Part("intake.answers.nobody", 0)
+    monkeypatch.setattr(node, "own_topics", [*node.own_topics, gone.topic])
+    await relay.mark(node.pool, {gone: 3})
+    await relay.hold_lost(node.pool, gone, 3, 0)
+    with pytest.raises(TooLate, match=f"{gone.topic} is not there"):
+        await republish(node, datetime.now(UTC) - timedelta(days=KEPT_DAYS))
+
+
+async def sent_once(node: Running, days: float, records: int = 1, *, there: bool = True) -> None:
+    """A transaction's records, sent so many days ago to the partition, or to others."""
+    partitions = len(await node.reader.parts([PART.topic]))
+    letters = [one for one in TO_ALL if ((murmur2(one[0]) & 0x7FFFFFFF) % partitions == PART.part) is there][:records]
+    assert len(letters) == records
     add = "insert into outbox (tx, after, topic, records, at, sent_at) values (1, false, $1, $2, $3, $3)"
-    await node.pool.execute(add, PART.topic, pack(TO_ALL[:records]), datetime.now(UTC) - timedelta(days=days))
+    await node.pool.execute(add, PART.topic, pack(letters), datetime.now(UTC) - timedelta(days=days))
 
 
 @pytest.mark.parametrize("fails", ["a record", "the producer"])
