@@ -24,6 +24,7 @@ from services.runtime.database import Connection, columns, unpack
 from services.runtime.messages import Part, decode
 from services.shapes import names_in, shape_of
 from services.taking_up import release, replay
+from services.waiting import TOLD
 
 PAGE = 100
 """Kept messages a question: of those in structured mode each is read whole for its type."""
@@ -187,7 +188,7 @@ def routes(node: Running) -> APIRouter:
     """GET /kept, /kept/SEQ; POST /operate/replay, give-up, reveal, release, republish, go-on, the last three as /dry-run, too.
     Loopback only until tokens come."""
     router = APIRouter()
-    columns = 'seq, why, publisher, topic, part, "offset", error, arrived, at, subject, headers'
+    columns = f'seq, {TOLD} as why, publisher, topic, part, "offset", error, arrived, at, subject, headers'
     structured = "case when encode(headers, 'escape') ilike '%cloudevents%' then value end as value"  # else a header says the type
 
     async def audit(who: str, what: str, about: str, why: str, how: How = "operate") -> bool:
@@ -198,8 +199,8 @@ def routes(node: Running) -> APIRouter:
 
     @router.get("/kept")
     async def kept(after: Annotated[int, Query(ge=0, lt=2**63)] = 0) -> list[dict[str, Any]]:
-        """What was set aside and what facts and submissions a quarantine keeps, behind this `seq`, in order: a page of them."""
-        sql = (f"select {columns}, {structured} from kept where why in ('aside', 'quarantined') and seq > $1"  # noqa: S608
+        """What was set aside and what facts and submissions a quarantine keeps for people, behind this `seq`, in order: a page of them."""
+        sql = (f"select {columns}, {structured} from kept where {TOLD} in ('aside', 'quarantined') and seq > $1"  # noqa: S608
                " order by seq limit $2")  # fmt: skip
         return [told(row) for row in await node.pool.fetch(sql, after, PAGE)]
 

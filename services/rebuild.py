@@ -33,7 +33,7 @@ from services.runtime.failures import name_of
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work
-from services.taking_up import quarantined
+from services.taking_up import REBUILDING, quarantined
 from services.waiting import WAKING
 
 log = structlog.get_logger()
@@ -101,7 +101,7 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
         stack.push_async_callback(owner.close)
         await in_one_database(live, owner)
         # another rebuild, a dry one, too, would take away what is learnt beside
-        await owner.execute(f"set lock_timeout = '{LOCK_LIMIT}'; select pg_advisory_lock(hashtext('lotse rebuild'))")
+        await owner.execute(f"set lock_timeout = '{LOCK_LIMIT}'; select pg_advisory_lock({REBUILDING})")
         if dry:
             stack.push_async_callback(owner.execute, f"drop schema if exists {BESIDE} cascade")
         reader = Reader(settings.kafka, settings.kafka_security, f"{service.name}-rebuild")

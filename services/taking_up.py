@@ -25,6 +25,8 @@ CHUNK, CHUNK_BYTES = 250, 2 * MIB
 DRY_LONGEST = 4.0  # seconds in one transaction: batches give up after eight, and hold
 LONGEST = 20.0  # seconds a question may take: who asks hears of it, and asks for the rest
 A_TURN = 2.0  # seconds each second's turn spends on what woke: ticks and leases wait behind it
+REBUILDING = "hashtext('lotse rebuild')"
+"""The lock that a rebuild has alone and such a turn shares: facts a rebuild has passed over must not be applied behind its back."""
 
 _ITS = "from kept where string_to_array(rests_on, ' ') && $1"
 _NEXT = f"""
@@ -49,7 +51,7 @@ async def _again(
     work = Work(node, con)
     messages = [message for row in rows if (message := work.taken_up(row)) is not None]
     await work.open(messages, known)
-    work.quarantined.pop(released, None)
+    work.quarantined.discard(released)
     new = [message for message in messages if message.input.publisher is not None and not message.claimed]
     first = {message.seq for message in await work.claim(new)} if new else set()
     for message in messages:
@@ -195,11 +197,21 @@ async def release(
 
 async def catch_up(node: Node, longest: float = A_TURN) -> None:
     """Goes on, for some seconds, with subjects of which more woke than one transaction could judge; safe to call at any time, twice,
-    from several processes. One that breaks stays in quarantine, for people."""
-    until = time.monotonic() + longest
-    for (subject,) in await node.pool.fetch(
-        "select subject from quarantine where why = $1 order by since, subject", WAKING
-    ):
+    from several processes. Nothing while a rebuild goes on. One that breaks stays in quarantine, for people."""
+    until, its = time.monotonic() + longest, "select subject from quarantine where why = $1 order by since, subject"
+    if not (woken := await node.pool.fetch(its, WAKING)):
+        return
+    async with node.pool.acquire() as con:
+        if not await con.fetchval(f"select pg_try_advisory_lock_shared({REBUILDING})"):
+            return
+        try:
+            await _caught_up(node, woken, until)
+        finally:
+            await con.execute(f"select pg_advisory_unlock_shared({REBUILDING})")
+
+
+async def _caught_up(node: Node, woken: Sequence[Any], until: float) -> None:
+    for (subject,) in woken:
         done = await release(node, subject, longest=until - time.monotonic(), waking=True)
         if done.broken:
             log.error("quarantine", error=done.broken)

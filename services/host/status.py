@@ -14,7 +14,7 @@ from services.runtime import positions
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import Held, name_of
 from services.runtime.messages import Part
-from services.waiting import WAKING
+from services.waiting import TOLD, WAKING
 
 VERSION = 2
 
@@ -115,7 +115,7 @@ class Status:
 
     async def _of(self, con: Connection, held: list[dict[str, str]]) -> dict[str, Any]:
         one = (await con.fetch(_ONE))[0]
-        kept = {r["why"]: r["n"] for r in await con.fetch("select why, count(*) as n from kept group by why")}
+        kept = {r["why"]: r["n"] for r in await con.fetch(f"select {TOLD} as why, count(*) as n from kept group by 1")}
         aside = await con.fetch("""select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100""")  # fmt: skip
         quarantined = await con.fetch("select subject, why, since, coalesce(n, 0) as kept from quarantine left join"
                                       " (select subject, count(*) as n from kept group by subject) k using (subject) where why <> $1 order by since", WAKING)  # fmt: skip

@@ -47,7 +47,7 @@ from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
 from services.runtime.outbox import Letter, Outgoing
 from services.runtime.service import Given, Name, State
-from services.waiting import MOST_WOKEN, WAKING, Kept, keep, waiting_for
+from services.waiting import MOST_WOKEN, Kept, keep, waiting_for
 
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
 MAX_ATTEMPTS = 20
@@ -179,8 +179,7 @@ class Work:
         self.now = datetime.now(UTC)
         self.slots: dict[Name, Slot] = {}
         self.alliances: dict[str, Alliance] = {}
-        self.quarantined: dict[str, str] = {}
-        """Subject to why."""
+        self.quarantined: set[str] = set()
         self.streams: dict[tuple[str, str], Stream[Message]] = defaultdict(Stream)
         """What was learned of each family and subject, with early facts: read as any subscriber reads (contracts/stream.py)."""
         self.out = Outgoing()
@@ -213,15 +212,17 @@ class Work:
         asked = {*names, *(name for m in readable for name in m.names)}
         woken = known.names and not known.full
         # what one message asks for must fit; what it wakes is left where it does not
-        most = MOST_BYTES if woken or len(readable) + len([*names]) > 1 else None
+        several = len(readable) + len([*names]) > 1
+        most = MOST_BYTES if woken or several else None
         await self._lock(asked | known.names, most, Again(full=True) if woken else TooMuch())
         self.now = datetime.now(UTC)
         # a statement of its own, after the locks: under a lock only the locked row itself is fresh
-        rows = await self.con.fetch("select subject, why from quarantine")
-        self.quarantined = {row["subject"]: row["why"] for row in rows}
+        self.quarantined = {row["subject"] for row in await self.con.fetch("select subject from quarantine")}
         facts = {(m.family, m.attributes.subject) for m in readable if m.input.kind == "fact"}
         early = await self._load_heard(sorted(facts))
-        await self._load_kept(early, {pair for m in readable for pair in m.gives}, 0 if known.full else MOST_WOKEN)
+        await self._load_kept(
+            early, {pair for m in readable for pair in m.gives}, 0 if known.full else MOST_WOKEN, several
+        )
 
     async def _share(self, tenants: set[str]) -> None:
         """Alliances' rows, for share: a tick takes them for update. The lock before them is for that tick's turn: who shares a row
@@ -298,9 +299,9 @@ class Work:
         self.streams |= {key: Stream(heard) for key, (heard, _) in self._heard_before.items()}
         return [_stream(*key) for key, (_, early) in self._heard_before.items() if early]
 
-    async def _load_kept(self, early: list[str], gives: set[Given], most: int) -> None:
+    async def _load_kept(self, early: list[str], gives: set[Given], most: int, several: bool) -> None:
         """Early facts, and what waits for what this transaction may make known, in the order in which it came; and what waits for
-        that. What is more than so many is left where it is."""
+        that. What is more than so many is left where it is; raises TooMuch where it is `several` that wake it."""
         asked, missing = set[Given](), set[Name]()
         sql = "select * from kept where string_to_array(rests_on, ' ') && $1::text[] order by seq for update"
         rows = await self.con.fetch(sql, early) if early else []
@@ -317,6 +318,8 @@ class Work:
                     self._resting[row["rests_on"]].append(message)
             new = sorted(gives - asked)
             rows, left = await waiting_for(self.con, new, most) if new else ([], [])
+            if left and several:
+                raise TooMuch
             asked, most = asked | gives, most - len(rows)
             for id, subject in left:
                 self._left[id].add(subject)
@@ -456,9 +459,8 @@ class Work:
             return self._answer(
                 message, Outcome.REFUSED, no=refused("NOT_YOURS") if theirs else of_another_kind("subject")
             )
-        if self.quarantined and (held := {id for _, id in message.names} & self.quarantined.keys()):
-            waits = claimed or all(self.quarantined[id] == WAKING for id in held)
-            why = "waiting" if waits else "quarantined"
+        if held := {id for _, id in message.names} & self.quarantined:
+            why = "waiting" if claimed else "quarantined"
             return self._keep_back(Kept(message, why, _released(held), claimed=True))
         for name in submission.rests_on():
             id = attributes.subject if name == "subject" else getattr(submission, name)
@@ -507,7 +509,7 @@ class Work:
                 (woken if about in (id, message.attributes.subject) else self._resting[id]).append(message)
             if left := {subject for subject in self._left.get(id, ()) if about in (id, subject)}:
                 self._due.add((id, about))
-                self.quarantined = dict.fromkeys(left, WAKING) | self.quarantined
+                self.quarantined |= left
         self._woken.extendleft(reversed(woken))
 
     async def _wake(self) -> None:

@@ -7,8 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 from uuid import uuid4
 
+import asyncpg
+import httpx
 import pytest
 from aiokafka import ConsumerRecord
+from fastapi import FastAPI
 
 from contracts.codes import DataCategory, NeedType, Presence
 from contracts.envelope import Attributes, Fact, Submission, headers_of
@@ -22,7 +25,7 @@ from contracts.intake import (
 )
 from contracts.topics import dead_letters_topic, facts_topic, submissions_topic
 from deploy.local.stack import LocalStack
-from services import taking_up
+from services import operate, taking_up
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
@@ -247,6 +250,35 @@ async def test_three_hundred_cases_that_wait_for_one_run_go_on_with_it(prepared:
         assert await said.is_settled()
 
 
+async def test_a_fetch_that_wakes_too_much_in_all_is_done_in_halves(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Intake was away for half an hour: hundreds of cases wait for their facts, some messages each, and these come in one fetch. None
+    of them is too much alone, and none needs a turn of its own."""
+    monkeypatch.setattr(work, "MOST_WOKEN", 5)
+    async with node_of(prepared, "referral") as node:
+        said, courses = await begun(node), into_one_run(6)
+        await said.fetch(courses[0].steps()[0], *(step for course in courses for step in course.steps()[3:]))
+        await said.fetch(*((opening(), course.case, 1) for course in courses))
+        assert await said.waiting() == 18
+        await said.fetch(*((granted(course.consent), course.case, 2) for course in courses))
+        assert await said.is_settled()
+
+
+async def test_a_fetch_that_wakes_fat_cases_of_several_runs_is_done_in_halves(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of one run fit beside each other."""
+    async with node_of(prepared, "referral") as node:
+        said, one, other = await begun(node), into_one_run(CASES // 2), into_one_run(CASES // 2)
+        await opened(node, [*one, *other], consents=500, recipients=50)
+        await said.fetch(*(course.steps()[3] for course in (*one, *other)))
+        loaded = loads(monkeypatch)
+        await said.fetch(one[0].steps()[0], other[0].steps()[0])
+        assert await said.is_settled()
+        assert max(loaded) <= MOST_BYTES and sum(loaded) > 1.5 * CASES * MIB
+
+
 async def in_a_course(said: Said) -> Course:
     """One who is accepted, and whose start nobody has told."""
     course = Course(DAY)
@@ -287,7 +319,8 @@ async def test_what_wakes_is_judged_in_chunks_and_what_comes_meanwhile_behind_it
 async def test_a_fact_that_breaks_behind_what_woke_is_told_to_people(
     prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken up again each second it would break each second."""
+    """Taken up again each second it would break each second. Until then nobody is shown what is kept; from then on all that came
+    meanwhile."""
     monkeypatch.setattr(work, "MOST_WOKEN", 2)
     monkeypatch.setattr(taking_up, "CHUNK", 3)
 
@@ -304,10 +337,54 @@ async def test_a_fact_that_breaks_behind_what_woke_is_told_to_people(
         await said.fetch(*((course.attendance(str(uuid4()), day, Presence.PRESENT), course.case) for day in days))
         await said.fetch(course.steps()[5])
         revoked = ConsentRevoked(by=OWNER, consent_id=course.consent, withdrawn_on=DAY)
-        await said.fetch((revoked, course.case, 1))
+        await said.fetch((revoked, course.case, 1), course.steps()[3])
+        assert (await shown(node), await said.waiting()) == ([], 4)
         await taking_up.catch_up(node, 60)
         rows = await node.pool.fetch("select q.why, k.why from quarantine q join kept k using (subject)")
-        assert [tuple(row) for row in rows] == [("KeyError", "quarantined")]
+        assert [tuple(row) for row in rows] == 2 * [("KeyError", "quarantined")]
+        assert await shown(node) == 2 * ["quarantined"]
+
+
+async def shown(node: Running) -> list[str]:
+    """Why each is kept that `lotse dead-letters list` names."""
+    app = FastAPI()
+    app.include_router(operate.routes(node))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://referral") as client:
+        last = await node.pool.fetchval("select max(seq) from kept")
+        one = (await client.get(f"/kept/{last}")).json()["why"]
+        rows = [row["why"] for row in (await client.get("/kept")).json()]
+        assert one == ("quarantined" if rows else "waiting")
+        return rows
+
+
+async def test_nothing_that_woke_is_taken_up_while_a_rebuild_goes_on(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fact passed over at first, applied meanwhile and not passed over by the second look stood in no log behind it: live and
+    beside differed, and nobody knew why. A rebuild waits for no more than one turn."""
+    monkeypatch.setattr(work, "MOST_WOKEN", 2)
+    async with node_of(prepared, "referral") as node:
+        said = await begun(node)
+        course = await in_a_course(said)
+        days = [DAY + timedelta(days=n) for n in range(3)]
+        await said.fetch(*((course.attendance(str(uuid4()), day, Presence.PRESENT), course.case) for day in days))
+        await said.fetch(course.steps()[5])
+        owner = await asyncpg.connect(prepared.databases["referral"].owner)
+        begins = f"select pg_try_advisory_lock({taking_up.REBUILDING})"
+        assert await owner.fetchval(begins)
+        await taking_up.catch_up(node, 60)
+        assert await said.waiting() == 3
+        await owner.execute("select pg_advisory_unlock_all()")
+        release, turns = taking_up.release, []
+
+        async def meanwhile(*arguments: Any, **more: Any) -> taking_up.Released:
+            turns.append(await owner.fetchval(begins))
+            return await release(*arguments, **more)
+
+        monkeypatch.setattr(taking_up, "release", meanwhile)
+        await taking_up.catch_up(node, 60)
+        assert turns == [False] and await said.is_settled() and await owner.fetchval(begins)
+        await owner.close()
 
 
 async def test_an_id_of_another_case_wakes_nothing_here(prepared: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
