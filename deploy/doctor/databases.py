@@ -18,6 +18,7 @@ SILENCE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a session that is ended between two questions: "cannot switch to state"
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
 )

@@ -220,9 +220,8 @@ class Work:
         self.quarantined = {row["subject"] for row in await self.con.fetch("select subject from quarantine")}
         facts = {(m.family, m.attributes.subject) for m in readable if m.input.kind == "fact"}
         early = await self._load_heard(sorted(facts))
-        await self._load_kept(
-            early, {pair for m in readable for pair in m.gives}, 0 if known.full else MOST_WOKEN, several
-        )
+        gives = {pair for m in readable for pair in m.gives}
+        await self._load_kept(early, gives, 0 if known.full else MOST_WOKEN, several)
 
     async def _share(self, tenants: set[str]) -> None:
         """Alliances' rows, for share: a tick takes them for update. The lock before them is for that tick's turn: who shares a row
@@ -266,16 +265,18 @@ class Work:
             )  # fmt: skip
             if not self.service.is_spoken_to:
                 self.slots[kind, id].known.given.clear()  # reporting's rows of shape 1 name ids nobody asks for
-        await self._look_for_others([name for name in sorted(names) if not self.slots[name].known.stream])
+        await self._look_for_others()
 
-    async def _look_for_others(self, unsaid: list[Name]) -> None:
-        """Of names of which we have said nothing yet, those whose id is known as another kind of thing: what stands under an id
-        (its numbers, its rows) would be two things'."""
-        if unsaid and self.service.is_spoken_to and len(kinds := [*self.service.states]) > 1:
-            sql = "select kind, id, tenant, known from state where kind = any($1) and id = any($2) and body is not null"
-            for kind, id, tenant, known in await self.con.fetch(sql, kinds, [id for _, id in unsaid]):
-                if (kind, id) not in self.slots:
-                    self._others[kind, id] = Slot(kind, id, tenant, known=_read_known(known))
+    async def _look_for_others(self) -> None:
+        """Where we have said nothing yet of what is in hand, what is known under its id as another kind of thing: what stands under an
+        id (its numbers, its rows) would be two things'. In a rebuild of all: which of its families comes first is chance there."""
+        unsaid = [name for name, slot in self.slots.items() if self.learning or not slot.known.stream]
+        kinds = self.service.states if self.service.is_spoken_to else ()
+        if others := sorted({(kind, id) for mine, id in unsaid for kind in kinds if kind != mine} - self.slots.keys()):
+            sql = ("select kind, id, tenant, known from state join unnest($1::text[], $2::text[]) n(kind, id) using (kind, id)"
+                   " where body is not null")  # fmt: skip
+            for kind, id, tenant, known in await self.con.fetch(sql, *columns(others)):
+                self._others[kind, id] = Slot(kind, id, tenant, known=_read_known(known))
 
     def _other(self, slot: Slot) -> Slot | None:
         """The thing of another kind that is known under this id."""
@@ -284,9 +285,9 @@ class Work:
         return next((other for other in found if other is not None and other.tenant is not None), None)
 
     def _heard(self, slot: Slot, family: str) -> Heard:
-        """The last own number of a state; of one of which nothing was said, that of the other thing under its id."""
-        said = slot if slot.known.stream else self._other(slot) or slot
-        return said.known.stream.get(family, Heard())
+        """The last own number of a state; where the family has said nothing of it, that of the other thing under its id."""
+        said = (one.known.stream.get(family) for one in (slot, self._other(slot)) if one is not None)
+        return next(filter(None, said), Heard())
 
     async def _load_heard(self, keys: list[tuple[str, str]]) -> list[str]:
         """The last number of each learned family and subject; gives back what kept early facts rest on."""
@@ -455,10 +456,8 @@ class Work:
         if any(slot.tenant != attributes.tenant for slot in slots if slot.tenant is not None):
             return self._answer(message, Outcome.REFUSED, no=refused("NOT_YOURS"))
         if slots[0].state is None and (other := self._other(slots[0])) is not None:
-            theirs = other.tenant != attributes.tenant
-            return self._answer(
-                message, Outcome.REFUSED, no=refused("NOT_YOURS") if theirs else of_another_kind("subject")
-            )
+            no = refused("NOT_YOURS") if other.tenant != attributes.tenant else of_another_kind("subject")
+            return self._answer(message, Outcome.REFUSED, no=no)
         if held := {id for _, id in message.names} & self.quarantined:
             why = "waiting" if claimed else "quarantined"
             return self._keep_back(Kept(message, why, _released(held), claimed=True))

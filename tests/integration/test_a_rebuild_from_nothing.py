@@ -1,6 +1,8 @@
 """What a service knows that is rebuilt with nothing to compare with: its time, and what is gone with its database."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -10,12 +12,14 @@ from pydantic import SecretStr
 from contracts.envelope import Attributes, Tick, headers_of
 from contracts.intake import NeedRecorded
 from deploy.local.stack import LocalStack
+from deploy.published.samples import samples_of
 from deploy.services import migrations
 from services.clock import publish
 from services.host import relay
 from services.host.running import Running
 from services.rebuild import Learner, rebuild
 from services.runtime.outbox import Letter, Outgoing
+from tests.integration.conftest import node_of
 from tests.publishing import OWNER
 
 
@@ -101,3 +105,30 @@ def fact(case: str, number: int = 1, other: str = "") -> Letter:
     attributes = Attributes(id=f"{case}-{number}{other}", source="//lotse/local/intake", type=said.ce_type, subject=case, time=now,
                             tenant="rkn", streamversion=number, cause=case, recordedtime=now)  # fmt: skip
     return Letter(case.encode(), said.to_json(), headers_of(attributes))
+
+
+async def test_whichever_family_of_a_case_under_a_runs_id_comes_first_is_learnt(prepared: LocalStack) -> None:
+    """Topics come in any order: behind a worry of that case its referrals were numbered from 1 again, called early, and lost."""
+    subject = str(uuid4())
+
+    def record(name: str, number: int) -> SimpleNamespace:
+        said = samples_of(f"lotse.{name}.v1")["minimal"]
+        more = {"id": str(uuid4()), "subject": subject, "streamversion": number}
+        headers = [
+            (f"ce_{key}", str(value).encode()) for key, value in (said | more).items() if not key.startswith("data")
+        ]
+        body = said["data"] | ({"case_id": subject} if "case_id" in said["data"] else {})
+        return SimpleNamespace(topic=f"{name.partition('.')[0]}.events", partition=0, offset=number, timestamp=0,
+                               headers=headers, value=json.dumps(body).encode())  # fmt: skip
+
+    async with node_of(prepared, "referral") as node:
+        learner = Learner(node, lambda _done, _total: None)
+        for name, number in (
+            ("dropout.dropout_risk_raised", 1),
+            ("referral.offer_run_published", 1),
+            ("referral.referral_sent", 2),
+        ):
+            await learner._take((one := record(name, number)).topic, [one])
+        assert learner.early == {}
+        rows = await node.pool.fetch("select family, number from timeline where subject = $1 order by 1, 2", subject)
+        assert [tuple(row) for row in rows] == [("dropout", 1), ("referral", 1), ("referral", 2)]
