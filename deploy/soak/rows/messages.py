@@ -197,7 +197,7 @@ async def replayed_twice(night: Night) -> str:
         *(processes.lotse(night, "referral", *typed, night.fleet.url("referral"), *ids) for _ in range(3))
     )
     see(all(one.returncode == 0 for one in done), f"{done[0].stdout} {done[0].stderr}")
-    see(all(f"{len(ids)} of {len(ids)} have" in one.stdout for one in done), f"{len(ids)} IDs: {done[0].stdout}")
+    see(all(f"{len(ids)} of {len(ids)} are settled" in one.stdout for one in done), f"{len(ids)} IDs: {done[0].stdout}")
     await night.nothing_lags()
     see(not night.fleet.status("referral")["set_aside"]["count"], "something is still set aside")
     async with session(night.fleet, "referral") as con:
