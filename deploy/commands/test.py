@@ -28,7 +28,7 @@ CHECKS = {
 LEVELS = ("unit", "contracts", "architecture", "night", "system", "foreign", "integration")
 """In the order in which they begin: what says most in the shortest time, then the longest."""
 DAY = tuple(level for level in LEVELS if level != "night")
-"""What `lotse test day` runs beside the checks: the night alone takes as long as all of it."""
+"""What `lotse test day` runs beside the checks: the night takes a third of the time."""
 ALONE = ("unit", "contracts", "architecture", "checks")
 """Levels in which no broker runs."""
 ASKED_FOR = ("performance",)
@@ -63,7 +63,7 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
 
     \b
     Three steps run side by side; what they say is shown in order. With further arguments one pytest runs alone, at your
-    terminal. `night` is the fault matrix and takes half of the time, `day` everything without it, `foreign` others' software
+    terminal. `night` is the fault matrix and takes a third of the time, `day` everything without it, `foreign` others' software
     against what we publish, `performance` a small benchmark and its compiled twin. Exit: 0 all passed, 1 something failed,
     2 arguments nobody takes, 130 interrupted (each step takes down what it started).
     """
