@@ -114,9 +114,8 @@ class Inputs:
             for part, rs in fetched.items():
                 if (stop := stopped.get(part)) is not None:
                     self._hold(consumer, {part: stop.at}, stop.why, self._held_name(part, stop.why))
-                    if isinstance(
-                        stop.why, Gap
-                    ):  # where it goes on is its row's to say, once somebody has said that it does
+                    # where it goes on is its row's to say, once somebody has said that it does
+                    if isinstance(stop.why, Gap):
                         self._contiguous.pop(part, None)
                 else:
                     self._contiguous[part] = rs[-1].offset + 1
@@ -193,12 +192,10 @@ class Inputs:
             for part in lasts.keys() - {message.part for message in messages}:  # nothing but what was left out
                 await positions.step(con, part, contiguous.get(part, fetched[part][0].offset), lasts[part])
             for part, (why, _) in stopped.items():
-                if not isinstance(
-                    why, Gap
-                ):  # that stands in its row, or does not any more: somebody said that it goes on
-                    await positions.hold(
-                        con, part, self._held_name(part, why) if isinstance(why, Flood) else name_of(why)
-                    )
+                # a gap stands in its row, or does not any more: somebody said that it goes on
+                if not isinstance(why, Gap):
+                    name = self._held_name(part, why) if isinstance(why, Flood) else name_of(why)
+                    await positions.hold(con, part, name)
         return stopped
 
     async def _applied(

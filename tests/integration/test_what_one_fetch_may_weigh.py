@@ -94,14 +94,7 @@ async def test_fat_states_are_loaded_some_at_a_time(prepared: LocalStack, monkey
         for case in cases:
             await node.pool.execute("update state set body = $2 where id = $1", case, fat(case).decode())
 
-        loaded: list[int] = []
-        lock = Work._lock
-
-        async def weighed(self: Work, *arguments: Any) -> None:
-            await lock(self, *arguments)
-            loaded.append(sum(len(encode(slot.state)) for slot in self.slots.values() if slot.state))
-
-        monkeypatch.setattr(Work, "_lock", weighed)
+        loaded = loads(monkeypatch)
         needs = (NeedReported(by=OWNER, need_id=str(uuid4()), need_type=NeedType.LANGUAGE) for _ in cases)
         await applied(
             node, [said(CASES + n, need, case) for n, (need, case) in enumerate(zip(needs, cases, strict=True))]
