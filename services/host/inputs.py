@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from contracts.envelope import Recorded
 from services.dead_letters import UNREADABLE_LIMIT, Origin, expected_again, unreadable_this_hour
@@ -182,7 +183,7 @@ class Inputs:
         try:
             async with asyncio.timeout(ENDS_LIMIT):
                 ends = await self._tick_ends(messages)
-        except TimeoutError as error:  # time stands still, and nothing beside it
+        except (TimeoutError, KafkaError) as error:  # time stands still, and nothing beside it
             stopped |= {m.part: Stopped(error, m.offset) for m in reversed(messages) if m.input.kind == "time"}
             messages = [m for m in messages if m.input.kind != "time"]
         lasts = {part: records[-1].offset + 1 for part, records in fetched.items() if part not in stopped}
