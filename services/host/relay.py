@@ -40,8 +40,10 @@ class OlderThanLog(Exception):
 async def letters_beyond(node: Running) -> int:
     """How many records of ours the log holds, beyond the acknowledged ends, that this database does not know of: more than 0
     says that it is older than the log. Not counted beyond MOST. What a relay sent late and twice is known: by timeline, claims,
-    positions, releases."""
-    parts = await node.reader.parts(node.own_topics)
+    positions, releases. A partition of answers without a leader is left out: one publisher's would keep a service from all others. (In
+    a database that was set back, too, what was answered there and nowhere else is answered again.)"""
+    led = {*await node.reader.parts(node.own_topics, led=True)}
+    parts = [p for p in await node.reader.parts(node.own_topics) if p in led or p.topic not in node.answers]
     starts, ends = await node.reader.starts(parts), await node.reader.ends(parts)
     marks = await _marks(node.pool)
     beyond = {p: (max(marks.get(p, 0), starts[p]), ends[p]) for p in parts if ends[p] > marks.get(p, 0)}

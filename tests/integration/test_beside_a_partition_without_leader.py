@@ -33,7 +33,7 @@ from tests.publishing import NAME, Course, Publisher, until
 ALONE = submissions_topic("intake", "oulad")
 """Another partner's topic: its only copies lie with the third broker."""
 ANSWERS_ALONE = answers_topic("intake", "oulad")
-"""As well, where a test says so."""
+"""One of our own: its only copies, too."""
 TICKS = "clock.ticks/0"
 
 
@@ -71,14 +71,14 @@ class Service:
         return bool(clock["read"] > tick and clock["acting"] == 0)
 
 
-@pytest.fixture
-def three(request: pytest.FixtureRequest) -> Iterator[LocalStack]:
-    """Three brokers, intake's database and topics, of which one lies with the third alone."""
-    alone = getattr(request, "param", ALONE)
+@pytest.fixture(scope="module")
+def three() -> Iterator[LocalStack]:
+    """Three brokers, intake's database and topics, of which two lie with the third alone."""
     with LocalStack.ephemeral(brokers=3) as stack:
         admin = AdminClient({"bootstrap.servers": stack.kafka})
-        (made,) = admin.create_topics([NewTopic(alone, 4, replica_assignment=[[3]] * 4)]).values()
-        made.result(20)
+        alone = [NewTopic(topic, 4, replica_assignment=[[3]] * 4) for topic in (ALONE, ANSWERS_ALONE)]
+        for made in admin.create_topics(alone).values():
+            made.result(20)
         asyncio.run(make_topics(stack.kafka, publishers_from(PUBLISHERS), local=True))
         migrate("intake", stack.databases["intake"].owner)
         yield stack
@@ -96,6 +96,33 @@ def intake(three: LocalStack) -> Iterator[Service]:
     process.start(found.argv, found.environment)
     yield found
     process.stop()
+
+
+async def test_an_own_one_holds_up_nobody_and_what_it_lost_is_told_once_it_has_a_leader(three: LocalStack) -> None:
+    """Its end was asked for 15 s of each 45, and nobody asked Kafka anything meanwhile: no tick, no lag, no lease."""
+    admin = AdminClient({"bootstrap.servers": three.kafka})
+    async with node_of(three, "intake") as node:
+        lost = [Part(answers_topic("intake", NAME), 0), Part(ANSWERS_ALONE, 0)]
+        await relay.mark(node.pool, dict.fromkeys(lost, 2))
+
+        async def told() -> list[Part]:
+            """What has lost its tail."""
+            async with asyncio.timeout(120):
+                while True:
+                    try:
+                        await relay.look_for_lost(node)
+                        break
+                    except KafkaError:  # it asked the broker that had just gone; the minder, too, comes again
+                        await asyncio.sleep(0.1)
+            rows = await node.pool.fetch("select topic, part from acked where held like 'Gap%' order by 1, 2")
+            return [Part(*row) for row in rows]
+
+        three.processes[three.brokers[2]].kill()
+        await until(lambda: not any(led(admin, ANSWERS_ALONE) for _ in range(10)), 60)  # whichever broker is asked
+        assert await told() == lost[:1]
+        three.start_again(three.brokers[2])()
+        await until(lambda: all(led(admin, ANSWERS_ALONE) for _ in range(10)), 90)
+        assert await told() == sorted(lost)
 
 
 async def test_time_waits_and_nothing_else(three: LocalStack, intake: Service) -> None:
@@ -132,7 +159,8 @@ async def test_time_waits_and_nothing_else(three: LocalStack, intake: Service) -
 
 async def test_the_minder_goes_on_beside_it(three: LocalStack, intake: Service) -> None:
     """It asked for the ends of all each second, for 15 s: no lag was seen, so no alarm could ring, no tick was acted on, no lease was
-    looked after. A service that is started beside it serves, too, and says what it can't read."""
+    looked after. A service that is started beside it serves, too, and says what it can't read; one that was started beside an own
+    one for a publisher's answers ended after 15 s, and again, for as long as that had none."""
     admin, (registered, subject), lacks = (
         AdminClient({"bootstrap.servers": three.kafka}),
         Course(date(2026, 3, 2)).steps()[1],
@@ -169,31 +197,3 @@ async def test_the_minder_goes_on_beside_it(three: LocalStack, intake: Service) 
         await until(lambda: not intake.held(), 60)
     finally:
         await con.close()
-
-
-@pytest.mark.parametrize("three", [ANSWERS_ALONE], indirect=True)
-async def test_an_own_one_holds_up_nobody_and_what_it_lost_is_told_once_it_has_a_leader(three: LocalStack) -> None:
-    """Its end was asked for 15 s of each 45, and nobody asked Kafka anything meanwhile: no tick, no lag, no lease."""
-    admin = AdminClient({"bootstrap.servers": three.kafka})
-    async with node_of(three, "intake") as node:
-        lost = [Part(answers_topic("intake", NAME), 0), Part(ANSWERS_ALONE, 0)]
-        await relay.mark(node.pool, dict.fromkeys(lost, 2))
-
-        async def told() -> list[Part]:
-            """What has lost its tail."""
-            async with asyncio.timeout(120):
-                while True:
-                    try:
-                        await relay.look_for_lost(node)
-                        break
-                    except KafkaError:  # it asked the broker that had just gone; the minder, too, comes again
-                        await asyncio.sleep(0.1)
-            rows = await node.pool.fetch("select topic, part from acked where held like 'Gap%' order by 1, 2")
-            return [Part(*row) for row in rows]
-
-        three.processes[three.brokers[2]].kill()
-        await until(lambda: not any(led(admin, ANSWERS_ALONE) for _ in range(10)), 60)  # whichever broker is asked
-        assert await told() == lost[:1]
-        three.start_again(three.brokers[2])()
-        await until(lambda: all(led(admin, ANSWERS_ALONE) for _ in range(10)), 90)
-        assert await told() == sorted(lost)
