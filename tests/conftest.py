@@ -17,6 +17,7 @@ from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, ROOT
 from deploy.services import make_topics, migrate, publishers_from
 from tests.foreign.tools import said_by, skip_out_of_reach, was_out_of_reach
+from tests.forked import MAIN
 
 PUBLISHERS = EXAMPLES / "publishers.toml"
 ORGANISATIONS = EXAMPLES / "organisations.toml"
@@ -75,7 +76,7 @@ def second_worker(fleet: Fleet, name: str, **more: str) -> Process:
     environment = fleet.environment(
         name, LOTSE_GROUP=f"second-{uuid4().hex[:6]}", LOTSE_HTTP_PORT=str(free_port()), **more
     )
-    process.start([sys.executable, "-m", "deploy.cli", "serve", name], environment)
+    process.start([*MAIN, "serve", name], environment)
     return process
 
 

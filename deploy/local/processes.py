@@ -71,6 +71,8 @@ def tied_to_us(sign: signal.Signals) -> Callable[[], None]:
 class Process:
     """One child: started, known by its pid file, stopped by SIGTERM and, past its limit, by SIGKILL."""
 
+    begun_by: type[subprocess.Popen[bytes]] = subprocess.Popen
+
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self.log, self._note = name, folder / f"{name}.log", folder / f"{name}.pid"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ class Process:
         self.end_leftover()
         closed(self.log.parent, passed=user is not None)
         with self.log.open("ab") as log:
-            self.child = subprocess.Popen(  # noqa: S603
+            self.child = self.begun_by(
                 list(argv), env=dict(env) if env is not None else None, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=tied_to_us(signal.SIGKILL), process_group=0, user=user, group=user,
                 extra_groups=[] if user else None, cwd="/" if user else None,
@@ -161,6 +163,18 @@ class Process:
         raise Trouble(
             f"{self.name} does not listen on port {port}:\n{self.last_words()}", f"see {self.log}", UNREACHABLE
         )
+
+
+def ran(argv: Sequence[str], env: Mapping[str, str], timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+    """A child to its end, with what it said: as subprocess.run, begun as every Process is."""
+    pipe = subprocess.PIPE
+    with Process.begun_by(list(argv), env=dict(env), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as child:
+        try:
+            out, err = child.communicate(timeout=timeout)
+        except BaseException:
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(argv, child.returncode, out.decode(), err.decode())
 
 
 def child_environment(**more: str) -> dict[str, str]:

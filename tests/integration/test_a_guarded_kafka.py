@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from services.connections import KafkaSecurity
 from services.host.kafka import Reader
 from tests.certificates import BROKERS, USERS, made
 from tests.conftest import PUBLISHERS
+from tests.forked import run
 from tests.integration.conftest import Guarded
 from tests.publishing import NAME, Course, Publisher, until
 
@@ -134,10 +134,8 @@ async def test_intake_the_clock_and_commands_get_through(house: House) -> None:
                 [sys.executable, "-m", "deploy.cli", "serve", "clock"], house.environment(listener, "clock")
             )
             await until(lambda: status(env)["clock"]["read"] > before, 60)  # noqa: B023
-            done = await asyncio.to_thread(
-                subprocess.run, [sys.executable, "-m", "deploy.cli", "answer", NAME, id, "--format", "json"],
-                env=house.environment(listener, "admin"), capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            words = ("answer", NAME, id, "--format", "json")
+            done = await asyncio.to_thread(run, *words, env=house.environment(listener, "admin"))
             assert ends_in(env) == pytest.approx(ENDS[listener], abs=600)
             assert done.returncode == 0 and json.loads(done.stdout)["data"][0]["outcome"] == "recorded", done.stderr
         finally:
@@ -223,9 +221,7 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
             await until(lambda: stands(intake, env), 90)
             await until(lambda: "certificate has expired" in intake.last_words(1000), 60)
             await until(lambda: ends_in(env) < 0, 90)  # who can't be spoken to is not one who has none
-            doctor = await asyncio.to_thread(
-                subprocess.run, [sys.executable, "-m", "deploy.cli", "doctor", "intake"], env=env, capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            doctor = await asyncio.to_thread(run, "doctor", "intake", env=env)
             assert doctor.returncode == 3
             assert doctor.stdout.startswith(
                 f"kafka: the certificate of {env['LOTSE_KAFKA']} is not taken: certificate has expired"
@@ -242,8 +238,7 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
 
 def seen_by_the_doctor(env: dict[str, str]) -> str:
     """What `lotse doctor intake` finds, a line each."""
-    argv = [sys.executable, "-m", "deploy.cli", "doctor", "intake"]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    done = run("doctor", "intake", env=env)
     assert done.returncode == 1, done.stderr
     return "\n" + done.stdout
 
@@ -272,11 +267,8 @@ async def test_without_a_certificate_nobody_gets_through_a_door_that_asks_for_on
     with pytest.raises(KafkaException):
         await asyncio.to_thread(relay.list_topics, timeout=5)
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
-    env = clean | {"LOTSE_KAFKA": address, "LOTSE_KAFKA_SECURITY": json.dumps(options)}
-    argv = [sys.executable, "-m", "deploy.cli", "doctor"]
-    doctor = await asyncio.to_thread(
-        subprocess.run, argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    env = clean | {"LOTSE_KAFKA": address, "LOTSE_KAFKA_SECURITY": json.dumps(options), "PYTHONPATH": str(ROOT)}
+    doctor = await asyncio.to_thread(run, "doctor", env=env)
     assert f"kafka: {address} does not take our certificate: certificate required" in doctor.stdout
 
 

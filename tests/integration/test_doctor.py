@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -43,6 +42,7 @@ from services.clock import publish
 from services.connections import KafkaSecurity
 from services.intake.domain import Case
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
+from tests.forked import run
 from tests.publishing import Course, Publisher
 
 FACTS = "intake.events"
@@ -65,10 +65,7 @@ class Asked:
 def ask(*arguments: str, **environment: str) -> Asked:
     """Runs `lotse` as a person would, with nothing set but what is given."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "deploy.cli", *arguments], check=False, text=True, capture_output=True,
-        env={**clean, "PYTHONPATH": str(ROOT), **environment}, timeout=120,
-    )  # fmt: skip
+    done = run(*arguments, env={**clean, "PYTHONPATH": str(ROOT), **environment}, timeout=120)
     return Asked(done.returncode, done.stdout.splitlines(), done.stdout + done.stderr)
 
 

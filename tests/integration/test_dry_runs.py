@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +27,7 @@ from contracts.topics import load_publishers, submissions_topic
 from deploy.cli import main
 from deploy.errors import DONE, FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
-from deploy.local.processes import child_environment
+from deploy.local.processes import child_environment, ran
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT, SERVICES
 from deploy.services import make_topics, mend_topics, migrate, migrations
@@ -42,6 +41,7 @@ from services.runtime.batch import apply
 from services.runtime.database import pack
 from services.runtime.messages import Message, Part
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
+from tests.forked import run
 from tests.in_hand import AROUND, in_hand
 from tests.integration.test_a_rebuild_from_nothing import fact
 from tests.publishing import NAME, OWNER, SOURCE, TENANT
@@ -343,8 +343,7 @@ async def said(node: Running, *more: str, by: tuple[str, ...] = ("-m", "deploy.c
         LOTSE_DATABASE_OWNER=owner_of(node), LOTSE_PUBLISHERS=str(PUBLISHERS), LOTSE_OPERATIONS_KEY=str(node.settings.operations_key),
         LOTSE_HTTP_PORT="0",
     )  # fmt: skip
-    argv = [sys.executable, *by, "rebuild", "intake", "--format", "json", *more]
-    done = await asyncio.to_thread(subprocess.run, argv, env=env, capture_output=True, text=True, check=False)
+    done = await asyncio.to_thread(ran, [sys.executable, *by, "rebuild", "intake", "--format", "json", *more], env)
     envelope = json.loads(done.stdout)
     data = {name: value for name, value in (envelope["data"] or {}).items() if name != "seconds"}
     return done.returncode, data | {"errors": envelope["errors"]}
@@ -577,8 +576,7 @@ async def test_a_database_of_another_service_is_neither_migrated_nor_rebuilt(nod
         ["rebuild", service],
         ["rebuild", service, "--dry-run"],
     ):
-        argv = [sys.executable, "-m", "deploy.cli", *words, "--format", "json"]
-        done = await asyncio.to_thread(subprocess.run, argv, env=env, capture_output=True, text=True, check=False)
+        done = await asyncio.to_thread(run, *words, "--format", "json", env=env)
         (error,) = json.loads(done.stdout)["errors"]
         assert done.returncode == REFUSED and await picture(owner) == before, words
         assert error["message"] == f"this is the database of intake, not of {service}; nothing was changed"

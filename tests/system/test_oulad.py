@@ -20,6 +20,7 @@ import pytest
 from deploy.fleet import Fleet
 from deploy.local.announced import announce
 from deploy.places import EXAMPLES, ROOT, SERVICES
+from tests import forked
 from tests.conftest import four_services, new_stack
 from tests.oulad_recomputed import Participation, recomputed
 from tests.publishing import Publisher, told_again, until
@@ -52,8 +53,7 @@ def lotse(house: Fleet) -> Iterator[Callable[..., str]]:
     env = {**os.environ, "LOTSE_STATE": str(house.stack.folder), "PYTHONPATH": str(ROOT)}
 
     def run(*arguments: str | Path, exit_code: int = 0) -> str:
-        done = subprocess.run([sys.executable, "-m", "deploy.cli", *map(str, arguments)], env=env, capture_output=True,
-                              text=True, check=False)  # fmt: skip
+        done = forked.run(*map(str, arguments), env=env)
         assert done.returncode == exit_code, (done.returncode, done.stdout, done.stderr, house.status("referral"),
                                               house.processes["referral"].last_words(3))  # fmt: skip
         return done.stdout

@@ -26,6 +26,7 @@ from deploy.places import CACHE, ROOT
 from deploy.services import make_topics, publishers_from
 from services.connections import KafkaSecurity
 from tests.conftest import PUBLISHERS
+from tests.forked import run
 
 DIALS = ["--persons", "20", "--weeks", "8", "--duplicates", "0.1", "--disorder", "0.1", "--late", "0.1", "--malformed", "0.15",
          "--unknown-fields", "0.2", "--next-minor"]  # fmt: skip
@@ -62,12 +63,10 @@ def test_the_lines_of_a_dry_run_are_what_the_validator_reads_and_only_malformed_
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "feed.jsonl"
-    told = subprocess.run(command("sandbox", *DIALS, "--out", str(file), "--format", "json"), env=environment(),  # noqa: S603
-                          capture_output=True, check=True)  # fmt: skip
+    told = run("sandbox", *DIALS, "--out", str(file), "--format", "json", env=environment())
     kinds = {row["what"]: row["messages"] for row in json.loads(told.stdout)["data"]}
     assert kinds.keys() == {"sound", "duplicate", "out of order", "late", "malformed", "unknown field"}
-    validated = subprocess.run(command("validate", "--format", "json", str(file)), env=environment(),  # noqa: S603
-                               capture_output=True, check=False)  # fmt: skip
+    validated = run("validate", "--format", "json", str(file), env=environment())
     said = json.loads(validated.stdout)["data"]
     assert validated.returncode == 1 and said["messages"] == sum(kinds.values())
     assert said["at_fault"] == kinds["malformed"] > 10
@@ -96,7 +95,7 @@ class Sandbox:
 
     def ask(self, *words: str) -> Any:
         """The data of a command that finds this stack."""
-        done = subprocess.run(command(*words, "--format", "json"), env=self.env, capture_output=True, check=False)  # noqa: S603
+        done = run(*words, "--format", "json", env=self.env)
         return json.loads(done.stdout)["data"]
 
     def end(self) -> tuple[int, dict[str, Any]]:
@@ -217,8 +216,7 @@ async def stamps(kafka: str) -> list[int]:
 def test_into_a_kafka_it_sends_no_faster_than_it_was_told_and_ctrl_c_ends_it_with_all_acknowledged(
     tmp_path: Path, broker: str
 ) -> None:
-    missing = subprocess.run(command("sandbox", "--kafka", broker, "--format", "json"), env=environment(),  # noqa: S603
-                             capture_output=True, check=False)  # fmt: skip
+    missing = run("sandbox", "--kafka", broker, "--format", "json", env=environment())
     (error,) = json.loads(missing.stdout)["errors"]
     assert (
         missing.returncode == 1
@@ -242,7 +240,6 @@ def test_an_installation_on_another_machine_needs_a_word_more_and_a_publisher_th
         (["--kafka", "kafka.example:9092"], 4, "--for-tests-only"),
         (["--publisher", "nobody"], 2, "needs the families"),
     ):
-        done = subprocess.run(command("sandbox", *words, "--format", "json"), env=environment(LOTSE_STATE=str(tmp_path)),  # noqa: S603
-                              capture_output=True, check=False)  # fmt: skip
+        done = run("sandbox", *words, "--format", "json", env=environment(LOTSE_STATE=str(tmp_path)))
         (error,) = json.loads(done.stdout)["errors"]
         assert done.returncode == exit_code and hint in error["hint"]

@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -32,6 +31,7 @@ from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
 from deploy.services import make_topics, publishers_from
 from tests.conftest import four_services, new_stack
+from tests.forked import run
 from tests.publishing import NAME, OWNER, SOURCE, Course, Publisher, until
 from tests.typing_commands import typed
 
@@ -265,12 +265,9 @@ async def test_spans_link_what_was_sent_to_what_was_done_and_a_collector_that_is
 
 async def rebuilt(house: Fleet, name: str, *words: str, **more: str) -> tuple[int, dict[str, Any]]:
     """`lotse rebuild NAME WORDS`: its exit code, and what it says."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.cli", "rebuild", name, *words, "--format", "json", env=house.environment(name, **more),
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, _ = await process.communicate()
-    return process.returncode or 0, json.loads(out)["data"] if out else {}
+    words = ("rebuild", name, *words, "--format", "json")
+    done = await asyncio.to_thread(run, *words, env=house.environment(name, **more))
+    return done.returncode, json.loads(done.stdout)["data"] if done.stdout else {}
 
 
 EQUAL = {"compared": True, "differences": [], "swept": 0}

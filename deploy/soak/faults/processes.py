@@ -16,7 +16,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local.processes import Process, free_port
+from deploy.local.processes import Process, free_port, ran
 from deploy.places import ROOT, SERVICES
 from deploy.soak.night import Night
 
@@ -200,8 +200,4 @@ def metric(night: Night, service: str, name: str, **labels: str) -> float:
 async def lotse(night: Night, service: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Runs the `lotse` command in a service's environment; a setting given as "" is missing from it."""
     environment = {name: value for name, value in night.fleet.environment(service, **settings).items() if value}
-    return await asyncio.to_thread(
-        lambda: subprocess.run(
-            [*MAIN, *arguments], capture_output=True, text=True, check=False, env=environment, timeout=180
-        )
-    )
+    return await asyncio.to_thread(ran, [*MAIN, *arguments], environment, 180)

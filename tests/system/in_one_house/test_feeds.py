@@ -30,6 +30,7 @@ from deploy.local.processes import child_environment, free_port
 from deploy.places import ROOT
 from tests.architecture.test_formats import ENVELOPE, PRINTING
 from tests.conftest import ORGANISATIONS, PUBLISHERS
+from tests.forked import run
 from tests.publishing import NAME, OWNER, PROVIDER, SOURCE, Course, Publisher
 
 DAY = date(2026, 3, 2)
@@ -40,13 +41,9 @@ async def asked(fleet: Fleet, *words: str, **more: str) -> tuple[int, dict[str, 
     env = child_environment(
         PYTHONPATH=str(ROOT), LOTSE_KAFKA=fleet.stack.kafka, LOTSE_PUBLISHERS=str(PUBLISHERS), **more
     )
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.cli", *words, "--format", "json", env=env, stdout=pipe, stderr=pipe
-    )
-    out, err = await process.communicate()
-    assert out, err.decode()
-    return process.returncode or 0, json.loads(out)
+    done = await asyncio.to_thread(run, *words, "--format", "json", env=env)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
 
 
 async def test_a_publisher_learns_what_became_of_a_submission_and_whether_sending_again_helps(fleet: Fleet) -> None:
@@ -119,8 +116,7 @@ async def test_where_kafka_is_away_the_commands_say_so_and_end(fleet: Fleet) -> 
         ["sandbox", "--kafka", away, "--weeks", "1"],
     ):
         env = child_environment(PYTHONPATH=str(ROOT), LOTSE_KAFKA=away, LOTSE_PUBLISHERS=str(PUBLISHERS))
-        done = await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "deploy.cli", *words, "--format", "json"],
-                                       env=env, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+        done = await asyncio.to_thread(run, *words, "--format", "json", env=env, timeout=60)
         assert done.returncode == 3, (words, done.stdout, done.stderr)
         said = json.loads(done.stdout)
         assert said["ok"] is False and said["errors"][0]["hint"] and "Traceback" not in done.stderr
@@ -245,8 +241,7 @@ async def test_a_case_is_told_in_every_form(fleet: Fleet, tmp_path: Path) -> Non
     env = {name: value for name, value in child_environment(PYTHONPATH=str(ROOT), LOTSE_STATE=str(tmp_path)).items()
            if name == "LOTSE_STATE" or not name.startswith("LOTSE_")}  # fmt: skip
     for shape in ("json", "jsonl", "csv", "table"):
-        done = await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "deploy.cli", "case", course.case, "--format", shape],
-                                       env=env, capture_output=True, text=True, check=True)  # fmt: skip
+        done = await asyncio.to_thread(run, "case", course.case, "--format", shape, env=env)
         assert re.search(r"case_opened\W+(says\W+)?05162024", done.stdout), done.stdout
         assert OWNER.organisation_id not in done.stdout
 
