@@ -189,9 +189,7 @@ def _random(node: Schema, root: Schema, chance: Random) -> Any:
         return moment.isoformat().replace("+00:00", chance.choice(["+00:00", "Z"]))
     match node.get("pattern"):
         case None:
-            return "".join(
-                chance.choice(ALPHABET + ' äßé/~"\\') for _ in range(chance.randrange(node.get("maxLength", 9)))
-            )
+            return "".join(chance.choices(ALPHABET + ' äßé/~"\\', k=chance.randrange(node.get("maxLength", 9))))
         case p if p in (UUID_PATTERN, KEY_PATTERN):
             return str(UUID(int=chance.getrandbits(128)))
         case p if p == LANGUAGE_PATTERN:
@@ -199,11 +197,11 @@ def _random(node: Schema, root: Schema, chance: Random) -> Any:
         case p if p == MUNICIPALITY_PATTERN:
             return chance.choice(["UNKNOWN", f"05{chance.randrange(10**6):06}"])
         case p if p in (CODE_PATTERN, ORGANISATION_PATTERN):
-            said = "".join(chance.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(chance.randint(1, 64)))
+            said = "".join(chance.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=chance.randint(1, 64)))
             return said if p == CODE_PATTERN else said.lower()
         case p if "r1:" in p:
             return f"r1:{chance.getrandbits(128):032x}"
         case p if "(0[1-9]|1[0-2])" in p:
             return f"{chance.randint(2000, 2030)}-{chance.randint(1, 12):02}"
         case _:
-            return "".join(chance.choice(ALPHABET) for _ in range(chance.randint(1, 64)))
+            return "".join(chance.choices(ALPHABET, k=chance.randint(1, 64)))
