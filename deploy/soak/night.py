@@ -344,6 +344,13 @@ class Window:
         done between two of them, and is no standstill."""
         return all(part.done >= part.least for part in await self.progress(time.monotonic()))
 
+    async def lasts(self, patience: float = PATIENCE) -> None:
+        """Returns once all went on, or patience (seconds) is over: who begins again within a second leaves the others no time to be
+        seen. Where they stood still, the ledger says so."""
+        until = time.monotonic() + patience
+        while not await self.all_went_on() and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+
     async def progress(self, healed: float) -> list[Progress]:
         """What each part did while it bit, at most until it was healed (monotonic seconds)."""
         done = await self._until(healed)

@@ -28,6 +28,7 @@ async def at_seam(night: Night, service: str, seam: str) -> str:
         see(code == -9, f"{service} ended with {code}, not by the failpoint")
         night.kills += 1
         await window.bites()
+        await window.lasts()
     return f"{service} died by SIGKILL at {seam}, recovered in {night.recoveries[-1].seconds:.1f} s"
 
 
