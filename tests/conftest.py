@@ -17,10 +17,12 @@ from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, ROOT
 from deploy.services import make_topics, migrate, publishers_from
 from tests.foreign.tools import said_by, skip_out_of_reach, was_out_of_reach
-from tests.forked import MAIN
+from tests.forked import MAIN, Forked
 
 PUBLISHERS = EXAMPLES / "publishers.toml"
 ORGANISATIONS = EXAMPLES / "organisations.toml"
+
+Process.begun_by = Forked
 
 
 def new_stack() -> LocalStack:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deploy.local.processes import Process, ran
+from deploy.local.processes import ran
 from deploy.places import ROOT
 
 MAIN = [sys.executable, "-m", "deploy.cli"]
@@ -29,23 +29,14 @@ class Forked(subprocess.Popen[Any]):
                        *more: Any) -> None:  # fmt: skip
         """The one place in which Popen makes a process; `more` begins with what only Windows knows, then come the pipes' ends."""
         environment = os.environ if env is None else env
-        if pass_fds or not _can_be(args, environment):
+        (in_, to_in, from_out, out, from_err, err), (session, group) = more[3:9], more[-2:]
+        if pass_fds or session or not _can_be(args, environment):
             super()._execute_child(args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *more)  # type: ignore[misc]
             return
-        (in_, to_in, from_out, out, from_err, err), (session, group) = more[3:9], more[-2:]
-        request = {
-            "argv": list(args[3:]),
-            "env": dict(environment),
-            "cwd": str(cwd or os.getcwd()),
-            "session": session,
-            "group": group,
-        }
+        request = {"argv": list(args[3:]), "env": dict(environment), "cwd": str(cwd or os.getcwd()), "group": group}
         self.pid = _forked(request, [in_ if in_ >= 0 else 0, out if out >= 0 else 1, err if err >= 0 else 2])
         self._child_created = True
         self._close_pipe_fds(in_, to_in, from_out, out, from_err, err)  # type: ignore[attr-defined]
-
-
-Process.begun_by = Forked
 
 
 def run(*words: str, env: Mapping[str, str], timeout: float | None = None) -> subprocess.CompletedProcess[str]:
@@ -83,14 +74,19 @@ def _forked(request: dict[str, Any], fds: list[int]) -> int:
     with _one_at_a_time:
         if _door is None:
             _door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            subprocess.Popen([sys.executable, "-m", "tests.forking", str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd=ROOT,
+            words = ["-m", "tests.forking", str(theirs.fileno()), str(os.getpid())]
+            subprocess.Popen([sys.executable, *words], pass_fds=[theirs.fileno()], cwd=ROOT,
                              env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, process_group=0)  # fmt: skip
             theirs.close()
         _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
         try:
             socket.send_fds(_door, [json.dumps(request).encode()], fds)
-            pid, ended = _door.recv(100), _door.recv(100)
+            pid = int(_door.recv(100) or b"0")
+            assert pid and _door.recv(100), "who forks processes for the tests could not, or has ended"
+        except BaseException:  # the next answer would be taken for the next question's
+            _door.close()
+            _door = None
+            raise
         finally:
             _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 0)
-    assert pid and ended, "who forks processes for the tests has ended"
-    return int(pid)
+    return pid

@@ -22,38 +22,42 @@ PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def serve(door: socket.socket) -> None:
-    """Forks whom it is asked for, until who asks has ended."""
+def serve(door: socket.socket, asks: int) -> None:
+    """Forks whom it is asked for by the process `asks`, until that has ended."""
     for name in LOADED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection would write into every page that is shared
-    asks = os.getppid()
     while True:
         asked, fds, _, _ = socket.recv_fds(door, 1 << 20, 3)
         if not asked:
             return
         if (between := os.fork()) == 0:
-            if child := os.fork():
-                door.send(str(child).encode())
-                os._exit(0)
+            us = os.getpid()
+            try:
+                if child := os.fork():
+                    group = json.loads(asked)["group"]
+                    if group >= 0:
+                        os.setpgid(child, group)
+                    door.send(str(child).encode())
+            finally:
+                if os.getpid() == us:
+                    os._exit(0)
             door.close()
-            become(json.loads(asked), fds, asks)
+            while os.getppid() == us:
+                time.sleep(0.0002)
+            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != asks:  # it ended before, or asks no more
+                os._exit(1)
+            become(json.loads(asked), fds)
         os.waitpid(between, 0)
         for fd in fds:
             os.close(fd)
-        door.send(b"ended")
+        door.send(b"0")
 
 
-def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
-    """What was asked for; `parent`: who asked, and adopts us once who forked us has ended."""
-    while os.getppid() != parent:
-        time.sleep(0.0002)
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if request["session"]:
-        os.setsid()
-    if request["group"] >= 0:
-        os.setpgid(0, request["group"])
+def become(request: dict[str, Any], fds: list[int]) -> NoReturn:
+    """What was asked for."""
     for to, fd in enumerate(fds):
         os.dup2(fd, to)
         os.close(fd)
@@ -68,4 +72,4 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
