@@ -297,6 +297,8 @@ def again_of(said: dict[str, Any]) -> Again:
 
 _FINAL = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN", "NO_CONSENT", "TOO_MANY_OF_A_CASE"}
 _PASSING = {"CLOCK_AHEAD", "TOO_MANY_WAITING", "NOT_ACCEPTED", "FUTURE_DAY"}
+ANSWERED_LATER = frozenset({"NOT_RUNNING", "END_BEFORE_START", "START_AFTER_END"})
+"""Reasons whose every answer says `later`. Of the reason by itself release 1 says `mended`, and what it says stays."""
 
 
 class Answer(Model):

@@ -7,7 +7,16 @@ from typing import Any
 import contracts
 from contracts import lists
 from contracts.attributes import KEY_PATTERN
-from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UNREADABLE_REASONS, UUID_PATTERN, Tick, answer_type
+from contracts.envelope import (
+    ANSWERED_LATER,
+    CODE_PATTERN,
+    ORGANISATION_PATTERN,
+    UNREADABLE_REASONS,
+    UUID_PATTERN,
+    Again,
+    Tick,
+    answer_type,
+)
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from contracts.reporting import ParticipationReport
 from contracts.topics import Topic
@@ -296,7 +305,7 @@ def _kind(node: Schema, root: Schema) -> str:
 
 
 def _reasons(family: str) -> str:
-    again = reasons_of(family)
+    again = {**reasons_of(family), **dict.fromkeys(ANSWERED_LATER, Again.LATER.value)}
     rows = "\n".join(f"| `{code}` | {again[code]} | {hint} |" for code, hint in refusals_of(family).items())
     return f"""## Why a submission is refused
 

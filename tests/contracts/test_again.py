@@ -1,7 +1,10 @@
 """For every reason there is: whether sending again helps. Each is judged by hand here, so a new reason has to be, too."""
 
-from contracts.envelope import RUNTIME_REASONS, Answer, again_of, of_another_kind, unknown
+import ast
+
+from contracts.envelope import ANSWERED_LATER, RUNTIME_REASONS, Answer, again_of, of_another_kind, unknown
 from contracts.families import FAMILIES
+from deploy.places import ROOT
 
 NO = {"NOT_YOURS", "CASE_CLOSED", "NOT_OPEN", "NO_CONSENT", "TOO_MANY_OF_A_CASE", "CASE_EXISTS", "CONSENT_EXISTS", "NEED_EXISTS", "RUN_EXISTS", "REFERRAL_EXISTS",
       "PARTICIPATION_EXISTS", "WITHDRAWN_OTHERWISE", "CLOSED_OTHERWISE"}  # fmt: skip
@@ -34,3 +37,21 @@ def test_what_stands_needs_nothing_and_what_can_not_be_read_must_be_mended() -> 
         "no",
         "mended",
     ]
+
+
+def test_a_page_says_of_each_reason_what_its_answers_say() -> None:
+    """Three that every answer called `later` stood there as `mended`: who goes by the page mends what was right."""
+    pages = "".join(page.read_text() for page in sorted((ROOT / "docs/contracts").glob("*.submissions.*.md")))
+    said = {(reason, again) for reason, again in otherwise()}
+    assert {reason for reason, again in said if again == "later"} == ANSWERED_LATER
+    for reason, again in said:
+        rows = [row for row in pages.splitlines() if row.startswith(f"| `{reason}` |")]
+        assert rows and any(row.split(" | ")[1] == again or f"(then `{again}`)" in row for row in rows), reason
+
+
+def otherwise() -> list[tuple[str, str]]:
+    """Reasons that services' rules refuse for with another `again` than is the reason's own, and which."""
+    calls = [call for file in sorted((ROOT / "services").rglob("*.py")) for call in ast.walk(ast.parse(file.read_text()))
+             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "refused"]  # fmt: skip
+    return [(ast.literal_eval(call.args[0]), word.value.attr.lower())
+            for call in calls for word in call.keywords if word.arg == "again" and isinstance(word.value, ast.Attribute)]  # fmt: skip
