@@ -132,7 +132,11 @@ async def _import(
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
         with counted(mapping.kind.name, sum(file.rows for file in found), "rows") as progress:
-            return await send_rows(found, planner, sender, progress)
+            account = await send_rows(found, planner, sender, progress)
+    # What is left is the account. Nobody would have another, so until the process ends Ctrl-C is passed over.
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return account
 
 
 def _try(mapping: Mapping, found: list[CsvFile], again: bool) -> Account:

@@ -7,6 +7,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -165,15 +166,22 @@ def may_be_written(path: Path) -> None:
 
 
 def write_back(path: Path, rows: list[tuple[Row, str, str, str]]) -> None:
-    """Refused rows with reason, pointer and hint, for the partner to mend; readable by its owner alone. Raises OSError,
-    also where something stands there."""
+    """Refused rows with reason, pointer and hint, for the partner to mend; readable by its owner alone. All of them or no file:
+    one that broke off would be read as whole. Raises OSError, also where something stands there."""
     columns: list[str] = list(dict.fromkeys(name for row, *_ in rows for name in row.cells))
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8-sig", newline="") as out:
-        writer = csv.writer(out, delimiter=";")
-        writer.writerow([*OURS, *map(guarded, columns)])
-        for row, reason, pointer, hint in rows:
-            ours = (row.file, str(row.number), reason, pointer, hint, _ragged(row))
-            writer.writerow([guarded(cell) for cell in (*ours, *(row.cells.get(name, "") for name in columns))])
+    with ExitStack() as undone:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # from here on the name is ours
+        undone.callback(path.unlink)
+        handle, beside = tempfile.mkstemp(prefix=".refused-", dir=path.parent)
+        undone.callback(os.unlink, beside)
+        with open(handle, "w", encoding="utf-8-sig", newline="") as out:
+            writer = csv.writer(out, delimiter=";")
+            writer.writerow([*OURS, *map(guarded, columns)])
+            for row, reason, pointer, hint in rows:
+                ours = (row.file, str(row.number), reason, pointer, hint, _ragged(row))
+                writer.writerow([guarded(cell) for cell in (*ours, *(row.cells.get(name, "") for name in columns))])
+        os.replace(beside, path)
+        undone.pop_all()
 
 
 def _ragged(row: Row) -> str:

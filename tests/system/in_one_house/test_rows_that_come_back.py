@@ -154,6 +154,24 @@ async def test_ctrl_c_once_waits_for_what_is_on_its_way_and_twice_for_nothing(
     assert (code, account["recorded"]) == (0, 2)
 
 
+async def test_ctrl_c_while_refused_rows_are_written_leaves_them_whole_and_the_account_is_shown(
+    fleet: Fleet, tmp_path: Path, state: Path
+) -> None:
+    """All was answered; what was left was half a file that read as whole, and no account."""
+    bad = {"person_ref": "2", "ended_on": "31.08.2026"}
+    file = handed_in(tmp_path / "r.csv", {}, *({**bad, "source_ref": str(n)} for n in range(2, 20_002)))
+    process = await typing(fleet, *words(file))
+    while not (found := [*state.glob("*-refused-*.csv")]):  # noqa: ASYNC110  # its first moment, not one half a second later
+        await asyncio.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    said = json.loads(out)
+    assert (process.returncode, said["data"]["recorded"], said["data"]["refused"]) == (5, 1, 20_000)
+    with found[0].open(encoding="utf-8-sig", newline="") as came_back:
+        assert sum(1 for _ in csv.DictReader(came_back, delimiter=";")) == 20_000
+    assert [*state.glob(".refused-*")] == []
+
+
 @contextlib.contextmanager
 def paused(fleet: Fleet, name: str) -> Iterator[Any]:
     """A service that stands still (SIGSTOP) until what this gives is called, or the end."""

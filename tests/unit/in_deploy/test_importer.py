@@ -800,6 +800,27 @@ def test_where_refused_rows_can_not_be_written_after_all_the_account_is_shown(
     assert [error["code"] for error in said["errors"]] == ["REFUSED", "NOT_WRITTEN"]
 
 
+def test_refused_rows_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Broken off by Ctrl-C or a full disk, half of them stood there as if they were all."""
+
+    class Stopped(list[tuple[Row, str, str, str]]):
+        def __iter__(self) -> Iterator[tuple[Row, str, str, str]]:
+            yield from super().__iter__()
+            if list(tmp_path.glob("back.csv")):  # not while it looks for the columns
+                raise KeyboardInterrupt
+
+    no = (row({"a": "x" * 10_000}), "INVALID", "", "")
+    with pytest.raises(KeyboardInterrupt):
+        write_back(tmp_path / "back.csv", Stopped([no] * 5))
+    with files_end_at(4096), pytest.raises(OSError, match="File too large"):
+        write_back(tmp_path / "back.csv", [no] * 5)
+    assert list(tmp_path.iterdir()) == []
+    write_back(tmp_path / "back.csv", [no] * 5)
+    with pytest.raises(FileExistsError):
+        write_back(tmp_path / "back.csv", [no])
+    assert (tmp_path / "back.csv").read_text().count("INVALID") == 5 and len(list(tmp_path.iterdir())) == 1
+
+
 def test_rows_sent_back_are_no_formulas(tmp_path: Path) -> None:
     cells = {"a": "=1+1", "b": "@sum", "c": "-3", "d": "Neuss"}
     write_back(tmp_path / "back.csv", [(row(cells), "INVALID", "/a", "")])
