@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import click
 from rich.table import Table
 
+from contracts.envelope import Again
 from contracts.topics import ANSWER_DAYS, Publisher
 from deploy.errors import DONE, FAULT, INTERRUPTED, PARTLY, REFUSED, UNREACHABLE, Trouble
 from deploy.importer.files import CsvFile, Row, look_through, may_be_written, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
-from deploy.importer.plan import Planner, is_for_now
+from deploy.importer.plan import Planner
 from deploy.importer.sending import ASK_AGAIN, Account, Nobody, Sender, send_rows
 from deploy.importer.store import Store
 from deploy.installation import Installation, installation
@@ -39,7 +41,8 @@ from deploy.services import cluster_id
     help=f"Send anew, as their next revision, rows that were refused, or were sent {ANSWER_DAYS} days ago and never answered.",
 )
 @click.option("--refused", type=click.Path(path_type=Path),
-              help="Where refused rows go, a name that is free; default: a new one in import/ in the state folder.")  # fmt: skip
+              help="Where refused rows go, a name that is free; default: a new one in import/ in the state folder. Given, it is"
+              " written in a dry run, too.")  # fmt: skip
 @click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until we stop waiting.")
 @formats
 def app(
@@ -48,9 +51,11 @@ def app(
 ) -> int:  # fmt: skip
     """Publish rows of a partner's CSV as submissions, and account for every row.
 
-    One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, a
-    changed row is the next revision, and what was refused for now (a day to come) goes again. --dry-run holds every row
-    against what is remembered here, and asks nobody.
+    One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, and what
+    was refused for now (a day to come) goes again. Changed, a start, an end or a course day is the next revision; of a run, a
+    person and a consent what was recorded first stands, and a row that says otherwise is refused for it (RUN_EXISTS,
+    CASE_EXISTS, CONSENT_EXISTS), while start and end of who was in before go on. --dry-run holds every row against what is
+    remembered here, and asks nobody.
 
     Refused rows stand in a CSV of their own, never in place of another: mend its cells, leave its lotse_ columns and import
     it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, 130 stopped by Ctrl-C before
@@ -78,7 +83,7 @@ def app(
     lost = None
     if account.back and back:
         try:
-            write_back(back, account.back)
+            write_back(back, [one[:4] for one in account.back])
         except OSError as error:
             back, lost = None, Wrong("NOT_WRITTEN", f"the refused rows could not be written ({type(error).__name__})",
                                      "the same import again, with another --refused, refuses them again")  # fmt: skip
@@ -163,6 +168,14 @@ def _try(mapping: Mapping, found: list[CsvFile], again: bool) -> Account:
             return asyncio.run(send_rows(found, planner, Nobody(store)))
 
 
+WAYS = {
+    Again.LATER: "the same import again, once what it lacks is there (its day, a yes, what it names, a start or end that is mended)",
+    Again.MENDED: "mend them in the file of refused rows, send it back",
+    Again.NO: "nothing to mend, and sent again they are refused again: leave them, or ask the office what stands there",
+}
+"""What to do about refused rows."""
+MEND_HERE = "mend them; --refused FILE shows them all"
+"""Where there is no file of them."""
 ASTRAY = Wrong(CODES[FAULT], "the figures do not add up to the rows: a fault of ours", "tell us; believe none of them")
 
 
@@ -188,9 +201,11 @@ def _show(
     table = Table("", "rows")
     for row in rows:
         table.add_row(row["what"], f"{row['rows']:,}")
-    errors = [Wrong("REFUSED", f"{n} rows refused: {reason}", "the same import again, once what it lacks is there (its day, a yes, what it"
-                    " names)" if is_for_now(reason) else "mend them in the file of refused rows, send it back", reason)
-              for reason, n in account.reasons.most_common()]  # fmt: skip
+    ways = WAYS if back else {**WAYS, Again.MENDED: MEND_HERE}
+    nos = Counter((one.reason, one.way) for one in account.back)
+    errors = [
+        Wrong("REFUSED", f"{n} rows refused: {reason}", ways[way], reason) for (reason, way), n in nos.most_common()
+    ]
     way_out = account.broke.way_out if account.broke else ASK_AGAIN
     if account.unanswered:
         errors.append(Wrong("UNANSWERED", f"{account.unanswered} rows have no answer", way_out))
@@ -206,12 +221,15 @@ def _show(
     if shape == "json":
         return
     if account.back:
-        first = ", ".join(f"{row.file} row {row.number}: {reason}" for row, reason, _, _ in account.back[:5])
+        first = ", ".join(f"{one.row.file} row {one.row.number}: {one.reason}" for one in account.back[:5])
         complain.print(f"refused, the first: {first}")
+        for way in dict.fromkeys(one.way for one in account.back):
+            why = dict.fromkeys(one.reason for one in account.back if one.way is way)
+            complain.print(f"{', '.join(why)}: {ways[way]}")
     if lost:
         complain.print(f"{lost.message}: {lost.hint}")
     if back:
-        complain.print(f"all refused rows, to mend and send back: {back}")
+        complain.print(f"all refused rows, each with its way out: {back}")
     if account.unanswered:
         complain.print(
             f"unanswered: run the same import again, with --again where it was sent more than {ANSWER_DAYS} days ago"

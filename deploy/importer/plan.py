@@ -15,32 +15,36 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from contracts.codes import EndKind
-from contracts.envelope import Again, Moment, Outcome, Submission, again_of, stamp
+from contracts.envelope import Again, Moment, Submission, stamp
 from contracts.hints import hint_of
 from contracts.messages import verdict_of
 from contracts.topics import ANSWER_DAYS
 from deploy.importer.files import Row, unguarded
 from deploy.importer.mapping import Mapping, NotMapped
-from deploy.importer.store import Sent, Store
+from deploy.importer.store import Said, Sent, Store
 
 REPORTED = ("start", "end", "attendance")
 """Steps that may be corrected: they carry reported_at and revision."""
 
 
 class RowRefused(Exception):
-    """A row that is not sent: reason, JSON Pointer, the way out."""
+    """A row that is not sent, or not in: reason, JSON Pointer, the way out, and whether sending it again helps."""
 
-    def __init__(self, reason: str, pointer: str, hint: str) -> None:
+    goes_on = False
+    """What it says of one step is the row's answer, and keeps back none of the others."""
+
+    def __init__(self, reason: str, pointer: str, hint: str, way: Again = Again.MENDED) -> None:
         super().__init__(reason)
-        self.reason, self.pointer, self.hint = reason, pointer, hint
+        self.reason, self.pointer, self.hint, self.way = reason, pointer, hint, way
 
 
 @dataclass(frozen=True)
 class Step:
-    """One submission of a row. `known`: it was sent before, just so."""
+    """One submission of a row. `known`: it was sent before, just so. `of_known`: of a participation that was recorded before."""
 
     sent: Sent
     known: bool
+    of_known: bool
     subject: str
     time: datetime
     submission: Submission
@@ -156,11 +160,23 @@ class Planner:
         person, started = self.persons.get(participation, ("", False))
         if not person:
             raise RowRefused(
-                "UNKNOWN_PARTICIPATION", "", "Import the participations first: this one is not among them."
+                "UNKNOWN_PARTICIPATION", "", "Import the participations first: this one is not among them.", Again.LATER
             )
         if not started:
-            raise RowRefused("NOT_STARTED", "", "The start of this participation is not recorded; mend that row first.")
+            hint = "The start of this participation is not recorded; mend that row first."
+            raise RowRefused("NOT_STARTED", "", hint, Again.LATER)
         return person
+
+    def refused(self, step: Step, said: Said) -> RowRefused:
+        """What a no to a step means for its row. Where it says only that a run, case or consent stands as an earlier row had it,
+        start and end of a participation known since then hang on that one, and go on. A referral that is another now, or a
+        participation that is new, might be of another year or person under a reference that is used."""
+        no = RowRefused(said.reason or said.outcome.upper(), said.pointer, said.hint, said.way)
+        if no.reason.endswith("_EXISTS") and any(map(_is_in, self.store.of_key(step.sent.key))):
+            no.goes_on = step.of_known and no.reason != "REFERRAL_EXISTS"
+            no.way = Again.NO if no.goes_on else Again.MENDED
+            no.hint = f"{no.hint} {_THE_REST_IS_IN if no.goes_on else _SAY_THE_SAME}".strip()
+        return no
 
     def _key(self, name: str, named: dict[str, str]) -> str:
         of = {"run": ("run",), "registration": ("person",), "attendance": ("participation", "meeting")}
@@ -241,7 +257,8 @@ class Planner:
             self.store.add(sent)
             self._made.add(sent.id)
         said_at = moment or said.time or datetime.fromisoformat(sent.seen_at)
-        return Step(sent, known is not None, self._subject(name, named), min(said_at, self.now), submission)
+        of_known = self.store.participation(named["participation"]) is not None
+        return Step(sent, known is not None, of_known, self._subject(name, named), min(said_at, self.now), submission)
 
     def _known(self, name: str, named: dict[str, str], said: _Statement, before: list[Sent]) -> Sent | None:
         """The submission in which just this was said, if nothing else was since (of the same time, where the file says times)
@@ -274,7 +291,8 @@ class Planner:
         if not _is_refused(sent):
             long_ago = datetime.fromisoformat(sent.seen_at) < self.now - timedelta(days=ANSWER_DAYS)
             return self.again and sent.outcome is None and long_ago
-        return self.again or (is_for_now(sent.reason) and (said.time is None or said.time <= self.now))
+        passes = sent.said is not None and sent.said.way is Again.LATER
+        return self.again or (passes and (said.time is None or said.time <= self.now))
 
     def _new(self, name: str, key: str, said: _Statement, before: list[Sent]) -> Sent:
         """The next revision. What the file says without a time is of now, and stands above what does; what it leaves out is
@@ -314,11 +332,6 @@ class Planner:
         return _Statement(values, TAKEN_BACK, None)
 
 
-def is_for_now(reason: str | None) -> bool:
-    """Whether such a refusal passes by itself: the day comes, the yes, what was unknown."""
-    return again_of({"outcome": Outcome.REFUSED, "reason": reason}) is Again.LATER
-
-
 def _time(sent: Sent) -> datetime:
     """When it was reported; where nobody knows, it was before it was seen."""
     return datetime.fromisoformat(sent.reported_at or sent.seen_at)
@@ -326,6 +339,10 @@ def _time(sent: Sent) -> datetime:
 
 def _is_refused(sent: Sent) -> bool:
     return sent.outcome in ("refused", "unreadable")
+
+
+def _is_in(sent: Sent) -> bool:
+    return sent.outcome in ("recorded", "unchanged")
 
 
 def _is_ours(sent: Sent) -> bool:
@@ -344,4 +361,6 @@ def _stands(before: Sequence[Sent]) -> Sent | None:
 
 TAKEN_BACK = "taken back"
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
+_THE_REST_IS_IN = "What was recorded first stands; the rest of this row is in."
+_SAY_THE_SAME = "Say of it what the rows before said; or, where it is another one, give it a reference of its own."
 _ONE_IS_WRONG = "Delete the row that is wrong: sent back by itself as it is, this one counts."

@@ -8,25 +8,32 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from contracts.envelope import Attributes, headers_of
+from contracts.envelope import Again, Attributes, headers_of
 from contracts.topics import Publisher, answers_topic, submissions_topic
 from deploy.errors import FAULT, PARTLY, UNREACHABLE, Trouble
 from deploy.importer.files import CsvFile, Row
 from deploy.importer.plan import TAKEN_BACK, Planner, RowRefused, Step
-from deploy.importer.store import Store
+from deploy.importer.store import Said, Store
 from services.connections import KafkaSecurity
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
 ROWS_AT_ONCE = 2_000  # each with one step on its way
 ASK_AGAIN = "`lotse status`; then run the same import again"
 
-Said = tuple[str, str, str, str]
-"""(outcome, reason, pointer, hint) of an answer."""
+
+class Back(NamedTuple):
+    """A refused row, with reason, pointer, hint, and whether sending it again helps."""
+
+    row: Row
+    reason: str
+    pointer: str
+    hint: str
+    way: Again
 
 
 @dataclass
@@ -37,24 +44,28 @@ class Account:
     """As the files were counted when they were looked through, before one was taken."""
     recorded: int = 0
     taken_back: int = 0
-    """Of those recorded: an end that stood no longer does."""
+    """An end that stood no longer does: of those recorded, or of those refused that went on."""
     unchanged: int = 0
     already_answered: int = 0
     unanswered: int = 0
     stopped: int = 0
     """Stopped between two of their steps: what was sent is answered, the next step was not sent."""
     not_sent: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
     broke: Trouble | None = None
     """Why we stopped before all were answered, if we did and nobody told us to."""
     interrupted: bool = False
     """Somebody told us to stop."""
-    back: list[tuple[Row, str, str, str]] = field(default_factory=list)
-    """Refused rows with reason, pointer and hint, in the order of the files."""
+    back: list[Back] = field(default_factory=list)
+    """Refused rows, in the order of the files."""
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many were refused why."""
+        return Counter(one.reason for one in self.back)
 
     @property
     def refused(self) -> int:
-        """Rows with a first no."""
+        """Rows with a no."""
         return len(self.back)
 
     @property
@@ -104,7 +115,7 @@ class Nobody:
 
     async def ask(self, step: Step) -> Said:
         """Without asking anybody."""
-        return _known(step) or ("recorded", "", "", "")
+        return step.sent.said or Said("recorded")
 
     def sent_before(self, step: Step) -> bool:
         """Whether an earlier run sent it and never saw its answer."""
@@ -125,12 +136,6 @@ def _why(error: Exception, store: Store) -> Trouble:
     (step,) = traceback.extract_tb(error.__traceback__)[-1:]
     where = f"{Path(step.filename).name}:{step.lineno}"
     return Trouble(f"a fault of ours: {name} at {where}", "tell us; then run the same import again", FAULT)
-
-
-def _known(step: Step) -> Said | None:
-    """The answer it had, if it had one."""
-    sent = step.sent
-    return None if sent.outcome is None else (sent.outcome, sent.reason or "", sent.pointer or "", sent.hint or "")
 
 
 class Sender:
@@ -197,7 +202,7 @@ class Sender:
         """The answer. A submission several rows share is sent once. Raises Unanswered, Stopped."""
         if step.sent.id in self._found:
             return self._found[step.sent.id]
-        if (known := _known(step)) is not None:
+        if (known := step.sent.said) is not None:
             return known
         found = self._asked.get(step.sent.id)
         if found is None:
@@ -266,15 +271,10 @@ class Sender:
             for record in (record for records in got.values() for record in records):
                 said = json.loads(record.value)
                 if (id := said["submission_id"]) in self._before or id in self._asked:
-                    answers[id] = (
-                        said["outcome"],
-                        said.get("reason", ""),
-                        said.get("pointer", ""),
-                        said.get("hint", ""),
-                    )
+                    answers[id] = Said(*(said.get(name, "") for name in Said._fields))
             if answers:
                 self.store.flush()
-                self.store.answered((*found, id) for id, found in answers.items())
+                self.store.answered(answers.items())
                 self._found |= answers
                 for id, found in answers.items():
                     future = self._asked.get(id)
@@ -290,31 +290,40 @@ class Sender:
 async def send_rows(
     files: Sequence[CsvFile], planner: Planner, sender: Answers, progress: Callable[[int], None] = lambda _: None
 ) -> Account:
-    """Every row accounted for. The first no of a row is its answer; what follows from it is not sent."""
+    """Every row accounted for. The first no of a row is its answer; what follows from it is not sent. Where nothing does
+    (`RowRefused.goes_on`) the other steps go out, and it is the row's answer unless one of these has a no."""
     account = Account(rows=sum(file.rows for file in files))
-    back: dict[int, tuple[Row, str, str, str]] = {}
+    back: dict[int, Back] = {}
     room = asyncio.Semaphore(ROWS_AT_ONCE if len(planner.mapping.steps) > 1 else UNANSWERED)
     tasks: set[asyncio.Task[None]] = set()
 
     async def take(number: int, row: Row) -> None:
         begun = fresh = recorded = taken_back = False
+        otherwise: RowRefused | None = None
         try:
             for step in planner.steps(row):
                 fresh = fresh or not step.known or step.sent.outcome is None
-                outcome, reason, pointer, hint = await sender.ask(step)
+                said = await sender.ask(step)
                 begun = True
-                if outcome not in ("recorded", "unchanged"):
-                    raise RowRefused(reason or outcome.upper(), pointer, hint)
+                if said.outcome not in ("recorded", "unchanged"):
+                    no = planner.refused(step, said)
+                    if not no.goes_on:
+                        raise no
+                    otherwise = otherwise or no
+                    continue
                 first_told = not step.known or sender.sent_before(step)
-                recorded = recorded or (first_told and outcome == "recorded")
-                taken_back = taken_back or (first_told and outcome == "recorded" and step.sent.content == TAKEN_BACK)
-            account.recorded += fresh and recorded
+                recorded = recorded or (first_told and said.outcome == "recorded")
+                taken_back = taken_back or (
+                    first_told and said.outcome == "recorded" and step.sent.content == TAKEN_BACK
+                )
             account.taken_back += taken_back
+            if otherwise:
+                raise otherwise
+            account.recorded += fresh and recorded
             account.unchanged += fresh and not recorded
             account.already_answered += not fresh
         except RowRefused as no:
-            account.reasons[no.reason] += 1
-            back[number] = (row, no.reason, no.pointer, no.hint)
+            back[number] = Back(row, no.reason, no.pointer, no.hint, no.way)
         except Unanswered:
             account.unanswered += 1
         except Stopped:

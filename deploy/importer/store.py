@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from contracts.envelope import ANSWERED_LATER, Again, again_of
 from deploy.errors import REFUSED, Trouble
 from deploy.places import closed
 
@@ -24,7 +25,7 @@ _SCHEMA = """
 create table if not exists secret (value blob not null);
 create table if not exists sent (
     id text primary key, key text not null, revision int not null, content text not null, day text not null,
-    seen_at text not null, outcome text, reason text, pointer text, hint text, reported_at text,
+    seen_at text not null, outcome text, reason text, pointer text, hint text, reported_at text, again text,
     unique (key, revision)
 );
 create index if not exists unanswered on sent (id) where outcome is null;
@@ -33,9 +34,28 @@ create table if not exists participation (reference text primary key, run text n
 """
 
 
+class Said(NamedTuple):
+    """An answer. `again` is empty where an earlier release wrote it down."""
+
+    outcome: str
+    reason: str = ""
+    pointer: str = ""
+    hint: str = ""
+    again: str = ""
+
+    @property
+    def way(self) -> Again:
+        """Whether sending the row again helps, as the answer says; where that was not written down, as its reason does."""
+        if self.reason == "CLOCK_AHEAD":  # of a message `mended`; a row goes again with the times of its run
+            return Again.LATER
+        if self.again:
+            return Again(self.again)
+        return Again.LATER if self.reason in ANSWERED_LATER else again_of(self._asdict())
+
+
 class Sent(NamedTuple):
     """One submission as it was sent: `content` tells whether a row says something new, `seen_at` when it first did, and
-    `reported_at` when it says it was reported; release 1 wrote none."""
+    `reported_at` when it says it was reported; release 1 wrote none. What follows is its answer, if it has one."""
 
     id: str
     key: str
@@ -48,6 +68,13 @@ class Sent(NamedTuple):
     pointer: str | None = None
     hint: str | None = None
     reported_at: str | None = None
+    again: str | None = None
+
+    @property
+    def said(self) -> Said | None:
+        """Its answer, if it has one."""
+        told = (self.reason, self.pointer, self.hint, self.again)
+        return None if self.outcome is None else Said(self.outcome, *(one or "" for one in told))
 
 
 KEPT = "put its copy back, with the secret that ids are made of: with a new one each person would become a second case"
@@ -164,7 +191,7 @@ class Store:
         part = [(reference, *taking) for reference, taking in self._taking_part.items()]
         if new or part:
             with self._all():
-                self._db.executemany("insert into sent values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
+                self._db.executemany(f"insert into sent values ({', '.join('?' * len(Sent._fields))})", new)
                 self._db.executemany("insert or replace into participation values (?, ?, ?)", part)
         self._new, self._taking_part = {}, {}
 
@@ -172,10 +199,11 @@ class Store:
         """Ids of what was sent and has no answer here."""
         return {id for (id,) in self._db.execute("select id from sent where outcome is null")}
 
-    def answered(self, answers: Iterable[tuple[str, str | None, str | None, str | None, str]]) -> None:
-        """(outcome, reason, pointer, hint, id) of each."""
+    def answered(self, answers: Iterable[tuple[str, Said]]) -> None:
+        """Id and answer of each."""
+        names = ", ".join(f"{name} = ?" for name in Said._fields)
         with self._all():
-            self._db.executemany("update sent set outcome = ?, reason = ?, pointer = ?, hint = ? where id = ?", answers)
+            self._db.executemany(f"update sent set {names} where id = ?", ((*said, id) for id, said in answers))
 
     def participations(self) -> Iterable[tuple[str, str, str]]:
         """(reference, run, person) of every participation of this source."""
@@ -220,8 +248,9 @@ def _opened(path: Path, reading: bool, trying: bool) -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None)
     try:
         db.executescript("pragma journal_mode = wal; pragma synchronous = full;" + _SCHEMA)
-        if "reported_at" not in [column for _, column, *_ in db.execute("pragma table_info(sent)")]:
-            db.execute("alter table sent add column reported_at text")  # it is of release 1
+        known = [column for _, column, *_ in db.execute("pragma table_info(sent)")]
+        for column in Sent._fields[len(known) :]:  # it is of an earlier release: release 1 ends with the hint
+            db.execute(f"alter table sent add column {column} text")
         if db.execute("pragma quick_check(1)").fetchone()[0] != "ok":
             damaged = sqlite3.DatabaseError()
             damaged.sqlite_errorname = "SQLITE_CORRUPT"

@@ -172,6 +172,30 @@ async def test_ctrl_c_while_refused_rows_are_written_leaves_them_whole_and_the_a
     assert [*state.glob(".refused-*")] == []
 
 
+async def test_what_is_mended_beside_it_and_what_stands_otherwise_keep_no_end_back(
+    fleet: Fleet, tmp_path: Path, state: Path
+) -> None:
+    """As the services answer: an end before a mistyped start, and one of a course that was prolonged."""
+    one = {"run_ref": "P", "source_ref": "p1", "person_ref": "p1"}
+    file = handed_in(tmp_path / "p.csv", {**one, "started_on": "2026-09-04"})
+    assert (await imported(fleet, file))[1]["reasons"] == {"END_BEFORE_START": 1}
+    for recorded in (1, 0):
+        code, account = await imported(fleet, handed_in(tmp_path / "p.csv", one))
+        assert (code, account["recorded"], account["already_answered"]) == (0, recorded, 1 - recorded)
+    prolonged = {**one, "run_end": "2026-12-01", "ended_on": "2026-09-30"}
+    assert stands(state) == "2026-08-31"
+    for _ in range(2):
+        code, account = await imported(fleet, handed_in(tmp_path / "p.csv", prolonged))
+        assert (code, account["reasons"], stands(state)) == (5, {"RUN_EXISTS": 1}, "2026-09-30")
+
+
+def stands(state: Path) -> str:
+    """The first day after the end that was recorded last."""
+    with contextlib.closing(sqlite3.connect(f"file:{state / 'oulad.sqlite'}?mode=ro", uri=True)) as con:
+        asked = "select day from sent where key like 'end%' and outcome = 'recorded' order by revision desc limit 1"
+        return str(con.execute(asked).fetchone()[0])
+
+
 @contextlib.contextmanager
 def paused(fleet: Fleet, name: str) -> Iterator[Any]:
     """A service that stands still (SIGSTOP) until what this gives is called, or the end."""

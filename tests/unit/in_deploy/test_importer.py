@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.envelope import Again
 from contracts.topics import Publisher
 from deploy.cli import main
 from deploy.errors import DONE, FAULT, PARTLY, REFUSED, USAGE, Trouble
@@ -28,7 +29,7 @@ from deploy.importer.files import CsvFile, Row, look_through, write_back
 from deploy.importer.mapping import Field, load_mapping
 from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.sending import Sender, Unanswered, send_rows
-from deploy.importer.store import KEPT, Store
+from deploy.importer.store import KEPT, Said, Store
 from deploy.places import EXAMPLES
 from services.connections import KafkaSecurity
 
@@ -69,7 +70,7 @@ def sent(store: Store, planner: Planner, row: Row, outcome: str = "recorded") ->
         store.flush()
         if not step.known:
             new.append(step)
-            store.answered([(outcome, None, None, "", step.sent.id)])
+            store.answered([(step.sent.id, Said(outcome))])
         if outcome != "recorded":
             break
     return new
@@ -101,7 +102,7 @@ def test_who_reads_hinders_no_import_and_is_not_hindered(store: Store, tmp_path:
         with pytest.raises(Trouble, match="another import for oulad is running"):
             Store(folder, "oulad", "oulad")
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            reader.answered([("recorded", None, None, "", "x")])
+            reader.answered([("x", Said("recorded"))])
 
 
 def test_a_changed_row_is_the_next_revision_of_what_changed_alone(store: Store) -> None:
@@ -137,12 +138,12 @@ def test_an_end_that_is_gone_is_taken_back_whatever_came_between(store: Store) -
     assert first is not None and not first.known and first.sent.content == "taken back"
     same = end_of(store, 2)  # killed before it was sent, or before its answer was read
     assert same is not None and same.sent.id == first.sent.id
-    store.answered([("refused", "CONTRADICTION", "/kind", "", first.sent.id)])
+    store.answered([(first.sent.id, Said("refused", "CONTRADICTION", "/kind"))])
     told = end_of(store, 3)
     assert told is not None and told.known and told.sent.outcome == "refused"  # so is the row, each time
     anew = end_of(store, 4, again=True)
     assert anew is not None and not anew.known and anew.sent.revision == first.sent.revision + 1
-    store.answered([("recorded", None, None, "", anew.sent.id)])
+    store.answered([(anew.sent.id, Said("recorded"))])
     assert end_of(store, 5) is None
 
 
@@ -157,7 +158,7 @@ def test_a_correction_that_was_refused_does_not_keep_an_end(store: Store) -> Non
     sent(store, planner(store), row(ROW))
     wrong = end_of(store, 1, {"ended_on": "2014-03-03"})
     assert wrong is not None
-    store.answered([("refused", "FUTURE_DAY", "/ended_before_on", "", wrong.sent.id)])
+    store.answered([(wrong.sent.id, Said("refused", "FUTURE_DAY", "/ended_before_on"))])
     taken = end_of(store, 2)
     assert taken is not None and (taken.sent.content, taken.sent.revision) == ("taken back", 3)
     assert taken.submission.model_dump(mode="json")["ended_before_on"] != "2014-03-03"  # what stands is taken back
@@ -199,7 +200,7 @@ def test_until_the_referral_is_recorded_a_mistaken_person_is_mended_whole(store:
     for step in planner(store).steps(row(ROW)):
         store.flush()
         told = "refused" if step.sent.key.startswith("request") else "recorded"
-        store.answered([(told, "NO_CONSENT" if told == "refused" else None, None, "", step.sent.id)])
+        store.answered([(step.sent.id, Said(told, "NO_CONSENT" if told == "refused" else ""))])
         if told == "refused":
             break
     mended = sent(store, planner(store, days=1), row(ROW, person_ref="2"))
@@ -227,8 +228,9 @@ def test_attendance_needs_a_recorded_start(store: Store) -> None:
     with pytest.raises(RowRefused, match="UNKNOWN_PARTICIPATION"):
         sent(store, planner(store, "attendance"), row(MEETING))
     sent(store, planner(store), row(ROW, started_on="", ended_on="", end_kind="", withdrawn_on="2013-12-05"))
-    with pytest.raises(RowRefused, match="NOT_STARTED"):
+    with pytest.raises(RowRefused, match="NOT_STARTED") as no:
         sent(store, planner(store, "attendance"), row(MEETING))
+    assert no.value.way is Again.LATER  # once the start is in, this row is right as it is
 
 
 def test_what_was_refused_goes_again_only_when_asked_to(store: Store) -> None:
@@ -392,7 +394,7 @@ def _imported(rows: int) -> dict[str, bytes]:
                 for _ in planner(store).steps(read):
                     pass
             store.flush()
-            store.answered([("recorded", None, None, "", id) for id in store.unanswered()])
+            store.answered([(id, Said("recorded")) for id in store.unanswered()])
         return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
@@ -723,8 +725,8 @@ def test_a_dry_run_knows_what_was_imported_before_and_leaves_it_as_it_is(
         sent(house, planner(house), row(ROW))
         told = [*planner(house).steps(row(ROW, source_ref="AAA-2", person_ref="2", ended_on="", end_kind=""))]
         house.flush()
-        house.answered([("recorded", None, None, "", step.sent.id) for step in told[:-1]])
-        house.answered([("refused", "NO_CONSENT", "/started_on", "", told[-1].sent.id)])
+        house.answered([(step.sent.id, Said("recorded")) for step in told[:-1]])
+        house.answered([(told[-1].sent.id, Said("refused", "NO_CONSENT", "/started_on"))])
     before = {file: file.read_bytes() for file in (tmp_path / "import").iterdir()}
 
     def tried(*rows: dict[str, str], more: tuple[str, ...] = ()) -> tuple[int, dict[str, Any]]:

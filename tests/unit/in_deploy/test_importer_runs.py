@@ -8,7 +8,6 @@ import json
 import random
 import shutil
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,14 +17,15 @@ from typing import Any
 import click
 import pytest
 
+from contracts.envelope import Again
 from deploy.cli import main
 from deploy.commands.import_ import _show
 from deploy.errors import DONE, PARTLY, UNREACHABLE
-from deploy.importer.files import Row
+from deploy.importer.files import CsvFile, Row, look_through
 from deploy.importer.mapping import Field, Mapping, load_mapping
 from deploy.importer.plan import Planner, RowRefused, Step
-from deploy.importer.sending import Account
-from deploy.importer.store import Store
+from deploy.importer.sending import Account, Back, Nobody, send_rows
+from deploy.importer.store import Said, Store
 from tests.unit.in_deploy.test_importer import GONE, MEETING, NOW, OULAD, ROW, row
 
 RELEASE_1 = (Path(__file__).parent / "import_memory.sql").read_text()
@@ -34,16 +34,18 @@ RELEASE_1 = (Path(__file__).parent / "import_memory.sql").read_text()
 
 @dataclass
 class Service:
-    """Judges what it is sent. `no`: the reason for which it refuses a body today."""
+    """Judges what it is sent. `no`: the reason for which it refuses a body today. What it says of sending again, where nothing
+    else is given, it says as services do."""
 
     no: Callable[[dict[str, Any]], str] = lambda _: ""
-    answers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    again: str = ""
+    answers: dict[str, Said] = field(default_factory=dict)
     said: dict[tuple[str, ...], dict[tuple[datetime, int], dict[str, Any]]] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
 
-    def take(self, step: Step) -> tuple[str, str] | None:
-        """(outcome, reason); None: it waits for what it rests on."""
+    def take(self, step: Step) -> Said | None:
+        """Its answer; None: it waits for what it rests on."""
         id, body = step.sent.id, step.submission.to_json()
         assert self.bodies.setdefault(id, body) == body, "ID_REUSED"
         if id not in self.answers and id not in self.waiting:
@@ -54,18 +56,19 @@ class Service:
         said = json.loads(self.bodies[id])
         thing = thing_of(said)
         if thing is None:
-            self.answers[id] = ("recorded", "")
+            self.answers[id] = Said("recorded", again="no")
             return
         if thing[0] == "end" and not self.said.get(("start", thing[1])):
             self.waiting.append(id)
             return
         if reason := self.no(said) or self._lies_beyond(thing, said):
-            self.answers[id] = ("refused", reason)
+            by_itself = "later" if reason in LATER and reason != "CLOCK_AHEAD" else "no" if reason in NO else "mended"
+            self.answers[id] = Said("refused", reason, again=self.again or by_itself)
             return
         order = (datetime.fromisoformat(said["reported_at"]), said["revision"])
         assert order not in self.said.setdefault(thing, {}), "REVISION_REUSED"
         self.said[thing][order] = said
-        self.answers[id] = ("recorded", "")
+        self.answers[id] = Said("recorded", again="no")
         if thing[0] == "start":
             again, self.waiting = self.waiting, []
             for waited in again:
@@ -139,7 +142,7 @@ def call(
                 asked[number] = next(going[number])
                 continue
             step = asked.pop(number)
-            told = (step.sent.outcome, step.sent.reason or "") if step.sent.outcome else None
+            told = step.sent.said
             if told is None:
                 store.flush()
                 if not step.known and step.sent.id not in service.bodies:
@@ -147,11 +150,11 @@ def call(
                 run.asked.append(step)
                 told = service.take(step)
                 if told is not None:
-                    store.answered([(told[0], told[1], "", "", step.sent.id)])
+                    store.answered([(step.sent.id, told)])
             if told is None:
                 del going[number]
-            elif told[0] == "refused":
-                raise RowRefused(str(told[1]), "", "")
+            elif told.outcome == "refused":
+                raise planner.refused(step, told)
         except StopIteration:
             run.rows[number] = "in"
             del going[number]
@@ -168,8 +171,7 @@ def refuses(value: str, reason: str) -> Callable[[dict[str, Any]], str]:
 
 
 def read_answers(store: Store, service: Service) -> None:
-    found = [(*service.answers[id], "", "", id) for id in store.unanswered() if id in service.answers]
-    store.answered(found)
+    store.answered([(id, service.answers[id]) for id in store.unanswered() if id in service.answers])
 
 
 def later(days: float) -> datetime:
@@ -321,8 +323,11 @@ def test_what_was_refused_makes_nothing_new_of_what_stands(store: Store) -> None
         assert (run.rows, len(run.sent)) == ([said], (7, 1, 0)[day])
 
 
-LATER = ["FUTURE_DAY", "CLOCK_AHEAD", "NOT_ACCEPTED", "TOO_MANY_WAITING", "UNKNOWN_REFERRAL"]
-FOR_GOOD = ["END_BEFORE_START", "NO_CONSENT", "NOT_YOURS", "DAY_IMPLAUSIBLE"]
+LATER = ["FUTURE_DAY", "CLOCK_AHEAD", "NOT_ACCEPTED", "TOO_MANY_WAITING", "UNKNOWN_REFERRAL", "END_BEFORE_START",
+         "START_AFTER_END", "NOT_RUNNING"]  # fmt: skip
+"""CLOCK_AHEAD of a report's own time says `mended`: which goes again with the time at which it does."""
+NO = ["NO_CONSENT", "NOT_YOURS", "CASE_CLOSED"]
+FOR_GOOD = [*NO, "DAY_IMPLAUSIBLE"]
 
 
 @pytest.mark.parametrize("reason", LATER + FOR_GOOD)
@@ -338,13 +343,147 @@ def test_what_was_refused_for_now_goes_again_in_the_next_run_and_once(store: Sto
     assert call(store, service, mapped(), files, later(8)).sent == []
 
 
-def test_nobody_is_told_to_mend_what_passes_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    account = Account(rows=2, reasons=Counter(FUTURE_DAY=1, NO_CONSENT=1))
+@pytest.mark.parametrize(("reason", "again", "goes"), [("UNKNOWN_RUN", "mended", False), ("NO_CONSENT", "mended", False),
+                                                       ("CONTRADICTION", "later", True)])  # fmt: skip
+def test_whether_it_goes_again_the_answer_says_and_not_its_reason(
+    store: Store, reason: str, again: str, goes: bool
+) -> None:
+    """A run that is no run was sent anew with every import; what waited for a correction never."""
+    service = Service(lambda _: reason, again)
+    call(store, service, mapped(), [row(ROW)], later(0))
+    assert bool(call(store, service, mapped(), [row(ROW)], later(1)).sent) is goes
+
+
+def test_what_was_wrong_beside_a_mistyped_start_is_in_once_that_is_mended(store: Store) -> None:
+    """She mended the start, and was told run after run that the end lies before it: the exit was never recorded."""
+    service, days = Service(lambda said: "NOT_RUNNING" if "meeting_id" in said else ""), mapped("attendance")
+    assert call(store, service, mapped(), [row(ROW, started_on="2015-01-01")], later(0)).rows == ["END_BEFORE_START"]
+    assert call(store, service, days, [row(MEETING)], later(0)).rows == ["NOT_RUNNING"]
+    assert call(store, service, mapped(), [row(ROW)], later(1)).names == [("start", 2), ("end", 2)]
+    service.no = lambda _: ""
+    assert call(store, service, days, [row(MEETING)], later(1)).rows == ["in"]
+    assert service.stands("end", store.id_of("participation", "AAA-1"))
+    assert call(store, service, mapped(), [row(ROW)], later(2)).sent == []
+
+
+def test_a_start_behind_an_end_that_is_mended_an_import_later_is_in(store: Store) -> None:
+    service, moved = Service(), {"started_on": "2014-03-01"}
+    call(store, service, mapped(), [row(ROW)], later(0))
+    assert call(store, service, mapped(), [row(ROW, **moved)], later(1)).rows == ["START_AFTER_END"]
+    run = call(store, service, mapped(), [row(ROW, **moved, ended_on="2014-04-01")], later(2))
+    assert (run.rows, run.names) == (["in"], [("end", 2), ("start", 3)])
+
+
+def test_nobody_is_told_to_mend_what_passes_by_itself_or_what_no_cell_can_mend(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Told to mend a day after a consent was withdrawn she could only falsify it."""
+    found = [Back(row(ROW), reason, "", "", way) for reason, way in
+             (("FUTURE_DAY", Again.LATER), ("NO_CONSENT", Again.NO), ("INVALID", Again.MENDED), ("NO_CONSENT", Again.MENDED))]  # fmt: skip
+    account = Account(rows=4, back=found)
+
+    def hints(back: Path | None) -> list[tuple[str, str]]:
+        with click.Context(click.Command("import")):
+            _show("participations", account, back, None, "json", back is None, PARTLY)
+        return [
+            (wrong["at"], wrong["hint"].partition(",")[0]) for wrong in json.loads(capsys.readouterr().out)["errors"]
+        ]
+
+    mend, ways = "mend them in the file of refused rows", ["the same import again", "nothing to mend"]
+    assert hints(Path("back.csv")) == [("FUTURE_DAY", ways[0]), ("NO_CONSENT", ways[1]), ("INVALID", mend), ("NO_CONSENT", mend)]  # fmt: skip
+    assert hints(None)[2:] == [
+        (reason, "mend them; --refused FILE shows them all") for reason in ("INVALID", "NO_CONSENT")
+    ]
     with click.Context(click.Command("import")):
-        _show("participations", account, None, None, "json", False, PARTLY)
-    hints = {wrong["at"]: wrong["hint"] for wrong in json.loads(capsys.readouterr().out)["errors"]}
-    assert "mend" not in hints["FUTURE_DAY"] and hints["FUTURE_DAY"].startswith("the same import again")
-    assert "mend" in hints["NO_CONSENT"]
+        _show("participations", account, None, None, "table", False, PARTLY)
+    assert "NO_CONSENT: nothing to mend" in capsys.readouterr().err
+
+
+RUN_MOVED, NEXT_YEAR = {"run_end": "2014-09-01"}, {"run_start": "2015-01-01", "run_end": "2015-06-01"}
+
+
+@pytest.mark.parametrize("step", ["run", "registration", "consent"])
+async def test_what_was_recorded_first_keeps_back_no_start_and_no_end(store: Store, tmp_path: Path, step: str) -> None:
+    """A course was prolonged: each of its rows was refused for it, and no exit was ever recorded."""
+    reason = {"run": "RUN_EXISTS", "registration": "CASE_EXISTS"}.get(step, f"{step.upper()}_EXISTS")
+    asked = Asked(store)
+    first = await send_rows(filed(tmp_path, row(ROW, **GONE)), Planner(mapped(), store, later(0)), asked)
+    assert first.recorded == 1
+    asked.no, other = {step: reason}, mapped()
+    other = replace(other, steps={**other.steps, step: {**other.steps[step], "by": Field(constant="x-other")}})
+    for day, new in ((1, [step, "end"]), (2, [])):  # known from memory, it keeps back nothing either
+        asked.asked.clear()
+        account = await send_rows(filed(tmp_path, row(ROW)), Planner(other, store, later(day)), asked)
+        (back,) = account.back
+        assert (asked.asked, back.reason, back.way, account.astray) == (new, reason, Again.NO, 0)
+        assert back.hint == "What was recorded first stands; the rest of this row is in."
+    asked.no |= {"end": "FUTURE_DAY"}
+    account = await send_rows(filed(tmp_path, row(ROW, ended_on="2014-02-09")), Planner(other, store, later(3)), asked)
+    assert account.reasons == {"FUTURE_DAY": 1}  # what is not in is said first
+
+
+async def test_of_an_end_that_is_taken_back_beside_it_is_told(store: Store, tmp_path: Path) -> None:
+    asked = Asked(store)
+    await send_rows(filed(tmp_path, row(ROW)), Planner(mapped(), store, later(0)), asked)
+    asked.no = {"run": "RUN_EXISTS"}
+    account = await send_rows(filed(tmp_path, row(ROW, **RUN_MOVED, **GONE)), Planner(mapped(), store, later(1)), asked)
+    assert (account.refused, account.taken_back, account.recorded) == (1, 1, 0)
+
+
+async def test_who_is_new_is_not_sent_into_a_run_that_another_year_had_under_the_same_name(
+    store: Store, tmp_path: Path
+) -> None:
+    asked = Asked(store)
+    await send_rows(filed(tmp_path, row(ROW)), Planner(mapped(), store, later(0)), asked)
+    asked.no = {"run": "RUN_EXISTS"}
+    asked.asked.clear()
+    rows = filed(tmp_path, row(ROW, **NEXT_YEAR, source_ref="AAA-2", person_ref="2"))
+    (back,) = (await send_rows(rows, Planner(mapped(), store, later(1)), asked)).back
+    assert (asked.asked, back.reason, back.way) == (["run"], "RUN_EXISTS", Again.MENDED)
+    assert back.hint.startswith("Say of it what the rows before said")
+
+
+async def test_a_course_that_is_visited_again_under_the_same_references_moves_no_start_of_last_year(
+    store: Store, tmp_path: Path
+) -> None:
+    asked = Asked(store)
+    await send_rows(filed(tmp_path, row(ROW)), Planner(mapped(), store, later(0)), asked)
+    asked.no = {"run": "RUN_EXISTS", "request": "REFERRAL_EXISTS"}
+    asked.asked.clear()
+    rows = filed(tmp_path, row(ROW, **NEXT_YEAR, **GONE, requested_on="2014-12-01", started_on="2015-01-01"))
+    (back,) = (await send_rows(rows, Planner(mapped(), store, later(1)), asked)).back
+    assert (asked.asked, back.reason, back.way) == (["run", "request"], "REFERRAL_EXISTS", Again.MENDED)
+    assert "a reference of its own" in back.hint
+
+
+async def test_what_somebody_else_recorded_keeps_back_what_rests_on_it(store: Store, tmp_path: Path) -> None:
+    asked = Asked(store, {"registration": "CASE_EXISTS"})
+    (back,) = (await send_rows(filed(tmp_path, row(ROW)), Planner(mapped(), store, later(0)), asked)).back
+    assert (asked.asked, back.way, back.hint) == (["run", "registration"], Again.NO, "")
+
+
+class Asked(Nobody):
+    """Refuses the steps in `no`, and records the others."""
+
+    def __init__(self, store: Store, no: dict[str, str] | None = None) -> None:
+        super().__init__(store)
+        self.no, self.asked = no or {}, list[str]()
+
+    async def ask(self, step: Step) -> Said:
+        if step.sent.said:
+            return step.sent.said
+        name = step.sent.key.partition("\x1f")[0]
+        said = Said("refused", self.no[name]) if name in self.no else Said("recorded")
+        self.asked.append(name)
+        self.store.flush()
+        self.store.answered([(step.sent.id, said)])
+        return said
+
+
+def filed(folder: Path, *rows: Row) -> list[CsvFile]:
+    path = folder / "rows.csv"
+    path.write_text("".join(";".join(line) + "\n" for line in [rows[0].cells, *(row.cells.values() for row in rows)]))
+    return [look_through(path, ROW)]
 
 
 def test_what_was_reported_in_the_time_to_come_goes_again_once_it_has_come(store: Store) -> None:
@@ -475,6 +614,34 @@ def test_the_memory_of_release_1_is_read(tmp_path: Path) -> None:
     # an end that is gone is taken back above it
     (gone,) = run(mapped(), row(ROW, **GONE)).sent
     assert gone.sent.revision == 2 and json.loads(gone.submission.to_json())["reported_at"] > "2026-11-24T12:00:00Z"
+
+
+@pytest.mark.parametrize("shape", ["release 1", "with times of report"])
+def test_what_an_earlier_release_took_for_refused_for_good_goes_again(tmp_path: Path, shape: str) -> None:
+    """It wrote down no `again`; and the run before this one has seen the memory already."""
+    folder, service = tmp_path / "import", Service()
+    folder.mkdir()
+    with sqlite3.connect(folder / "oulad.sqlite") as old:
+        old.executescript(RELEASE_1)
+        if shape != "release 1":
+            old.execute("alter table sent add column reported_at text")
+        refused = "update sent set outcome = 'refused', reason = ? where key like ?"
+        for said in (
+            ("END_BEFORE_START", "end%AAA-4"),
+            ("NOT_RUNNING", "attendance%m1"),
+            ("NO_CONSENT", "start%AAA-3"),
+        ):
+            old.execute(refused, said)
+    service.said["start", id_in(folder, "AAA-4")] = {(NOW, 1): {"started_on": "2014-01-01"}}
+    log = [row(MEETING), row(MEETING, **PRESENT, reported_at="2014-01-09T18:00:00Z")]
+    for day in (30, 31):
+        with Store(folder, "oulad", "oulad") as memory:
+            end = call(memory, service, mapped(), [row(ROW, source_ref="AAA-4", person_ref="4")], later(day))
+            days = call(memory, service, mapped("attendance"), log, later(day))
+            start = call(memory, service, mapped(), [row(ROW, **GONE, source_ref="AAA-3", person_ref="3")], later(day))
+        sent = ([("end", 2)], [("attendance", 3), ("attendance", 4)]) if day == 30 else ([], [])
+        assert ((end.names, days.names), start.names) == (sent, [])
+        assert (end.rows, days.rows, start.rows) == (["in"], ["in", "in"], ["NO_CONSENT"])
 
 
 def id_in(folder: Path, reference: str) -> str:
