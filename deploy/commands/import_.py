@@ -16,6 +16,7 @@ from rich.table import Table
 from contracts.envelope import Again
 from contracts.topics import ANSWER_DAYS, Publisher
 from deploy.errors import DONE, FAULT, INTERRUPTED, PARTLY, REFUSED, UNREACHABLE, Trouble
+from deploy.importer.before import ready
 from deploy.importer.files import CsvFile, Row, look_through, may_be_written, write_back
 from deploy.importer.mapping import KINDS, Mapping, load_mapping
 from deploy.importer.plan import Planner
@@ -26,7 +27,6 @@ from deploy.places import STATE
 from deploy.printed import CODES, Wrong, dry_run, formats, printed
 from deploy.progress import counted
 from deploy.saying import complain, say
-from deploy.services import cluster_id
 
 
 @click.command()
@@ -40,14 +40,19 @@ from deploy.services import cluster_id
     is_flag=True,
     help=f"Send anew, as their next revision, rows that were refused, or were sent {ANSWER_DAYS} days ago and never answered.",
 )
+@click.option(
+    "--first",
+    is_flag=True,
+    help="Nothing was imported for this publisher before, whatever its answers say; else each person becomes a second case.",
+)
 @click.option("--refused", type=click.Path(path_type=Path),
               help="Where refused rows go, a name that is free; default: a new one in import/ in the state folder. Given, it is"
               " written in a dry run, too.")  # fmt: skip
 @click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until we stop waiting.")
 @formats
 def app(
-    kind: str, files: tuple[Path, ...], mapping_file: Path, dry_run: bool, again: bool, refused: Path | None,
-    patience: float, shape: str,
+    kind: str, files: tuple[Path, ...], mapping_file: Path, dry_run: bool, again: bool, first: bool,
+    refused: Path | None, patience: float, shape: str,
 ) -> int:  # fmt: skip
     """Publish rows of a partner's CSV as submissions, and account for every row.
 
@@ -58,8 +63,10 @@ def app(
     remembered here, and asks nobody.
 
     Refused rows stand in a CSV of their own, never in place of another: mend its cells, leave its lotse_ columns and import
-    it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, 130 stopped by Ctrl-C before
-    all were; the same import again asks for what is left. 70 a fault of ours: believe no figure.
+    it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, as where Kafka is lost midway,
+    130 stopped by Ctrl-C before all were; the same import again asks for what is left. Nothing was sent where it is 2 (a wrong
+    call, mapping or file), 3 (Kafka does not answer, or no stack is up) or 4 (refused as a whole). 70 a fault of ours: believe
+    no figure.
     """
     began = datetime.now(UTC)
     mapping = load_mapping(mapping_file, kind)
@@ -77,6 +84,9 @@ def app(
                 # One import of a publisher at a time: no other run takes this name.
                 back = folder / f"{_stem(files[0])}-refused-{publisher.name}-{began:%Y%m%dT%H%M%S%f}.csv"
                 may_be_written(back)
+            asyncio.run(ready(house, publisher, store, first))
+            if store.fresh and not first:
+                say.print(f"no earlier import of {publisher.name} is remembered in {folder}: this is its first")
             persons = store.persons() if "person" not in mapping.about else {}
             planner = _planner(mapping, found, store, persons, again)
             account = asyncio.run(_import(mapping, found, publisher, house, planner, patience))
@@ -105,7 +115,8 @@ def _speaker(mapping: Mapping, house: Installation) -> Publisher:
     """Raises Trouble where nobody here is called so."""
     publisher = house.publishers.get(mapping.publisher)
     if publisher is None:
-        raise Trouble(f"{mapping.publisher} is no publisher here", "enter it in publishers.toml, or mend the mapping",
+        anew = "start `lotse up` anew" if house.local else "`lotse topics`, and start the services anew"
+        raise Trouble(f"{mapping.publisher} is no publisher here", f"enter it in {house.publishers_file} and {anew}; or mend the mapping",
                       REFUSED)  # fmt: skip
     return publisher
 
@@ -128,7 +139,6 @@ def _planner(
 async def _import(
     mapping: Mapping, found: list[CsvFile], publisher: Publisher, house: Installation, planner: Planner, patience: float
 ) -> Account:
-    planner.store.feeds(await cluster_id(house.kafka, house.security))
     async with Sender(house.kafka, house.security, publisher, mapping.tenant, planner.store, patience) as sender:
 
         def interrupted() -> None:

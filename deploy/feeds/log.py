@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,6 +29,11 @@ class Log:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+
+    async def missing(self, topics: Iterable[str]) -> list[str]:
+        """Those of the topics that are not there, or that this user may not see. Raises KafkaError and TimeoutError."""
+        wanted = set(topics)
+        return sorted(wanted - {part.topic for part in await self._reader.parts(wanted)})
 
     async def span(self, topics: Sequence[str]) -> Span:
         """What stands on those of the topics that exist and may be seen. Raises KafkaError and TimeoutError."""

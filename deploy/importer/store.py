@@ -87,7 +87,7 @@ class Store:
     another source."""
 
     def __init__(self, folder: Path, source: str, name: str, *, reading: bool = False, trying: bool = False) -> None:
-        self.source, self.name = source, name
+        self.source, self.name, self.folder = source, name, folder
         path, lock = folder / f"{name}.sqlite", folder / f"{name}.lock"
         known = lock.exists() or any(folder.glob(f"*-refused-{name}-{'[0-9]' * 8}T*.csv"))
         with ExitStack() as held:
@@ -112,7 +112,7 @@ class Store:
         self.id_of = lru_cache(maxsize=200_000)(self._id_of)
 
     def _its_secret(self) -> tuple[bytes, bool]:
-        """What ids are made of, and whether it is new. Raises Trouble where what was sent last has an id of another secret or
+        """What ids are made of, and whether none went out yet. Raises Trouble where what was sent last has an id of another secret or
         source."""
         row = self._db.execute("select value from secret").fetchone()
         last = self._db.execute("select id, key, revision from sent order by rowid desc limit 1").fetchone()
@@ -123,7 +123,7 @@ class Store:
                           " second case", REFUSED)  # fmt: skip
         if row is None:
             self._db.execute("insert into secret values (?)", (self._secret,))
-        return self._secret, row is None
+        return self._secret, last is None
 
     def trouble(self, error: sqlite3.Error) -> Trouble:
         """What an error of the memory means, and the way out. Of its words the code alone is shown."""

@@ -26,6 +26,7 @@ from tests.oulad_recomputed import Participation, recomputed
 from tests.publishing import Publisher, told_again, until
 
 OULAD = EXAMPLES / "oulad"
+FIRST = "--first"
 ACTED = datetime(2026, 3, 15, 6, tzinfo=UTC)
 Risks = dict[Participation, tuple[date | None, bool]]
 
@@ -48,7 +49,7 @@ def house() -> Iterator[Fleet]:
 
 @pytest.fixture
 def lotse(house: Fleet) -> Iterator[Callable[..., str]]:
-    """Runs a command against the house. A test's imports have a memory of their own: other secrets, other ids."""
+    """Runs a command against the house. A test's imports have a memory of their own: other secrets, other ids, and FIRST."""
     memory = house.stack.folder / "import"
     env = {**os.environ, "LOTSE_STATE": str(house.stack.folder), "PYTHONPATH": str(ROOT)}
 
@@ -79,7 +80,7 @@ def of_one_run(folder: Path) -> Path:
 def imported(lotse: Callable[..., str], folder: Path, exit_code: int = 0) -> tuple[dict[str, int], dict[str, int]]:
     """The accounts of both imports."""
     said = [
-        json.loads(lotse("import", kind, folder / f"{kind}.csv", "--mapping", OULAD / f"{kind}.toml", "--format", "json", "--patience", "150",
+        json.loads(lotse("import", kind, folder / f"{kind}.csv", "--mapping", OULAD / f"{kind}.toml", "--format", "json", "--patience", "150", FIRST,
                          exit_code=exit_code))["data"]
         for kind in ("participations", "attendance")
     ]  # fmt: skip
@@ -152,7 +153,7 @@ async def test_an_import_killed_on_its_way_is_finished_by_the_next(
 ) -> None:
     """What was sent and whose answer nobody read is neither sent under another id nor waited for in vain."""
     folder = of_one_run(prepared(data, tmp_path, "--until", "100"))
-    lotse("import", "participations", folder / "participations.csv", "--mapping", OULAD / "participations.toml")
+    lotse("import", "participations", folder / "participations.csv", "--mapping", OULAD / "participations.toml", FIRST)
     before = facts_now = await facts(house, "attendance")
     file = folder / "attendance.csv"
     again = ["import", "attendance", str(file), "--mapping", str(OULAD / "attendance.toml"), "--format", "json"]

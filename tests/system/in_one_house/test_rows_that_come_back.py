@@ -47,7 +47,8 @@ def handed_in(path: Path, *rows: dict[str, str]) -> str:
 
 
 def words(file: str, *more: str) -> list[str]:
-    return ["import", "participations", file, "--mapping", str(MAPPING), "--format", "json", *more]
+    """Each test's is a first import, whatever the others have imported into this house."""
+    return ["import", "participations", file, "--mapping", str(MAPPING), "--format", "json", "--first", *more]
 
 
 async def imported(fleet: Fleet, file: str, *more: str) -> tuple[int, dict[str, Any]]:
@@ -107,6 +108,19 @@ async def test_what_a_dry_run_says_the_import_beside_it_then_says(fleet: Fleet, 
     told, does = await imported(fleet, later)
     assert (told, does.pop("recorded"), does["taken_back"], does.pop("unanswered")) == (code, 4, 3, 0)
     assert would == {**does, "would_be_sent": 4, "refused_rows": None}
+
+
+async def test_from_a_folder_beside_nobody_is_imported_as_somebody_else(
+    fleet: Fleet, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release unpacked beside the one before began a new memory, and each person became a second case."""
+    file = handed_in(tmp_path / "e.csv", {})
+    code, account = await imported(fleet, file)
+    assert (code, account["recorded"]) == (0, 1)
+    monkeypatch.setenv("LOTSE_STATE", str(tmp_path / "beside"))
+    code, out = await typed(fleet, None, *(word for word in words(file) if word != "--first"))
+    (error,) = json.loads(out)["errors"]
+    assert (code, error["code"]) == (4, "REFUSED") and "answers one on" in error["message"]
 
 
 async def test_a_disk_that_is_full_is_named_every_row_counted_and_all_of_them_go_in_when_there_is_room(
