@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from deploy.errors import FAULT, INTERRUPTED, USAGE, Trouble
-from deploy.places import ROOT
+from deploy.places import ROOT, STATE
 from deploy.printed import CODES, Wrong, failed
 from deploy.saying import Voice, complain, say
 
@@ -78,11 +78,14 @@ def cli(ctx: click.Context, debug: bool, quiet: int) -> None:
     \b
     Exit codes: 0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 70 a fault of ours,
     130 interrupted.
-    Data go to stdout, everything else to stderr. --format table|json|jsonl|csv says in which form; JSON is always
-    {ok, command, data, errors}, JSON lines are the rows alone.
+    Data go to stdout, everything else to stderr. --format table|json|jsonl|csv says in which form (validate knows no
+    jsonl); JSON is always {ok, command, data, errors}, JSON lines are the rows alone.
     """
     ctx.obj = {"debug": debug}
     Voice.asked = quiet
+    if not STATE.is_absolute():
+        raise Trouble("LOTSE_STATE names no whole path: from another folder it would be another one, and people imported there"
+                      " others", "begin it with /", USAGE)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

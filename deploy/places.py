@@ -6,8 +6,9 @@ from pathlib import Path
 SERVICES = ("intake", "referral", "notification", "reporting")
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".lotse" / "cache"
-STATE = Path(os.environ.get("LOTSE_STATE", ROOT / ".lotse"))
-"""Where a stack that is up keeps what it knows, and is found."""
+STATE = Path(os.environ.get("LOTSE_STATE") or ROOT / ".lotse")
+"""Where a stack that is up keeps what it knows, and is found; and what `lotse import` remembers of an installation. Empty is not
+set. A relative one the `lotse` command refuses: from another folder it would be another one."""
 EXAMPLES = ROOT / "deploy" / "examples"
 
 

@@ -72,6 +72,7 @@ def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: 
             right = played.answered_once == len(played.journal) and not played.unexpected
             logs = None if right else stack.keep_logs()
         finally:
+            say.print("stopping ...")
             fleet.stop()
     _show(played, seen, shape, logs)
     return DONE if right else FINDINGS

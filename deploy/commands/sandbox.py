@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from deploy.errors import DONE, FINDINGS, INTERRUPTED, REFUSED, USAGE, Trouble
 from deploy.feeds.log import opened
 from deploy.fleet import Fleet, Setup
 from deploy.installation import Installation, kafka_security
-from deploy.local.announced import announce, is_up, withdraw
+from deploy.local.announced import announce, claimed, is_up, withdraw
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, SERVICES, STATE
 from deploy.printed import Wrong, formats, printed
@@ -92,20 +93,23 @@ def app(
         with _stops(stop):
             sent = _sent(messages, house, rate, stop)
         return _told(messages, sent, shape)
+    # While it starts and stops, too: killed there it would leave its folder.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    ours = claimed() and not is_up()
     with LocalStack.ephemeral() as stack:
         fleet = Fleet(stack, Setup(file.resolve(), EXAMPLES / "organisations.toml", simulated=True))
         try:
             say.print("starting Kafka, Postgres, a mail sink and four services ...")
             fleet.start()
-            with _announced(fleet), _stops(stop):
+            with _announced(fleet, ours), _stops(stop):
                 house = Installation(stack.kafka, KafkaSecurity(), file, stack.folder, local=True)
                 sent = _sent(messages, house, rate, stop,
                              unacted=lambda tick: [name for name in SERVICES if not fleet.has_acted(name, tick)])  # fmt: skip
                 if not stop.is_set():
                     say.print("all is sent; the stack stays until Ctrl-C")
                     stop.wait()
-            say.print("stopping ...")
         finally:
+            say.print("stopping ...")
             fleet.stop()
     return _told(messages, sent, shape)
 
@@ -133,8 +137,8 @@ def _is_for_tests(kafka: str, confirmed: bool) -> None:
 async def _has_topics(house: Installation, publisher: Publisher) -> None:
     topics = {submissions_topic(family, publisher.name) for family in SUBMITTED}
     async with opened(house, "sandbox") as log:
-        there = {part.topic for part in await log.span(sorted(topics))}
-    if missing := sorted(topics - there):
+        missing = await log.missing(topics)
+    if missing:
         raise Trouble(f"{', '.join(missing)}: not there, or not for this user", "`lotse topics`, with LOTSE_KAFKA and LOTSE_PUBLISHERS",
                       FINDINGS)  # fmt: skip
 
@@ -157,14 +161,12 @@ def _stops(stop: threading.Event) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _announced(fleet: Fleet) -> Iterator[None]:
-    """Other commands find this stack, unless another is up; people are told where it is either way."""
-    ours = not is_up()
-    if not ours:
-        say.print("another stack is up: `lotse status` and the like speak of that one")
-    else:
-        STATE.mkdir(mode=0o700, exist_ok=True)
+def _announced(fleet: Fleet, ours: bool) -> Iterator[None]:
+    """Other commands find this stack where it is ours to announce; people are told where it is either way."""
+    if ours:
         announce(fleet, STATE)
+    else:
+        say.print("another stack is up: `lotse status` and the like speak of that one")
     say.print(
         f"Kafka listens at {fleet.stack.kafka}; `lotse sources`, `lotse status`, `lotse answer kreis ID` ask about it"
     )

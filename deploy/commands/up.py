@@ -1,7 +1,6 @@
 """`lotse up`: everything on this machine. Not for production."""
 
 import contextlib
-import fcntl
 import os
 import signal
 import threading
@@ -11,7 +10,7 @@ import click
 
 from deploy.errors import INTERRUPTED, REFUSED, Trouble
 from deploy.fleet import Fleet, Setup
-from deploy.local.announced import announce, is_up, withdraw
+from deploy.local.announced import announce, claimed, is_up, withdraw
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, SERVICES, STATE
 from deploy.printed import formats, plain, printed
@@ -24,32 +23,31 @@ from deploy.saying import say
     "--publishers",
     type=click.Path(path_type=Path, exists=True),
     default=EXAMPLES / "publishers.toml",
-    show_default=False,
+    show_default="deploy/examples/publishers.toml",
+    help="Who may publish; read at the start, which makes their topics.",
 )
 @click.option(
     "--organisations",
     type=click.Path(path_type=Path, exists=True),
     default=EXAMPLES / "organisations.toml",
-    show_default=False,
+    show_default="deploy/examples/organisations.toml",
+    help="Where each office reads its mail; read at the start.",
 )
 @click.option("--simulated-time", is_flag=True, help="Accept ticks of the past, and start no clock.")
 @formats
 def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool, shape: str) -> int:
     """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all, a second one at once. State lives in .lotse/."""
-    STATE.mkdir(mode=0o700, exist_ok=True)
     if is_up():
         raise Trouble("a stack is up already", "`lotse status` shows it; Ctrl-C in its window stops it", REFUSED)
-    lock = os.open(STATE / "up.lock", os.O_WRONLY | os.O_CREAT, 0o600)  # held until this process ends
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Trouble("a stack is starting already", "wait for it; `lotse status` shows it then", REFUSED) from None
+    if not claimed():
+        raise Trouble("a stack is starting already", "wait for it; `lotse status` shows it then", REFUSED)
     stack = LocalStack.ephemeral() if ephemeral else LocalStack(STATE / "stack")
     fleet = Fleet(stack, Setup(publishers.resolve(), organisations.resolve(), simulated=simulated_time))
     stop = threading.Event()
 
     def asked(*_: object) -> None:
-        if stop.is_set():  # the second time at once: the kernel ends its children, the next start finds its data
+        if stop.is_set():  # the second time at once: the next start finds its data
+            stack.drop()
             os._exit(INTERRUPTED)
         stop.set()
         with contextlib.suppress(RuntimeError):  # it may come while a line is being written

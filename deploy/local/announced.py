@@ -1,5 +1,6 @@
 """The stack that is up on this machine: announced by who runs it, found by the other commands."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,23 @@ NAMES = ("LOTSE_DATABASE_OWNER", "LOTSE_DATABASE", "LOTSE_KAFKA")
 ASK = "where services run by themselves, ask each: `curl -s http://HOST:PORT/status`"
 
 
+def claimed() -> bool:
+    """Whether the stack this process starts is the one the others find: from now until the process ends no other's is. Who was told
+    False announces nothing. Raises Trouble where the state folder can't be used."""
+    try:
+        STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(STATE / "up.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Trouble(f"the state folder {STATE} can't be used ({type(error).__name__})", "name another one: LOTSE_STATE=FOLDER",
+                      USAGE) from None  # fmt: skip
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return False
+    return True
+
+
 def announce(fleet: "Fleet", state: Path) -> dict[str, str]:
     """Writes down where this process' stack is found by the other commands; gives back its addresses."""
     stack, setup = fleet.stack, fleet.setup
@@ -33,7 +51,7 @@ def announce(fleet: "Fleet", state: Path) -> dict[str, str]:
 
 
 def withdraw() -> None:
-    """Nothing is up any more."""
+    """Nothing is up any more. For who has `claimed` alone."""
     RUNNING.unlink(missing_ok=True)
 
 

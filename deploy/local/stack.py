@@ -1,7 +1,10 @@
 """Kafka, Postgres and a mail sink in one folder, without Docker, Java or root. Two stacks run side by side."""
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -142,10 +145,20 @@ class LocalStack:
 
     def stop(self, error: BaseException | None = None) -> None:
         """Stops all three in order; an ephemeral one leaves nothing behind, but for its logs where an error ended it."""
-        for process in (self._mail, *(one.process for one in self._brokers), self.postgres.process):
-            process.stop()
-        if self._remove and isinstance(error, Exception):
-            complain.print(f"what its parts wrote down stands in {self.keep_logs()}")
+        try:
+            for process in (self._mail, *(one.process for one in self._brokers), self.postgres.process):
+                process.stop()
+            if self._remove and isinstance(error, Exception):
+                complain.print(f"what its parts wrote down stands in {self.keep_logs()}")
+        finally:  # also of who does not wait for it: below lie a partner's references, and hundreds of megabytes
+            self.drop()
+
+    def drop(self) -> None:
+        """Ends what still runs at once, and waits for nobody: a signal's handler may call it. An ephemeral one is gone then."""
+        for process in self.processes.values():
+            if (pid := process.pid) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if self._remove:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -1,10 +1,14 @@
 """The local stack is a real one: it answers, keeps its data, and gives rights sparingly."""
 
 import contextlib
+import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +21,7 @@ from deploy.local.postgres import Postgres
 from deploy.local.processes import child_environment, free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
+from tests.forked import run
 
 
 async def test_a_runtime_role_has_no_ddl_and_reaches_no_other_service(prepared: LocalStack) -> None:
@@ -88,6 +93,58 @@ def test_nobody_else_looks_into_what_a_stack_holds(stack: LocalStack) -> None:
     """Raw submissions, mails, passwords; only Postgres' user passes, where root runs it."""
     for folder in (stack.folder, *(process.log.parent for process in stack.processes.values())):
         assert stat.S_IMODE(folder.stat().st_mode) & 0o066 == 0, folder
+
+
+def test_who_does_not_wait_for_its_end_leaves_nothing_either() -> None:
+    """Ctrl-C once more, while it stops: hundreds of megabytes stayed, and with them what was imported."""
+    stack = LocalStack.ephemeral()
+    stack.start()
+    mail, broker = stack.processes["mail"].child, psutil.Process(stack.processes["kafka"].pid)
+    broker.suspend()  # it would be waited for
+
+    def impatient() -> None:
+        while mail is None or mail.returncode is None:
+            time.sleep(0.01)  # until the first of them has ended
+        os.kill(os.getpid(), signal.SIGINT)
+
+    (thread := threading.Thread(target=impatient, daemon=True)).start()
+    with pytest.raises(KeyboardInterrupt):
+        stack.stop()
+    thread.join()
+    assert not stack.folder.exists()
+    for name in ("kafka", "postgres"):
+        one = stack.processes[name].child
+        assert one is not None and one.wait(20) == -signal.SIGKILL
+
+
+CLAIM = "from deploy.local.announced import claimed; print(claimed(), flush=True); input()"
+
+
+def test_one_stack_is_announced_at_a_time_in_a_folder_that_is_made_and_nobody_else_looks_into(tmp_path: Path) -> None:
+    state = tmp_path / "new" / "deep"
+    pipe, env = subprocess.PIPE, child_environment(PYTHONPATH=str(ROOT), LOTSE_STATE=str(state))
+    for both in (["True", "False"], ["True", "False"]):  # and again when these have ended
+        with contextlib.ExitStack() as ends:
+            holders = [ends.enter_context(subprocess.Popen([sys.executable, "-c", CLAIM], stdin=pipe, stdout=pipe, text=True, env=env))
+                       for _ in both]  # fmt: skip
+            first, second = holders
+            assert first.stdout and second.stdout
+            ends.callback(first.kill)
+            ends.callback(second.kill)
+            assert sorted((first.stdout.readline().strip(), second.stdout.readline().strip()), reverse=True) == both
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("where", "says"), [("here", "no whole path"), ("{}/file/below", "can't be used")])
+def test_a_state_folder_that_can_not_be_one_is_named(tmp_path: Path, where: str, says: str) -> None:
+    """A relative one is another folder from another place; the other ended as a fault of ours."""
+    (tmp_path / "file").touch()
+    for command in ("up", "sandbox"):
+        done = run(
+            command, "--format", "json", env=child_environment(PYTHONPATH=str(ROOT), LOTSE_STATE=where.format(tmp_path))
+        )
+        (error,) = json.loads(done.stdout)["errors"]
+        assert (done.returncode, error["code"], says in error["message"]) == (2, "USAGE", True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: Postgres has a user of its own only where root starts it")

@@ -19,22 +19,42 @@ import psutil
 import pytest
 
 from deploy.local.operations import PRIVATE
+from deploy.local.processes import tied_to_us
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
 from tests.publishing import Course, Publisher
 
 
+def started(state: Path, *more: str, **settings: str) -> "subprocess.Popen[bytes]":
+    """`lotse up` in a state folder, in a group of its own, as a terminal starts it; it stops where we are killed."""
+    env = {**os.environ, "LOTSE_STATE": str(state), "PYTHONPATH": str(ROOT), **settings}
+    with (state / "said").open("ab") as said:
+        return subprocess.Popen([sys.executable, "-m", "deploy.cli", "up", *more], stdout=said, stderr=said, env=env,
+                                start_new_session=True, preexec_fn=tied_to_us(signal.SIGTERM))  # fmt: skip
+
+
+def ended(process: "subprocess.Popen[bytes]") -> int:
+    """Stopped as it is told to, or else killed, and its children with it."""
+    process.terminate()
+    try:
+        return process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def up(state: Path) -> tuple["subprocess.Popen[bytes]", dict[str, str]]:
     """`lotse up` in a state folder; its addresses once it serves."""
     (state / "running.json").unlink(missing_ok=True)
-    with (state / "up.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "deploy.cli", "up"], stdout=log, stderr=log,
-                                   env={**os.environ, "LOTSE_STATE": str(state), "PYTHONPATH": str(ROOT)})  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (state / "running.json").exists():
-        assert process.poll() is None and time.monotonic() < deadline, (state / "up.log").read_text()
-        time.sleep(0.1)
-    found: dict[str, str] = json.loads((state / "running.json").read_text())
+    process, deadline = started(state), time.monotonic() + 120
+    try:
+        while not (state / "running.json").exists():
+            assert process.poll() is None and time.monotonic() < deadline, (state / "said").read_text()
+            time.sleep(0.1)
+        found: dict[str, str] = json.loads((state / "running.json").read_text())
+    except BaseException:
+        ended(process)
+        raise
     return process, found
 
 
@@ -66,41 +86,47 @@ async def test_killed_it_comes_up_again_with_its_data_beside_another(stack: Loca
             assert (await sender.ask(run, subject))["outcome"] == "recorded"
             assert set(ids) <= set(sender.answers)
     finally:
-        process.terminate()
-        assert process.wait(60) == 0
+        assert ended(process) == 0
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("times", "patience"), [(1, 60), (2, 5)], ids=["once", "twice"])
-def test_ctrl_c_while_it_starts_takes_down_what_has_started(tmp_path: Path, times: int, patience: int) -> None:
+@pytest.mark.parametrize(("times", "patience", "words"), [(1, 60, ()), (2, 5, ()), (2, 5, ("--ephemeral",))],
+                         ids=["once", "twice", "twice, of one that keeps nothing"])  # fmt: skip
+def test_ctrl_c_while_it_starts_takes_down_what_has_started(
+    tmp_path: Path, times: int, patience: int, words: tuple[str, ...]
+) -> None:
     """As a terminal does; a second one ends it at once. What an earlier start wrote down is another process's by now."""
     (tmp_path / "running.json").write_text(json.dumps({"pid": os.getpid(), "born": 1.0}))
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-m", "deploy.cli", "up"], stdout=said, stderr=said, start_new_session=True,
-                                   env={**os.environ, "LOTSE_STATE": str(tmp_path), "PYTHONPATH": str(ROOT)})  # fmt: skip
-    deadline = time.monotonic() + 120
+    (temporary := tmp_path / "temporary").mkdir()
+    process, deadline = started(tmp_path, *words, TMPDIR=str(temporary)), time.monotonic() + 120
+    children: list[psutil.Process] = []
 
     def wait_for(what: Callable[[], bool]) -> None:
         while not what():
             assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "said").read_text()
 
-    wait_for(lambda: all((tmp_path / "stack" / name / f"{name}.pid").exists() for name in ("postgres", "kafka")))
-    started = psutil.Process(process.pid).children(recursive=True)
-    for child in started if times == 2 else ():  # an orderly end would wait for them
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.suspend()
-    os.killpg(process.pid, signal.SIGINT)
-    if times == 2:  # who presses it a second time has read that it helps
-        wait_for(lambda: "Ctrl-C again" in (tmp_path / "said").read_text())
-        os.killpg(process.pid, signal.SIGINT)
+    def has_started(name: str) -> bool:
+        return any(tmp_path.glob(f"{'temporary/lotse-*' if words else 'stack'}/{name}/{name}.pid"))
+
     try:
+        wait_for(lambda: has_started("postgres") and has_started("kafka"))
+        children = psutil.Process(process.pid).children(recursive=True)
+        for child in children if times == 2 else ():  # an orderly end would wait for them
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.suspend()
+        os.killpg(process.pid, signal.SIGINT)
+        if times == 2:  # who presses it a second time has read that it helps
+            wait_for(lambda: "Ctrl-C again" in (tmp_path / "said").read_text())
+            os.killpg(process.pid, signal.SIGINT)
         assert process.wait(patience) == 130, (tmp_path / "said").read_text()
     finally:
-        for child in started:
+        for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.resume()
-    assert not psutil.wait_procs(started, timeout=20)[1] and "Traceback" not in (tmp_path / "said").read_text()
+        ended(process)
+    assert not psutil.wait_procs(children, timeout=20)[1] and "Traceback" not in (tmp_path / "said").read_text()
+    assert not list(temporary.glob("lotse-[!p]*"))  # but for who has which port
 
 
 def database(state: Path) -> str:

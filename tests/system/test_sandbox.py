@@ -22,6 +22,7 @@ from contracts.topics import SUBMITTED, submissions_topic
 from deploy.feeds.log import opened
 from deploy.installation import Installation
 from deploy.local.kafka import Kafka
+from deploy.local.processes import tied_to_us
 from deploy.places import CACHE, ROOT
 from deploy.services import make_topics, publishers_from
 from services.connections import KafkaSecurity
@@ -77,11 +78,12 @@ class Sandbox:
 
     def __init__(self, folder: Path, *words: str) -> None:
         self.state, self._said = folder / "state", folder / "said"
-        self._printed = folder / "printed"
-        self.env = environment(LOTSE_STATE=str(self.state))
+        self._printed, self.temporary = folder / "printed", folder / "temporary"
+        self.temporary.mkdir()
+        self.env = environment(LOTSE_STATE=str(self.state), TMPDIR=str(self.temporary))
         with self._said.open("wb") as err, self._printed.open("wb") as out:
             self.process = subprocess.Popen(command("sandbox", *words), env=self.env, stdout=out, stderr=err,  # noqa: S603
-                                            start_new_session=True)  # fmt: skip
+                                            start_new_session=True, preexec_fn=tied_to_us(signal.SIGINT))  # fmt: skip
 
     @property
     def said(self) -> str:
@@ -114,8 +116,13 @@ def sandbox(folder: Path, *words: str) -> Iterator[Sandbox]:
         if found.process.poll() is None:
             found.end()
         assert not psutil.wait_procs(children, timeout=20)[1]
+        assert not list(found.temporary.glob("lotse-[!p]*"))  # but for who has which port
     finally:
         if found.process.poll() is None:
+            os.killpg(found.process.pid, signal.SIGINT)
+        try:
+            found.process.wait(60)
+        finally:
             found.process.kill()
             found.process.wait()
 
@@ -191,6 +198,16 @@ def test_ctrl_c_while_a_stack_of_its_own_is_fed_ends_all_of_it_in_order(tmp_path
         assert (code, said["errors"][0]["code"]) == (130, "INTERRUPTED"), running.said
         assert len(children) > 5 and not psutil.wait_procs(children, timeout=20)[1]
     assert not (running.state / "running.json").exists() and "Traceback" not in running.said
+
+
+def test_while_it_starts_no_other_stack_takes_its_place_and_a_polite_end_leaves_nothing(tmp_path: Path) -> None:
+    """Two started within the same seconds took each other's announcement away, and neither was found for as long as it ran."""
+    with sandbox(tmp_path) as running:
+        running.until("starting Kafka")
+        other = run("up", "--format", "json", env=running.env)
+        assert (other.returncode, "starting already" in json.loads(other.stdout)["errors"][0]["message"]) == (4, True)
+        running.process.terminate()
+        assert running.process.wait(60) == 143
 
 
 @pytest.fixture
