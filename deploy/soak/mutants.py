@@ -7,6 +7,7 @@ and both are taken out.
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.local.kafka import short_lived
-from deploy.local.processes import child_environment
+from deploy.local.processes import child_environment, tied_to_us
 from deploy.places import CACHE, ROOT
 
 LIMIT = 600.0  # seconds a mutated row may take, its stack included
@@ -268,11 +269,12 @@ def _run(tree: Path, number: int, seed: int) -> tuple[str, list[str]]:
     """How a row ended in a tree, and what it found; where it held, what was seen."""
     argv = [sys.executable, "-m", "deploy.cli", "soak", "--row", str(number), "--seed", str(seed), "--format=json"]
     env = child_environment(PYTHONPATH=str(tree), **short_lived(CACHE))
-    with subprocess.Popen(argv, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603
+    pipe, tied = subprocess.PIPE, tied_to_us(signal.SIGTERM)  # it takes down its stack
+    with subprocess.Popen(argv, cwd=tree, env=env, stdout=pipe, stderr=pipe, text=True, preexec_fn=tied) as child:  # noqa: S603
         try:
             out, err = child.communicate(timeout=LIMIT)
         except BaseException as error:
-            child.terminate()  # it takes down its stack
+            child.terminate()
             child.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
                 return FAILED, [f"it came to no end in {LIMIT:.0f} s"]

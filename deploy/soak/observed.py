@@ -109,7 +109,8 @@ def _named(raw: bytes) -> bool:
 
 def _logs(folder: Path) -> list[Path]:
     """Those of the services, and of Kafka, Postgres and the mail server beside them."""
-    return [log for place in (".", "services", "second", "kafka*", "postgres") for log in folder.glob(f"{place}/*.log")]
+    places = (".", "services", "second", "kafka*", "postgres", "mail")
+    return [log for place in places for log in folder.glob(f"{place}/*.log")]
 
 
 async def _ask(fleet: Fleet, seen: Observed) -> None:

@@ -82,4 +82,6 @@ def test_one_lost_on_the_way_is_told_and_nothing_is_left_but_what_was_written_do
     kept = {file.name for file in (state / "logs").iterdir()}
     assert {f"{name}.log" for name in (*SERVICES, "kafka", "postgres")} <= kept
     assert not list(temporary.glob("lotse-[!p]*"))  # but for who has which port
-    assert not [p.pid for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())]
+    running = {p.pid: [*(p.info["cmdline"] or ()), *(p.info["environ"] or {}).values()]
+               for p in psutil.process_iter(["cmdline", "environ"])}  # fmt: skip
+    assert not [pid for pid, words in running.items() if any(str(tmp_path) in word for word in words)]
