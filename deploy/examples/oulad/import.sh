@@ -8,7 +8,8 @@ usage() {
 usage: import.sh FOLDER [--until DAY] [--end-on DATE]
 
 Prepares the OULAD files in FOLDER (courses, enrolments, activity; .csv or .csv.gz) and imports them into the
-Lotse that is running (`./lotse up`): first the participations, then the attendance. Running it again changes nothing.
+Lotse that is running (`./lotse up`): first the participations, then the attendance. Running it again with the
+same options changes nothing; with others it wants a stack of its own (`./lotse up --ephemeral`).
 
   --until DAY     hand in what was known on day DAY of each run, that day included
   --end-on DATE   move all dates so that the last day of what is handed in falls on DATE (2026-01-31)
