@@ -12,7 +12,8 @@ from deploy.installation import Installation
 from deploy.services import cluster_id
 
 OURS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-"""An id as a memory makes it: a UUID of version 8, which those that programs mint are not (1, 4, 5, 7)."""
+"""An id as a memory makes it: a UUID of version 8, which those that programs mint are not (1, 4, 5, 7); bare random bits are it once
+in 64 times. So an import is told by the subject and the submission both."""
 
 
 async def ready(house: Installation, publisher: Publisher, store: Store, first: bool) -> None:
@@ -43,7 +44,8 @@ async def _imported_before(log: Log, answers: list[str]) -> str:
     span = await log.span(answers)
     async for records in log.read(span):
         for record in records:
-            if OURS.fullmatch(str(json.loads(record.value).get("submission_id"))):
+            subject, submission = record.key or b"", json.loads(record.value).get("submission_id", "")
+            if OURS.fullmatch(subject.decode("utf-8", "replace")) and OURS.fullmatch(submission):
                 day = datetime.fromtimestamp(record.timestamp / 1000, UTC).date()
                 return f"{record.topic} answers one on {day}"
     if any(start for start, _ in span.values()):

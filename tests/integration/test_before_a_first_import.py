@@ -72,12 +72,13 @@ class Provider:
         said = json.loads(done.stdout)
         return done.returncode, said["data"] or said["errors"][0]
 
-    async def is_answered(self, *ids: str) -> None:
-        """As a service writes it."""
+    async def is_answered(self, *ids: str, subject: str | None = None) -> None:
+        """As a service writes it; the subject is an id of the same make, unless given."""
         async with AIOKafkaProducer(bootstrap_servers=self.kafka) as producer:
             for id in ids:
                 said = {"submission_id": id, "outcome": "recorded", "content": str(uuid4())}
-                await producer.send_and_wait(answers_topic("referral", self.name), json.dumps(said).encode())
+                topic, key = answers_topic("referral", self.name), (subject or id).encode()
+                await producer.send_and_wait(topic, json.dumps(said).encode(), key=key)
 
     async def sent(self) -> int:
         """How many submissions stand on its topics."""
@@ -137,6 +138,7 @@ async def test_a_memory_that_was_left_behind_is_asked_for_and_nobody_becomes_a_s
 
 async def test_who_has_sent_by_another_way_is_imported_for_the_first_time(provider: Provider) -> None:
     await provider.is_answered(*OTHER_WAYS)
+    await provider.is_answered("1a2b3c4d-1234-8123-8123-123456789abc", subject=str(uuid4()))  # by chance
     code, account = provider.imports("state")
     assert (code, account["unanswered"], await provider.sent()) == (PARTLY, 1, 1), account
 
