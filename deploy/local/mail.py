@@ -19,9 +19,10 @@ class Sink:
         folder.mkdir(parents=True, exist_ok=True)
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802  # the library's name
-        """One accepted message, one file."""
+        """One accepted message, one file, above it whom it was given for: its own `To` is only what its writer says."""
         part = self.folder / f".{uuid4().hex}"
         with part.open("wb") as file:
+            file.writelines(f"Delivered-To: {one}\r\n".encode() for one in envelope.rcpt_tos)
             file.write(envelope.content)
             file.flush()
             os.fsync(file.fileno())

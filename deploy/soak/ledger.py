@@ -69,6 +69,14 @@ class SeenLetter(NamedTuple):
     """Stands for its bytes: nobody seals twice alike."""
 
 
+class SeenMail(NamedTuple):
+    """A mail the sink accepted."""
+
+    attempt: str
+    to: str
+    """To whom it went and to whom it says it goes: one mailbox, where all is well."""
+
+
 class SeenParticipation(NamedTuple):
     """A participation as the case it is listed under shows it."""
 
@@ -107,8 +115,7 @@ class Observed:
     notices: list[Mapping[str, Any]] = field(default_factory=list)
     reports: list[SeenCell] = field(default_factory=list)
     """Cells of the latest vintage of each month."""
-    mails: Counter[str] = field(default_factory=Counter)
-    """Attempt to how many mails the sink accepted."""
+    mails: list[SeenMail] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     """Places (never values) in which a canary was found."""
 
@@ -167,17 +174,19 @@ class Ledger:
 
 
 def held_against(
-    expected: Expected, observed: Observed, *, ticked: datetime | None, figures: bool, doubtful: int = 0,
-    recoveries: Iterable[Recovery] = (), progress: Iterable[Progress] = (),
+    expected: Expected, observed: Observed, *, ticked: datetime | None, figures: bool, mailboxes: Mapping[str, str],
+    doubtful: int = 0, recoveries: Iterable[Recovery] = (), progress: Iterable[Progress] = (),
 ) -> Ledger:  # fmt: skip
     """The ledger of a run at rest. `figures`: a tick of a later day than the last release has been acted on, so reports
-    must be those of the journal; `doubtful`: how many mails may be uncertain, one an attempt in flight at a kill."""
+    must be those of the journal; `mailboxes`: office to where it reads its mail; `doubtful`: how many mails may be uncertain,
+    one an attempt in flight at a kill."""
     ledger = Ledger()
     _answers(ledger, expected, observed)
     facts = _facts(ledger, expected, observed)
     _order(ledger, observed)
     _rest(ledger, expected, observed, facts, ticked)
-    _mails(ledger, expected, observed, facts, doubtful)
+    _mails(ledger, observed, facts, mailboxes, doubtful)
+    _notices(ledger, expected, observed, _told(ledger, facts))
     if figures and ticked is not None:
         _figures(ledger, expected, observed, ticked)
     _letters(ledger, expected, observed)
@@ -502,18 +511,24 @@ def _raised(ledger: Ledger, expected: Expected, fact: SeenFact) -> None:
         ledger.add(3, "swapped", f"a risk about {body['about']} names {body['owner_organisation_id']} as the owner")
 
 
-# --- mails (check 2)
+# --- mails and notices (checks 1, 2, 3)
 
 
-def _mails(ledger: Ledger, expected: Expected, observed: Observed, facts: Sequence[SeenFact], doubtful: int) -> None:
+def _mails(
+    ledger: Ledger, observed: Observed, facts: Sequence[SeenFact], mailboxes: Mapping[str, str], doubtful: int
+) -> None:
+    """One mail an attempt that is called sent, and each to its own office."""
     attempts = {f.body["attempt_id"]: f for f in facts if f.type == "notification_attempted"}
     results: dict[str, list[str]] = defaultdict(list)
     for fact in facts:
         if fact.type in ("notification_sent", "notification_failed", "notification_uncertain"):
             results[fact.body["attempt_id"]].append(fact.type.removeprefix("notification_"))
+    went: dict[str, list[str]] = defaultdict(list)
+    for mail in observed.mails:
+        went[mail.attempt].append(mail.to)
     uncertain = 0
-    for attempt in sorted(set(attempts) | set(results) | set(observed.mails)):
-        result, mails = results.get(attempt, []), observed.mails[attempt]
+    for attempt in sorted(set(attempts) | set(results) | set(went)):
+        result, mails = results.get(attempt, []), len(went[attempt])
         if attempt not in attempts:
             ledger.add(3, "invented", f"a mail or result of the attempt {attempt}, which there is not")
         elif not result:
@@ -526,11 +541,13 @@ def _mails(ledger: Ledger, expected: Expected, observed: Observed, facts: Sequen
             ledger.add(3, "invented", f"a mail of the attempt {attempt}, which is called failed")
         if mails > 1:
             ledger.add(2, "doubled", f"{mails} mails of the attempt {attempt}")
+        for to in went[attempt] if attempt in attempts else ():
+            if to != mailboxes.get(office := attempts[attempt].subject):
+                ledger.add(3, "swapped", f"the mail to {office} of the attempt {attempt} went to another mailbox: {to}")
         uncertain += result == ["uncertain"]
     if uncertain > doubtful:
         ledger.add(2, "doubtful", f"{uncertain} attempts are uncertain, at most {doubtful} were in flight at a kill")
-    _notices(ledger, expected, observed, _told(ledger, facts))
-    ledger.counts |= {"attempts": len(attempts), "mails": sum(observed.mails.values()), "uncertain": uncertain}
+    ledger.counts |= {"attempts": len(attempts), "mails": len(observed.mails), "uncertain": uncertain}
 
 
 Told = tuple[str, str, str, str, str]
@@ -567,10 +584,18 @@ def _told(ledger: Ledger, facts: Sequence[SeenFact]) -> set[Told]:
 
 
 def _notices(ledger: Ledger, expected: Expected, observed: Observed, told: set[Told]) -> None:
-    """Each risk that holds is on its office's list once, and the office was told of it."""
-    _twice(ledger, "the notice of", Counter((row["about"], row["rule"]) for row in observed.notices))
-    listed = {(row["about"], row["rule"]): row["told"] for row in observed.notices}
-    lines = {(about, rule, first_on) for _, _, about, rule, first_on in told}
+    """Each risk that holds is on its office's list once, and the office was told of it; of nothing else it believes so. Two ticks
+    at rest are enough for both: the load has no office without a mailbox, and no mail server that refuses."""
+    for office, _, id, rule, first_on in sorted(told):
+        if str(expected.open_risks.get((id, rule))) != first_on:
+            ledger.add(1, "lost", f"{office} still believes that {rule} about {id} holds since {first_on}")
+    for row in observed.notices:
+        if row["taken_back"]:
+            ledger.add(1, "lost", f"by its list {row['office_id']} still believes {row['rule']} about {row['about']}")
+    holding = [row for row in observed.notices if not row["taken_back"]]
+    _twice(ledger, "the notice of", Counter((row["about"], row["rule"]) for row in holding))
+    listed = {(row["about"], row["rule"]): row["told"] for row in holding}
+    lines = {told_of[2:] for told_of in told}
     for about, first in sorted(expected.open_risks.items()):
         if about not in listed:
             ledger.add(1, "lost", f"{about[1]} about {about[0]} is on no office's list")

@@ -31,6 +31,8 @@ DAYS = [date(2026, 5, 19) + timedelta(days=n) for n in range(13)]
 NEVER = "2026-12-17"
 """The last day of every run, which no tick reaches: no S6 between an acceptance and its start, whichever is heard first."""
 OWNERS, PROVIDER = ("rkn-thm", "jmd-neuss"), "vhs-neuss"
+MAILBOXES = {f"{TENANT}:rkn-thm": "teilhabe@rkn.example", f"{TENANT}:jmd-neuss": "office@jmd.example"}
+"""Office to where it reads its mail; the same as in organisations.toml, said once more."""
 MUNICIPALITIES = ("05162004", "05162008", "05162024")
 CANARY = "Zugvogel"
 """What stands in poison where a name would: it must be found nowhere, since dead letters are sealed."""

@@ -173,6 +173,11 @@ MUTANTS = (
     Mutant((105,), "what wakes many cases names all their states at once: one by one", ("60 cases that go on at once",),
            (Edit(WORK, "                missing.update(name for name in message.names if name not in self.slots)\n",
                  "                if missing := {name for name in message.names if name not in self.slots}:\n                    raise Again(missing)\n"),)),
+    Mutant((107,), "a mail goes to the mailbox of its own office: to the first there is", ("went to another mailbox",),
+           (Edit("services/notification/mail.py", "self.mailboxes.get(recorded.attributes.subject.partition(\":\")[2])",
+                 "next(iter(self.mailboxes.values()), None)"),)),
+    Mutant((109,), "what an office was told and no longer holds is said in its next mail: it is not", ("still believes",),
+           (Edit("services/notification/domain.py", "        for key, line in untrue\n    ]", "        for key, line in untrue[:0]\n    ]"),)),
     Mutant((160,), "a read while the database is away is answered 503", ("/counts gave 500",),
            (Edit(HOST, "            app.add_exception_handler(kind, away)\n", "            pass\n"),)),
 )  # fmt: skip
@@ -195,8 +200,6 @@ NO_MUTANT = {
     69: "as row 8",
     76: "OpenTelemetry's own buffer guards it, no line of ours",
     106: "as row 5",
-    107: "as rows 75 and 101",
-    109: "as row 101; what comes twice falls out by its number, too",
     110: "as rows 59 and 60",
     137: "as row 37",
 }

@@ -25,7 +25,7 @@ from deploy.places import SERVICES
 from deploy.soak.expected import WAITS, Expected, expect
 from deploy.soak.journal import Journal
 from deploy.soak.ledger import Ledger, Progress, Recovery, held_against
-from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, PUBLISHERS, Load, Wave
+from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, MAILBOXES, PUBLISHERS, Load, Wave
 from deploy.soak.observed import observe, session
 from deploy.soak.sending import Sender
 
@@ -308,7 +308,7 @@ class Night:
         await self.rest(LAST_DAY_TICK if last else None)
         expected = self.expected()
         observed = await observe(self.fleet)
-        ledger = held_against(expected, observed, ticked=self.ticked, figures=last, doubtful=self.doubtful,
+        ledger = held_against(expected, observed, ticked=self.ticked, figures=last, mailboxes=MAILBOXES, doubtful=self.doubtful,
                               recoveries=self.recoveries, progress=self.progress)  # fmt: skip
         self.recoveries, self.progress = [], []  # named once
         self.ledgers += 1

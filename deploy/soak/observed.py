@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from deploy.fleet import Fleet
 from deploy.places import SERVICES
 from deploy.soak.journal import Place
-from deploy.soak.ledger import Observed, SeenAnswer, SeenCell, SeenFact, SeenLetter, SeenParticipation
+from deploy.soak.ledger import Observed, SeenAnswer, SeenCell, SeenFact, SeenLetter, SeenMail, SeenParticipation
 from deploy.soak.load import CANARY, PUBLISHERS
 from deploy.soak.sending import FAMILIES, PARTITIONS
 
@@ -85,7 +85,8 @@ async def observe(fleet: Fleet) -> Observed:
     for file in fleet.stack.mail_folder.glob("*.eml"):
         raw = file.read_bytes()
         mail = email.message_from_bytes(raw, policy=email.policy.default)
-        seen.mails[str(mail["Message-ID"]).strip("<>").removesuffix("@lotse")] += 1
+        to = {str(one) for name in ("Delivered-To", "To") for one in mail.get_all(name, [])}
+        seen.mails.append(SeenMail(str(mail["Message-ID"]).strip("<>").removesuffix("@lotse"), ", ".join(sorted(to))))
         if _named(raw):
             seen.leaks.append("a mail")
     seen.leaks += [f"the log {log.name}" for log in _logs(fleet.stack.folder) if _named(log.read_bytes())]
@@ -125,7 +126,7 @@ async def _ask(fleet: Fleet, seen: Observed) -> None:
                 seen.leaks.append(f"metrics or status of {name}")
         seen.cases = [row["case_id"] for row in await get("intake", "/cases")]
         seen.risks = await get("referral", "/risks")
-        seen.notices = [row for row in await get("notification", "/notices") if not row["taken_back"]]
+        seen.notices = await get("notification", "/notices")
         for release in await get("reporting", "/reports/participation"):
             seen.reports += [SeenCell(release["month"], *(cell[name] for name in SeenCell._fields[1:]))
                              for cell in release["body"]["cells"]]  # fmt: skip

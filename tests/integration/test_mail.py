@@ -46,7 +46,15 @@ async def told(port: int, to: Mailbox, sender: str = "lotse@localhost") -> Fact:
     settings = MailSettings.model_construct(
         smtp_host="127.0.0.1", smtp_port=port, smtp_user=None, smtp_password=None, smtp_tls=False, mail_from=sender
     )
-    return await Post(settings, {"thm": to}).perform(attempt())
+    offices = {"jmd": Mailbox(mailbox="jmd@localhost"), "thm": to, "vhs": Mailbox(mailbox="vhs@localhost")}
+    return await Post(settings, offices).perform(attempt())
+
+
+async def test_a_mail_goes_to_its_office_and_to_nobody_else(port: int, tmp_path: Path) -> None:
+    assert isinstance(await told(port, Mailbox(mailbox="thm@localhost")), NotificationSent)
+    (file,) = tmp_path.glob("*.eml")
+    mail = email.message_from_bytes(file.read_bytes())
+    assert mail.get_all("Delivered-To") == mail.get_all("To") == ["thm@localhost"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from deploy.soak.expected import EXISTS, RECORDED, ZONE, Expected, Said, expect,
 from deploy.soak.journal import Journal, Place
 from deploy.soak.ledger import (
     FACT_OF,
+    Ledger,
     Observed,
     Progress,
     Recovery,
@@ -24,10 +26,11 @@ from deploy.soak.ledger import (
     SeenCell,
     SeenFact,
     SeenLetter,
+    SeenMail,
     SeenParticipation,
     held_against,
 )
-from deploy.soak.load import LAST_DAY_TICK, PUBLISHERS, TENANT, Load
+from deploy.soak.load import LAST_DAY_TICK, MAILBOXES, PUBLISHERS, TENANT, Load
 
 SENT_AT = 1_790_000_000.0
 
@@ -109,9 +112,10 @@ class World:
             if rule == "S6":  # of 20 May, on 2 June
                 more = {"last_missed_on": str(LAST_DAY_TICK.date()), "as_of": LAST_DAY_TICK.isoformat()}
                 self.fact("dropout_risk_continued", "dropout", case, str(uuid4()), "x", **risk, **more)
-            self.seen.notices.append({**risk, "told": True})
+            office = f"{TENANT}:{expected.cases[case]}"
+            self.seen.notices.append({**risk, "case_id": case, "office_id": office, "told": True, "taken_back": False})
             line = {"kind": "RAISED", "case_id": case, "about": about, "rule": rule, "first_on": str(first)}
-            self.lines[f"{TENANT}:{expected.cases[case]}"].append(line)
+            self.lines[office].append(line)
         for id, (case, _, _, dropped) in sorted(expected.periods.items()):
             if dropped:
                 self.fact("dropped_out", "dropout", case, str(uuid4()), "x", participation_id=id)
@@ -124,7 +128,7 @@ class World:
         for type, more in (("notification_attempted", {"lines": lines}), (f"notification_{result}", {})):
             self.fact(type, "notification", office, str(uuid4()), "x", attempt_id=attempt, **more)
         if result == "sent":
-            self.seen.mails[attempt] = 1
+            self.seen.mails.append(SeenMail(attempt, MAILBOXES[office]))
 
     def _tables(self) -> None:
         expected, seen = self.expected, self.seen
@@ -159,14 +163,18 @@ def world(must: Expected) -> World:
     return World(must)
 
 
-def kinds(world: World, **more: object) -> set[str]:
-    """What the ledger names."""
-    ledger = held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True, **more)  # type: ignore[arg-type]
-    return ledger.kinds()
+def ledger_of(world: World, **more: Any) -> Ledger:
+    """What the ledger says."""
+    return held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True, mailboxes=MAILBOXES, **more)
+
+
+def kinds(world: World, **more: Any) -> set[str]:
+    """What it names."""
+    return ledger_of(world, **more).kinds()
 
 
 def test_of_a_world_without_fault_the_ledger_says_nothing(world: World) -> None:
-    ledger = held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True)
+    ledger = ledger_of(world)
     assert ledger.balanced, str(ledger)
     counts = ledger.counts
     assert counts["submissions"] > 500 and counts["poison"] > 5 and counts["waiting"] >= 1
@@ -321,12 +329,28 @@ def take_back_what_nobody_was_told(world: World) -> None:
     world.tell(office, [{**lines[0], "kind": "WITHDRAWN", "first_on": "2026-01-01"}])
 
 
+def leave_an_office_in_its_belief(world: World) -> None:
+    """Told, withdrawn since, and no line says so: the list has forgotten it, too."""
+    fact = world.seen.facts[pick(world, "dropout_risk_raised")]
+    body = {**fact.body, "first_on": "2026-05-19"}
+    world.fact("dropout_risk_raised", "dropout", fact.subject, str(uuid4()), "x", **body)
+    office = f"{TENANT}:{body['owner_organisation_id']}"
+    line = {"kind": "RAISED", "case_id": fact.subject, **{name: body[name] for name in ("about", "rule", "first_on")}}
+    world.tell(office, [line])
+    world.fact("dropout_risk_withdrawn", "dropout", fact.subject, str(uuid4()), "x", **body)
+
+
+def leave_unsaid_what_is_over(world: World) -> None:
+    """The list knows that the office still believes it."""
+    world.seen.notices.append({**world.seen.notices[0], "first_on": "2026-05-19", "taken_back": True})
+
+
 def fail_the_telling(world: World) -> None:
     """The only attempt about some worries failed, and the list says that the office was told."""
     n = pick(world, "notification_sent")
     fact = world.seen.facts[n]
     world.seen.facts[n] = fact._replace(type="notification_failed")
-    del world.seen.mails[fact.body["attempt_id"]]
+    world.seen.mails = [mail for mail in world.seen.mails if mail.attempt != fact.body["attempt_id"]]
 
 
 def double_a_case(world: World) -> None:
@@ -360,7 +384,17 @@ def show_a_participation_under_another_case(world: World) -> None:
 
 
 def mail_twice(world: World) -> None:
-    world.seen.mails[next(iter(world.seen.mails))] += 1
+    world.seen.mails.append(world.seen.mails[0])
+
+
+def mail_another_office(world: World) -> None:
+    """All that is told is right, and stands in somebody else's mailbox."""
+    mail = world.seen.mails[0]
+    world.seen.mails[0] = mail._replace(to=next(box for box in MAILBOXES.values() if box != mail.to))
+
+
+def mail_another_office_too(world: World) -> None:
+    world.seen.mails[0] = world.seen.mails[0]._replace(to=", ".join(sorted(MAILBOXES.values())))
 
 
 def result_twice(world: World) -> None:
@@ -426,7 +460,7 @@ def invent_that_a_risk_goes_on(world: World) -> None:
 
 
 def invent_a_mail(world: World) -> None:
-    world.seen.mails[str(uuid4())] = 1
+    world.seen.mails.append(SeenMail(str(uuid4()), next(iter(MAILBOXES.values()))))
 
 
 def answer_wrongly(world: World) -> None:
@@ -507,11 +541,13 @@ def leak_a_canary(world: World) -> None:
 DAMAGES: dict[Callable[[World], None], str] = {
     lose_an_answer: "lost", lose_a_fact: "lost", lose_a_reaction: "lost", lose_a_mail: "lost", lose_a_row: "lost",
     lose_the_telling: "lost", lose_a_fact_in_the_middle: "hole", answer_twice: "doubled", record_twice: "doubled",
-    record_both_rivals: "doubled", stop_twice: "doubled", raise_twice: "doubled", mail_twice: "doubled", result_twice: "doubled",
+    record_both_rivals: "doubled", stop_twice: "doubled", raise_twice: "doubled", mail_twice: "doubled", mail_another_office: "swapped",
+    mail_another_office_too: "swapped", result_twice: "doubled",
     answer_twice_under_another_id: "doubled", answer_under_another_id: "doubled", raise_since_another_day_too: "doubled", lose_what_goes_on: "lost",
     go_on_too_soon: "invented", go_on_after_the_run: "invented",
     tell_twice: "doubled", tell_nobodys_worry: "invented", tell_another_office: "invented",
-    take_back_what_nobody_was_told: "invented", fail_the_telling: "lost",
+    take_back_what_nobody_was_told: "invented", leave_an_office_in_its_belief: "lost",
+    leave_unsaid_what_is_over: "lost", fail_the_telling: "lost",
     lose_a_referrals_row: "lost", invent_a_referrals_row: "invented", double_a_referrals_row: "doubled",
     double_a_case: "doubled", double_a_participation: "doubled", double_a_risk: "doubled", double_a_notice: "doubled",
     double_a_cell: "doubled", double_a_letter: "doubled", show_a_participation_under_another_case: "swapped",
@@ -556,7 +592,7 @@ def test_what_was_sent_and_never_acknowledged_may_be_there_once_or_not_at_all(wo
     unsure.meant = type(unsure.meant)(**{**{f: getattr(unsure.meant, f) for f in unsure.meant.__slots__}, "id": "unsure",
         "body": json.dumps({**json.loads(unsure.meant.body), "meeting_id": str(uuid4())}).encode()})  # fmt: skip
     world.expected = expect([*entries, unsure], PUBLISHERS, LAST_DAY_TICK)
-    ledger = held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True)
+    ledger = ledger_of(world)
     assert ledger.balanced and ledger.counts["not acknowledged, never seen"] == 1
     said = next(said for said in world.expected.all if said.id == "unsure")
     assert said.body is not None
@@ -565,7 +601,7 @@ def test_what_was_sent_and_never_acknowledged_may_be_there_once_or_not_at_all(wo
     )
     world.fact("attendance_recorded", "attendance", said.subject, said.fact_id, said.reference, **said.body)
     world.seen.answers[-1] = world.seen.answers[-1]._replace(publisher=said.publisher)
-    ledger = held_against(world.expected, world.seen, ticked=LAST_DAY_TICK, figures=True)
+    ledger = ledger_of(world)
     assert ledger.balanced and ledger.counts["not acknowledged, answered all the same"] == 1, str(ledger)
 
 
