@@ -25,6 +25,8 @@ PUBLISHERS = {
     "loud": Publisher("https://loud.example/lotse", (TENANT,), ("vhs-neuss",)),
 }
 FIRST_TICK = datetime(2026, 6, 1, 6, tzinfo=UTC)
+TICK = timedelta(seconds=2)
+"""From one tick to the next: months are released once a day, and the day of the first tick must not end before the last."""
 LAST_DAY_TICK = datetime(2026, 6, 2, 6, tzinfo=UTC)
 DAYS = [date(2026, 5, 19) + timedelta(days=n) for n in range(13)]
 """Meetings; on the last tick none is older than a fortnight, so each absence is still told."""

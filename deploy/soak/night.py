@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Set
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -22,10 +22,10 @@ from aiokafka.errors import KafkaError
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.fleet import Fleet, pause
 from deploy.places import SERVICES
-from deploy.soak.expected import WAITS, Expected, expect
+from deploy.soak.expected import WAITS, ZONE, Expected, expect
 from deploy.soak.journal import Journal
 from deploy.soak.ledger import Ledger, Progress, Recovery, held_against
-from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, MAILBOXES, PUBLISHERS, Load, Wave
+from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, MAILBOXES, PUBLISHERS, TICK, Load, Wave
 from deploy.soak.observed import observe, session
 from deploy.soak.sending import Sender
 
@@ -45,7 +45,8 @@ class Night:
         self.chance, self.load = Random(seed), Load(seed)
         self.journal = Journal(folder / "journal.jsonl")
         self.ticked: datetime | None = None
-        self.ticks = 0
+        self._moment = FIRST_TICK
+        """The newest that was given out, published by now or not: two who tick at once give no moment twice."""
         self.doubtful = 0
         """Attempts that may be uncertain: one for each that was in flight when somebody was killed."""
         self.recoveries: list[Recovery] = []
@@ -56,7 +57,7 @@ class Night:
         """How many were drawn up, and in how many of them reports were held against the journal."""
         self.soaking = False
         self.spoiled = ""
-        """The row after which this house could not be mended; nothing can be said of what follows."""
+        """The row after which this house could not be mended, or what in it; nothing can be said of what follows."""
         self._waves: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -90,10 +91,8 @@ class Night:
         return task
 
     async def tick(self, at: datetime | None = None) -> int:
-        """Publishes the next minute of the simulated day, or a moment; gives back its offset."""
-        self.ticks += 1
-        next = FIRST_TICK + timedelta(minutes=self.ticks)
-        at = at or max(next, (self.ticked or next) + timedelta(minutes=1))  # time only goes forward
+        """Publishes the next moment of the simulated day, or this one; gives back its offset. Raises Trouble where the day is over."""
+        at = self._moment = at or self.next_tick()
         headers = [("ce_specversion", b"1.0"), ("ce_id", str(uuid4()).encode()), ("ce_source", b"//lotse/clock"),
                    ("ce_type", b"lotse.clock.tick.v1"), ("ce_time", at.isoformat().encode()), ("content-type", b"application/json")]  # fmt: skip
         body = json.dumps({"at": at.isoformat()}).encode()
@@ -112,6 +111,14 @@ class Night:
             await producer.stop()
         self.ticked = max(at, self.ticked or at)
         return int(place.offset)
+
+    def next_tick(self) -> datetime:
+        """The moment after the newest: time only goes forward. Raises Trouble where another day begins with it: months would be
+        released by it, and again by no tick of that day, so that the last ledger held against them what came since."""
+        at = self._moment + TICK
+        if at.astimezone(ZONE).date() > self._moment.astimezone(ZONE).date():
+            raise Trouble("the simulated day is over before the last tick", "a shorter soak", UNREACHABLE)
+        return at
 
     async def tick_through(self, at: datetime | None = None) -> None:
         """A tick, and every service has acted on it: of several that wait only the latest would be acted on."""
@@ -264,7 +271,7 @@ class Night:
         await self.sender.acknowledged()
         await self.nothing_lags()
         for second in (0, 1):
-            await self.tick_through(at + timedelta(minutes=second) if at else None)
+            await self.tick_through(at + second * TICK if at else None)
             await (
                 self.nothing_lags()
             )  # what the first raised stands on its topic: told at the second, and beside no other mail

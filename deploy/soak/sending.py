@@ -6,7 +6,7 @@ import logging
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
 from types import TracebackType
@@ -45,7 +45,8 @@ class Sender:
         """Seconds from Kafka's acknowledgement to the first answer."""
         self.outcomes: dict[tuple[str, str], str] = {}
         self.times: list[tuple[float, str]] = []
-        """When which service answered: (monotonic seconds, service)."""
+        """When which service gave an answer that nobody had heard before: (monotonic seconds, service). Who only repeats itself
+        has done nothing."""
         self._chance = Random(seed)
         self._flight: set[asyncio.Future[Any]] = set()
         self.refused: Counter[str] = Counter()
@@ -98,13 +99,17 @@ class Sender:
             for tp, records in got.items():
                 family, _, publisher = tp.topic.split(".")
                 for record in records:
-                    said = json.loads(record.value)
-                    key = (publisher, said["submission_id"], said["content"])
-                    self.answered.add(key)
-                    if (since := self.awaited.pop(key, None)) is not None:
-                        self.took[key] = now - since
-                    self.outcomes[publisher, said["submission_id"]] = said["outcome"]
-                    self.times.append((now, "intake" if family == "intake" else "referral"))
+                    self.heard(publisher, "intake" if family == "intake" else "referral", json.loads(record.value), now)
+
+    def heard(self, publisher: str, service: str, said: Mapping[str, Any], now: float) -> None:
+        """Enters an answer, a copy, too, heard at a moment (monotonic seconds)."""
+        key = (publisher, said["submission_id"], said["content"])
+        if key not in self.answered:
+            self.times.append((now, service))
+        self.answered.add(key)
+        if (since := self.awaited.pop(key, None)) is not None:
+            self.took[key] = now - since
+        self.outcomes[publisher, said["submission_id"]] = said["outcome"]
 
     async def send(self, submissions: Sequence[Meant], pace: float = 0.0) -> None:
         """Sends, copies too; `pace`: seconds of rest after each. Returns when all is handed over, not acknowledged."""

@@ -221,6 +221,7 @@ async def flood(night: Night) -> str:
         await window.bites()
         async with another(night, "referral", own_group=False), another(night, "intake", own_group=False):
             await asyncio.sleep(2)
+            await window.lasts()
     return f"{len(wave.first + wave.then)} records, one effect each"
 
 

@@ -3,19 +3,23 @@
 import asyncio
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from deploy.soak.journal import Meant
+from deploy.errors import Trouble
+from deploy.soak.journal import Journal, Meant
 from deploy.soak.ledger import Progress
-from deploy.soak.load import Load
+from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, TICK, Load
 from deploy.soak.night import Night, Window
 from deploy.soak.results import BROKE, HELD, Result
 from deploy.soak.rows import ROWS
 from deploy.soak.rows.messages import tripled
+from deploy.soak.sending import Sender
 from deploy.soak.soaking import QUOTAS, ROLES, Schedule, Soak, _elsewhere, unmet
 
 MANDATORY = {number for quota in QUOTAS for number in quota.rows}
@@ -101,6 +105,24 @@ def test_what_was_done_while_a_fault_does_not_bite_is_no_progress_beside_it() ->
 
     assert asyncio.run(window()) == [Progress("a fault", "intake", 3, 10), Progress("a fault", "reporting", 7, 10)]
     assert len(waves) == 2
+
+
+def test_a_night_has_one_day_and_says_so_when_it_is_over(tmp_path: Path) -> None:
+    """Of a month released in mid-soak the last tick, of the same day, says nothing new: all that came since would be a drift."""
+    night = Night(cast("Any", None), tmp_path, 1)
+    for moment in (FIRST_TICK, FIRST_TICK + 20_000 * TICK, LAST_DAY_TICK):  # one each 3 s: 16 hours
+        night._moment = moment
+        assert night.next_tick() == moment + TICK
+    night._moment = datetime(2026, 6, 1, 21, 59, 59, tzinfo=UTC)
+    with pytest.raises(Trouble, match="is over before the last tick"):
+        night.next_tick()
+
+
+def test_who_repeats_itself_does_nothing_beside_a_fault(tmp_path: Path) -> None:
+    sender = Sender("", Journal(tmp_path / "journal.jsonl"), 1)
+    for n, id in enumerate(("a", "b", "a", "a", "b")):
+        sender.heard("north", "referral", {"submission_id": id, "content": "r1:0", "outcome": "recorded"}, float(n))
+    assert sender.times == [(0.0, "referral"), (1.0, "referral")]
 
 
 def test_a_fault_of_which_nobody_says_when_it_bites_is_no_fault() -> None:
