@@ -50,6 +50,8 @@ class SeenAnswer(NamedTuple):
     """An answer as its publisher reads it."""
 
     publisher: str
+    family: str
+    """Of the topic on which it stands."""
     id: str
     submission_id: str
     reference: str
@@ -204,20 +206,19 @@ def held_against(
 
 # --- answers: one each (checks 1, 2, 3)
 
-Seen = dict[tuple[str, str], dict[str, set[tuple[str, str, str, str]]]]
-"""(source, id) to content to the distinct (id, outcome, reason, fact id) that were answered to it."""
+Seen = dict[tuple[str, str], dict[str, set[SeenAnswer]]]
+"""(source, id) to content to the distinct answers to it."""
 
 
 def _answers(ledger: Ledger, expected: Expected, observed: Observed) -> None:
     source_of = {one.publisher: one.source for one in expected.all}
     seen: Seen = defaultdict(lambda: defaultdict(set))
     for a in observed.answers:
-        answer = (a.id, a.outcome, a.reason, a.fact_id)
-        seen[source_of.get(a.publisher, a.publisher), a.submission_id][a.content].add(answer)
+        seen[source_of.get(a.publisher, a.publisher), a.submission_id][a.content].add(a)
     counts: Counter[str] = Counter()
     recorded = _recorded(ledger, expected, seen)
     for key, contents in expected.said.items():
-        kept = sum(any(reason != "ID_REUSED" for _, _, reason, _ in seen[key][one.content]) for one in contents)
+        kept = sum(any(a.reason != "ID_REUSED" for a in seen[key][one.content]) for one in contents)
         if len(contents) > 1 and kept != 1 and any(one.acknowledged for one in contents):
             ledger.add(
                 2 if kept else 1,
@@ -256,7 +257,7 @@ def _recorded(ledger: Ledger, expected: Expected, seen: Seen) -> dict[tuple[str,
             sound[one.thing].append(one)
     winners: dict[tuple[str, ...], Said] = {}
     for thing, rivals in sound.items():
-        found = [one for one in rivals if any(said[1] == "recorded" for said in seen[one.source, one.id][one.content])]
+        found = [one for one in rivals if any(a.outcome == "recorded" for a in seen[one.source, one.id][one.content])]
         if found:
             winners[thing] = found[0]
         if len(found) > 1:
@@ -267,16 +268,16 @@ def _recorded(ledger: Ledger, expected: Expected, seen: Seen) -> dict[tuple[str,
 
 
 def _fits(
-    ledger: Ledger,
-    one: Said,
-    answer: tuple[str, str, str, str],
-    shared_id: bool,
-    recorded: Mapping[tuple[str, ...], Said],
+    ledger: Ledger, one: Said, answer: SeenAnswer, shared_id: bool, recorded: Mapping[tuple[str, ...], Said]
 ) -> None:
-    """Whether an answer is what the rules say, under the id by which its copies are known."""
-    id, outcome, reason, fact_id = answer
-    if id != one.answer_id:
-        ledger.add(2, "doubled", f"{one.type} {one.id} is answered under the id {id}, by which no copy of it is known")
+    """Whether an answer is what the rules say, where its publisher looks for it and under the id by which its copies are known."""
+    outcome, reason = answer.outcome, answer.reason
+    if answer.id != one.answer_id:
+        ledger.add(
+            2, "doubled", f"{one.type} {one.id} is answered under the id {answer.id}, by which no copy of it is known"
+        )
+    if (answer.family, answer.reference) != (one.family, one.reference):
+        ledger.add(3, "swapped", f"{one.type} {one.id} is answered on {answer.family}.answers as {answer.reference}")
     if shared_id and (outcome, reason) == ("refused", "ID_REUSED"):
         return
     must = (one.verdict.outcome, one.verdict.reason)
@@ -284,8 +285,10 @@ def _fits(
         winner = recorded.get(one.thing)
         if winner is not None and winner is not one:
             must = ("unchanged", "") if winner.statement == one.statement else ("refused", EXISTS[one.type])
-        elif outcome == "recorded" and fact_id != one.fact_id:
-            ledger.add(3, "swapped", f"{one.type} {one.id} is answered with the fact {fact_id} of something else")
+        elif outcome == "recorded" and answer.fact_id != one.fact_id:
+            ledger.add(
+                3, "swapped", f"{one.type} {one.id} is answered with the fact {answer.fact_id} of something else"
+            )
     if outcome != must[0] or (must[0] == "refused" and reason != must[1]):
         ledger.add(3, "wrong", f"{one.type} {one.id} is answered {outcome} {reason}, not {' '.join(must)}")
 
@@ -297,7 +300,9 @@ def _facts(ledger: Ledger, expected: Expected, observed: Observed) -> list[SeenF
     """Holds facts against answers and journal; gives back each distinct fact, in the order of its log."""
     distinct: dict[tuple[str, str, str, int], SeenFact] = {}
     for fact in sorted(observed.facts, key=lambda fact: fact.place):
-        distinct.setdefault((fact.id, fact.family, fact.subject, fact.number), fact)
+        first = distinct.setdefault((fact.id, fact.family, fact.subject, fact.number), fact)
+        if first._replace(place=fact.place) != fact:
+            ledger.add(3, "swapped", f"the fact {fact.id} comes again and says something else")
     for id, n in Counter(fact.id for fact in distinct.values()).items():
         if n > 1:
             ledger.add(2, "doubled", f"the fact {id} has {n} numbers")

@@ -71,8 +71,9 @@ async def observe(fleet: Fleet) -> Observed:
         _leak(seen, f"a fact on {record.topic}", record)
     for record in await records_of(fleet.stack.kafka, ANSWERS):
         said, head = json.loads(record.value), _headers(record)
-        seen.answers.append(SeenAnswer(record.topic.split(".")[2], head["ce_id"], said["submission_id"], said["reference"],
-                                       said["content"], said["outcome"], said.get("reason") or "", said.get("fact_id") or ""))  # fmt: skip
+        family, _, publisher = record.topic.split(".")
+        seen.answers.append(SeenAnswer(publisher, family, head["ce_id"], said["submission_id"], said["reference"], said["content"],
+                                       said["outcome"], said.get("reason") or "", said.get("fact_id") or ""))  # fmt: skip
         _leak(seen, f"an answer on {record.topic}", record)
     for record in await records_of(fleet.stack.kafka, LETTERS):
         head = _headers(record)

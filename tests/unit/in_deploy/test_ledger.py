@@ -91,7 +91,17 @@ class World:
             outcome, reason = ("unchanged", "") if same else ("refused", EXISTS[said.type])
         fact_id = said.fact_id if outcome == "recorded" else ""
         self.seen.answers.append(
-            SeenAnswer(said.publisher, said.answer_id, said.id, said.reference, said.content, outcome, reason, fact_id)
+            SeenAnswer(
+                said.publisher,
+                said.family,
+                said.answer_id,
+                said.id,
+                said.reference,
+                said.content,
+                outcome,
+                reason,
+                fact_id,
+            )
         )
         if outcome == "recorded" and said.body is not None:
             answers = {"ACCEPTED": "referral_accepted", "DECLINED": "referral_declined"}
@@ -253,9 +263,32 @@ def answer_twice_under_another_id(world: World) -> None:
     world.seen.answers.append(world.seen.answers[0]._replace(id=str(uuid4())))
 
 
+def answer_on_another_topic(world: World) -> None:
+    """Its publisher has it, and does not look for it there."""
+    n = next(n for n, answer in enumerate(world.seen.answers) if answer.family == "attendance")
+    world.seen.answers[n] = world.seen.answers[n]._replace(family="intake")
+
+
+def answer_as_another_reference(world: World) -> None:
+    n = next(n for n, answer in enumerate(world.seen.answers) if answer.outcome == "refused")
+    world.seen.answers[n] = world.seen.answers[n]._replace(reference=str(uuid4()))
+
+
 def answer_under_another_id(world: World) -> None:
     """Once only; but the copy that comes after a crash will not be known as one."""
     world.seen.answers[0] = world.seen.answers[0]._replace(id=str(uuid4()))
+
+
+def repeat_a_fact_with_another_body(world: World) -> None:
+    """With id and number of its original, as a copy has them: whoever reads the copy alone reads something else."""
+    fact = world.seen.facts[pick(world, "attendance_recorded")]
+    place = fact.place._replace(offset=10_000)
+    world.seen.facts.append(fact._replace(place=place, body={**fact.body, "units_attended": 3}))
+
+
+def repeat_a_fact_with_another_cause(world: World) -> None:
+    fact = world.seen.facts[pick(world, "dropout_risk_raised")]
+    world.seen.facts.append(fact._replace(place=fact.place._replace(offset=10_000), cause="y"))
 
 
 def record_twice(world: World) -> None:
@@ -440,7 +473,9 @@ def invent_a_fact(world: World) -> None:
 
 
 def invent_an_answer(world: World) -> None:
-    world.seen.answers.append(SeenAnswer("north", "a", "nobody-sent-this", "r", "r1:0", "recorded", "", "f"))
+    world.seen.answers.append(
+        SeenAnswer("north", "attendance", "a", "nobody-sent-this", "r", "r1:0", "recorded", "", "f")
+    )
 
 
 def invent_a_row(world: World) -> None:
@@ -540,7 +575,8 @@ def leak_a_canary(world: World) -> None:
 
 DAMAGES: dict[Callable[[World], None], str] = {
     lose_an_answer: "lost", lose_a_fact: "lost", lose_a_reaction: "lost", lose_a_mail: "lost", lose_a_row: "lost",
-    lose_the_telling: "lost", lose_a_fact_in_the_middle: "hole", answer_twice: "doubled", record_twice: "doubled",
+    lose_the_telling: "lost", lose_a_fact_in_the_middle: "hole", answer_twice: "doubled", answer_on_another_topic: "swapped", answer_as_another_reference: "swapped",
+    repeat_a_fact_with_another_body: "swapped", repeat_a_fact_with_another_cause: "swapped", record_twice: "doubled",
     record_both_rivals: "doubled", stop_twice: "doubled", raise_twice: "doubled", mail_twice: "doubled", mail_another_office: "swapped",
     mail_another_office_too: "swapped", result_twice: "doubled",
     answer_twice_under_another_id: "doubled", answer_under_another_id: "doubled", raise_since_another_day_too: "doubled", lose_what_goes_on: "lost",
@@ -597,10 +633,19 @@ def test_what_was_sent_and_never_acknowledged_may_be_there_once_or_not_at_all(wo
     said = next(said for said in world.expected.all if said.id == "unsure")
     assert said.body is not None
     world.seen.answers.append(
-        SeenAnswer("north", said.answer_id, said.id, said.reference, said.content, "recorded", "", said.fact_id)
+        SeenAnswer(
+            said.publisher,
+            said.family,
+            said.answer_id,
+            said.id,
+            said.reference,
+            said.content,
+            "recorded",
+            "",
+            said.fact_id,
+        )
     )
     world.fact("attendance_recorded", "attendance", said.subject, said.fact_id, said.reference, **said.body)
-    world.seen.answers[-1] = world.seen.answers[-1]._replace(publisher=said.publisher)
     ledger = ledger_of(world)
     assert ledger.balanced and ledger.counts["not acknowledged, answered all the same"] == 1, str(ledger)
 
