@@ -118,6 +118,12 @@ class Expected:
     """Participations that any report called ended as dropped out."""
     referrals: dict[str, str] = field(default_factory=dict)
     """Referral to its case, for what is about one."""
+    board: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    """Referral to (state, planned start)."""
+
+    def case_of(self, about: str) -> str:
+        """The case of a participation or a referral; empty where there is none."""
+        return self.periods[about][0] if about in self.periods else self.referrals.get(about, "")
 
     @property
     def all(self) -> Iterable[Said]:
@@ -344,6 +350,9 @@ def _outcome(expected: Expected, known: _Known, ticked: datetime | None) -> None
     for referral, said in known.referrals.items():
         if said["consent_id"] in known.withdrawn and referral not in started and referral not in known.answers:
             expected.stopped.add(referral)
+        answer = known.answers.get(referral, {})
+        state = "STOPPED" if referral in expected.stopped else answer.get("answer", "SENT")
+        expected.board[referral] = state, answer.get("planned_start_on")
     if ticked is None:
         expected.open_risks.clear()
 

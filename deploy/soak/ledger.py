@@ -89,6 +89,15 @@ class SeenParticipation(NamedTuple):
     dropped_out: bool
 
 
+class SeenReferral(NamedTuple):
+    """A referral as it stands on the board."""
+
+    case_id: str
+    id: str
+    state: str
+    planned_start_on: str | None
+
+
 class SeenCell(NamedTuple):
     """A cell of a month's release as reporting shows it."""
 
@@ -111,8 +120,7 @@ class Observed:
     cases: list[str] = field(default_factory=list)
     """Cases intake lists; a row each, as in everything below, so that a doubled row is seen."""
     risks: list[Mapping[str, Any]] = field(default_factory=list)
-    referrals: list[tuple[str, str]] = field(default_factory=list)
-    """(case, referral) of the board."""
+    referrals: list[SeenReferral] = field(default_factory=list)
     participations: list[SeenParticipation] = field(default_factory=list)
     notices: list[Mapping[str, Any]] = field(default_factory=list)
     reports: list[SeenCell] = field(default_factory=list)
@@ -390,13 +398,7 @@ def _rest(
     for case in sorted(set(cases) - set(expected.cases)):
         ledger.add(3, "invented", f"the case {case} is in the list")
     _twice(ledger, "the case", cases)
-    board = Counter(observed.referrals)
-    _twice(ledger, "the referral", board)
-    must = {(case, referral) for referral, case in expected.referrals.items()}
-    for case, referral in sorted(must - board.keys()):
-        ledger.add(1, "lost", f"the referral {referral} of the case {case} is not on the board")
-    for case, referral in sorted(board.keys() - must):
-        ledger.add(3, "invented", f"the referral {referral} of the case {case} is on the board")
+    _board(ledger, expected, observed)
     rows = {row.id: row for row in observed.participations}
     _twice(ledger, "the participation", Counter(row.id for row in observed.participations))
     for id, (case, start, end, dropped) in expected.periods.items():
@@ -411,6 +413,20 @@ def _rest(
         ledger.add(3, "invented", f"the participation {id} is in the list")
     _risks(ledger, expected, observed)
     _reactions(ledger, expected, facts, ticked)
+
+
+def _board(ledger: Ledger, expected: Expected, observed: Observed) -> None:
+    rows = {(row.case_id, row.id): row[2:] for row in observed.referrals}
+    _twice(ledger, "the referral", Counter((row.case_id, row.id) for row in observed.referrals))
+    must = {(case, referral): expected.board[referral] for referral, case in expected.referrals.items()}
+    for case, referral in sorted(must.keys() | rows.keys()):
+        shown, stands = rows.get((case, referral)), must.get((case, referral))
+        if shown is None:
+            ledger.add(1, "lost", f"the referral {referral} of the case {case} is not on the board")
+        elif stands is None:
+            ledger.add(3, "invented", f"the referral {referral} of the case {case} is on the board")
+        elif shown != stands:
+            ledger.add(5, "drifted", f"the referral {referral} is shown as {shown}, not as {stands}")
 
 
 def _twice(ledger: Ledger, what: str, rows: Counter[Any]) -> None:
@@ -589,22 +605,30 @@ def _told(ledger: Ledger, facts: Sequence[SeenFact]) -> set[Told]:
 
 
 def _notices(ledger: Ledger, expected: Expected, observed: Observed, told: set[Told]) -> None:
-    """Each risk that holds is on its office's list once, and the office was told of it; of nothing else it believes so. Two ticks
+    """Each risk that holds is on its office's list once, and the office was told of it; of nothing else it believes that. Two ticks
     at rest are enough for both: the load has no office without a mailbox, and no mail server that refuses."""
     for office, _, id, rule, first_on in sorted(told):
         if str(expected.open_risks.get((id, rule))) != first_on:
             ledger.add(1, "lost", f"{office} still believes that {rule} about {id} holds since {first_on}")
     for row in observed.notices:
+        case, name = expected.case_of(row["about"]), f"{row['rule']} about {row['about']}"
+        if (row["office_id"], row["case_id"]) != (f"{row['tenant']}:{expected.cases.get(case)}", case):
+            ledger.add(3, "swapped", f"{name} is on the list of {row['office_id']}, of the case {row['case_id']}")
         if row["taken_back"]:
-            ledger.add(1, "lost", f"by its list {row['office_id']} still believes {row['rule']} about {row['about']}")
+            ledger.add(1, "lost", f"by its list {row['office_id']} still believes {name}")
     holding = [row for row in observed.notices if not row["taken_back"]]
     _twice(ledger, "the notice of", Counter((row["about"], row["rule"]) for row in holding))
-    listed = {(row["about"], row["rule"]): row["told"] for row in holding}
-    lines = {told_of[2:] for told_of in told}
+    listed = {(row["about"], row["rule"]): row for row in holding}
+    lines = {line[2:] for line in told}
     for about, first in sorted(expected.open_risks.items()):
         if about not in listed:
             ledger.add(1, "lost", f"{about[1]} about {about[0]} is on no office's list")
-        elif not listed[about] or (*about, str(first)) not in lines:
+            continue
+        if listed[about]["first_on"] != str(first):
+            ledger.add(
+                5, "drifted", f"{about[1]} about {about[0]} is listed since {listed[about]['first_on']}, not {first}"
+            )
+        if not listed[about]["told"] or (*about, str(first)) not in lines:
             ledger.add(1, "lost", f"no office was told of {about[1]} about {about[0]}")
     for about in sorted(set(listed) - set(expected.open_risks)):
         ledger.add(3, "resurrected", f"{about[1]} about {about[0]} is on an office's list and does not hold")

@@ -20,7 +20,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from deploy.fleet import Fleet
 from deploy.places import SERVICES
 from deploy.soak.journal import Place
-from deploy.soak.ledger import Observed, SeenAnswer, SeenCell, SeenFact, SeenLetter, SeenMail, SeenParticipation
+from deploy.soak.ledger import (
+    Observed,
+    SeenAnswer,
+    SeenCell,
+    SeenFact,
+    SeenLetter,
+    SeenMail,
+    SeenParticipation,
+    SeenReferral,
+)
 from deploy.soak.load import CANARY, PUBLISHERS
 from deploy.soak.sending import FAMILIES, PARTITIONS
 
@@ -147,7 +156,8 @@ async def session(fleet: Fleet, service: str) -> AsyncIterator[asyncpg.Connectio
 async def _read(fleet: Fleet, seen: Observed) -> None:
     """What HTTP tells of one case at a time: asked so for each case of a night, after each row, it was a quarter of its work."""
     async with session(fleet, "referral") as con:
-        seen.referrals = [tuple(row) for row in await con.fetch("select case_id, referral_id from referral_board")]
+        board = await con.fetch("select case_id, referral_id, state, planned_start_on::text from referral_board")
+        seen.referrals = [SeenReferral(*row) for row in board]
         found = await con.fetch("select case_id, participation_id, started_on::text, ended_before_on::text, dropped_out"
                                 " from participation_list")  # fmt: skip
         seen.participations = [SeenParticipation(*row) for row in found]

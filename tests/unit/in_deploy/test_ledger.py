@@ -28,6 +28,7 @@ from deploy.soak.ledger import (
     SeenLetter,
     SeenMail,
     SeenParticipation,
+    SeenReferral,
     held_against,
 )
 from deploy.soak.load import LAST_DAY_TICK, MAILBOXES, PUBLISHERS, TENANT, Load
@@ -123,7 +124,9 @@ class World:
                 more = {"last_missed_on": str(LAST_DAY_TICK.date()), "as_of": LAST_DAY_TICK.isoformat()}
                 self.fact("dropout_risk_continued", "dropout", case, str(uuid4()), "x", **risk, **more)
             office = f"{TENANT}:{expected.cases[case]}"
-            self.seen.notices.append({**risk, "case_id": case, "office_id": office, "told": True, "taken_back": False})
+            self.seen.notices.append(
+                {**risk, "case_id": case, "office_id": office, "tenant": TENANT, "told": True, "taken_back": False}
+            )
             line = {"kind": "RAISED", "case_id": case, "about": about, "rule": rule, "first_on": str(first)}
             self.lines[office].append(line)
         for id, (case, _, _, dropped) in sorted(expected.periods.items()):
@@ -143,7 +146,7 @@ class World:
     def _tables(self) -> None:
         expected, seen = self.expected, self.seen
         seen.cases = list(expected.cases)
-        seen.referrals = [(case, referral) for referral, case in expected.referrals.items()]
+        seen.referrals = [SeenReferral(case, id, *expected.board[id]) for id, case in expected.referrals.items()]
         seen.participations = [
             SeenParticipation(case, id, str(start), str(end) if end else None, dropped)
             for id, (case, start, end, dropped) in expected.periods.items()
@@ -236,11 +239,36 @@ def lose_a_referrals_row(world: World) -> None:
 
 
 def invent_a_referrals_row(world: World) -> None:
-    world.seen.referrals.append((world.seen.referrals[0][0], str(uuid4())))
+    world.seen.referrals.append(world.seen.referrals[0]._replace(id=str(uuid4())))
 
 
 def double_a_referrals_row(world: World) -> None:
     world.seen.referrals.append(world.seen.referrals[0])
+
+
+def show_a_referral_as_it_was(world: World) -> None:
+    """Its case is right, and it stands there as if nobody had stopped it."""
+    n = next(n for n, row in enumerate(world.seen.referrals) if row.id in world.expected.stopped)
+    world.seen.referrals[n] = world.seen.referrals[n]._replace(state="ACCEPTED")
+
+
+def drift_a_planned_start(world: World) -> None:
+    n = next(n for n, row in enumerate(world.seen.referrals) if row.planned_start_on)
+    world.seen.referrals[n] = world.seen.referrals[n]._replace(planned_start_on="2026-01-01")
+
+
+def list_a_worry_at_another_office(world: World) -> None:
+    """Told to its own office, and whoever opens the list of another reads it there."""
+    row = world.seen.notices[0]
+    world.seen.notices[0] = {**row, "office_id": next(office for office in MAILBOXES if office != row["office_id"])}
+
+
+def list_a_worry_under_another_case(world: World) -> None:
+    world.seen.notices[0] = {**world.seen.notices[0], "case_id": str(uuid4())}
+
+
+def drift_the_day_of_a_notice(world: World) -> None:
+    world.seen.notices[0] = {**world.seen.notices[0], "first_on": "2026-01-01"}
 
 
 def lose_the_telling(world: World) -> None:
@@ -584,7 +612,9 @@ DAMAGES: dict[Callable[[World], None], str] = {
     tell_twice: "doubled", tell_nobodys_worry: "invented", tell_another_office: "invented",
     take_back_what_nobody_was_told: "invented", leave_an_office_in_its_belief: "lost",
     leave_unsaid_what_is_over: "lost", fail_the_telling: "lost",
-    lose_a_referrals_row: "lost", invent_a_referrals_row: "invented", double_a_referrals_row: "doubled",
+    lose_a_referrals_row: "lost", invent_a_referrals_row: "invented", double_a_referrals_row: "doubled", show_a_referral_as_it_was: "drifted",
+    drift_a_planned_start: "drifted", list_a_worry_at_another_office: "swapped", list_a_worry_under_another_case: "swapped",
+    drift_the_day_of_a_notice: "drifted",
     double_a_case: "doubled", double_a_participation: "doubled", double_a_risk: "doubled", double_a_notice: "doubled",
     double_a_cell: "doubled", double_a_letter: "doubled", show_a_participation_under_another_case: "swapped",
     swap_two_bodies: "swapped", swap_two_subjects: "swapped", swap_two_fact_ids: "swapped", swap_an_owner: "swapped",
