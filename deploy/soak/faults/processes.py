@@ -122,11 +122,17 @@ async def another(night: Night, name: str, *, own_group: bool = True, **settings
 
 @asynccontextmanager
 async def armed(night: Night, name: str, failpoint: str, **settings: str) -> AsyncIterator[Process]:
-    """A service with a failpoint in it; a sound one in its place afterwards. It is in a group of its own: what a dead member's
-    group waits for (its session timeout) is looked at in row 15, not everywhere."""
-    await restart(night, name, LOTSE_FAILPOINT=failpoint, LOTSE_GROUP=f"armed-{uuid4().hex[:6]}", **settings)
+    """A service with a failpoint in it, ready or already struck: under load it has something to do before anybody asks. A sound one
+    in its place afterwards. It is in a group of its own: what a dead member's group waits for (its session timeout) is looked at
+    in row 15, not everywhere."""
+    one, fleet = night.fleet.processes[name], night.fleet
     try:
-        yield night.fleet.processes[name]
+        await asyncio.to_thread(one.stop)
+        fleet.start_one(name, LOTSE_FAILPOINT=failpoint, LOTSE_GROUP=f"armed-{uuid4().hex[:6]}", **settings)
+        await night.until(
+            lambda: struck(one) or fleet.status(name).get("ready"), f"{name} with the failpoint {failpoint}"
+        )
+        yield one
     finally:
         await restart(night, name)
 

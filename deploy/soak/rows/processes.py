@@ -301,9 +301,11 @@ async def backlog(night: Night) -> str:
     15,
     "the loop hangs",
     "referral blocks before a commit: /live gives no answer, its stacks stand in the log; SIGKILL, a new one",
+    quiet=True,
 )
 async def hangs(night: Night) -> str:
     log = night.fleet.processes["referral"].log
+    await night.nothing_lags()  # else it hangs over what lay there before anybody heard that it is ready
     await restart(night, "referral", LOTSE_FAILPOINT="before_commit:block:3")
     said = log.stat().st_size
     async with night.broken("referral hangs", beside={"intake": 5}) as window:
