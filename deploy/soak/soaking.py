@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 
-from deploy.errors import Trouble
+from deploy.errors import UNREACHABLE, Trouble
 from deploy.places import SERVICES
 from deploy.soak.faults.processes import kill, mended, start
 from deploy.soak.night import Night
@@ -165,6 +165,8 @@ async def soak(night: Night, minutes: float, rate: float) -> Soak:
                 result = await _one(night, traffic, schedule.next(part))
                 done.rows.append(result)
                 done.order.append(f"{part * minutes:.1f} {result.row} {result.outcome}")
+                if night.spoiled:
+                    raise Trouble(f"the house was spoiled by row {night.spoiled}", "see what it found", UNREACHABLE)
                 due = math.ceil(_share(SIGKILLS, minutes) * min(1.0, passed() / SPREAD)) - night.kills
                 # what is due is made up for step by step, and after the last row whole
                 await _killed(night, done, schedule.roles(max(2, min(due, 6) if passed() < 1 else due)))
@@ -235,7 +237,10 @@ async def _one(night: Night, traffic: Traffic, row: Row) -> Result:
         result.outcome, result.seen = BROKE, f"{type(error).__name__}: {error}"[:300]
         result.findings.append(result.seen)
         logs_kept(night, f"soak-row-{row.number}")
-        await mended(night)
+        try:
+            await mended(night)
+        except (Trouble, TimeoutError):
+            night.spoiled = row.name
     finally:
         traffic.go_on()
     result.seconds = round(time.monotonic() - began, 1)

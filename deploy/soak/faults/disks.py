@@ -5,8 +5,9 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -93,44 +94,78 @@ async def read_only(night: Night, name: str) -> AsyncIterator[None]:
 @asynccontextmanager
 async def database_on(night: Night, service: str, disk: Disk) -> AsyncIterator[None]:
     """A service's database on a disk of its own; back among the others afterwards."""
-    place = disk.folder / service
+    place, space = disk.folder / service, f"small_{service}"
     place.mkdir(mode=0o700)
     data = (night.fleet.stack.folder / "postgres" / "data").stat()
     os.chown(place, data.st_uid, data.st_gid)
-    try:
-        for space, before in (
-            (f"small_{service}", f"create tablespace small_{service} location '{place}'"),
-            ("pg_default", ""),
-        ):
-            await asyncio.to_thread(night.fleet.processes[service].stop)
-            async with session(night.fleet, "postgres") as con:
-                if before:
-                    await con.execute(before)
-                await end_others(con, service)
-                await con.execute(f'alter database "{service}" set tablespace {space}')
-            await start(night, service)
-            if before:
-                yield
-    finally:
+
+    async def there() -> None:
+        await move(f"create tablespace {space} location '{place}'", space)
+
+    async def back() -> None:
+        await move("", "pg_default", f"drop tablespace if exists {space}")
+
+    async def move(before: str, to: str, after: str = "") -> None:
+        await asyncio.to_thread(night.fleet.processes[service].stop)
         async with session(night.fleet, "postgres") as con:
-            await con.execute(f"drop tablespace if exists small_{service}")
+            await end_others(con, service)
+            for sql in (before, f'alter database "{service}" set tablespace {to}', after):
+                if sql:
+                    await con.execute(sql)
+        await start(night, service)
+
+    async with elsewhere(night, f"the database of {service}", there, back):
+        yield
 
 
 @asynccontextmanager
 async def log_on(night: Night, disk: Disk) -> AsyncIterator[None]:
     """The broker's data on a disk of its own; back in its folder afterwards."""
-    data, one = night.fleet.stack.folder / "kafka" / "data", night.fleet.stack.processes["kafka"]
-    for away in (True, False):
+    data, small = night.fleet.stack.folder / "kafka" / "data", disk.folder / "data"
+    one = night.fleet.stack.processes["kafka"]
+
+    async def there() -> None:
         await asyncio.to_thread(one.stop, 60.0)
-        old, new = (data, disk.folder / "data") if away else (disk.folder / "data", data)
-        if not away:
-            data.unlink()
-        done = await asyncio.to_thread(subprocess.run, ["cp", "-a", "--sparse=always", str(old), str(new)], check=False)
-        if done.returncode:
-            raise Trouble("the broker's data do not fit where they shall go", "a larger disk", UNREACHABLE)
-        if away:
-            shutil.rmtree(data)
-            data.symlink_to(new)
+        await copied(data, small)
+        shutil.rmtree(data)
+        data.symlink_to(small)
         await start(night, "kafka")
-        if away:
-            yield
+
+    async def back() -> None:
+        await asyncio.to_thread(one.stop, 60.0)
+        if data.is_symlink():  # else it never came away
+            whole = data.with_name("whole")
+            await copied(small, whole)
+            data.unlink()
+            whole.rename(data)
+        await start(night, "kafka")
+
+    async with elsewhere(night, "the broker's log", there, back):
+        yield
+
+
+async def copied(old: Path, new: Path) -> None:
+    """A folder with all that is in it, holes as holes. Raises Trouble where it does not fit."""
+    done = await asyncio.to_thread(subprocess.run, ["cp", "-a", "--sparse=always", str(old), str(new)], check=False)
+    if done.returncode:
+        raise Trouble("the broker's data do not fit where they shall go", "a larger disk", UNREACHABLE)
+
+
+@asynccontextmanager
+async def elsewhere(
+    night: Night, what: str, there: Callable[[], Awaitable[None]], back: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """While something of the house stands in another place; back afterwards, whatever happens. Where the way back fails the house
+    is spoiled, and what was raised before it is what is raised."""
+    try:
+        await there()
+        yield
+    finally:
+        first = sys.exception()
+        try:
+            await back()
+        except Exception as error:
+            night.spoiled = f"{what} did not come back: {type(error).__name__}: {error}"
+            night.note(night.spoiled)
+            if first is None:
+                raise

@@ -16,6 +16,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.errors import UNREACHABLE, Trouble
 from deploy.local.processes import Process, free_port, ran
 from deploy.places import ROOT, SERVICES
 from deploy.soak.night import Night
@@ -64,7 +65,10 @@ async def restart(night: Night, name: str, **settings: str) -> None:
 
 
 async def mended(night: Night) -> None:
-    """Whatever a row that broke off left behind: everything runs again, and every service is ready."""
+    """Whatever a row that broke off left behind: everything runs again, and every service is ready. Raises Trouble where that
+    can't be: nothing can be said of what follows."""
+    if night.spoiled:
+        raise Trouble(night.spoiled, "a new house", UNREACHABLE)
     fleet = night.fleet
     for name in ("postgres", "kafka"):
         if fleet.stack.processes[name].pid is None:

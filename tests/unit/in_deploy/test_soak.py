@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections import Counter
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,8 @@ from typing import Any, cast
 import pytest
 
 from deploy.errors import Trouble
+from deploy.soak.faults.disks import elsewhere
+from deploy.soak.faults.processes import mended
 from deploy.soak.journal import Journal, Meant
 from deploy.soak.ledger import Progress
 from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, TICK, Load
@@ -105,6 +109,32 @@ def test_what_was_done_while_a_fault_does_not_bite_is_no_progress_beside_it() ->
 
     assert asyncio.run(window()) == [Progress("a fault", "intake", 3, 10), Progress("a fault", "reporting", 7, 10)]
     assert len(waves) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "back", "raised"), [("", "", ""), ("seen", "", "seen"), ("", "full", "full"), ("seen", "full", "seen")]
+)
+def test_the_way_back_is_gone_whatever_happens_and_hides_nothing(body: str, back: str, raised: str) -> None:
+    """Where it fails the house is spoiled: what runs after it would be accused of it."""
+    night: Any = SimpleNamespace(spoiled="", note=lambda _: None, fleet=None)
+    steps: list[str] = []
+
+    async def step(what: str, fails: str) -> None:
+        steps.append(what)
+        if fails:
+            raise OSError(fails)
+
+    async def run() -> None:
+        async with elsewhere(night, "the log", partial(step, "there", ""), partial(step, "back", back)):
+            await step("body", body)
+
+    with pytest.raises(OSError, match=raised) if raised else nullcontext():
+        asyncio.run(run())
+    assert steps == ["there", "body", "back"]
+    assert night.spoiled == (f"the log did not come back: OSError: {back}" if back else "")
+    if back:
+        with pytest.raises(Trouble, match="did not come back"):
+            asyncio.run(mended(night))
 
 
 def test_a_night_has_one_day_and_says_so_when_it_is_over(tmp_path: Path) -> None:
