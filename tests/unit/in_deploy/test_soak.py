@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -14,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from deploy.errors import Trouble
+from deploy.soak import results, soaking
 from deploy.soak.faults.disks import elsewhere
 from deploy.soak.faults.processes import mended
 from deploy.soak.journal import Journal, Meant
@@ -135,6 +137,27 @@ def test_the_way_back_is_gone_whatever_happens_and_hides_nothing(body: str, back
     if back:
         with pytest.raises(Trouble, match="did not come back"):
             asyncio.run(mended(night))
+
+
+def test_a_soak_ends_with_the_row_after_which_its_house_is_spoiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    house = SimpleNamespace(processes={}, stack=SimpleNamespace(processes={}))
+    night: Any = SimpleNamespace(
+        seed=1, spoiled="", kills=0, schedule=[], fleet=house, note=lambda _: None, shift=nullcontext
+    )
+    night.wave = lambda *_, **__: asyncio.create_task(asyncio.sleep(0))
+
+    async def breaks(night: Any) -> str:
+        night.spoiled = "the log did not come back"
+        raise OSError("what the row saw")
+
+    row = replace(ROWS[0], run=breaks)
+    monkeypatch.setattr(soaking, "ROWS", [row])
+    monkeypatch.setattr(results, "LAST", tmp_path / "results.json")
+    done = asyncio.run(soaking.soak(night, 0.05, 100.0))
+    assert [(one.row, one.outcome, one.seen) for one in done.rows] == [(row.number, BROKE, "OSError: what the row saw")]
+    assert any(f"the house was spoiled by row {row.name}" in finding for finding in done.findings)
 
 
 def test_a_night_has_one_day_and_says_so_when_it_is_over(tmp_path: Path) -> None:
