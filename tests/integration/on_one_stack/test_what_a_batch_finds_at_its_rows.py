@@ -19,7 +19,7 @@ from services.host.running import Running
 from services.operate import go_on
 from services.runtime import positions
 from services.runtime.database import unpack
-from tests.integration.test_a_new_assignment import PART, TP, Sought, sent
+from tests.integration.on_one_stack.test_a_new_assignment import PART, TP, Sought, sent
 from tests.publishing import NAME
 
 GAP = "Gap:of this test"

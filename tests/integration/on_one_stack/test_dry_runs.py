@@ -43,7 +43,7 @@ from services.runtime.messages import Message, Part
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.forked import run
 from tests.in_hand import AROUND, in_hand
-from tests.integration.test_a_rebuild_from_nothing import fact
+from tests.integration.on_one_stack.test_a_rebuild_from_nothing import fact
 from tests.publishing import NAME, OWNER, SOURCE, TENANT
 
 CAME = datetime.now(UTC)
