@@ -40,11 +40,11 @@ class RowRefused(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """One submission of a row. `known`: it was sent before, just so. `of_known`: of a participation that was recorded before."""
+    """One submission of a row, and the row's participation. `known`: it was sent before, just so."""
 
     sent: Sent
     known: bool
-    of_known: bool
+    participation: str
     subject: str
     time: datetime
     submission: Submission
@@ -173,7 +173,8 @@ class Planner:
         participation that is new, might be of another year or person under a reference that is used."""
         no = RowRefused(said.reason or said.outcome.upper(), said.pointer, said.hint, said.way)
         if no.reason.endswith("_EXISTS") and any(map(_is_in, self.store.of_key(step.sent.key))):
-            no.goes_on = step.of_known and no.reason != "REFERRAL_EXISTS"
+            known = self.store.participation(step.participation) is not None
+            no.goes_on = known and no.reason != "REFERRAL_EXISTS"
             no.way = Again.NO if no.goes_on else Again.MENDED
             no.hint = f"{no.hint} {_THE_REST_IS_IN if no.goes_on else _SAY_THE_SAME}".strip()
         return no
@@ -257,8 +258,8 @@ class Planner:
             self.store.add(sent)
             self._made.add(sent.id)
         said_at = moment or said.time or datetime.fromisoformat(sent.seen_at)
-        of_known = self.store.participation(named["participation"]) is not None
-        return Step(sent, known is not None, of_known, self._subject(name, named), min(said_at, self.now), submission)
+        subject, participation = self._subject(name, named), named["participation"]
+        return Step(sent, known is not None, participation, subject, min(said_at, self.now), submission)
 
     def _known(self, name: str, named: dict[str, str], said: _Statement, before: list[Sent]) -> Sent | None:
         """The submission in which just this was said, if nothing else was since (of the same time, where the file says times)

@@ -7,16 +7,7 @@ from typing import Any
 import contracts
 from contracts import lists
 from contracts.attributes import KEY_PATTERN
-from contracts.envelope import (
-    ANSWERED_LATER,
-    CODE_PATTERN,
-    ORGANISATION_PATTERN,
-    UNREADABLE_REASONS,
-    UUID_PATTERN,
-    Again,
-    Tick,
-    answer_type,
-)
+from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UNREADABLE_REASONS, UUID_PATTERN, Tick, answer_type
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from contracts.reporting import ParticipationReport
 from contracts.topics import Topic
@@ -305,9 +296,12 @@ def _kind(node: Schema, root: Schema) -> str:
 
 
 def _reasons(family: str) -> str:
-    again = {**reasons_of(family), **dict.fromkeys(ANSWERED_LATER, Again.LATER.value)}
+    again = reasons_of(family)
     rows = "\n".join(f"| `{code}` | {again[code]} | {hint} |" for code, hint in refusals_of(family).items())
     return f"""## Why a submission is refused
+
+`again` is what the reason says by itself, as it was released. What the answer says counts; where that is something else, the way out
+names it.
 
 | reason | again | way out |
 |---|---|---|
