@@ -141,7 +141,11 @@ def test_a_state_folder_that_can_not_be_one_is_named(tmp_path: Path, where: str,
     (tmp_path / "file").touch()
     for command in ("up", "sandbox"):
         done = run(
-            command, "--format", "json", env=child_environment(PYTHONPATH=str(ROOT), LOTSE_STATE=where.format(tmp_path))
+            command,
+            "--format",
+            "json",
+            env=child_environment(PYTHONPATH=str(ROOT), LOTSE_STATE=where.format(tmp_path)),
+            timeout=60,
         )
         (error,) = json.loads(done.stdout)["errors"]
         assert (done.returncode, error["code"], says in error["message"]) == (2, "USAGE", True)
