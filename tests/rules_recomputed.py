@@ -503,7 +503,13 @@ class ReferralRecomputed:
             return "ATTENDED" if any(self._held(days, one) for days in came) else "CORRECTED"
         state, reason = self.state(risk.about)
         if state == "ACCEPTED":
-            return "ATTENDED" if self.begun(risk.about) else "CORRECTED"
+            people = [one for one in self.participations.values() if one.referral_id == risk.about]
+            # who ended on the day of the start was there on none
+            there = [one for one in people if one.ended_before_on is None or one.ended_before_on > one.started_on]
+            if people and not there:
+                return "ENDED"
+            within_the_week = any(one.started_on - risk.first_on < NO_SHOW for one in there)
+            return "ATTENDED" if there and not within_the_week else "CORRECTED"
         return "CORRECTED" if reason == "ENTERED_IN_ERROR" else "ENDED"
 
     def _drop_outs(self) -> Iterator[Said]:

@@ -272,11 +272,17 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
 
 
 def _why_s6(case: Case, risk: Risk, referral: Referral) -> RiskEnd:
-    """ENDED with its referral, unless that was entered in error and there is no next step of it; ATTENDED where somebody started;
-    else CORRECTED."""
+    """ENDED with its referral, unless that was entered in error and there is no next step of it, and where whoever started took
+    part on no day; ATTENDED where somebody started late; else, as where somebody was there in time and that was heard late, CORRECTED."""
     if referral.state != ACCEPTED:
         return RiskEnd.CORRECTED if referral.reason == StopReason.ENTERED_IN_ERROR else RiskEnd.ENDED
-    return RiskEnd.ATTENDED if risk.about in case.started() else RiskEnd.CORRECTED
+    begun = [
+        one for one in case.referral.participations.values() if one.referral_id == risk.about and one.start is not None
+    ]
+    came = [one.start.on for one in begun if one.start is not None and one.start.on != one.ended_before_on]
+    if begun and not came:
+        return RiskEnd.ENDED
+    return RiskEnd.ATTENDED if came and min(came) >= s6_holds_from_on(risk.first_on) else RiskEnd.CORRECTED
 
 
 def _last_day_on(case: Case, referral_id: str) -> date:

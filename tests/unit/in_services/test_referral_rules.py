@@ -252,10 +252,16 @@ OVER: dict[str, Callable[[Course, date], Fact]] = {
 }  # fmt: skip
 
 
+def came(course: Course, on: date) -> ParticipationStarted:
+    return ParticipationStarted(by=PROVIDER, participation_id=course.participation, referral_id=course.referral, run_id=course.run,
+                                block="F4", started_on=on, revision=1, reported_at=TICK)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("how", "why"),
     [
         ("starts", "ATTENDED"),
+        ("started in time", "CORRECTED"),
         ("planned later", "CORRECTED"),
         ("in error", "CORRECTED"),
         *((how, "ENDED") for how in OVER),
@@ -269,9 +275,9 @@ def test_a_no_show_is_withdrawn_once_and_says_why(how: str, why: str) -> None:
     assert isinstance(risk, DropoutRiskRaised) and isinstance(goes_on, DropoutRiskContinued)
     assert (risk.about, risk.rule, risk.first_on) == (course.referral, "S6", START)  # the planned start
     happens = OVER | {
-        "starts": lambda course, on: ParticipationStarted(
-            by=PROVIDER, participation_id=course.participation, referral_id=course.referral, run_id=course.run, block="F4",
-            started_on=on, revision=1, reported_at=TICK),
+        "starts": came,
+        # and it is heard a week late: she did not stay away
+        "started in time": lambda course, on: came(course, on - timedelta(days=3)),
         "planned later": lambda course, on: ReferralAccepted(
             by=PROVIDER, referral_id=course.referral, planned_start_on=day_of(TICK), answered_on=on),
         # of what never was nobody is asked for the next step
