@@ -259,3 +259,4 @@ class RiskEnd(Coded):
     ATTENDED = "ATTENDED", "the person came again, or started"
     CORRECTED = "CORRECTED", "what caused it was reported otherwise"
     ENDED = "ENDED", "the participation, the referral or the case has ended, or the consent was withdrawn"
+    REPLANNED = "REPLANNED", "another start was agreed, on a day on which the person was missing already"

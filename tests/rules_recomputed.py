@@ -508,8 +508,10 @@ class ReferralRecomputed:
             there = [one for one in people if one.ended_before_on is None or one.ended_before_on > one.started_on]
             if people and not there:
                 return "ENDED"
-            within_the_week = any(one.started_on - risk.first_on < NO_SHOW for one in there)
-            return "ATTENDED" if there and not within_the_week else "CORRECTED"
+            if there:
+                return "CORRECTED" if any(one.started_on - risk.first_on < NO_SHOW for one in there) else "ATTENDED"
+            said_on = max(yes[0] for yes in self.referrals[risk.about].yeses)
+            return "REPLANNED" if said_on - risk.first_on >= NO_SHOW else "CORRECTED"
         return "CORRECTED" if reason == "ENTERED_IN_ERROR" else "ENDED"
 
     def _drop_outs(self) -> Iterator[Said]:

@@ -44,7 +44,7 @@ class Said(NamedTuple):
     """How many risks of the case the office was told of before that go on."""
 
 
-ORDER = ("RAISED", RiskEnd.ENDED, RiskEnd.CORRECTED, RiskEnd.ATTENDED, None)
+ORDER = ("RAISED", RiskEnd.ENDED, RiskEnd.CORRECTED, RiskEnd.REPLANNED, RiskEnd.ATTENDED, None)
 """Sections of a mail: what holds, then what holds no more, by why; None where nobody knows."""
 
 

@@ -273,7 +273,8 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
 
 def _why_s6(case: Case, risk: Risk, referral: Referral) -> RiskEnd:
     """ENDED with its referral, unless that was entered in error and there is no next step of it, and where whoever started took
-    part on no day; ATTENDED where somebody started late; else, as where somebody was there in time and that was heard late, CORRECTED."""
+    part on no day; ATTENDED where somebody started late; REPLANNED where another start was agreed on a day on which the person was
+    missing already; else, as where somebody was there in time and that was heard late, CORRECTED."""
     if referral.state != ACCEPTED:
         return RiskEnd.CORRECTED if referral.reason == StopReason.ENTERED_IN_ERROR else RiskEnd.ENDED
     begun = [
@@ -282,7 +283,10 @@ def _why_s6(case: Case, risk: Risk, referral: Referral) -> RiskEnd:
     came = [one.start.on for one in begun if one.start is not None and one.start.on != one.ended_before_on]
     if begun and not came:
         return RiskEnd.ENDED
-    return RiskEnd.ATTENDED if came and min(came) >= s6_holds_from_on(risk.first_on) else RiskEnd.CORRECTED
+    holds_on = s6_holds_from_on(risk.first_on)
+    if came:
+        return RiskEnd.ATTENDED if min(came) >= holds_on else RiskEnd.CORRECTED
+    return RiskEnd.REPLANNED if referral.accepted_on and referral.accepted_on >= holds_on else RiskEnd.CORRECTED
 
 
 def _last_day_on(case: Case, referral_id: str) -> date:

@@ -257,12 +257,19 @@ def came(course: Course, on: date) -> ParticipationStarted:
                                 block="F4", started_on=on, revision=1, reported_at=TICK)  # fmt: skip
 
 
+def planned(course: Course, answered_on: date) -> ReferralAccepted:
+    return ReferralAccepted(
+        by=PROVIDER, referral_id=course.referral, planned_start_on=day_of(TICK), answered_on=answered_on
+    )
+
+
 @pytest.mark.parametrize(
     ("how", "why"),
     [
         ("starts", "ATTENDED"),
         ("started in time", "CORRECTED"),
         ("planned later", "CORRECTED"),
+        ("agreed anew", "REPLANNED"),
         ("in error", "CORRECTED"),
         *((how, "ENDED") for how in OVER),
     ],
@@ -278,8 +285,9 @@ def test_a_no_show_is_withdrawn_once_and_says_why(how: str, why: str) -> None:
         "starts": came,
         # and it is heard a week late: she did not stay away
         "started in time": lambda course, on: came(course, on - timedelta(days=3)),
-        "planned later": lambda course, on: ReferralAccepted(
-            by=PROVIDER, referral_id=course.referral, planned_start_on=day_of(TICK), answered_on=on),
+        # a planned start that is corrected keeps the day of its answer; a new one is agreed once nobody has come
+        "planned later": lambda course, _on: planned(course, START),
+        "agreed anew": planned,
         # of what never was nobody is asked for the next step
         "in error": lambda course, on: ReferralStopped(
             by=OWNER, referral_id=course.referral, reason="ENTERED_IN_ERROR", stopped_on=on),

@@ -125,7 +125,9 @@ def test_a_first_day_that_was_wrong_is_one_line_and_nobody_reads_that_the_person
 
 
 RAISED, WITHOUT_A_REASON = {"kind": "RAISED"}, {"reason": None}
-ATTENDED, CORRECTED, ENDED = ({"reason": reason} for reason in (RiskEnd.ATTENDED, RiskEnd.CORRECTED, RiskEnd.ENDED))
+ATTENDED, CORRECTED, ENDED, REPLANNED = (
+    {"reason": reason} for reason in (RiskEnd.ATTENDED, RiskEnd.CORRECTED, RiskEnd.ENDED, RiskEnd.REPLANNED)
+)
 SECTIONS: list[tuple[dict[str, Any], str, str, str]] = [
     (RAISED, "de", "bei diesem Fall lohnt es sich", "bei diesen Fällen lohnt es sich"),
     (RAISED, "en", "It is worth asking now in this case", "It is worth asking now in these cases"),
@@ -135,6 +137,8 @@ SECTIONS: list[tuple[dict[str, Any], str, str, str]] = [
     (CORRECTED, "en", "This notice was wrong.", "These notices were wrong."),
     (ENDED, "de", "hier ist die Teilnahme, die Vermittlung", "hier ist die Teilnahme, die Vermittlung"),
     (ENDED, "en", "Here the participation, the referral", "Here the participation, the referral"),
+    (REPLANNED, "de", "dieser Hinweis gilt nicht mehr: Die Person war", "diese Hinweise gelten nicht mehr: Die Person war"),
+    (REPLANNED, "en", "This notice no longer holds: the person had", "These notices no longer hold: the person had"),
     (WITHOUT_A_REASON, "de", "dieser Hinweis gilt nicht mehr.", "diese Hinweise gelten nicht mehr."),
     (WITHOUT_A_REASON, "en", "This notice no longer holds.", "These notices no longer hold."),
 ]  # fmt: skip
@@ -142,6 +146,7 @@ ALONE = {
     "bei diesem Fall": RAISED, "this case:": RAISED, "hat sich erledigt": ATTENDED, "is settled": ATTENDED,
     "nicht so ferngeblieben": CORRECTED, "did not stay away": CORRECTED, "Bitte berichtigen Sie": CORRECTED, "correct your own": CORRECTED,
     "Was ist der nächste Schritt?": ENDED, "what is the\nnext step?": ENDED, "nicht mehr.\n": WITHOUT_A_REASON, "notice no longer holds.": WITHOUT_A_REASON,
+    "neuer Beginn vereinbart": REPLANNED, "another\nstart has been agreed": REPLANNED,
 }  # fmt: skip
 """Words that no other section says."""
 
