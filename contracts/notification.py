@@ -24,8 +24,9 @@ class NoticeLine(Model):
     reason: Annotated[Code, Listed("risk_end")] | None = None
     """Why it no longer holds: with WITHDRAWN, where it is known. What has ended is neither settled nor wrong."""
     others: Annotated[int, Field(ge=1, le=10_000), JsonNumber(), Privacy.INTERNAL, Unit("risk")] | None = None
-    """In an attempt: how many other risks of this case the office was told of before it that go on; left out where none does. A
-    mail names no course, so of two worries of one case that have the same day nobody could tell which is over."""
+    """In an attempt: how many other risks of this case the office was told of before it that go on, with WITHDRAWN also those that it
+    tells newly; left out where none does. A mail names no course, so of two worries of one case that have the same day nobody could
+    tell which is over."""
 
 
 class NotificationFact(Fact):

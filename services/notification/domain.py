@@ -201,6 +201,7 @@ def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     new = sorted(item for item in _untold(office, day_of(ticked), untrue) if item[1].as_of < ticked)
     goes_on = Counter(item.case_id for key, item in office.dropout.open.items() if part.believed(key))
     lines = [_notice("RAISED", Line(*item[:4]), goes_on[item.case_id]) for _, item in new]
+    goes_on += Counter(item.case_id for _, item in new)  # a mail that says both of one case names no course
     # since it was taken back it may have been raised again, and have ended otherwise
     lines += [
         _notice("WITHDRAWN", line._replace(reason=over[key].reason) if key in over else line, goes_on[line.case_id])

@@ -41,7 +41,7 @@ class Said(NamedTuple):
     instead_of: date | None
     """The first day that the office was told before, where that was wrong."""
     others: int
-    """How many risks of the case the office was told of before that go on."""
+    """How many other risks of the case go on: told of before, and, beside one that is over, in this mail."""
 
 
 ORDER = ("RAISED", RiskEnd.ENDED, RiskEnd.CORRECTED, RiskEnd.REPLANNED, RiskEnd.ATTENDED, None)

@@ -93,8 +93,9 @@ def test_of_two_worries_of_one_case_it_says_that_there_are_two_and_of_the_one_th
         assert f"{CASE}\n  {words}\n  {goes_on}\n\n" in text
 
 
-def test_what_goes_on_is_what_the_office_was_told_of_before_and_nothing_else() -> None:
-    """A worry of another case, one that this very mail tells, one that is history and one that is over are none that go on."""
+def test_what_goes_on_is_what_the_office_was_told_of_and_nothing_else() -> None:
+    """A worry of another case, one that is history and one that is over are none that go on. One that this very mail tells goes on
+    beside what is over: no course is named, and "settled" of the same words would be read of both."""
     then, at = START + timedelta(minutes=15), START + timedelta(minutes=30)
     history = raised(5, START, first_on=date(2026, 1, 5)).model_copy(update={"days_on": (date(2026, 1, 5),)})
     _, second, third = told(
@@ -102,8 +103,17 @@ def test_what_goes_on_is_what_the_office_was_told_of_before_and_nothing_else() -
         [over(1, then, RiskEnd.ATTENDED), over(2, then, RiskEnd.ENDED), raised(6, then)],
         [over(3, at, RiskEnd.ATTENDED), over(6, at, RiskEnd.ATTENDED), over(4, at, RiskEnd.ATTENDED, case=OTHER)],
     )
-    assert [(line.kind, line.others) for line in second.lines] == [("RAISED", 1), ("WITHDRAWN", 1), ("WITHDRAWN", 1)]
+    assert [(line.kind, line.others) for line in second.lines] == [("RAISED", 1), ("WITHDRAWN", 2), ("WITHDRAWN", 2)]
     assert [line.others for line in third.lines] == [None] * 3 and "others" not in third.to_json().decode()
+
+
+def test_of_one_case_no_mail_says_in_the_same_words_that_it_holds_and_that_it_is_settled() -> None:
+    """She comes again in one course; the provider of the other hands in absences of the same days."""
+    then = START + timedelta(minutes=15)
+    _, both = told([raised(1, START, rule=Rule.S2)], [over(1, then, RiskEnd.ATTENDED, rule=Rule.S2), raised(2, then, rule=Rule.S2)])  # fmt: skip
+    for language, goes_on in (("de", "ein anderer Hinweis zu diesem Fall gilt weiter"), ("en", "another notice of this case still holds")):  # fmt: skip
+        holds, settled = mail_of(both, language).get_content().split(CASE)[1:]
+        assert goes_on not in holds and goes_on in settled
 
 
 def test_a_first_day_that_was_wrong_is_one_line_and_nobody_reads_that_the_person_did_not_stay_away() -> None:
