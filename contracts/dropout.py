@@ -12,6 +12,9 @@ FAMILY = "dropout"
 FRESH = timedelta(days=14)
 """How old the newest day of a risk may be at a tick for somebody to be told of it: history imported today mails nobody."""
 
+REMEMBERED = timedelta(weeks=8)
+"""How long it is remembered that a risk is over, and why: a correction, and one that is itself corrected, comes within weeks."""
+
 REASONS: dict[str, str] = {}
 
 RuleVersion = Annotated[int, Field(ge=1, le=10_000), JsonNumber(), Privacy.INTERNAL]
@@ -68,7 +71,8 @@ class DropoutRiskContinued(DropoutFact):
 
 
 class DropoutRiskWithdrawn(DropoutFact):
-    """A risk that was raised no longer holds."""
+    """A risk that was raised no longer holds. Said again, within eight weeks, where what is known now gives another reason: the one
+    said last stands, until the risk is raised again."""
 
     case_id: Id
     """The subject again, for who folds it into an office."""

@@ -17,6 +17,8 @@ Said = dict[str, Any]
 """A fact that a rule says by itself: its `type`, and all its members but `by`."""
 
 NO_SHOW, SAID_AGAIN, NEWS, MOST_DAYS = 7, 7, 14, 30
+KNOWN_FOR, KNOWN_AT_MOST = timedelta(days=56), 30
+"""Of what is over: how long, and of how many risks of a case, it is known why."""
 
 
 def day_of(moment: datetime) -> int:
@@ -247,6 +249,14 @@ class Risk(NamedTuple):
     first_on: int
 
 
+class Gone(NamedTuple):
+    """Why a risk is over, when that was said, and the newest of its days."""
+
+    why: str
+    at: datetime
+    last_on: int
+
+
 @dataclass
 class ReferralRecomputed:
     """One case as referral must know it: what it was told by intake's facts, and what it took itself."""
@@ -266,6 +276,8 @@ class ReferralRecomputed:
     """Raised and not withdrawn, with the newest day that was said."""
     raised: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     dropped_out: dict[str, tuple[int, str]] = field(default_factory=dict)
+    gone: dict[Risk, Gone] = field(default_factory=dict)
+    """Withdrawn once, those said last at the end."""
 
     # --- what is known
 
@@ -433,8 +445,14 @@ class ReferralRecomputed:
         today, owner = day_of(ticked), {"owner_organisation_id": self.owner}
         holds = {**dict(self._absent()), **dict(self._missed(today))}
         for risk in [risk for risk in self.open if risk not in holds]:
-            del self.open[risk]
-            yield {"type": "DropoutRiskWithdrawn", **risk._asdict(), "reason": self._why(risk), **owner}
+            last_on = self.open.pop(risk)
+            yield self._is_gone(risk, Gone(self._why(risk, last_on, None), ticked, last_on))
+        for risk, known in list(self.gone.items())[-KNOWN_AT_MOST:]:
+            if risk not in holds and risk not in self.open and ticked - known.at <= KNOWN_FOR:
+                # an office may have been told what was said by a tick before this one
+                why = self._why(risk, known.last_on, known.why if known.at < ticked else None)
+                if why != known.why:
+                    yield self._is_gone(risk, Gone(why, ticked, known.last_on))
         for risk, (version, days, last_on) in holds.items():
             if risk not in self.open:
                 self.open[risk] = max(days)
@@ -447,6 +465,12 @@ class ReferralRecomputed:
             if corrected or (said_on < today - SAID_AGAIN and last_on > said_on and last_on >= today - NEWS):
                 self.open[risk] = last_on
                 yield {"type": "DropoutRiskContinued", **risk._asdict(), "last_missed_on": last_on, **owner}
+
+    def _is_gone(self, risk: Risk, gone: Gone) -> Said:
+        self.gone.pop(risk, None)
+        self.gone[risk] = gone
+        told = {**risk._asdict(), "reason": gone.why, "owner_organisation_id": self.owner}
+        return {"type": "DropoutRiskWithdrawn", **told}
 
     def _absent(self) -> Iterator[tuple[Risk, tuple[int, list[int], int]]]:
         """S2 that holds: its version, the days to say, and the newest of all."""
@@ -468,17 +492,22 @@ class ReferralRecomputed:
 
     def _rows(self, one: Participation) -> list[tuple[list[int], bool]]:
         """Unexcused course days in a row, and whether somebody came after them."""
-        referral, by_day = self.referrals[one.referral_id], defaultdict[int, set[str]](set)
-        for reports in one.meetings.values():
-            if (meeting := stands(reports)) is not None and one.runs_on(meeting.on):
-                by_day[meeting.on].add(meeting.presence)
+        referral, by_day = self.referrals[one.referral_id], self._days(one)
         rows, row = list[tuple[list[int], bool]](), list[int]()
-        for day in sorted(by_day):
+        for day in sorted(day for day in by_day if one.runs_on(day)):
             if by_day[day] & {"PRESENT", "LATE"}:
                 rows, row = [*rows, (row, True)] if row else rows, []
             elif "UNEXCUSED" in by_day[day] and not self.over(referral, day):
                 row.append(day)
         return [*rows, (row, False)] if row else rows
+
+    def _days(self, one: Participation) -> dict[int, set[str]]:
+        """What is known of each course day since the start, whatever ended when."""
+        by_day = defaultdict[int, set[str]](set)
+        for reports in one.meetings.values():
+            if (meeting := stands(reports)) is not None and meeting.on >= one.started_on:
+                by_day[meeting.on].add(meeting.presence)
+        return by_day
 
     def _held(self, days: Iterable[int], one: Participation) -> tuple[int, int] | None:
         """The first day on which a row is long enough by the version of that day, and that version."""
@@ -494,25 +523,49 @@ class ReferralRecomputed:
         gone = self.referrals[one.referral_id].consent_id in self.withdrawn or self.last_on is not None
         return gone or one.ended_before_on is not None
 
-    def _why(self, risk: Risk) -> str:
-        if risk.rule == "S2":
-            one = self.participations[risk.about]
-            came = [days for days, came in self._rows(one) if came and days[0] == risk.first_on]
-            if self._is_over(one):
-                return "ENDED"
-            return "ATTENDED" if any(self._held(days, one) for days in came) else "CORRECTED"
-        state, reason = self.state(risk.about)
-        if state == "ACCEPTED":
-            people = [one for one in self.participations.values() if one.referral_id == risk.about]
-            # who ended on the day of the start was there on none
-            there = [one for one in people if one.ended_before_on is None or one.ended_before_on > one.started_on]
-            if people and not there:
-                return "ENDED"
-            if there:
-                return "CORRECTED" if any(one.started_on - risk.first_on < NO_SHOW for one in there) else "ATTENDED"
-            said_on = max(yes[0] for yes in self.referrals[risk.about].yeses)
-            return "REPLANNED" if said_on - risk.first_on >= NO_SHOW else "CORRECTED"
-        return "CORRECTED" if reason == "ENTERED_IN_ERROR" else "ENDED"
+    def _why(self, risk: Risk, last_on: int, told: str | None) -> str:
+        """`told`: the reason that somebody may know of."""
+        return self._why_absent(risk, last_on, told) if risk.rule == "S2" else self._why_missed(risk, told)
+
+    def _why_absent(self, risk: Risk, last_on: int, told: str | None) -> str:
+        """Of the first row of absences, long enough, that begins with the risk; or shares a day with it, unless it was told that it
+        was wrong, as it is where its first day moves."""
+        one = self.participations[risk.about]
+        by_day = self._days(one)
+        came = [day for day in by_day if by_day[day] & {"PRESENT", "LATE"}]
+        absent = [day for day in sorted(by_day) if "UNEXCUSED" in by_day[day] and day not in came]
+        if not self._is_over(one):
+            absent = [day for day in absent if one.runs_on(day)]
+        rows = dict[int, list[int]]()  # how often somebody had come before tells rows apart
+        for day in absent:
+            rows.setdefault(sum(before < day for before in came), []).append(day)
+        enough = [row for row in rows.values() if self._held(row, one)]
+        exact = [row for row in enough if row[0] == risk.first_on]
+        shared = [row for row in enough if {*row} & {*range(risk.first_on, last_on + 1)} and told != "CORRECTED"]
+        if not exact + shared:
+            return "CORRECTED"
+        row, end = (exact + shared)[0], one.ended_before_on
+        came_again = any(row[-1] < day and (end is None or day < end) for day in came)
+        if self._is_over(one):
+            return "ATTENDED" if came_again and told == "ATTENDED" else "ENDED"
+        return "ATTENDED" if came_again else "CORRECTED"
+
+    def _why_missed(self, risk: Risk, told: str | None) -> str:
+        referral, (state, reason) = self.referrals[risk.about], self.state(risk.about)
+        people = [one for one in self.participations.values() if one.referral_id == risk.about]
+        # who ended on the day of the start was there on none
+        there = [one for one in people if one.ended_before_on is None or one.ended_before_on > one.started_on]
+        said_on, expected_on = max(referral.yeses, key=lambda yes: yes[0])[0], (referral.yes or (0, 0))[1]
+        moved = expected_on != risk.first_on
+        if reason == "ENTERED_IN_ERROR" or any(one.started_on - risk.first_on < NO_SHOW for one in there):
+            return "CORRECTED"
+        if moved and said_on - risk.first_on < NO_SHOW:
+            return "CORRECTED"
+        if (told == "ATTENDED" and there) or (told == "REPLANNED" and moved):
+            return str(told)
+        if state != "ACCEPTED" or (people and all(one.ended_before_on is not None for one in people)):
+            return "ENDED"
+        return "ATTENDED" if there else "REPLANNED"
 
     def _drop_outs(self) -> Iterator[Said]:
         for id, one in self.participations.items():

@@ -455,8 +455,10 @@ def _risks(ledger: Ledger, expected: Expected, observed: Observed) -> None:
 
 
 def _reactions(ledger: Ledger, expected: Expected, facts: Sequence[SeenFact], ticked: datetime | None) -> None:
-    """What rules recorded by themselves: in pairs, about what was reported, and at the end what holds."""
+    """What rules recorded by themselves: in pairs, about what was reported, and at the end what holds. That a risk is over may be said
+    again, for another reason."""
     risks: dict[tuple[str, str, str], bool] = {}
+    why: dict[tuple[str, str, str], str | None] = {}
     said: dict[tuple[str, str, str], date] = {}
     stopped: Counter[str] = Counter()
     dropped: dict[str, bool] = {}
@@ -466,13 +468,15 @@ def _reactions(ledger: Ledger, expected: Expected, facts: Sequence[SeenFact], ti
             stopped[body["referral_id"]] += 1
         elif what in ("dropout_risk_raised", "dropout_risk_withdrawn"):
             key, raised = (body["about"], body["rule"], body["first_on"]), what.endswith("raised")
-            if risks.get(key, False) == raised:
+            said_otherwise = not raised and why.get(key) not in (None, body.get("reason"))
+            if risks.get(key, False) == raised and not said_otherwise:
                 ledger.add(
                     2 if raised else 3,
                     "doubled" if raised else "invented",
                     f"{what} {key[1]} about {key[0]} since {key[2]}",
                 )
             risks[key] = raised
+            why[key] = body.get("reason")
             if raised:
                 _raised(ledger, expected, fact)
                 said[key] = max(date.fromisoformat(day) for day in body["days_on"])
@@ -577,30 +581,33 @@ Told = tuple[str, str, str, str, str]
 
 def _told(ledger: Ledger, facts: Sequence[SeenFact]) -> set[Told]:
     """What offices were told and still believe: each worry once until it is taken back or its attempt failed, whichever attempt
-    says it; only what was raised, only to the office that owns the case. An attempt that failed is as if it had never been."""
+    says it; only what was raised, only to the office that owns the case; that it is over once for a reason. An attempt that failed is
+    as if it had never been."""
     raised = {(f"{f.tenant}:{f.body['owner_organisation_id']}", f.subject, f.body["about"], f.body["rule"], f.body["first_on"])
               for f in facts if f.type == "dropout_risk_raised"}  # fmt: skip
     told: set[Told] = set()
-    said: dict[str, list[tuple[bool, Told]]] = {}
+    why: dict[Told, str | None] = {}
+    before: dict[str, list[tuple[Told, bool, str | None]]] = {}
     for fact in sorted(facts, key=lambda fact: (fact.subject, fact.family, fact.number)):
         attempt = str(fact.body.get("attempt_id"))
         if fact.type == "notification_attempted":
-            said[attempt] = []
+            before[attempt] = []
             for line in fact.body["lines"]:
                 key = (fact.subject, line["case_id"], line["about"], line["rule"], line["first_on"])
                 news, name = line["kind"] == "RAISED", f"{key[3]} about {key[2]} since {key[4]}"
                 if news and key not in raised:
                     ledger.add(3, "invented", f"{key[0]} is told of {name}, which nobody raised there")
-                if news == (key in told):
+                said_otherwise = not news and why.get(key) not in (None, line.get("reason"))
+                if news == (key in told) and not said_otherwise:
                     kind = "doubled" if news else "invented"
                     ledger.add(2 if news else 3, kind, f"{key[0]} is told {'again ' if news else ''}of {name}"
                                f"{'' if news else ' that it no longer holds, and never heard of it'}")  # fmt: skip
                 else:
-                    said[attempt].append((news, key))
-                    told ^= {key}
+                    before[attempt].append((key, key in told, why.get(key)))
+                    told, why[key] = (told | {key}, None) if news else (told - {key}, line.get("reason"))
         elif fact.type == "notification_failed":
-            for news, key in said.pop(attempt, []):
-                told = told - {key} if news else told | {key}
+            for key, was, reason in before.pop(attempt, []):
+                told, why[key] = told | {key} if was else told - {key}, reason
     return told
 
 

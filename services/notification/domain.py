@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from contracts.dropout import FRESH, DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import FRESH, REMEMBERED, DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact, day_of
 from contracts.notification import (
     NoticeLine,
@@ -23,8 +23,6 @@ LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 MOST_LINES = (
     2_000  # of 150 bytes; a fact of more than 1 MiB is taken by no topic, and no office would hear anything any more
 )
-SAID_OVER = timedelta(weeks=8)
-"""How long it is remembered of what an office last heard that it is over: a correction that is itself corrected comes within weeks."""
 MOST_REFUSALS = 4  # in a row: then once a day, since a mailbox that refuses is a person's job, not a flood of attempts
 
 
@@ -43,7 +41,7 @@ class Item(NamedTuple):
 class Over(NamedTuple):
     """Why a risk no longer holds, and by which tick."""
 
-    reason: str
+    reason: str | None
     as_of: datetime
 
 
@@ -84,6 +82,8 @@ class NotificationPart:
     said_over: dict[str, datetime] = field(default_factory=dict)
     """What the office last heard of a case, about and rule that it is over, and by which tick: what holds of it now is news, however
     old its days are."""
+    said_why: dict[str, Over] = field(default_factory=dict)
+    """Why the office believes that a risk is over, and by which tick it heard so: another reason is news."""
     last_as_of: datetime | None = None
     failures: int = 0
     """Refusals in a row. A network that is down is none: it must not silence anybody."""
@@ -101,8 +101,9 @@ class Office:
     tenant: str
     dropout: DropoutPart = field(default_factory=DropoutPart)
     notification: NotificationPart = field(default_factory=NotificationPart)
-    shape: ClassVar[int] = 6
-    """Of 6 what is over and was not said stands on the list: a version before it, still running, would write its rows without."""
+    shape: ClassVar[int] = 7
+    """Of 6 what is over and was not said stands on the list: a version before it, still running, would write its rows without. 7
+    knows why the office believes that something is over."""
 
     @staticmethod
     def of(fact: Fact, tenant: str) -> list[str]:
@@ -150,7 +151,8 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
             for key in part.in_flight.pop(fact.attempt_id, []):
                 part.told.pop(key, None)
                 part.taken_back.pop(key, None)
-            part.taken_back |= {_key(line): line for line in part.in_flight_back.pop(fact.attempt_id, [])}
+            back = {_key(line): line for line in part.in_flight_back.pop(fact.attempt_id, [])}
+            part.taken_back |= {key: line for key, line in back.items() if key not in part.said_why}
             part.failures += fact.reason.startswith(("SMTP_5", "NO_MAILBOX", "BAD_ADDRESS"))
 
 
@@ -158,10 +160,13 @@ def _heard(part: NotificationPart, raised: list[str], back: list[Line]) -> None:
     """The last word of each risk in a mail that the office has, or may have."""
     if part.last_as_of is not None:
         over = dict.fromkeys((_what(_key(line)) for line in back), part.last_as_of)
-        oldest = part.last_as_of - SAID_OVER
+        why = {_key(line): Over(line.reason, part.last_as_of) for line in back}
+        oldest = part.last_as_of - REMEMBERED
         part.said_over = {what: at for what, at in (part.said_over | over).items() if at >= oldest}
+        part.said_why = {key: one for key, one in (part.said_why | why).items() if one.as_of >= oldest}
     for key in raised:
         part.said_over.pop(_what(key), None)
+        part.said_why.pop(key, None)
 
 
 def _withdraw(part: DropoutPart, key: str, over: Over) -> None:
@@ -186,7 +191,8 @@ def react(office: Office, ticked: datetime) -> list[Fact]:
 
 
 def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
-    """One mail with all that is news, no single mails (domain F-03); said once (H-04). A mailbox that refuses gets one a day.
+    """One mail with all that is news, no single mails (domain F-03); said once (H-04), and once more where why it is over was another
+    reason than the office was told (domain 8.3; Art. 19 GDPR). A mailbox that refuses gets one a day.
     What is more than a mail can hold is said at the next tick."""
     part = office.notification
     if part.in_flight:
@@ -232,12 +238,21 @@ def _untold(office: Office, today: date, untrue: list[tuple[str, Line]]) -> list
 
 
 def _untrue(office: Office) -> list[tuple[str, Line]]:
-    """What the office believes and what no longer holds. Raised again it holds, and nothing is to be said; what an attempt
-    says whose end nobody knows is not taken back before it is known that it was said."""
+    """What the office believes and what no longer holds, or is over for another reason. Raised again it holds, and nothing is to be
+    said; what an attempt says whose end nobody knows is not taken back before it is known that it was said."""
     part = office.notification
     flying = {key for keys in part.in_flight.values() for key in keys}
-    holds = office.dropout.open
-    return [(key, line) for key, line in sorted(part.taken_back.items()) if key not in holds and key not in flying]
+    flying |= {_key(line) for back in part.in_flight_back.values() for line in back}
+    found = part.taken_back | _otherwise(office)
+    return [(key, line) for key, line in sorted(found.items()) if key not in office.dropout.open and key not in flying]
+
+
+def _otherwise(office: Office) -> dict[str, Line]:
+    """What the office rightly believes to be over, and not for the reason that stands."""
+    over, part = office.dropout.over, office.notification
+    wrong = [key for key, told in part.said_why.items() if key in over and over[key].reason != told.reason]
+    named = [(key, *key.split("|")) for key in wrong]
+    return {key: Line(case, about, rule, date.fromisoformat(first_on)) for key, case, about, rule, first_on in named}
 
 
 def due(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> datetime | None:
@@ -254,15 +269,16 @@ def due(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> datet
 
 
 def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
-    """The notice list of an office: what is open, and whether it believes so; and what it believes although it is over."""
+    """The notice list of an office: what is open, and whether it believes so; and what it believes although it is over, or over for
+    another reason."""
     part, holds = office.notification, office.dropout.open
     rows: list[tuple[Any, ...]] = [
         (office.id, *item[:4], office.tenant, part.believed(key), item.as_of, item.evidence_on, False)
         for key, item in sorted(holds.items())
     ]
     rows += [
-        (office.id, *line[:4], office.tenant, True, None, None, True)
-        for key, line in sorted(part.taken_back.items())
+        (office.id, *line[:4], office.tenant, part.believed(key), None, None, True)
+        for key, line in sorted((part.taken_back | _otherwise(office)).items())
         if key not in holds
     ]
     return {"notice_list": rows}

@@ -16,7 +16,7 @@ NOTICE_LIST = Table(
     },
     owner="office_id",
 )  # fmt: skip
-"""`told`: the office believes that it holds. `taken_back`: it does not, and the office was not told so yet."""
+"""`told`: the office believes that it holds. `taken_back`: it does not, and the office was not told so yet, or not why."""
 
 TABLES = (NOTICE_LIST,)
 
@@ -26,13 +26,13 @@ fact: beyond some 75,000 it is more than a transaction's share of states (`work.
 
 LISTED = """
 select office_id, count(*) filter (where not taken_back) as open, count(*) filter (where not told or taken_back) as waits,
-    count(*) filter (where taken_back) as over, count(*) filter (where not told and old) as old,
+    count(*) filter (where taken_back and told) as over, count(*) filter (where not told and old) as old,
     count(*) filter (where not told and old and evidence_on >= said - $2::int and evidence_on >= today - 2 * $2::int) as missed
 from (select l.*, (as_of at time zone $1)::date as said, (ticked at time zone $1)::date as today,
         evidence_on < (ticked at time zone $1)::date - $2::int as old from notice_list l left join alliance using (tenant)) l
 group by 1 order by 1
 """
-"""Offices with what is open, what they were not told of (that it holds, or that it is over), how much of it is too old to be news in
+"""Offices with what is open, what they were not told of (that it holds, that it is over, or why), how much of it is too old to be news in
 a mail, and how much of that was news when it was said, and grew old within the last fortnight: somebody has looked by then, or
 never will."""
 

@@ -43,6 +43,8 @@ class World:
     office: Office = field(default_factory=lambda: Office(f"{TENANT}:{OWNER}", TENANT))
     holds: dict[Worry, date] = field(default_factory=dict)
     """With the newest of the days that were said of it."""
+    over: dict[Worry, tuple[str, datetime]] = field(default_factory=dict)
+    """Why what held once is over, and by which tick that was said last."""
     way: list[Fact] = field(default_factory=list)
     """Said by referral, and not heard by notification yet."""
     ticked: datetime = START
@@ -51,7 +53,7 @@ class World:
     """The one that referral works at: not later than the clock's, but perhaps behind."""
     has_mailbox: bool = True
     flying: list[NotificationAttempted] = field(default_factory=list)
-    arrived: list[tuple[str, Worry]] = field(default_factory=list)
+    arrived: list[tuple[str, Worry, str | None]] = field(default_factory=list)
     """Lines of mails that the office has, or may have, in their order."""
     told_at: list[datetime] = field(default_factory=list)
     due_at: datetime | None = None
@@ -66,7 +68,7 @@ class World:
         evidence = self.referral_at.date() - timedelta(days=age)
         for worry in [worry for worry in self.holds if worry.case == case and worry.since != since]:
             del self.holds[worry]
-            self.says(DropoutRiskWithdrawn, worry, reason="CORRECTED")
+            self.ended(worry, "CORRECTED")
         worry = Worry(case, since or 0)
         if since is None:
             return
@@ -77,6 +79,16 @@ class World:
         elif newest != self.holds[worry]:
             self.holds[worry] = newest
             self.says(DropoutRiskContinued, worry, last_missed_on=newest)
+
+    def ended(self, worry: Worry, reason: str) -> None:
+        self.over[worry] = reason, self.referral_at
+        self.says(DropoutRiskWithdrawn, worry, reason=reason)
+
+    def otherwise(self, case: int, reason: str) -> None:
+        """What is over in a case turns out to be so for this reason."""
+        for worry, (said, _) in list(self.over.items()):
+            if worry.case == case and worry not in self.holds and said != reason:
+                self.ended(worry, reason)
 
     def hears(self, most: int) -> None:
         """What is on its way, in its order; asked after each what is missing."""
@@ -115,11 +127,12 @@ class World:
 
     def is_true(self, mail: NotificationAttempted) -> None:
         """Of what notification has heard: nothing that does not hold is said to, nothing that holds is said to be over; and nobody
-        is told twice, or that is over what they never heard of."""
+        is told twice the same, or that is over what they never heard of."""
         heard = {(item.case_id, item.first_on) for item in self.office.dropout.open.values()}
-        for kind, worry in said(mail):
+        for kind, worry, reason in said(mail):
             assert ((str(UUID(int=worry.case)), worry.first_on) in heard) == (kind == "RAISED")
-            assert (worry in self.believed) == (kind == "WITHDRAWN")
+            anew = kind == "WITHDRAWN" and worry in self.known_why and self.known_why[worry] != reason
+            assert anew or (worry in self.believed) == (kind == "WITHDRAWN")
 
     def ends(self, how: str) -> None:
         """The mail on its way arrives, perhaps, or does not."""
@@ -142,24 +155,34 @@ class World:
     def believed(self) -> set[Worry]:
         """What a person holds to be so who has read the mails."""
         found: set[Worry] = set()
-        for kind, worry in self.arrived:
+        for kind, worry, _ in self.arrived:
             found = found | {worry} if kind == "RAISED" else found - {worry}
         return found
 
     @property
+    def known_why(self) -> dict[Worry, str | None]:
+        """What that person holds to be over, and why."""
+        return {
+            worry: reason
+            for worry, reason in {worry: reason for _, worry, reason in self.arrived}.items()
+            if worry not in self.believed
+        }
+
+    @property
     def last_words(self) -> dict[int, bool]:
         """Case to whether the last mail that spoke of it said that something holds."""
-        return {worry.case: any(one.case == worry.case for one in self.believed) for _, worry in self.arrived}
+        return {worry.case: any(one.case == worry.case for one in self.believed) for _, worry, _ in self.arrived}
 
 
-def said(mail: NotificationAttempted) -> Iterator[tuple[str, Worry]]:
+def said(mail: NotificationAttempted) -> Iterator[tuple[str, Worry, str | None]]:
     for line in mail.lines:
-        yield line.kind, Worry(UUID(line.case_id).int, (START.date() - line.first_on).days)
+        yield line.kind, Worry(UUID(line.case_id).int, (START.date() - line.first_on).days), line.reason
 
 
 CASES = st.integers(1, 2)
 RESULTS = ["sent", "uncertain", "UNREACHABLE", "SMTP_550", "TOO_OLD"]
 CORRECTED = st.tuples(st.just("corrected"), CASES, st.none() | st.sampled_from([0, 3, 20]), st.sampled_from([0, 5, 30]))
+OTHERWISE = st.tuples(st.just("otherwise"), CASES, st.sampled_from(["CORRECTED", "ATTENDED", "ENDED"]))
 ROUND = st.tuples(st.just("round"), st.sampled_from(["sent", *RESULTS]))
 """All is heard, a tick later it is told, and the mail ends so."""
 ALONE = st.one_of(st.tuples(st.just("hears"), st.integers(1, 3)), st.tuples(st.just("tick"), st.sampled_from([STEP, timedelta(days=1)])),
@@ -168,13 +191,15 @@ ALONE = st.one_of(st.tuples(st.just("hears"), st.integers(1, 3)), st.tuples(st.j
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(CORRECTED, CORRECTED, CORRECTED, ROUND, ROUND, ALONE), min_size=30, max_size=60))
+@given(st.lists(st.one_of(CORRECTED, CORRECTED, CORRECTED, OTHERWISE, ROUND, ROUND, ALONE), min_size=30, max_size=60))
 def test_once_the_dust_has_settled_an_office_believes_what_holds(steps: list[tuple[Any, ...]]) -> None:
     world = World()
     for what, *more in steps:
         match what:
             case "corrected":
                 world.corrected(*more)
+            case "otherwise":
+                world.otherwise(*more)
             case "hears":
                 world.hears(*more)
             case "referral catches up":
@@ -195,6 +220,9 @@ def test_once_the_dust_has_settled_an_office_believes_what_holds(steps: list[tup
     assert world.believed <= set(world.holds)
     assert {worry for worry, newest in world.holds.items() if newest >= today - FORTNIGHT} <= world.believed
     assert all(holds == (case in holding) for case, holds in world.last_words.items())
+    lately = max((at for _, at in world.over.values()), default=START) - FORTNIGHT  # for as long it is known why
+    for worry, why in world.known_why.items():
+        assert worry in world.holds or world.over[worry][1] < lately or world.over[worry][0] == why
 
 
 @settings(deadline=None)

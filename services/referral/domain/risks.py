@@ -10,6 +10,7 @@ from typing import NamedTuple
 from contracts.codes import EndKind, Presence, RiskEnd, Rule, StopReason
 from contracts.dropout import (
     FRESH,
+    REMEMBERED,
     DropoutRiskContinued,
     DropoutRiskRaised,
     DropoutRiskWithdrawn,
@@ -19,7 +20,7 @@ from contracts.dropout import (
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact, day_of
 from contracts.referral import ReferralStopped
 from services.referral.domain import meetings
-from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Risk, Run
+from services.referral.domain.state import ACCEPTED, SENT, Case, Over, Participation, Referral, Risk, Run
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
@@ -53,7 +54,7 @@ class Absences(NamedTuple):
 
     days: list[date]
     broken: bool
-    """Somebody attended after it."""
+    """Somebody attended after it, and before the end."""
 
 
 def threshold_on(day: date, offer_type: str) -> tuple[int, int]:
@@ -62,29 +63,38 @@ def threshold_on(day: date, offer_type: str) -> tuple[int, int]:
     return version.by_offer_type.get(offer_type, version.otherwise), version.version
 
 
-def absences(case: Case, id: str, participation: Participation, referral: Referral) -> list[Absences]:
+def absences(
+    case: Case, id: str, participation: Participation, referral: Referral, *, also_after_the_end: bool = False
+) -> list[Absences]:
     """Runs of absences within the interval as known now, oldest first. Several meetings on one day are one course day:
     attended if any was, else unexcused if any was. No absence counts from the day on from which there was no consent or no
-    case any more: what was recorded before that was known can no longer be corrected."""
+    case any more: what was recorded before that was known can no longer be corrected. `also_after_the_end`: as if neither that nor
+    the end were known."""
     sheet = case.attendance.sheets.get(id, b"")
     letters = meetings.presences(sheet).translate(LATE_IS_THERE)
-    left = _left(case, referral)
+    left, started_on = _left(case, referral), participation.start.on if participation.start else date.max
     runs: list[list[date]] = []
+    lasts: list[int] = []  # the place of the last of each
     came = last = seen = -1  # places: when somebody came last, of the last absence that counts, and of the last at all
     at = letters.find(UNEXCUSED)
     while at >= 0:
         day, came = meetings.day_at(sheet, at), max(came, letters.rfind(THERE, seen + 1, at))
-        attended = came > last and meetings.day_at(sheet, came) == day
-        if not attended and not (left and case.over_on(referral, day)) and participation.running_on(day):
+        if also_after_the_end:
+            counts = started_on <= day
+        else:
+            counts = not (left and case.over_on(referral, day)) and participation.running_on(day)
+        if counts and not (came > last and meetings.day_at(sheet, came) == day):  # else somebody came on that day
             if came > last or not runs:
                 runs.append([day])
+                lasts.append(at)
             elif day != runs[-1][-1]:
                 runs[-1].append(day)
-            last = at
+            lasts[-1] = last = at
         seen, at = at, letters.find(UNEXCUSED, at + 1)
-    came, end = letters.find(THERE, last + 1), participation.ended_before_on
-    broken = came >= 0 and (end is None or meetings.day_at(sheet, came) < end)
-    return [Absences(days, broken=broken or days is not runs[-1]) for days in runs]
+    end = participation.ended_before_on
+    next_ = [letters.find(THERE, last + 1) for last in lasts]
+    broken = [came >= 0 and (end is None or meetings.day_at(sheet, came) < end) for came in next_]
+    return [Absences(*run) for run in zip(runs, broken, strict=True)]
 
 
 def s2_holds_on(run: Absences, offer_type: str) -> date | None:
@@ -160,10 +170,11 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
     for risk in case.dropout.open:
         if risk.rule == Rule.S2:
             raised.setdefault(risk.about, []).append(risk)
+    ended = _remembered(case, Rule.S2, ticked)
     for id, participation, referral in case.courses():
-        open_ = raised.get(id, [])
+        open_, over = raised.get(id, []), ended.get(id, [])
         runs = absences(case, id, participation, referral)
-        if not runs and not open_:
+        if not runs and not open_ and not over:
             continue
         present = _present(case, runs, participation, referral)
         holds_on = s2_holds_on(present, referral.offer_type) if present else None
@@ -172,11 +183,19 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
         owner = case.owner_of(referral)
         for risk in open_:
             if risk.first_on != held:
-                yield _withdrawn(case.id, risk, _why_s2(case, risk, participation, referral, runs), owner, ticked)
+                fresh = _withdrawing(risk, ticked)
+                yield _withdrawn(
+                    case.id, fresh, _why_s2(case, fresh, None, participation, referral, runs), owner, ticked
+                )
             elif present is not None and (
                 _is_corrected(risk, present.days[-1]) or _goes_on(risk, present.days[-1], day_of(ticked))
             ):
                 yield _continued(case.id, risk, present.days[-1], owner, ticked)
+        for one in over:
+            if one.first_on != held and one.first_on not in {risk.first_on for risk in open_}:
+                yield from _said_otherwise(
+                    case.id, one, _why_s2(case, one, _before(one, ticked), participation, referral, runs), owner, ticked
+                )
         if present is not None and holds_on is not None and held not in {risk.first_on for risk in open_}:
             yield DropoutRiskRaised(
                 by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, rule_version=threshold_on(holds_on, referral.offer_type)[1],
@@ -233,13 +252,38 @@ def _said_again_on(case: Case) -> Iterator[date]:
                 yield day
 
 
-def _why_s2(case: Case, risk: Risk, participation: Participation, referral: Referral, runs: list[Absences]) -> RiskEnd:
-    """ENDED with its participation, its consent or its case, why ever that was closed; ATTENDED where the absences stand and somebody came after; else
-    CORRECTED."""
-    if _over(case, participation, referral):
+def _remembered(case: Case, rule: Rule, ticked: datetime) -> dict[str, list[Over]]:
+    """What is over by a rule and may be said otherwise yet, by what it is about."""
+    found: dict[str, list[Over]] = {}
+    for one in case.dropout.over:
+        if one.rule == rule and one.as_of >= ticked - REMEMBERED:
+            found.setdefault(one.about, []).append(one)
+    return found
+
+
+def _before(one: Over, ticked: datetime) -> str | None:
+    """The reason that may have been told: of an earlier tick. Within one, all that is handed in is known at once."""
+    return one.reason if one.as_of < ticked else None
+
+
+def _why_s2(
+    case: Case, one: Over, before: str | None, participation: Participation, referral: Referral, runs: list[Absences]
+) -> RiskEnd:
+    """CORRECTED where the absences that were said do not stand, or go on since another day; ENDED with the participation, the consent
+    or the case, why ever that was closed; else ATTENDED, and so it stays where it was said before the end and stands. What was said
+    to be CORRECTED was told with its other first day, or not at all: it is something else only with its own day."""
+    over = _over(case, participation, referral)
+    if over:
+        runs = absences(case, one.about, participation, referral, also_after_the_end=True)
+    runs = [run for run in runs if s2_holds_on(run, referral.offer_type)]
+    mine = [run for run in runs if run.days[0] == one.first_on]
+    if not mine and before != RiskEnd.CORRECTED:
+        mine = [run for run in runs if any(one.first_on <= day <= one.last_on for day in run.days)]
+    if not mine:
+        return RiskEnd.CORRECTED
+    if over and not (before == RiskEnd.ATTENDED and mine[0].broken):
         return RiskEnd.ENDED
-    stands = any(run.days[0] == risk.first_on and run.broken and s2_holds_on(run, referral.offer_type) for run in runs)
-    return RiskEnd.ATTENDED if stands else RiskEnd.CORRECTED
+    return RiskEnd.ATTENDED if mine[0].broken else RiskEnd.CORRECTED
 
 
 def _unstarted(case: Case) -> Iterator[tuple[str, date]]:
@@ -258,7 +302,14 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
     for risk in open_.values():
         referral = case.referral.referrals.get(risk.about)
         if referral is not None and holds.get(risk.about) != risk.first_on:
-            yield _withdrawn(case.id, risk, _why_s6(case, risk, referral), case.owner_of(referral), ticked)
+            fresh = _withdrawing(risk, ticked)
+            yield _withdrawn(case.id, fresh, _why_s6(case, fresh, None, referral), case.owner_of(referral), ticked)
+    for id, over in _remembered(case, Rule.S6, ticked).items():
+        referral = case.referral.referrals.get(id)
+        for one in over:
+            if referral is not None and holds.get(id) != one.first_on and (id, one.first_on) not in open_:
+                why = _why_s6(case, one, _before(one, ticked), referral)
+                yield from _said_otherwise(case.id, one, why, case.owner_of(referral), ticked)
     for id, day in holds.items():
         owner, last_on = case.owner_of(case.referral.referrals[id]), min(day_of(ticked), _last_day_on(case, id))
         if (id, day) not in open_:
@@ -271,22 +322,25 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
             yield _continued(case.id, risk, last_on, owner, ticked)
 
 
-def _why_s6(case: Case, risk: Risk, referral: Referral) -> RiskEnd:
-    """ENDED with its referral, unless that was entered in error and there is no next step of it, and where whoever started took
-    part on no day; ATTENDED where somebody started late; REPLANNED where another start was agreed on a day on which the person was
-    missing already; else, as where somebody was there in time and that was heard late, CORRECTED."""
-    if referral.state != ACCEPTED:
-        return RiskEnd.CORRECTED if referral.reason == StopReason.ENTERED_IN_ERROR else RiskEnd.ENDED
-    begun = [
-        one for one in case.referral.participations.values() if one.referral_id == risk.about and one.start is not None
-    ]
-    came = [one.start.on for one in begun if one.start is not None and one.start.on != one.ended_before_on]
-    if begun and not came:
+def _why_s6(case: Case, one: Over, before: str | None, referral: Referral) -> RiskEnd:
+    """CORRECTED where nobody had to be missed: somebody was there in time, another day had been agreed, or the referral was entered
+    in error; ENDED with the referral, or with all who took part, who may have been there on no day; ATTENDED where somebody started
+    late; REPLANNED where another start was agreed once nobody had come. What was said of the last two stays so when it ends."""
+    holds_on = s6_holds_from_on(one.first_on)
+    people = [person for person in case.referral.participations.values() if person.referral_id == one.about]
+    came = [person.start.on for person in people if person.start and person.start.on != person.ended_before_on]
+    replanned = referral.planned_start_on != one.first_on
+    in_time = bool(came) and min(came) < holds_on
+    planned_before = replanned and (referral.accepted_on is None or referral.accepted_on < holds_on)
+    if in_time or planned_before or (referral.state != ACCEPTED and referral.reason == StopReason.ENTERED_IN_ERROR):
+        return RiskEnd.CORRECTED
+    if before == RiskEnd.ATTENDED and came:
+        return RiskEnd.ATTENDED
+    if before == RiskEnd.REPLANNED and replanned:
+        return RiskEnd.REPLANNED
+    if referral.state != ACCEPTED or (people and all(person.ended_before_on for person in people)):
         return RiskEnd.ENDED
-    holds_on = s6_holds_from_on(risk.first_on)
-    if came:
-        return RiskEnd.ATTENDED if min(came) >= holds_on else RiskEnd.CORRECTED
-    return RiskEnd.REPLANNED if referral.accepted_on and referral.accepted_on >= holds_on else RiskEnd.CORRECTED
+    return RiskEnd.ATTENDED if came else RiskEnd.REPLANNED
 
 
 def _last_day_on(case: Case, referral_id: str) -> date:
@@ -301,9 +355,20 @@ def _continued(case_id: str, risk: Risk, last_on: date, owner: str, ticked: date
     )  # fmt: skip
 
 
-def _withdrawn(case_id: str, risk: Risk, reason: RiskEnd, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:
+def _withdrawing(risk: Risk, ticked: datetime) -> Over:
+    """As it will be remembered, but for the reason."""
+    return Over(risk.about, risk.rule, risk.first_on, risk.last_on or risk.first_on, "", ticked)
+
+
+def _said_otherwise(case_id: str, one: Over, why: RiskEnd, owner: str, ticked: datetime) -> Iterator[Fact]:
+    """What was withdrawn, where what is known now gives another reason than was said."""
+    if why != one.reason:
+        yield _withdrawn(case_id, one, why, owner, ticked)
+
+
+def _withdrawn(case_id: str, one: Over, reason: RiskEnd, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:
     return DropoutRiskWithdrawn(
-        by=LOTSE, case_id=case_id, about=risk.about, rule=risk.rule, first_on=risk.first_on, reason=reason,
+        by=LOTSE, case_id=case_id, about=one.about, rule=one.rule, first_on=one.first_on, reason=reason,
         owner_organisation_id=owner, as_of=ticked,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 from contracts.attendance import AttendanceRecorded
 from contracts.codes import EndKind, StopReason
 from contracts.dropout import (
+    REMEMBERED,
     DropoutRiskContinued,
     DropoutRiskRaised,
     DropoutRiskWithdrawn,
@@ -35,6 +36,10 @@ many participations took 47 ms a message, a batch of such never ended before Pos
 MOST_OF_ONE, MOST_MEETINGS_OF_ONE = 50, 2_000
 """Of these participations and meetings, those in one provider's courses: software that gives each a new id whenever it sends it
 again would fill the case for all others, who could then never report that somebody takes part."""
+
+
+MOST_OVER = 30
+"""Risks of a case of which it is remembered why they are over: a month handed in backwards withdraws one each day."""
 
 
 class Consent(NamedTuple):
@@ -142,6 +147,19 @@ class Risk(NamedTuple):
     """The newest of the days that were said of it."""
 
 
+class Over(NamedTuple):
+    """A risk that was withdrawn, and why, as it was said last."""
+
+    about: str
+    rule: str
+    first_on: date
+    last_on: date
+    """The newest of the days that were said of it."""
+    reason: str
+    as_of: datetime
+    """The tick by which it was said."""
+
+
 @dataclass(slots=True)
 class IntakePart:
     owner_organisation_id: str | None = None
@@ -178,6 +196,9 @@ class DropoutPart:
     """How often a risk was raised, by `rule:about`."""
     dropped_out: dict[str, tuple[date, str]] = field(default_factory=dict)
     """Participation to the first day on which the person no longer takes part, and the reason."""
+    over: list[Over] = field(default_factory=list)
+    """What was withdrawn in the eight weeks before the newest withdrawal, in the order in which it was said, whatever became of it
+    since; the newest MOST_OVER."""
 
 
 @dataclass(slots=True)
@@ -190,9 +211,9 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 10
+    shape: ClassVar[int] = 11
     """7 packs what is known of meetings; 8 was asked about no-shows that go on; of 9 the newest yes stands, not the last heard; of 10
-    the list says since when a risk is open."""
+    the list says since when a risk is open; 11 knows why what was withdrawn is over."""
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -367,6 +388,7 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             key = f"{fact.rule}:{fact.about}"
             part.raised[key] = part.raised.get(key, 0) + 1
         case DropoutRiskWithdrawn():
+            part.over = _remembered(part, fact)
             part.open = [risk for risk in part.open if risk[:3] != (fact.about, fact.rule, fact.first_on)]
         case DropoutRiskContinued():
             part.open = [
@@ -379,3 +401,11 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             part.dropped_out[fact.participation_id] = (fact.ended_before_on, fact.reason)
         case DroppedOutWithdrawn():
             part.dropped_out.pop(fact.participation_id, None)
+
+
+def _remembered(part: DropoutPart, said: DropoutRiskWithdrawn) -> list[Over]:
+    key = (said.about, said.rule, said.first_on)
+    lasts = [risk.last_on or risk.first_on for risk in part.open if risk[:3] == key]
+    lasts += [one.last_on for one in part.over if one[:3] == key]
+    others = [one for one in part.over if one[:3] != key and one.as_of >= said.as_of - REMEMBERED]
+    return [*others[1 - MOST_OVER :], Over(*key, next(iter(lasts), said.first_on), said.reason, said.as_of)]

@@ -277,3 +277,46 @@ async def test_what_was_said_to_be_over_before_states_said_so_is_what_a_rebuild_
     finally:
         await con.execute("delete from timeline; delete from state")
         await con.close()
+
+
+async def test_why_an_office_was_told_that_something_is_over_is_what_a_rebuild_makes_of_it(
+    prepared: LocalStack,
+) -> None:
+    """Of each: over, over and told again, over by a mail that failed or for a reason nobody knew, another reason, and long ago."""
+    office, facts = Office(OFFICE, TENANT), list[Fact]()
+
+    def mailed(at: datetime, result: Callable[[NotificationAttempted], Fact], **cases: str) -> None:
+        lines = tuple(NoticeLine(kind="RAISED" if why == "holds" else "WITHDRAWN", case_id=str(UUID(int=ord(case))), about=str(UUID(int=1)),
+                                 rule=Rule.S2, first_on=ACTED.date(), reason=RiskEnd(why) if why.isupper() else None)
+                      for case, why in cases.items())  # fmt: skip
+        attempt = NotificationAttempted(by=LOTSE, attempt_id=str(uuid4()), lines=lines, as_of=at)
+        for fact in (attempt, result(attempt)):
+            evolve(office, fact, "")
+            facts.append(fact)
+
+    mailed(ACTED - timedelta(weeks=9), sent, a="ENDED")
+    mailed(ACTED - timedelta(days=3), sent, b="ENDED", c="ENDED", f="holds")
+    mailed(ACTED - timedelta(days=2), uncertain, d="unknown", e="ATTENDED", c="holds")
+    mailed(ACTED - timedelta(days=1), lambda attempt: failed(attempt, "UNREACHABLE"), f="ENDED", b="ATTENDED")
+    mailed(ACTED, sent, e="CORRECTED")
+    mailed(ACTED + timedelta(days=1), lambda attempt: failed(attempt, "SMTP_550"), e="ENDED")
+    known = encode(office).decode()
+    assert [key[35] for key in office.notification.said_why] == list("245")
+    con = await asyncpg.connect(prepared.databases["notification"].owner, server_settings={"search_path": "lotse"})
+    try:
+        await con.execute("delete from timeline; delete from state")
+        before = json.loads(known)
+        del before["notification"]["said_why"]
+        add = "insert into state (kind, id, tenant, shape, body, known, last) values ('office', $1, $2, 6, $3, '{}', '{}')"
+        await con.execute(add, OFFICE, TENANT, json.dumps(before, separators=(",", ":")))
+        note = "insert into timeline values ('notification', $1, $2, $3, $4, $5, $5, null, $6)"
+        for number, fact in enumerate(facts):
+            await con.execute(note, OFFICE, number, str(number), fact.ce_type, ACTED, fact.to_json().decode())
+        table = next(table for table, folder in migrations("notification") if folder.parent.name == "notification")
+        assert await con.execute(f"delete from {table} where version = '0006'") == "DELETE 1"  # noqa: S608
+        assert "0006" in migrate("notification", prepared.databases["notification"].owner)
+        rows = await con.fetch("select shape, body from state where id = $1", OFFICE)
+        assert [tuple(row) for row in rows] == [(Office.shape, known)]
+    finally:
+        await con.execute("delete from timeline; delete from state")
+        await con.close()

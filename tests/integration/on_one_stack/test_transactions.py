@@ -10,13 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
 import pytest
 
 from contracts.codes import Presence
+from contracts.dropout import DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import Attributes, By, Fact, Heard, Submission
 from contracts.intake import NeedRecorded, NeedReported, RegistrationSubmitted
 from contracts.referral import ReferralAccepted
@@ -26,6 +27,7 @@ from deploy.services import declared, migrate, migrations
 from services.host.running import Running
 from services.intake import domain as intake
 from services.referral.domain import evolve, meetings, view
+from services.referral.domain.risks import LOTSE
 from services.referral.domain.state import Case, IntakePart, Risk
 from services.referral.projection import REFERRAL_BOARD
 from services.runtime import clock, positions
@@ -320,6 +322,54 @@ async def test_a_state_of_before_expects_somebody_on_the_day_that_a_rebuild_says
         await con.close()
 
 
+async def test_why_a_risk_of_before_is_over_is_what_a_rebuild_makes_of_it(prepared: LocalStack) -> None:
+    """Of a case with nothing of it, and of two whose risks went on, were raised again, and were withdrawn long ago, or too many."""
+    none, few, many = (Case(str(uuid4()), "rkn") for _ in range(3))
+    facts = list[tuple[str, Fact]]()
+
+    def said(case: Case, kind: type[Fact], n: int, days: float, **more: Any) -> None:
+        fact = kind(by=LOTSE, case_id=case.id, about=str(UUID(int=n)), rule="S2", first_on=CAME.date(), owner_organisation_id="rkn-thm",
+                    as_of=CAME + timedelta(days=days), **more)  # fmt: skip
+        evolve(case, fact, "")
+        facts.append((case.id, fact))
+
+    for case, last in ((few, 20), (many, 40)):
+        for n, days in [(1, 0), (2, 3), *((n, 60 + n / 10) for n in range(3, last))]:
+            said(
+                case, DropoutRiskRaised, n, days, rule_version=1, days_on=(CAME.date(), CAME.date() + timedelta(days=1))
+            )
+            if n % 3 == 0:
+                said(case, DropoutRiskContinued, n, days, last_missed_on=CAME.date() + timedelta(days=n))
+            said(case, DropoutRiskWithdrawn, n, days, reason="ATTENDED")
+        for n in (12, 13):
+            said(case, DropoutRiskRaised, n, 70.5, rule_version=1, days_on=(CAME.date(),))
+        for n in (13, 14):
+            said(case, DropoutRiskWithdrawn, n, 71, reason="CORRECTED")
+    assert [(len(case.dropout.over), len(case.dropout.open)) for case in (few, many)] == [(17, 1), (30, 1)]
+    con = await asyncpg.connect(prepared.databases["referral"].owner, server_settings={"search_path": "lotse"})
+    try:
+        add = "insert into state (kind, id, tenant, shape, body, known, last) values ('case', $1, 'rkn', 10, $2, '{}', '{}')"
+        for case in (none, few, many):
+            before = json.loads(encode(case))
+            del before["dropout"]["over"]
+            await con.execute(add, case.id, json.dumps(before, separators=(",", ":")))
+        note = "insert into timeline values ('dropout', $1, $2, $3, $4, $5, $5, null, $6)"
+        for number, (id, fact) in enumerate(facts):
+            await con.execute(note, id, number, str(number), fact.ce_type, CAME, fact.to_json().decode())
+        table = next(table for table, folder in migrations("referral") if folder.parent.name == "referral")
+        assert await con.execute(f"delete from {table} where version = '0009'") == "DELETE 1"  # noqa: S608
+        assert "0009" in migrate("referral", prepared.databases["referral"].owner)
+        cases = [none.id, few.id, many.id]
+        rows = await con.fetch("select id, shape, due_at <= now(), body from state where id = any($1)", cases)
+        assert {tuple(row) for row in rows} == {
+            (case.id, Case.shape, True if case.dropout.over else None, encode(case).decode()) for case in (none, few, many)
+        }  # fmt: skip
+    finally:
+        await con.execute("delete from timeline where subject = any($1)", [few.id, many.id])
+        await con.execute("delete from state where id = any($1)", [none.id, few.id, many.id])
+        await con.close()
+
+
 async def test_a_risk_of_before_is_listed_with_the_day_since_which_it_is_open(prepared: LocalStack) -> None:
     """Of two about one participation's case, and of one that was withdrawn, each its own or none; a version before stands at it."""
     day, (first, other) = CAME.date(), (str(uuid4()), str(uuid4()))
@@ -342,7 +392,7 @@ async def test_a_risk_of_before_is_listed_with_the_day_since_which_it_is_open(pr
             (first, "S6", None),
             (other, "S6", day - timedelta(days=9)),
         }
-        assert await con.fetchval("select shape from state where id = $1", case.id) == Case.shape
+        assert await con.fetchval("select shape from state where id = $1", case.id) == 10
     finally:
         await con.execute("delete from risk_list where case_id = $1", case.id)
         await con.execute("delete from state where id = $1", case.id)

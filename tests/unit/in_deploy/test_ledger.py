@@ -385,6 +385,19 @@ def tell_another_office(world: World) -> None:
     world.tell(other, lines[:1])
 
 
+def take_back(world: World, *reasons: str) -> None:
+    """A worry that was raised, and told, is over for one reason after the other."""
+    office, lines = next(iter(world.lines.items()))
+    about = {key: lines[0][key] for key in ("about", "rule", "first_on")}
+    for reason in reasons:
+        world.fact("dropout_risk_withdrawn", "dropout", lines[0]["case_id"], str(uuid4()), "x", **about, reason=reason)
+        world.tell(office, [{**lines[0], "kind": "WITHDRAWN", "reason": reason}])
+
+
+def say_twice_why_it_is_over(world: World) -> None:
+    take_back(world, "ENDED", "CORRECTED", "CORRECTED")
+
+
 def take_back_what_nobody_was_told(world: World) -> None:
     office, lines = next(iter(world.lines.items()))
     world.tell(office, [{**lines[0], "kind": "WITHDRAWN", "first_on": "2026-01-01"}])
@@ -610,7 +623,7 @@ DAMAGES: dict[Callable[[World], None], str] = {
     answer_twice_under_another_id: "doubled", answer_under_another_id: "doubled", raise_since_another_day_too: "doubled", lose_what_goes_on: "lost",
     go_on_too_soon: "invented", go_on_after_the_run: "invented",
     tell_twice: "doubled", tell_nobodys_worry: "invented", tell_another_office: "invented",
-    take_back_what_nobody_was_told: "invented", leave_an_office_in_its_belief: "lost",
+    take_back_what_nobody_was_told: "invented", say_twice_why_it_is_over: "invented", leave_an_office_in_its_belief: "lost",
     leave_unsaid_what_is_over: "lost", fail_the_telling: "lost",
     lose_a_referrals_row: "lost", invent_a_referrals_row: "invented", double_a_referrals_row: "doubled", show_a_referral_as_it_was: "drifted",
     drift_a_planned_start: "drifted", list_a_worry_at_another_office: "swapped", list_a_worry_under_another_case: "swapped",
@@ -641,6 +654,19 @@ def test_what_failed_or_was_taken_back_may_be_told_again(world: World) -> None:
     world.tell(office, lines[:1], result="failed")  # as if it had never been
     world.tell(office, lines[:1])
     world.tell(office, back, result="failed")
+    assert kinds(world) == set()
+
+
+def test_why_it_is_over_may_be_said_again_for_another_reason(world: World) -> None:
+    office, lines = next(iter(world.lines.items()))
+    case, about = lines[0]["case_id"], {key: lines[0][key] for key in ("about", "rule", "first_on")}
+    take_back(world, "ATTENDED", "CORRECTED")
+    world.tell(office, [{**lines[0], "kind": "WITHDRAWN", "reason": "ENDED"}], result="failed")
+    world.tell(office, [{**lines[0], "kind": "WITHDRAWN", "reason": "ENDED"}])
+    assert kinds(world) == {"lost"}  # at the end it holds again
+    raised = world.seen.facts[pick(world, "dropout_risk_raised")].body
+    world.fact("dropout_risk_raised", "dropout", case, str(uuid4()), "x", **{**raised, **about})
+    world.tell(office, lines[:1])
     assert kinds(world) == set()
 
 

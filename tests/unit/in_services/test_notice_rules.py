@@ -275,7 +275,7 @@ def test_what_was_said_to_be_over_is_not_remembered_for_ever() -> None:
         between(office, then, raised(str(weeks), evidence=then.date(), as_of=then))
         assert lines(office, then + QUARTER) == [("RAISED", str(weeks))]
         heard(office, sent(last(office)))
-        assert bool(office.notification.said_over) is known
+        assert bool(office.notification.said_over) is bool(office.notification.said_why) is known
 
 
 @pytest.mark.parametrize("reason", list(RiskEnd))
@@ -294,6 +294,57 @@ def test_what_ended_is_not_called_settled(reason: RiskEnd) -> None:
         mail = written(anew, Recorded(attributes, anew), to, "b@example.org").get_content()
         assert (ended in mail, settled in mail) == (reason is RiskEnd.ENDED, reason is RiskEnd.ATTENDED)
         assert of("a") in mail
+
+
+@pytest.mark.parametrize("result", [sent, uncertain])
+def test_who_was_told_why_it_is_over_hears_another_reason_once_and_no_other_office(result: Any) -> None:
+    """She had come again; and then a sick note came: what the office keeps on file was never so."""
+    office, other = told_and_over(result), Office("rkn:other", "rkn")
+    for n, (reason, said) in enumerate(
+        [(RiskEnd.ENDED, 1), (RiskEnd.ENDED, 0), (RiskEnd.ATTENDED, 1), (RiskEnd.CORRECTED, 1)], 2
+    ):
+        then = TICK + n * DAY
+        fact = withdrawn("a", then, reason)
+        between(office, then, fact)
+        between(other, then, fact)
+        assert [row[9] for row in view(office)["notice_list"]] == [True] * said
+        attempts_ = [fact for fact in asked(office, then + QUARTER) if isinstance(fact, NotificationAttempted)]
+        assert [(line.kind, line.reason) for one in attempts_ for line in one.lines] == [("WITHDRAWN", reason)] * said
+        assert asked(office, then + 2 * QUARTER) == [] and asked(other, then + QUARTER) == []
+        for one in attempts_:
+            heard(office, result(one))
+        assert view(office)["notice_list"] == [] and due(office, then + QUARTER, MAILBOXES) is None
+
+
+def test_a_reason_that_was_another_for_a_while_is_told_to_nobody() -> None:
+    office = told_and_over()
+    between(office, TICK + DAY, withdrawn("a", TICK + DAY, RiskEnd.ENDED), withdrawn("a", TICK + DAY))
+    assert asked(office, TICK + DAY + QUARTER) == [] and view(office)["notice_list"] == []
+
+
+def test_where_the_mail_with_another_reason_failed_it_is_said_again_and_nobody_believes_that_it_holds() -> None:
+    """It was taken for what the office believes to hold: what then held again was told to nobody."""
+    office = told_and_over()
+    between(office, TICK + DAY, withdrawn("a", TICK + DAY, RiskEnd.ATTENDED))
+    for n in (1, 2):
+        assert lines(office, TICK + DAY + n * QUARTER) == [("WITHDRAWN", "a")]
+        assert due(office, TICK + DAY + n * QUARTER, MAILBOXES) is None  # nobody knows yet whether it was said
+        heard(office, failed(last(office), "UNREACHABLE"))
+    between(office, TICK + 2 * DAY, raised("a", as_of=TICK + 2 * DAY))
+    assert lines(office, TICK + 2 * DAY + QUARTER) == [("RAISED", "a")]
+    heard(office, failed(last(office), "UNREACHABLE"), withdrawn("a", TICK + 3 * DAY))
+    assert lines(office, TICK + 3 * DAY + QUARTER) == []  # the office knows so, and why
+
+
+def test_of_what_was_told_again_it_is_not_known_any_more_that_it_was_over() -> None:
+    """The mail that takes it back for the second time fails: the office believes that it holds."""
+    office = told_and_over()
+    between(office, TICK + DAY, raised("a", as_of=TICK + DAY))
+    assert lines(office, TICK + DAY + QUARTER) == [("RAISED", "a")]
+    between(office, TICK + DAY + QUARTER, sent(last(office)), withdrawn("a", TICK + 2 * DAY))
+    for n in (1, 2):
+        assert lines(office, TICK + 2 * DAY + n * QUARTER) == [("WITHDRAWN", "a")]
+        heard(office, failed(last(office), "UNREACHABLE"))
 
 
 def test_why_what_was_withdrawn_is_over_is_the_same_whatever_came_first_and_is_not_kept_for_ever() -> None:

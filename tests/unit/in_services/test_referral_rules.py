@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import permutations, product
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given, settings
@@ -67,9 +68,9 @@ def running(course: Course, *, started: bool = True, offer_type: str = "LANGUAGE
 def reported(
     case: Case, course: Course, n: int, presence: Presence, revision: int = 1, meeting: str | None = None
 ) -> Fact:
-    decision = attend(
-        course.attendance(meeting or str(uuid4()), START + timedelta(days=n), presence, revision), case, ARRIVED
-    )
+    said = course.attendance(meeting or str(uuid4()), START + timedelta(days=n), presence, revision)
+    excuse = ExcuseReason.PERSONAL if presence is Presence.EXCUSED else None
+    decision = attend(said.model_copy(update={"excuse_reason": excuse}), case, ARRIVED)
     assert isinstance(decision, Fact), decision
     evolve(case, decision, str(uuid4()))
     return decision
@@ -304,6 +305,115 @@ def test_a_no_show_is_withdrawn_once_and_says_why(how: str, why: str) -> None:
     )  # fmt: skip
     assert (withdrawn.owner_organisation_id, withdrawn.as_of) == ("rkn-thm", TICK)
     assert case.dropout.open == []
+
+
+Handed = Callable[[Case, Course], object]
+MEETINGS = [str(UUID(int=n)) for n in range(1, 20)]
+
+
+def meets(n: int, presence: str, revision: int = 1) -> Handed:
+    return lambda case, course: reported(case, course, n, Presence(presence), revision, MEETINGS[n])
+
+
+def ends(n: int, kind: str = "DROPPED_OUT", revision: int = 1) -> Handed:
+    def handed(case: Case, course: Course) -> None:
+        evolve(case, ParticipationEnded(by=PROVIDER, participation_id=course.participation, ended_before_on=START + timedelta(days=n),
+                                        kind=kind, reason="UNKNOWN", revision=revision, reported_at=TICK), "")  # fmt: skip
+
+    return handed
+
+
+def begins(n: int, revision: int = 1) -> Handed:
+    return lambda case, course: evolve(
+        case, came(course, START + timedelta(days=n)).model_copy(update={"revision": revision}), ""
+    )
+
+
+def words(uploads: Sequence[Sequence[Handed]], *, begun: bool = True) -> list[dict[int, str]]:
+    """Of each upload, a tick each, the last that is said of each risk that is over, by its first day: what a mail says."""
+    course, heard = Course(START), list[dict[int, str]]()
+    case = running(course, started=begun)
+    for n, upload in enumerate(uploads):
+        last: dict[int, str] = {}
+        for handed in upload or [lambda *_: None]:
+            handed(case, course)
+            for fact in settle(case, datetime(2026, 3, 10, 6, tzinfo=UTC) + n * timedelta(days=1)):
+                if isinstance(fact, DropoutRiskWithdrawn):
+                    last[(fact.first_on - START).days] = fact.reason
+        heard.append(last)
+    return heard
+
+
+AWAY: list[Handed] = [meets(0, "UNEXCUSED"), meets(1, "UNEXCUSED")]
+BACK, NOTE = meets(2, "PRESENT"), [meets(0, "EXCUSED", 2), meets(1, "EXCUSED", 2)]
+WHY: list[tuple[list[list[Handed]], list[dict[int, str]]]] = [
+    # the provider sends the day of her return, then the sick note; or the note a week later
+    ([[BACK, *NOTE]], [{0: "CORRECTED"}]),
+    ([[BACK], NOTE], [{0: "ATTENDED"}, {0: "CORRECTED"}]),
+    # half of the note: she was away without excuse on one day alone
+    ([[BACK], NOTE[:1]], [{0: "ATTENDED"}, {0: "CORRECTED"}]),
+    # it was never so, heard after the end
+    ([[ends(3)], [meets(0, "PRESENT", 2), meets(1, "PRESENT", 2)]], [{0: "ENDED"}, {0: "CORRECTED"}]),
+    # what lies behind the end as it is known now was still so
+    ([[ends(1)]], [{0: "ENDED"}]),
+    # she came once more and was gone: nobody closes that worry; where she leaves later, it had been settled
+    ([[BACK, ends(3)]], [{0: "ENDED"}]),
+    ([[BACK], [ends(3)]], [{0: "ATTENDED"}, {}]),
+    # it is taken back that she came, after the end
+    ([[BACK], [ends(3)], [meets(2, "UNEXCUSED", 2)]], [{0: "ATTENDED"}, {}, {0: "ENDED"}]),
+    ([[ends(3)], [ends(3, "ENTERED_IN_ERROR", 2), BACK]], [{0: "ENDED"}, {0: "ATTENDED"}]),
+    # corrected, and that corrected
+    ([[*NOTE], [BACK], [meets(0, "UNEXCUSED", 3), meets(1, "UNEXCUSED", 3)]], [{0: "CORRECTED"}, {}, {0: "ATTENDED"}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("uploads", "expected"), WHY)
+def test_why_a_worry_is_over_is_what_is_known_by_the_tick_in_whatever_order_it_is_handed_in(
+    uploads: list[list[Handed]], expected: list[dict[int, str]]
+) -> None:
+    """What ended it first stuck: of a correction that was heard after it, nobody was told."""
+    for orders in product(*(permutations(upload) for upload in uploads)):
+        assert words([AWAY, *orders, [], []]) == [{}, *expected, {}, {}]
+
+
+def test_a_worry_whose_first_day_moved_is_not_said_again_under_the_old_one() -> None:
+    """An older absence is handed in: before she came again the office hears of both days as one, and after it of nothing."""
+    away = [meets(4, "UNEXCUSED"), meets(5, "UNEXCUSED")]
+    older, back = meets(1, "UNEXCUSED"), meets(6, "PRESENT")
+    assert words([away, [older], [back], []]) == [{}, {4: "CORRECTED"}, {1: "ATTENDED"}, {}]
+    assert words([away, [back], [older], []]) == [{}, {4: "ATTENDED"}, {}, {}]
+    assert words([away, [older, back], []])[1][4] == words([away, [back, older], []])[1][4] == "ATTENDED"
+
+
+@pytest.mark.parametrize(
+    ("uploads", "expected"),
+    [
+        # who never came is reported to end on the day of the start
+        ([[begins(0), ends(0)]], [{0: "ENDED"}]),
+        ([[begins(0)], [ends(0)]], [{0: "CORRECTED"}, {0: "ENDED"}]),
+        ([[begins(8)], [ends(8)], [ends(8, "ENTERED_IN_ERROR", 2)]], [{0: "ATTENDED"}, {0: "ENDED"}, {0: "ATTENDED"}]),
+        # whoever came late and went: settled, if that was said before
+        ([[begins(8), ends(9)]], [{0: "ENDED"}]),
+        ([[begins(8)], [ends(9)]], [{0: "ATTENDED"}, {}]),
+        # the start is corrected
+        ([[begins(8)], [begins(0, 2)], [begins(7, 3)]], [{0: "ATTENDED"}, {0: "CORRECTED"}, {0: "ATTENDED"}]),
+        # the provider corrects the planned start: it was wrong, whatever comes of the other
+        ([[lambda case, course: evolve(case, planned(course, START), "")], [begins(9)]], [{0: "CORRECTED"}, {}]),
+        ([[lambda case, course: evolve(case, planned(course, START + timedelta(days=8)), "")], [begins(9)]], [{0: "REPLANNED"}, {}]),
+        ([[lambda case, course: evolve(case, planned(course, START + timedelta(days=8)), "")], [begins(6)]],
+         [{0: "REPLANNED"}, {0: "CORRECTED"}]),
+    ],
+)  # fmt: skip
+def test_why_a_no_show_is_over_is_said_again_where_it_turns_out_otherwise(
+    uploads: list[list[Handed]], expected: list[dict[int, str]]
+) -> None:
+    assert words([[], *uploads, [], []], begun=False) == [{}, *expected, {}, {}]
+
+
+def test_why_it_is_over_is_said_again_for_eight_weeks() -> None:
+    for weeks, said in ((7, {0: "CORRECTED"}), (9, {})):
+        quiet: list[list[Handed]] = [[]] * (7 * weeks)
+        assert words([AWAY, [BACK], *quiet, NOTE])[-1] == said
 
 
 @pytest.mark.parametrize("told_late", [True, False])
