@@ -22,7 +22,8 @@ class NoticeLine(Model):
     first_on: Day
     """The first of the days that caused the risk."""
     reason: Annotated[Code, Listed("risk_end")] | None = None
-    """Why it no longer holds: with WITHDRAWN, where it is known. What has ended is neither settled nor wrong."""
+    """Why it no longer holds: with WITHDRAWN, where it is known. What has ended is neither settled nor wrong. A second line that says so
+    of a risk corrects the reason of the first."""
     others: Annotated[int, Field(ge=1, le=10_000), JsonNumber(), Privacy.INTERNAL, Unit("risk")] | None = None
     """In an attempt: how many other risks of this case the office was told of before it that go on, with WITHDRAWN also those that it
     tells newly; left out where none does. A mail names no course, so of two worries of one case that have the same day nobody could

@@ -170,32 +170,34 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
     for risk in case.dropout.open:
         if risk.rule == Rule.S2:
             raised.setdefault(risk.about, []).append(risk)
-    ended = _remembered(case, Rule.S2, ticked)
+    remembered = _remembered(case, Rule.S2, ticked)
     for id, participation, referral in case.courses():
-        open_, over = raised.get(id, []), ended.get(id, [])
+        open_, over = raised.get(id, []), [one for one in remembered if one.about == id]
         runs = absences(case, id, participation, referral)
         if not runs and not open_ and not over:
             continue
         present = _present(case, runs, participation, referral)
         holds_on = s2_holds_on(present, referral.offer_type) if present else None
         present = present if holds_on else None
-        held = present.days[0] if present else None
+        held, last_on = (present.days[0], present.days[-1]) if present else (None, None)
         owner = case.owner_of(referral)
+        withdrawn = [_withdrawing(risk, ticked) for risk in open_ if risk.first_on != held]
         for risk in open_:
-            if risk.first_on != held:
-                fresh = _withdrawing(risk, ticked)
-                yield _withdrawn(
-                    case.id, fresh, _why_s2(case, fresh, None, participation, referral, runs), owner, ticked
-                )
-            elif present is not None and (
-                _is_corrected(risk, present.days[-1]) or _goes_on(risk, present.days[-1], day_of(ticked))
+            if (
+                last_on
+                and risk.first_on == held
+                and (_is_corrected(risk, last_on) or _goes_on(risk, last_on, day_of(ticked)))
             ):
-                yield _continued(case.id, risk, present.days[-1], owner, ticked)
-        for one in over:
-            if one.first_on != held and one.first_on not in {risk.first_on for risk in open_}:
-                yield from _said_otherwise(
-                    case.id, one, _why_s2(case, one, _before(one, ticked), participation, referral, runs), owner, ticked
-                )
+                yield _continued(case.id, risk, last_on, owner, ticked)
+        if withdrawn or over:
+            is_over = _over(case, participation, referral)
+            known = absences(case, id, participation, referral, also_after_the_end=True) if is_over else runs
+            stand = {run.days[0]: run for run in known if s2_holds_on(run, referral.offer_type)}
+            open_on = {risk.first_on for risk in open_} | {held}
+            for one in [*withdrawn, *(one for one in over if one.first_on not in open_on)]:
+                why = _why_s2(one, _before(one, ticked), stand, is_over)
+                if why != one.reason:
+                    yield _withdrawn(case.id, one, why, owner, ticked)
         if present is not None and holds_on is not None and held not in {risk.first_on for risk in open_}:
             yield DropoutRiskRaised(
                 by=LOTSE, case_id=case.id, about=id, rule=Rule.S2, rule_version=threshold_on(holds_on, referral.offer_type)[1],
@@ -252,13 +254,10 @@ def _said_again_on(case: Case) -> Iterator[date]:
                 yield day
 
 
-def _remembered(case: Case, rule: Rule, ticked: datetime) -> dict[str, list[Over]]:
-    """What is over by a rule and may be said otherwise yet, by what it is about."""
-    found: dict[str, list[Over]] = {}
-    for one in case.dropout.over:
-        if one.rule == rule and one.as_of >= ticked - REMEMBERED:
-            found.setdefault(one.about, []).append(one)
-    return found
+def _remembered(case: Case, rule: Rule, ticked: datetime) -> list[Over]:
+    """What is over by a rule, and may be said otherwise yet."""
+    oldest = ticked - REMEMBERED
+    return [one for one in case.dropout.over if one.rule == rule and one.as_of >= oldest]
 
 
 def _before(one: Over, ticked: datetime) -> str | None:
@@ -266,24 +265,20 @@ def _before(one: Over, ticked: datetime) -> str | None:
     return one.reason if one.as_of < ticked else None
 
 
-def _why_s2(
-    case: Case, one: Over, before: str | None, participation: Participation, referral: Referral, runs: list[Absences]
-) -> RiskEnd:
+def _why_s2(one: Over, before: str | None, stand: dict[date, Absences], is_over: bool) -> RiskEnd:
     """CORRECTED where the absences that were said do not stand, or go on since another day; ENDED with the participation, the consent
     or the case, why ever that was closed; else ATTENDED, and so it stays where it was said before the end and stands. What was said
-    to be CORRECTED was told with its other first day, or not at all: it is something else only with its own day."""
-    over = _over(case, participation, referral)
-    if over:
-        runs = absences(case, one.about, participation, referral, also_after_the_end=True)
-    runs = [run for run in runs if s2_holds_on(run, referral.offer_type)]
-    mine = [run for run in runs if run.days[0] == one.first_on]
-    if not mine and before != RiskEnd.CORRECTED:
-        mine = [run for run in runs if any(one.first_on <= day <= one.last_on for day in run.days)]
-    if not mine:
+    to be CORRECTED was told with its other first day, or not at all: it is something else only with its own day. `stand`: runs in which
+    S2 holds, by first day, oldest first, as if no end were known."""
+    mine = stand.get(one.first_on)
+    if mine is None and before != RiskEnd.CORRECTED:
+        shared = (run for run in stand.values() if any(one.first_on <= day <= one.last_on for day in run.days))
+        mine = next(shared, None)
+    if mine is None:
         return RiskEnd.CORRECTED
-    if over and not (before == RiskEnd.ATTENDED and mine[0].broken):
+    if is_over and not (before == RiskEnd.ATTENDED and mine.broken):
         return RiskEnd.ENDED
-    return RiskEnd.ATTENDED if mine[0].broken else RiskEnd.CORRECTED
+    return RiskEnd.ATTENDED if mine.broken else RiskEnd.CORRECTED
 
 
 def _unstarted(case: Case) -> Iterator[tuple[str, date]]:
@@ -299,17 +294,12 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
     run: who hears of it a month late would else be told of nothing but history."""
     holds = {id: day for id, day in _unstarted(case) if s6_holds_from_on(day) <= day_of(ticked)}
     open_ = {(risk.about, risk.first_on): risk for risk in case.dropout.open if risk.rule == Rule.S6}
-    for risk in open_.values():
-        referral = case.referral.referrals.get(risk.about)
-        if referral is not None and holds.get(risk.about) != risk.first_on:
-            fresh = _withdrawing(risk, ticked)
-            yield _withdrawn(case.id, fresh, _why_s6(case, fresh, None, referral), case.owner_of(referral), ticked)
-    for id, over in _remembered(case, Rule.S6, ticked).items():
-        referral = case.referral.referrals.get(id)
-        for one in over:
-            if referral is not None and holds.get(id) != one.first_on and (id, one.first_on) not in open_:
-                why = _why_s6(case, one, _before(one, ticked), referral)
-                yield from _said_otherwise(case.id, one, why, case.owner_of(referral), ticked)
+    withdrawn = [_withdrawing(risk, ticked) for risk in open_.values() if holds.get(risk.about) != risk.first_on]
+    over = [one for one in _remembered(case, Rule.S6, ticked) if holds.get(one.about) != one.first_on]
+    for one in [*withdrawn, *(one for one in over if (one.about, one.first_on) not in open_)]:
+        referral = case.referral.referrals.get(one.about)
+        if referral is not None and (why := _why_s6(case, one, _before(one, ticked), referral)) != one.reason:
+            yield _withdrawn(case.id, one, why, case.owner_of(referral), ticked)
     for id, day in holds.items():
         owner, last_on = case.owner_of(case.referral.referrals[id]), min(day_of(ticked), _last_day_on(case, id))
         if (id, day) not in open_:
@@ -358,12 +348,6 @@ def _continued(case_id: str, risk: Risk, last_on: date, owner: str, ticked: date
 def _withdrawing(risk: Risk, ticked: datetime) -> Over:
     """As it will be remembered, but for the reason."""
     return Over(risk.about, risk.rule, risk.first_on, risk.last_on or risk.first_on, "", ticked)
-
-
-def _said_otherwise(case_id: str, one: Over, why: RiskEnd, owner: str, ticked: datetime) -> Iterator[Fact]:
-    """What was withdrawn, where what is known now gives another reason than was said."""
-    if why != one.reason:
-        yield _withdrawn(case_id, one, why, owner, ticked)
 
 
 def _withdrawn(case_id: str, one: Over, reason: RiskEnd, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:
