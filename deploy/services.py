@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -73,10 +74,10 @@ def migrate(name: str, owner_dsn: str, *, dry_run: bool = False) -> str:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            _, postgres, words = done.stderr.partition("Error: pq: ")
+            postgres = re.search(r"^Error: (?:line: .*?: )?pq: (.*)", done.stderr, re.DOTALL | re.MULTILINE)
             why, way_out = "the database does not answer, or its address can't be read", "check LOTSE_DATABASE_OWNER"
             if postgres:
-                why, way_out = words.strip()[:300], "look at the first line that failed; nothing after it ran"
+                why, way_out = postgres[1].strip()[:300], "look at the first line that failed; nothing after it ran"
             raise Trouble(f"{name}: the migrations of {folder.parent.name} did not run: {why}", way_out, UNREACHABLE)
         lines = done.stdout.splitlines()
         if dry_run:

@@ -5,13 +5,15 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from deploy.errors import USAGE
+import deploy.services
+from deploy.errors import USAGE, Trouble
 from deploy.local.processes import child_environment
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
@@ -137,3 +139,13 @@ async def told(dsn: str, *statements: str) -> None:
             await con.execute(statement)
     finally:
         await con.close()
+
+
+def test_a_migration_that_postgres_does_not_understand_is_named_as_that(
+    prepared: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told as an address nobody can read."""
+    (tmp_path / "9999_wrong.sql").write_text("-- migrate:up\nselect 1;\nselec 2;\n\n-- migrate:down\nselect;\n")
+    monkeypatch.setattr(deploy.services, "migrations", lambda _: [("runtime_migrations", tmp_path)])
+    with pytest.raises(Trouble, match='did not run: syntax error at or near "selec"'):
+        migrate("intake", prepared.databases["intake"].owner)
