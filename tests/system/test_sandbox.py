@@ -83,7 +83,7 @@ class Sandbox:
         self.env = environment(LOTSE_STATE=str(self.state), TMPDIR=str(self.temporary))
         with self._said.open("wb") as err, self._printed.open("wb") as out:
             self.process = subprocess.Popen(command("sandbox", *words), env=self.env, stdout=out, stderr=err,  # noqa: S603
-                                            start_new_session=True, preexec_fn=tied_to_us(signal.SIGINT))  # fmt: skip
+                                            start_new_session=True, preexec_fn=tied_to_us(signal.SIGTERM))  # fmt: skip
 
     @property
     def said(self) -> str:
@@ -118,8 +118,7 @@ def sandbox(folder: Path, *words: str) -> Iterator[Sandbox]:
         assert not psutil.wait_procs(children, timeout=20)[1]
         assert not list(found.temporary.glob("lotse-[!p]*"))  # but for who has which port
     finally:
-        if found.process.poll() is None:
-            os.killpg(found.process.pid, signal.SIGINT)
+        found.process.terminate()
         try:
             found.process.wait(60)
         finally:
@@ -204,7 +203,7 @@ def test_while_it_starts_no_other_stack_takes_its_place_and_a_polite_end_leaves_
     """Two started within the same seconds took each other's announcement away, and neither was found for as long as it ran."""
     with sandbox(tmp_path) as running:
         running.until("starting Kafka")
-        other = run("up", "--format", "json", env=running.env)
+        other = run("up", "--format", "json", env=running.env, timeout=60)
         assert (other.returncode, "starting already" in json.loads(other.stdout)["errors"][0]["message"]) == (4, True)
         running.process.terminate()
         assert running.process.wait(60) == 143
