@@ -271,9 +271,9 @@ class Planner:
             of_then.sort(key=lambda sent: sent.revision)
         known = None
         for sent in reversed(of_then):
-            if sent.content == said.content:
-                known = sent
-            if known or not _is_refused(sent):
+            if sent.content == said.content and (known is None or sent.revision > known.revision):
+                known = sent  # of one that was refused, the last: on a clock set back it went again below the first
+            if not _is_refused(sent):
                 break
         since = _stands([sent for sent in before if _is_ours(sent)]) if said.time is not None else None
         if since and said.time and said.time <= _time(since) and (known is None or _stands(before) == since):

@@ -366,6 +366,15 @@ def test_what_was_wrong_beside_a_mistyped_start_is_in_once_that_is_mended(store:
     assert call(store, service, mapped(), [row(ROW)], later(2)).sent == []
 
 
+def test_what_went_again_on_a_clock_set_back_is_known(store: Store) -> None:
+    service = Service(lambda said: "FUTURE_DAY" if thing_of(said) else "")
+    call(store, service, mapped(), [row(ROW, **GONE)], later(0))
+    service.no = lambda _: ""
+    for day, sent in ((-1, [("start", 2)]), (-2, [])):
+        run = call(store, service, mapped(), [row(ROW, **GONE)], later(day))
+        assert (run.rows, run.names) == (["in"], sent)
+
+
 def test_a_start_behind_an_end_that_is_mended_an_import_later_is_in(store: Store) -> None:
     service, moved = Service(), {"started_on": "2014-03-01"}
     call(store, service, mapped(), [row(ROW)], later(0))
