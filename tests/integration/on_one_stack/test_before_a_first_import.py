@@ -1,11 +1,12 @@
 """What an import asks before it sends, of a real Kafka: no service is needed for it."""
 
+import asyncio
 import csv
 import json
 import shutil
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import NotLeaderForPartitionError
 
 from contracts.topics import answers_topic, submissions_topic
 from deploy.errors import PARTLY, REFUSED
@@ -107,14 +109,20 @@ class Provider:
         await admin.start()
         try:
             all_ = RecordsToDelete(before_offset=-1)
-            await admin.delete_records(dict.fromkeys(self._parts([answers_topic("referral", self.name)]), all_))
+            async with asyncio.timeout(60):
+                while True:  # until who leads them knows it
+                    with suppress(NotLeaderForPartitionError):
+                        await admin.delete_records(
+                            dict.fromkeys(self._parts([answers_topic("referral", self.name)]), all_)
+                        )
+                        break
         finally:
             await admin.close()
 
     def remembered(self, state: str) -> str:
-        """An id that a memory has sent."""
+        """The id that a memory has sent first."""
         with closing(sqlite3.connect(self.folder / state / "import" / f"{self.name}.sqlite")) as db:
-            return str(db.execute("select id from sent").fetchone()[0])
+            return str(db.execute("select id from sent order by rowid").fetchone()[0])
 
 
 @pytest.fixture
