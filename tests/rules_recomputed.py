@@ -555,11 +555,12 @@ class ReferralRecomputed:
         people = [one for one in self.participations.values() if one.referral_id == risk.about]
         # who ended on the day of the start was there on none
         there = [one for one in people if one.ended_before_on is None or one.ended_before_on > one.started_on]
-        said_on, expected_on = max(referral.yeses, key=lambda yes: yes[0])[0], (referral.yes or (0, 0))[1]
-        moved = expected_on != risk.first_on
+        agreed = sorted(referral.yeses, key=lambda yes: yes[0])
+        moved = agreed[-1][1] != risk.first_on
+        newest = max(place for place, (_, planned) in enumerate(agreed) if planned == risk.first_on)
         if reason == "ENTERED_IN_ERROR" or any(one.started_on - risk.first_on < NO_SHOW for one in there):
             return "CORRECTED"
-        if moved and said_on - risk.first_on < NO_SHOW:
+        if moved and agreed[newest + 1][0] - risk.first_on < NO_SHOW:
             return "CORRECTED"
         if (told == "ATTENDED" and there) or (told == "REPLANNED" and moved):
             return str(told)

@@ -20,7 +20,8 @@ from contracts.dropout import (
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact, day_of
 from contracts.referral import ReferralStopped
 from services.referral.domain import meetings
-from services.referral.domain.state import ACCEPTED, SENT, Case, Over, Participation, Referral, Risk, Run
+from services.referral.domain.over import Over
+from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Risk, Run
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
@@ -321,7 +322,8 @@ def _why_s6(case: Case, one: Over, before: str | None, referral: Referral) -> Ri
     came = [person.start.on for person in people if person.start and person.start.on != person.ended_before_on]
     replanned = referral.planned_start_on != one.first_on
     in_time = bool(came) and min(came) < holds_on
-    planned_before = replanned and (referral.accepted_on is None or referral.accepted_on < holds_on)
+    moved_on = referral.moved_on(one.first_on)
+    planned_before = replanned and (moved_on is None or moved_on < holds_on)
     if in_time or planned_before or (referral.state != ACCEPTED and referral.reason == StopReason.ENTERED_IN_ERROR):
         return RiskEnd.CORRECTED
     if before == RiskEnd.ATTENDED and came:

@@ -8,7 +8,6 @@ from typing import ClassVar, NamedTuple
 from contracts.attendance import AttendanceRecorded
 from contracts.codes import EndKind, StopReason
 from contracts.dropout import (
-    REMEMBERED,
     DropoutRiskContinued,
     DropoutRiskRaised,
     DropoutRiskWithdrawn,
@@ -28,6 +27,7 @@ from contracts.referral import (
 )
 from services.referral.domain import meetings
 from services.referral.domain.meetings import Meeting, Sheet
+from services.referral.domain.over import Over, withdrawn
 
 SENT, ACCEPTED, DECLINED, STOPPED = "SENT", "ACCEPTED", "DECLINED", "STOPPED"
 MOST, MOST_MEETINGS = 200, 5_000
@@ -36,10 +36,8 @@ many participations took 47 ms a message, a batch of such never ended before Pos
 MOST_OF_ONE, MOST_MEETINGS_OF_ONE = 50, 2_000
 """Of these participations and meetings, those in one provider's courses: software that gives each a new id whenever it sends it
 again would fill the case for all others, who could then never report that somebody takes part."""
-
-
-MOST_OVER = 30
-"""Risks of a case of which it is remembered why they are over: a month handed in backwards withdraws one each day."""
+MOST_YESES = 10
+"""Of a referral, remembered, the newest: a provider may move a start as often as it likes."""
 
 
 class Consent(NamedTuple):
@@ -85,6 +83,17 @@ class Referral(NamedTuple):
     """The day of the acceptance that stands, or stood: of several the newest, the last heard of that day."""
     first_yes_on: date | None = None
     """Of acceptances on several days the first."""
+    yeses: tuple[tuple[date, date], ...] = ()
+    """Of several acceptances the day and the planned start, oldest first, of one day as they were heard; the newest MOST_YESES."""
+
+    def moved_on(self, planned_start_on: date) -> date | None:
+        """The day of the acceptance by which a planned start was left, whatever was agreed after it."""
+        moved_on = self.accepted_on
+        for on, planned in reversed(self.yeses):
+            if planned == planned_start_on:
+                return moved_on
+            moved_on = on
+        return self.accepted_on
 
     @property
     def was_stopped(self) -> bool:
@@ -147,19 +156,6 @@ class Risk(NamedTuple):
     """The newest of the days that were said of it."""
 
 
-class Over(NamedTuple):
-    """A risk that was withdrawn, and why, as it was said last."""
-
-    about: str
-    rule: str
-    first_on: date
-    last_on: date
-    """The newest of the days that were said of it."""
-    reason: str
-    as_of: datetime
-    """The tick by which it was said."""
-
-
 @dataclass(slots=True)
 class IntakePart:
     owner_organisation_id: str | None = None
@@ -198,7 +194,7 @@ class DropoutPart:
     """Participation to the first day on which the person no longer takes part, and the reason."""
     over: list[Over] = field(default_factory=list)
     """What was withdrawn in the eight weeks before the newest withdrawal, in the order in which it was said, whatever became of it
-    since; the newest MOST_OVER."""
+    since; the newest `over.MOST`."""
 
 
 @dataclass(slots=True)
@@ -213,7 +209,7 @@ class Case:
     dropout: DropoutPart = field(default_factory=DropoutPart)
     shape: ClassVar[int] = 11
     """7 packs what is known of meetings; 8 was asked about no-shows that go on; of 9 the newest yes stands, not the last heard; of 10
-    the list says since when a risk is open; 11 knows why what was withdrawn is over."""
+    the list says since when a risk is open; 11 knows why what was withdrawn is over, and all yeses."""
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -367,13 +363,25 @@ def _accepted(referral: Referral, fact: ReferralAccepted) -> Referral:
     referral was stopped it is stopped again, as any other: who reads the log alone would take it for the last word."""
     stands = referral.accepted_on
     first = min(fact.answered_on, referral.first_yes_on or stands or fact.answered_on)
+    yeses = _one_more(referral, (fact.answered_on, fact.planned_start_on))
     if stands is None or fact.answered_on >= stands:
         referral = referral._replace(
             state=ACCEPTED, planned_start_on=fact.planned_start_on, left_on=None, accepted_on=fact.answered_on
         )
     elif referral.was_stopped:
         referral = referral._replace(state=ACCEPTED, left_on=None)
-    return referral._replace(first_yes_on=first if first != referral.accepted_on else None)
+    return referral._replace(first_yes_on=first if first != referral.accepted_on else None, yeses=yeses)
+
+
+def _one_more(referral: Referral, yes: tuple[date, date]) -> tuple[tuple[date, date], ...]:
+    """One alone is known already; the same again, with none of its day between, is one."""
+    known = referral.yeses
+    if not known and referral.accepted_on is not None and referral.planned_start_on is not None:
+        known = ((referral.accepted_on, referral.planned_start_on),)
+    place = sum(on <= yes[0] for on, _ in known)
+    if known[max(place - 1, 0) : place] != (yes,):
+        known = (*known[:place], yes, *known[place:])
+    return known[-MOST_YESES:] if len(known) > 1 else ()
 
 
 def _change(part: ReferralPart, referral_id: str, **changes: object) -> None:
@@ -388,7 +396,8 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             key = f"{fact.rule}:{fact.about}"
             part.raised[key] = part.raised.get(key, 0) + 1
         case DropoutRiskWithdrawn():
-            part.over = _remembered(part, fact)
+            lasts = [risk.last_on for risk in part.open if risk[:3] == (fact.about, fact.rule, fact.first_on)]
+            part.over = withdrawn(part.over, fact, next(iter(lasts), None))
             part.open = [risk for risk in part.open if risk[:3] != (fact.about, fact.rule, fact.first_on)]
         case DropoutRiskContinued():
             part.open = [
@@ -401,11 +410,3 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             part.dropped_out[fact.participation_id] = (fact.ended_before_on, fact.reason)
         case DroppedOutWithdrawn():
             part.dropped_out.pop(fact.participation_id, None)
-
-
-def _remembered(part: DropoutPart, said: DropoutRiskWithdrawn) -> list[Over]:
-    key = (said.about, said.rule, said.first_on)
-    lasts = [risk.last_on or risk.first_on for risk in part.open if risk[:3] == key]
-    lasts += [one.last_on for one in part.over if one[:3] == key]
-    others = [one for one in part.over if one[:3] != key and one.as_of >= said.as_of - REMEMBERED]
-    return [*others[1 - MOST_OVER :], Over(*key, next(iter(lasts), said.first_on), said.reason, said.as_of)]

@@ -35,5 +35,32 @@ update state set shape = 11, due_at = case when s.said is null then due_at else 
 from (select kind, id, said from state left join over on subject = id) s
 where state.kind = 'case' and state.shape = 10 and state.body is not null and (s.kind, s.id) = (state.kind, state.id);
 
+-- By which yes a planned start was left is judged of all of them: each referral has a member more, empty where one yes is known alone.
+update state set body = regexp_replace(body,
+    '("(?:SENT|ACCEPTED|DECLINED|STOPPED)",(?:"[^"]*"|null),"[^"]*"(?:,(?:"[^"]*"|null)){3})\]', '\1,[]]', 'g')
+where kind = 'case' and shape = 11 and body like '%"referrals":{"%';
+
+do $$
+declare known record;
+begin
+    for known in
+        with said as (
+            select subject, number, body::jsonb ->> 'referral_id' as id, body::jsonb ->> 'answered_on' as answered,
+                body::jsonb ->> 'planned_start_on' as planned from timeline
+            where family = 'referral' and type = 'lotse.referral.referral_accepted.v1'
+        ), yes as (
+            select *, row_number() over (partition by subject, id order by answered desc, number desc) as place from (
+                select *, lag((answered, planned)) over (partition by subject, id order by answered, number) as before from said
+            ) moved where before is distinct from (answered, planned)
+        )
+        select subject, id, string_agg('["' || answered || '","' || planned || '"]', ',' order by place desc) as yeses
+        from yes where place <= 10 group by 1, 2 having count(*) > 1
+    loop
+        update state set body = regexp_replace(body,
+            '("' || known.id || '":\[(?:"[^"]*",){7}\[[^]]*\](?:,(?:"[^"]*"|null)){8},)\[\]\]', '\1[' || known.yeses || ']]')
+        where kind = 'case' and shape = 11 and id = known.subject;
+    end loop;
+end $$;
+
 -- migrate:down
 select;

@@ -329,6 +329,12 @@ def begins(n: int, revision: int = 1) -> Handed:
     )
 
 
+def agrees(answered: int, n: int) -> Handed:
+    """A yes of a day, for a start on another, as days after START."""
+    return lambda case, course: evolve(case, ReferralAccepted(by=PROVIDER, referral_id=course.referral,
+        planned_start_on=START + timedelta(days=n), answered_on=START + timedelta(days=answered)), "")  # fmt: skip
+
+
 def words(uploads: Sequence[Sequence[Handed]], *, begun: bool = True) -> list[dict[int, str]]:
     """Of each upload, a tick each, the last that is said of each risk that is over, by its first day: what a mail says."""
     course, heard = Course(START), list[dict[int, str]]()
@@ -402,6 +408,13 @@ def test_a_worry_whose_first_day_moved_is_not_said_again_under_the_old_one() -> 
         ([[lambda case, course: evolve(case, planned(course, START + timedelta(days=8)), "")], [begins(9)]], [{0: "REPLANNED"}, {}]),
         ([[lambda case, course: evolve(case, planned(course, START + timedelta(days=8)), "")], [begins(6)]],
          [{0: "REPLANNED"}, {0: "CORRECTED"}]),
+        # whoever was expected on another day in time was so, whatever is agreed after it, and whichever is heard first
+        ([[agrees(0, 8)], [agrees(11, 20)]], [{0: "CORRECTED"}, {}]),
+        ([[agrees(5, 12)], [agrees(9, 20)]], [{0: "CORRECTED"}, {}]),
+        ([[agrees(9, 20)], [agrees(5, 12)]], [{0: "REPLANNED"}, {0: "CORRECTED"}]),
+        ([[agrees(9, 20)], [agrees(11, 30)]], [{0: "REPLANNED"}, {}]),
+        # in time, and that is corrected
+        ([[agrees(9, 20)], [begins(6)], [begins(9, 2)]], [{0: "REPLANNED"}, {0: "CORRECTED"}, {0: "ATTENDED"}]),
     ],
 )  # fmt: skip
 def test_why_a_no_show_is_over_is_said_again_where_it_turns_out_otherwise(
