@@ -562,8 +562,10 @@ class ReferralRecomputed:
             return "CORRECTED"
         if moved and agreed[newest + 1][0] - risk.first_on < NO_SHOW:
             return "CORRECTED"
-        if (told == "ATTENDED" and there) or (told == "REPLANNED" and moved):
-            return str(told)
+        if told == "ATTENDED" and there:
+            return told
+        if told == "REPLANNED" and moved and (people or (referral.left is None and referral.stopped is None)):
+            return told
         if state != "ACCEPTED" or (people and all(one.ended_before_on is not None for one in people)):
             return "ENDED"
         return "ATTENDED" if there else "REPLANNED"

@@ -316,7 +316,8 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
 def _why_s6(case: Case, one: Over, before: str | None, referral: Referral) -> RiskEnd:
     """CORRECTED where nobody had to be missed: somebody was there in time, another day had been agreed, or the referral was entered
     in error; ENDED with the referral, or with all who took part, who may have been there on no day; ATTENDED where somebody started
-    late; REPLANNED where another start was agreed once nobody had come. What was said of the last two stays so when it ends."""
+    late; REPLANNED where another start was agreed once nobody had come. What was said of the last two stays so when a participation
+    ends; where the referral ends nobody writes again of another start, as REPLANNED promises."""
     holds_on = s6_holds_from_on(one.first_on)
     people = [person for person in case.referral.participations.values() if person.referral_id == one.about]
     came = [person.start.on for person in people if person.start and person.start.on != person.ended_before_on]
@@ -328,7 +329,7 @@ def _why_s6(case: Case, one: Over, before: str | None, referral: Referral) -> Ri
         return RiskEnd.CORRECTED
     if before == RiskEnd.ATTENDED and came:
         return RiskEnd.ATTENDED
-    if before == RiskEnd.REPLANNED and replanned:
+    if before == RiskEnd.REPLANNED and replanned and referral.state == ACCEPTED:
         return RiskEnd.REPLANNED
     if referral.state != ACCEPTED or (people and all(person.ended_before_on for person in people)):
         return RiskEnd.ENDED

@@ -335,6 +335,15 @@ def agrees(answered: int, n: int) -> Handed:
         planned_start_on=START + timedelta(days=n), answered_on=START + timedelta(days=answered)), "")  # fmt: skip
 
 
+def leaves(how: str) -> Handed:
+    def handed(case: Case, course: Course) -> None:
+        evolve(case, OVER[how](course, START + timedelta(days=10)), "")
+        for stopped in [fact for fact in react(case, TICK) if isinstance(fact, ReferralStopped)]:
+            evolve(case, stopped, "")
+
+    return handed
+
+
 def words(uploads: Sequence[Sequence[Handed]], *, begun: bool = True) -> list[dict[int, str]]:
     """Of each upload, a tick each, the last that is said of each risk that is over, by its first day: what a mail says."""
     course, heard = Course(START), list[dict[int, str]]()
@@ -413,6 +422,9 @@ def test_a_worry_whose_first_day_moved_is_not_said_again_under_the_old_one() -> 
         ([[agrees(5, 12)], [agrees(9, 20)]], [{0: "CORRECTED"}, {}]),
         ([[agrees(9, 20)], [agrees(5, 12)]], [{0: "REPLANNED"}, {0: "CORRECTED"}]),
         ([[agrees(9, 20)], [agrees(11, 30)]], [{0: "REPLANNED"}, {}]),
+        # nobody is expected on the other day any more; but who has come by then has
+        *(([[agrees(9, 20)], [leaves(how)]], [{0: "REPLANNED"}, {0: "ENDED"}]) for how in OVER),
+        ([[agrees(9, 20)], [begins(9)], [ends(10)]], [{0: "REPLANNED"}, {}, {}]),
         # in time, and that is corrected
         ([[agrees(9, 20)], [begins(6)], [begins(9, 2)]], [{0: "REPLANNED"}, {0: "CORRECTED"}, {0: "ATTENDED"}]),
     ],
