@@ -315,8 +315,8 @@ async def test_why_an_office_was_told_that_something_is_over_is_what_a_rebuild_m
         table = next(table for table, folder in migrations("notification") if folder.parent.name == "notification")
         assert await con.execute(f"delete from {table} where version = '0006'") == "DELETE 1"  # noqa: S608
         assert "0006" in migrate("notification", prepared.databases["notification"].owner)
-        rows = await con.fetch("select shape, body from state where id = $1", OFFICE)
-        assert [tuple(row) for row in rows] == [(Office.shape, known)]
+        rows = await con.fetch("select shape, body, due_at <= now() from state where id = $1", OFFICE)
+        assert [tuple(row) for row in rows] == [(Office.shape, known, True)]
     finally:
         await con.execute("delete from timeline; delete from state")
         await con.close()
