@@ -278,6 +278,8 @@ class ReferralRecomputed:
     dropped_out: dict[str, tuple[int, str]] = field(default_factory=dict)
     gone: dict[Risk, Gone] = field(default_factory=dict)
     """Withdrawn once, those said last at the end."""
+    words: dict[Risk, list[tuple[datetime, str | None]]] = field(default_factory=lambda: defaultdict(list))
+    """Of each risk all that was said, and when: that it holds (None), or why it does not."""
 
     # --- what is known
 
@@ -446,17 +448,18 @@ class ReferralRecomputed:
         holds = {**dict(self._absent()), **dict(self._missed(today))}
         for risk in [risk for risk in self.open if risk not in holds]:
             last_on = self.open.pop(risk)
-            yield self._is_gone(risk, Gone(self._why(risk, last_on, None), ticked, last_on))
+            why = self._why(risk, last_on, self._told(risk, ticked))
+            yield self._is_gone(risk, Gone(why, ticked, last_on))
         for risk, known in list(self.gone.items())[-KNOWN_AT_MOST:]:
             if risk not in holds and risk not in self.open and ticked - known.at <= KNOWN_FOR:
-                # an office may have been told what was said by a tick before this one
-                why = self._why(risk, known.last_on, known.why if known.at < ticked else None)
+                why = self._why(risk, known.last_on, self._told(risk, ticked))
                 if why != known.why:
                     yield self._is_gone(risk, Gone(why, ticked, known.last_on))
         for risk, (version, days, last_on) in holds.items():
             if risk not in self.open:
                 self.open[risk] = max(days)
                 self.raised[risk.about, risk.rule] += 1
+                self.words[risk].append((ticked, None))
                 yield {
                     "type": "DropoutRiskRaised", **risk._asdict(), "rule_version": version, "days_on": tuple(days), **owner,
                 }  # fmt: skip
@@ -469,8 +472,14 @@ class ReferralRecomputed:
     def _is_gone(self, risk: Risk, gone: Gone) -> Said:
         self.gone.pop(risk, None)
         self.gone[risk] = gone
+        self.words[risk].append((gone.at, gone.why))
         told = {**risk._asdict(), "reason": gone.why, "owner_organisation_id": self.owner}
         return {"type": "DropoutRiskWithdrawn", **told}
+
+    def _told(self, risk: Risk, ticked: datetime) -> str | None:
+        """Why an office may believe that it is over: the last word of the ticks before this one."""
+        words = [why for at, why in self.words[risk] if ticked - KNOWN_FOR <= at < ticked]
+        return words[-1] if words else None
 
     def _absent(self) -> Iterator[tuple[Risk, tuple[int, list[int], int]]]:
         """S2 that holds: its version, the days to say, and the newest of all."""

@@ -182,7 +182,7 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
         present = present if holds_on else None
         held, last_on = (present.days[0], present.days[-1]) if present else (None, None)
         owner = case.owner_of(referral)
-        withdrawn = [_withdrawing(risk, ticked) for risk in open_ if risk.first_on != held]
+        withdrawn = [_withdrawing(case, risk, ticked) for risk in open_ if risk.first_on != held]
         for risk in open_:
             if (
                 last_on
@@ -196,7 +196,7 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
             stand = {run.days[0]: run for run in known if s2_holds_on(run, referral.offer_type)}
             open_on = {risk.first_on for risk in open_} | {held}
             for one in [*withdrawn, *(one for one in over if one.first_on not in open_on)]:
-                why = _why_s2(one, _before(one, ticked), stand, is_over)
+                why = _why_s2(one, one.told(ticked), stand, is_over)
                 if why != one.reason:
                     yield _withdrawn(case.id, one, why, owner, ticked)
         if present is not None and holds_on is not None and held not in {risk.first_on for risk in open_}:
@@ -255,15 +255,10 @@ def _said_again_on(case: Case) -> Iterator[date]:
                 yield day
 
 
-def _remembered(case: Case, rule: Rule, ticked: datetime) -> list[Over]:
+def _remembered(case: Case, rule: str, ticked: datetime) -> list[Over]:
     """What is over by a rule, and may be said otherwise yet."""
     oldest = ticked - REMEMBERED
     return [one for one in case.dropout.over if one.rule == rule and one.as_of >= oldest]
-
-
-def _before(one: Over, ticked: datetime) -> str | None:
-    """The reason that may have been told: of an earlier tick. Within one, all that is handed in is known at once."""
-    return one.reason if one.as_of < ticked else None
 
 
 def _why_s2(one: Over, before: str | None, stand: dict[date, Absences], is_over: bool) -> RiskEnd:
@@ -295,11 +290,11 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
     run: who hears of it a month late would else be told of nothing but history."""
     holds = {id: day for id, day in _unstarted(case) if s6_holds_from_on(day) <= day_of(ticked)}
     open_ = {(risk.about, risk.first_on): risk for risk in case.dropout.open if risk.rule == Rule.S6}
-    withdrawn = [_withdrawing(risk, ticked) for risk in open_.values() if holds.get(risk.about) != risk.first_on]
+    withdrawn = [_withdrawing(case, risk, ticked) for risk in open_.values() if holds.get(risk.about) != risk.first_on]
     over = [one for one in _remembered(case, Rule.S6, ticked) if holds.get(one.about) != one.first_on]
     for one in [*withdrawn, *(one for one in over if (one.about, one.first_on) not in open_)]:
         referral = case.referral.referrals.get(one.about)
-        if referral is not None and (why := _why_s6(case, one, _before(one, ticked), referral)) != one.reason:
+        if referral is not None and (why := _why_s6(case, one, one.told(ticked), referral)) != one.reason:
             yield _withdrawn(case.id, one, why, case.owner_of(referral), ticked)
     for id, day in holds.items():
         owner, last_on = case.owner_of(case.referral.referrals[id]), min(day_of(ticked), _last_day_on(case, id))
@@ -348,9 +343,11 @@ def _continued(case_id: str, risk: Risk, last_on: date, owner: str, ticked: date
     )  # fmt: skip
 
 
-def _withdrawing(risk: Risk, ticked: datetime) -> Over:
+def _withdrawing(case: Case, risk: Risk, ticked: datetime) -> Over:
     """As it will be remembered, but for the reason."""
-    return Over(risk.about, risk.rule, risk.first_on, risk.last_on or risk.first_on, "", ticked)
+    known = next((one for one in _remembered(case, risk.rule, ticked) if one[:3] == risk[:3]), None)
+    last_on, before = risk.last_on or risk.first_on, known.told(ticked) if known else None
+    return Over(risk.about, risk.rule, risk.first_on, last_on, "", ticked, before)
 
 
 def _withdrawn(case_id: str, one: Over, reason: RiskEnd, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:

@@ -27,7 +27,7 @@ from contracts.referral import (
 )
 from services.referral.domain import meetings
 from services.referral.domain.meetings import Meeting, Sheet
-from services.referral.domain.over import Over, withdrawn
+from services.referral.domain.over import Over, raised, withdrawn
 
 SENT, ACCEPTED, DECLINED, STOPPED = "SENT", "ACCEPTED", "DECLINED", "STOPPED"
 MOST, MOST_MEETINGS = 200, 5_000
@@ -395,6 +395,7 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             part.open.append(Risk(fact.about, fact.rule, fact.first_on, max(fact.days_on)))
             key = f"{fact.rule}:{fact.about}"
             part.raised[key] = part.raised.get(key, 0) + 1
+            part.over = raised(part.over, fact)
         case DropoutRiskWithdrawn():
             lasts = [risk.last_on for risk in part.open if risk[:3] == (fact.about, fact.rule, fact.first_on)]
             part.over = withdrawn(part.over, fact, next(iter(lasts), None))

@@ -349,11 +349,14 @@ async def test_why_a_risk_of_before_is_over_is_what_a_rebuild_makes_of_it(prepar
             if n % 3 == 0:
                 said(case, DropoutRiskContinued, n, days, last_missed_on=CAME.date() + timedelta(days=n))
             said(case, DropoutRiskWithdrawn, n, days, reason="ATTENDED")
-        for n in (12, 13):
+        for n in (12, 13, 15):
             said(case, DropoutRiskRaised, n, 70.5, rule_version=1, days_on=(CAME.date(),))
-        for n in (13, 14):
-            said(case, DropoutRiskWithdrawn, n, 71, reason="CORRECTED")
-    assert [(len(case.dropout.over), len(case.dropout.open)) for case in (few, many)] == [(17, 1), (30, 1)]
+        for n in (13, 14, 15, 17):
+            said(case, DropoutRiskWithdrawn, n, 70.5 if n == 15 else 71, reason="CORRECTED")
+        said(case, DropoutRiskWithdrawn, 14, 71, reason="ENDED")
+        said(case, DropoutRiskRaised, 17, 71, rule_version=1, days_on=(CAME.date(),))
+    assert [(len(case.dropout.over), len(case.dropout.open)) for case in (few, many)] == [(17, 2), (30, 2)]
+    assert [one.before for one in few.dropout.over if one.before] == ["ATTENDED"] * 4
     for case, answers in (
         (few, "02 12 10 15 15 28"),
         (many, " ".join(f"{n}{n}" for n in (0, 5, *range(10), 8, 4)) + " 45"),

@@ -391,6 +391,20 @@ def test_why_a_worry_is_over_is_what_is_known_by_the_tick_in_whatever_order_it_i
         assert words([AWAY, *orders, [], []]) == [{}, *expected, {}, {}]
 
 
+def test_what_was_told_by_an_earlier_tick_counts_however_much_is_handed_in_within_one() -> None:
+    """What comes of it is the same in any order of one tick, also where it is raised in between."""
+    told: list[list[Handed]] = [AWAY, [meets(4, "PRESENT")]]
+    for order in permutations([meets(2, "UNEXCUSED"), ends(6), meets(0, "EXCUSED", 2)]):
+        assert {0: "ATTENDED"} | words([*told, order])[2] == {0: "ATTENDED"}
+    # somebody mistook the day, and mended it within minutes: what was told stands, also where it was raised between
+    mended = [meets(2, "UNEXCUSED", 2), meets(2, "PRESENT", 3)]
+    assert words([AWAY, [BACK], [ends(3)], mended, []])[3:] == [{0: "ATTENDED"}, {}]
+    for order in permutations([*mended, ends(3)]):
+        assert {0: "ATTENDED"} | words([AWAY, [BACK], order])[2] == {0: "ATTENDED"}
+    # what was told to hold by the tick before is open again, and ends
+    assert words([AWAY, [BACK], mended[:1], [ends(3)], []])[3:] == [{0: "ENDED"}, {}]
+
+
 def test_a_worry_whose_first_day_moved_is_not_said_again_under_the_old_one() -> None:
     """An older absence is handed in: before she came again the office hears of both days as one, and after it of nothing."""
     away = [meets(4, "UNEXCUSED"), meets(5, "UNEXCUSED")]
