@@ -41,7 +41,7 @@ class NotificationAttempted(NotificationFact):
     attempt_id: Id
     """The attempt, as its result names it."""
     lines: Annotated[tuple[NoticeLine, ...], Field(min_length=1, max_length=10_000), Privacy.INTERNAL]
-    """What the office is told."""
+    """What the office is told: first, of what it knows to be over, another reason; then what holds; then what it believed to hold."""
     as_of: Moment
     """The tick at which the office was told."""
 

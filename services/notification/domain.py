@@ -206,17 +206,20 @@ def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     untrue = [(key, line) for key, line in _untrue(office) if key not in over or over[key].as_of < ticked]
     new = sorted(item for item in _untold(office, day_of(ticked), untrue) if item[1].as_of < ticked)
     goes_on = Counter(item.case_id for key, item in office.dropout.open.items() if part.believed(key))
-    lines = [_notice("RAISED", Line(*item[:4]), goes_on[item.case_id]) for _, item in new]
+    raised = [_notice("RAISED", Line(*item[:4]), goes_on[item.case_id]) for _, item in new]
     goes_on += Counter(item.case_id for _, item in new)  # a mail that says both of one case names no course
     # since it was taken back it may have been raised again, and have ended otherwise
-    lines += [
+    back = [
         _notice("WITHDRAWN", line._replace(reason=over[key].reason) if key in over else line, goes_on[line.case_id])
         for key, line in untrue
     ]
+    lines = [*raised, *back][:MOST_LINES]
     if not lines:
         return []
+    # what the office knew to be over, and not why, stands before what holds: it is no half of a correction (`mail.sections_of`)
+    lines.sort(key=lambda line: line.kind == "RAISED" or part.believed(_key(line)))
     attempt_id = str(uuid5(NAMESPACE_URL, f"{office.id} {ticked.isoformat()}"))
-    return [NotificationAttempted(by=LOTSE, attempt_id=attempt_id, lines=tuple(lines[:MOST_LINES]), as_of=ticked)]
+    return [NotificationAttempted(by=LOTSE, attempt_id=attempt_id, lines=tuple(lines), as_of=ticked)]
 
 
 def _refuses(office: Office, ticked: datetime) -> bool:

@@ -50,8 +50,10 @@ ORDER = ("RAISED", RiskEnd.ENDED, RiskEnd.CORRECTED, RiskEnd.REPLANNED, RiskEnd.
 
 def sections_of(lines: Sequence[NoticeLine]) -> list[tuple[str | None, list[tuple[Said, int]]]]:
     """Lines as a person reads them: by section what is said, and of how many risks. Of a risk whose first day was corrected both
-    halves are one: alone, the half that takes back would say that nobody stayed away."""
-    wrong = {_what(line): line for line in lines if line.reason == RiskEnd.CORRECTED}
+    halves are one: alone, the half that takes back would say that nobody stayed away. What stands before all that holds was known to
+    be over: that it was wrong is said by itself."""
+    first = next((n for n, line in enumerate(lines) if line.kind == NoticeKind.RAISED), len(lines))
+    wrong = {_what(line): line for line in lines[first:] if line.reason == RiskEnd.CORRECTED}
     found: dict[str | None, Counter[Said]] = {kind: Counter() for kind in ORDER}
     said_above = set[NoticeLine]()
     for line in sorted(lines, key=lambda line: line.kind != NoticeKind.RAISED):

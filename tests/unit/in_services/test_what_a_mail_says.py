@@ -134,6 +134,24 @@ def test_a_first_day_that_was_wrong_is_one_line_and_nobody_reads_that_the_person
     assert both.count(CASE) == 2 and "erledigt" in both
 
 
+def test_that_a_worry_long_over_was_wrong_is_said_by_itself_although_another_of_its_course_holds_now() -> None:
+    """She had come again; then a sick note came for those days, and she stayed away anew. And where the newer one moves, both."""
+    at = [START + timedelta(minutes=15 * n) for n in range(4)]
+    newer, moved = date(2026, 3, 6), date(2026, 3, 5)
+    _, _, wrong = told([raised(1, at[0], rule=Rule.S2)], [over(1, at[1], RiskEnd.ATTENDED, rule=Rule.S2)],
+                       [over(1, at[2], RiskEnd.CORRECTED, rule=Rule.S2), raised(1, at[2], rule=Rule.S2, first_on=newer)])  # fmt: skip
+    _, _, both = told([raised(1, at[0], rule=Rule.S2)],
+                      [over(1, at[1], RiskEnd.ATTENDED, rule=Rule.S2), raised(1, at[1], rule=Rule.S2, first_on=newer)],
+                      [over(1, at[2], RiskEnd.CORRECTED, rule=Rule.S2), over(1, at[2], RiskEnd.CORRECTED, rule=Rule.S2, first_on=newer),
+                       raised(1, at[2], rule=Rule.S2, first_on=moved)])  # fmt: skip
+    for attempt, instead in ((wrong, False), (both, True)):
+        text = mail_of(attempt, "en").get_content()
+        holds, settled = text.split(CASE)[1:]
+        assert ("not since 6 March 2026, as we wrote" in holds) == instead and "not since 2 March" not in text
+        assert "This notice was wrong" in holds and "since 2 March 2026" in settled
+        assert mail_of(attempt, "en")["Subject"] == "Lotse: 2 notices"
+
+
 RAISED, WITHOUT_A_REASON = {"kind": "RAISED"}, {"reason": None}
 ATTENDED, CORRECTED, ENDED, REPLANNED = (
     {"reason": reason} for reason in (RiskEnd.ATTENDED, RiskEnd.CORRECTED, RiskEnd.ENDED, RiskEnd.REPLANNED)
