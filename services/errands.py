@@ -152,8 +152,7 @@ async def _record(node: Node, attempt: Recorded, result: Fact) -> None:
         work = Work(node, con)
         name = (result.subject_kind, a.subject)
         await work.open([], names=[name], tenants=[a.tenant])
-        done = "update claim set done = true, body = '' where id = $1 and not done"  # the timeline has it
-        if await con.execute(done, a.id) != "UPDATE 0":
+        if await con.execute("update claim set done = true where id = $1 and not done", a.id) != "UPDATE 0":
             work.record(work.slots[name], result, f"{a.id}.result", a.id, None, a.traceparent, a.tenant)
             work.react(work.slots[name])
             await work.save()

@@ -253,7 +253,7 @@ class Learner:
             await con.executemany("insert into claim values ($1, $2, $3, now(), false, gen_random_uuid()) on conflict do nothing",
                                   [(m.attributes.id, encode(m.attributes).decode(), m.value) for m in made])  # fmt: skip
             results = [id.removesuffix(".result") for m in messages if (id := m.attributes.id).endswith(".result")]
-            await con.execute("update claim set done = true, body = '' where id = any($1)", results)
+            await con.execute("update claim set done = true where id = any($1)", results)
 
     def _own(self, work: Work, message: Message) -> None:
         """Folds an own fact, and those after it that came early: they stay, since this transaction may be done again in halves."""

@@ -52,7 +52,7 @@ LONGEST = (
 )
 """Files and folders that begin before the others of their level, in this order, so that no lane is left alone with one of them at
 the end."""
-LANES = 4  # on two cores: most steps wait more than they work; with three, a quarter of both was idle
+LANES = 3  # on two cores: most steps wait more than they work; with four, what measures time met a load of ten and more
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -63,7 +63,7 @@ def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int
     """Run everything but what measures (no LEVEL), the static checks, or one LEVEL of tests; further arguments go to pytest.
 
     \b
-    Four steps run side by side; what they say is shown in order. With further arguments one pytest runs alone, at your
+    Three steps run side by side; what they say is shown in order. With further arguments one pytest runs alone, at your
     terminal. `night` is the fault matrix and takes a third of the time, `day` everything without it, `foreign` others' software
     against what we publish, `performance` a small benchmark and its compiled twin. Exit: 0 all passed, 1 something failed,
     2 arguments nobody takes, 130 interrupted (each step takes down what it started).
