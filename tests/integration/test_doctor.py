@@ -20,7 +20,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 
 from contracts.envelope import Tick
 from contracts.topics import CLOCK, load_publishers
@@ -761,7 +761,7 @@ async def test_a_clock_service_that_is_ahead_of_the_broker_is_found(ward: Ward) 
     assert asked.code == 0 and "clock: the newest tick agrees with the broker's clock" in asked.lines
 
 
-TOPIC, GROUP, LITERAL, PREFIXED, ALLOW = 2, 3, 3, 4, 3  # as Kafka numbers resource types, patterns, permissions
+TOPIC, GROUP, LITERAL, PREFIXED, ALLOW, ANY = 2, 3, 3, 4, 3, 1  # as Kafka numbers resource types, patterns, permissions
 RIGHTS = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
 
 
@@ -792,6 +792,12 @@ async def test_a_right_that_is_missing_is_found_and_given(ward: Ward, guarded: s
             await give("Read", topic)
         for topic in writes[1:]:
             await give("Write", topic)
+        every = DescribeAclsRequest(TOPIC, None, ANY, None, None, ANY, ANY)
+        async with asyncio.timeout(60):  # a busy broker goes by them a moment after it has taken them
+            while sum(len(one["acls"]) for one in (await kafka._send_request(every)).to_object()["resources"]) < (
+                len(reads) + len(writes) - 1
+            ):
+                await asyncio.sleep(0.1)
         asked = await examined()
         (of_the_group,) = (line for line in asked.lines if line.startswith("rights:") and "group" in line)
         assert of_the_group == "rights: intake lacks the right Read on group lotse-intake"
