@@ -27,7 +27,8 @@ class Forked(subprocess.Popen[Any]):
 
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, close_fds: Any, pass_fds: Any, cwd: Any, env: Any,
                        *more: Any) -> None:  # fmt: skip
-        """The one place in which Popen makes a process; `more` begins with what only Windows knows, then come the pipes' ends."""
+        """The one place in which Popen makes a process, the same from Python 3.11 on, and its own affair: no types say what it takes.
+        `more` begins with what only Windows knows, then come the pipes' ends."""
         environment = os.environ if env is None else env
         (in_, to_in, from_out, out, from_err, err), (session, group) = more[3:9], more[-2:]
         if pass_fds or session or not _can_be(args, environment):

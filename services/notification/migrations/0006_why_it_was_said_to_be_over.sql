@@ -3,7 +3,8 @@ set lock_timeout = '5s';
 
 -- An office that was told why something is over hears another reason, too: states of shape 6 do not say what it was told. They are set to
 -- what a rebuild makes of them, letter by letter: of each risk the last word of the mails that an office has, or may have, one member more
--- before the last two. Who was told anything is asked at the next tick: referral may have said another reason already. The shape makes a version before this one, still running, stand: what it told nobody would remember.
+-- before the last two. Who was told anything is asked at the next tick: referral may have said another reason already. The shape makes a
+-- version before this one, still running, stand: what it told nobody would remember.
 with word as (
     select r.subject, r.number, a.body::jsonb ->> 'as_of' as as_of, line ->> 'reason' as reason, line ->> 'kind' = 'RAISED' as raised,
         concat_ws('|', line ->> 'case_id', line ->> 'about', line ->> 'rule', line ->> 'first_on') as key

@@ -261,22 +261,8 @@ async def test_what_was_said_to_be_over_before_states_said_so_is_what_a_rebuild_
     mailed(ACTED, sent, b=told)
     known = json.loads(encode(office))
     assert [what[:36] for what in known["notification"].pop("said_over")] == [str(UUID(int=ord("a")))]
-    con = await asyncpg.connect(prepared.databases["notification"].owner, server_settings={"search_path": "lotse"})
-    try:
-        await con.execute("delete from timeline; delete from state")
-        add = "insert into state (kind, id, tenant, shape, body, known, last) values ('office', $1, $2, 4, $3, '{}', '{}')"
-        await con.execute(add, OFFICE, TENANT, json.dumps(known))
-        note = "insert into timeline values ('notification', $1, $2, $3, $4, $5, $5, null, $6)"
-        for number, fact in enumerate(facts):
-            await con.execute(note, OFFICE, number, str(number), fact.ce_type, ACTED, fact.to_json().decode())
-        table = next(table for table, folder in migrations("notification") if folder.parent.name == "notification")
-        assert await con.execute(f"delete from {table} where version = '0003'") == "DELETE 1"  # noqa: S608
-        assert "0003" in migrate("notification", prepared.databases["notification"].owner)
-        body = await con.fetchval("select body from state where id = $1", OFFICE)
-        assert encode(msgspec.json.decode(body, type=Office)) == encode(office)
-    finally:
-        await con.execute("delete from timeline; delete from state")
-        await con.close()
+    body = (await migrated(prepared, "0003", 4, json.dumps(known), facts))[1]
+    assert encode(msgspec.json.decode(body, type=Office)) == encode(office)
 
 
 async def test_why_an_office_was_told_that_something_is_over_is_what_a_rebuild_makes_of_it(
@@ -302,21 +288,30 @@ async def test_why_an_office_was_told_that_something_is_over_is_what_a_rebuild_m
     mailed(ACTED + timedelta(days=1), lambda attempt: failed(attempt, "SMTP_550"), e="ENDED")
     known = encode(office).decode()
     assert [key[35] for key in office.notification.said_why] == list("245")
+    before = json.loads(known)
+    del before["notification"]["said_why"]
+    earlier = json.dumps(before, separators=(",", ":"))
+    assert await migrated(prepared, "0006", 6, earlier, facts) == (Office.shape, known, True)
+
+
+async def migrated(
+    prepared: LocalStack, version: str, shape: int, state: str, facts: list[Fact]
+) -> tuple[int, str, bool | None]:
+    """An office's state as an earlier version wrote it, after a migration that has these facts in the timeline: its shape, itself, and
+    whether it is asked at the next tick."""
     con = await asyncpg.connect(prepared.databases["notification"].owner, server_settings={"search_path": "lotse"})
     try:
         await con.execute("delete from timeline; delete from state")
-        before = json.loads(known)
-        del before["notification"]["said_why"]
-        add = "insert into state (kind, id, tenant, shape, body, known, last) values ('office', $1, $2, 6, $3, '{}', '{}')"
-        await con.execute(add, OFFICE, TENANT, json.dumps(before, separators=(",", ":")))
+        add = "insert into state (kind, id, tenant, shape, body, known, last) values ('office', $1, $2, $3, $4, '{}', '{}')"
+        await con.execute(add, OFFICE, TENANT, shape, state)
         note = "insert into timeline values ('notification', $1, $2, $3, $4, $5, $5, null, $6)"
         for number, fact in enumerate(facts):
             await con.execute(note, OFFICE, number, str(number), fact.ce_type, ACTED, fact.to_json().decode())
         table = next(table for table, folder in migrations("notification") if folder.parent.name == "notification")
-        assert await con.execute(f"delete from {table} where version = '0006'") == "DELETE 1"  # noqa: S608
-        assert "0006" in migrate("notification", prepared.databases["notification"].owner)
-        rows = await con.fetch("select shape, body, due_at <= now() from state where id = $1", OFFICE)
-        assert [tuple(row) for row in rows] == [(Office.shape, known, True)]
+        assert await con.execute(f"delete from {table} where version = $1", version) == "DELETE 1"  # noqa: S608  # ours
+        assert version in migrate("notification", prepared.databases["notification"].owner)
+        (row,) = await con.fetch("select shape, body, due_at <= now() from state where id = $1", OFFICE)
+        return tuple(row)
     finally:
         await con.execute("delete from timeline; delete from state")
         await con.close()

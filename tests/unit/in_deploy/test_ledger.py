@@ -90,24 +90,17 @@ class World:
         elif said.verdict == RECORDED and won.setdefault(said.thing, said) is not said:
             same = won[said.thing].statement == said.statement
             outcome, reason = ("unchanged", "") if same else ("refused", EXISTS[said.type])
-        fact_id = said.fact_id if outcome == "recorded" else ""
-        self.seen.answers.append(
-            SeenAnswer(
-                said.publisher,
-                said.family,
-                said.answer_id,
-                said.id,
-                said.reference,
-                said.content,
-                outcome,
-                reason,
-                fact_id,
-            )
-        )
+        self.answered(said, outcome, reason)
         if outcome == "recorded" and said.body is not None:
             answers = {"ACCEPTED": "referral_accepted", "DECLINED": "referral_declined"}
             type_ = FACT_OF.get(said.type) or answers[said.body["answer"]]
             self.fact(type_, said.family, said.subject, said.fact_id, said.reference, **said.body)
+
+    def answered(self, said: Said, outcome: str, reason: str = "") -> None:
+        """An answer is on its topic."""
+        fact_id = said.fact_id if outcome == "recorded" else ""
+        about = (said.publisher, said.family, said.answer_id, said.id, said.reference, said.content)
+        self.seen.answers.append(SeenAnswer(*about, outcome, reason, fact_id))
 
     def _rules(self) -> None:
         expected = self.expected
@@ -688,19 +681,7 @@ def test_what_was_sent_and_never_acknowledged_may_be_there_once_or_not_at_all(wo
     assert ledger.balanced and ledger.counts["not acknowledged, never seen"] == 1
     said = next(said for said in world.expected.all if said.id == "unsure")
     assert said.body is not None
-    world.seen.answers.append(
-        SeenAnswer(
-            said.publisher,
-            said.family,
-            said.answer_id,
-            said.id,
-            said.reference,
-            said.content,
-            "recorded",
-            "",
-            said.fact_id,
-        )
-    )
+    world.answered(said, "recorded")
     world.fact("attendance_recorded", "attendance", said.subject, said.fact_id, said.reference, **said.body)
     ledger = ledger_of(world)
     assert ledger.balanced and ledger.counts["not acknowledged, answered all the same"] == 1, str(ledger)
