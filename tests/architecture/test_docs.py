@@ -1,4 +1,4 @@
-"""What README, operating.md and the runbooks say is so: where a link leads, what a number counts, what a setting means."""
+"""What README, the pages under docs and the runbooks say is so: where a link leads, what a number counts, what a setting means."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,16 @@ import pytest
 
 from contracts.families import FACTS
 from contracts.topics import DAY_MS, READS, Publisher, catalogue
+from deploy.cli import COMMANDS
 from deploy.places import ROOT
 from deploy.services import declared
 from services.host.settings import Settings
 
-DOCS = [ROOT / "README.md", ROOT / "docs" / "operating.md", *sorted((ROOT / "docs" / "runbooks").glob("*.md"))]
+DOCS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{page}.md" for page in ("decisions", "developing", "importing", "operating")),
+    *sorted((ROOT / "docs" / "runbooks").glob("*.md")),
+]
 
 
 def anchors(page: Path) -> set[str]:
@@ -66,3 +71,13 @@ def test_the_runbook_says_of_each_reason_for_which_a_mail_failed_what_to_do() ->
 def test_the_help_of_the_group_names_the_group_a_service_joins() -> None:
     assert "`lotse-SERVICE`" in (Settings.model_fields["group"].description or "")
     assert 'or f"lotse-{self.service.name}"' in (ROOT / "services" / "host" / "host.py").read_text()
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+def test_each_path_and_command_a_page_names_is_there(page: Path) -> None:
+    """Paths from the project's root; `FAMILY`, `*` and the like stand for several."""
+    text = page.read_text()
+    paths = re.findall(r"`((?:contracts|services|deploy|tests|docs)/[\w./-]+)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    commands = re.findall(r"(?:`|^)(?:\./)?lotse ([a-z][\w-]*)", text, re.M)
+    assert sorted(set(commands) - set(COMMANDS)) == []
