@@ -131,7 +131,7 @@ def risks(tenant: str | None, source: str | None, shape: str) -> int:
 
     With --source the columns are run_ref, source_ref, rule, first_on, open; first_on is what is called holds_from_on without it: the
     first course day on which the rule holds in the days as known now, perhaps of another risk than the one that is open."""
-    rows = get("referral", "/risks", tenant=tenant)
+    rows = sorted(get("referral", "/risks", tenant=tenant), key=lambda row: (row["run_id"], row["about"], row["rule"]))
     printed(shape, by_reference(rows, source) if source else rows,
             columns=BY_REFERENCE if source else RISKS)  # fmt: skip
     return 0

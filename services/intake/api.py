@@ -3,9 +3,10 @@
 from typing import Any
 
 import asyncpg
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Response
 
 from services.intake import projection
+from services.listed import listed
 from services.timeline import timeline_of
 
 
@@ -14,9 +15,8 @@ def routes(pool: asyncpg.Pool) -> APIRouter:
     router = APIRouter()
 
     @router.get("/cases")
-    async def cases(tenant: str | None = None) -> list[dict[str, Any]]:
-        async with pool.acquire() as con:
-            return await projection.cases(con, tenant)
+    async def cases(tenant: str | None = None) -> Response:
+        return await listed(pool, projection.CASE_LIST, projection.CASES, tenant)
 
     @router.get("/cases/{case_id}")
     async def case(case_id: str) -> dict[str, Any]:

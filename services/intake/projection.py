@@ -15,14 +15,11 @@ CASE_LIST = Table(
 
 TABLES = (CASE_LIST,)
 
+CASES = "$1::text is null or tenant = $1"
+"""All of them, of one alliance or of all."""
+
 
 async def one_case(con: Connection, case_id: str) -> dict[str, Any] | None:
     """A case's row; None where nobody opened it."""
     row = await con.fetchrow("select * from case_list where case_id = $1", case_id)
     return dict(row) if row else None
-
-
-async def cases(con: Connection, tenant: str | None) -> list[dict[str, Any]]:
-    """All cases, of one alliance or of all."""
-    rows = await con.fetch("select * from case_list where $1::text is null or tenant = $1 order by case_id", tenant)
-    return [dict(row) for row in rows]

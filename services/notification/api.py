@@ -3,8 +3,9 @@
 from typing import Any
 
 import asyncpg
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
+from services.listed import listed
 from services.notification import projection
 from services.timeline import timeline_of
 
@@ -14,9 +15,8 @@ def routes(pool: asyncpg.Pool) -> APIRouter:
     router = APIRouter()
 
     @router.get("/notices")
-    async def notices(office: str | None = None) -> list[dict[str, Any]]:
-        async with pool.acquire() as con:
-            return await projection.notices(con, office)
+    async def notices(office: str | None = None) -> Response:
+        return await listed(pool, projection.NOTICE_LIST, projection.NOTICES, office)
 
     @router.get("/attempts")
     async def attempts() -> list[dict[str, Any]]:

@@ -20,6 +20,9 @@ NOTICE_LIST = Table(
 
 TABLES = (NOTICE_LIST,)
 
+NOTICES = "$1::text is null or office_id = $1"
+"""What is open, and what is over and was not said to be; of one office or of all."""
+
 MOST_OPEN = 5_000
 """Risks open at an office beyond which a person should look. All of them stand in one state, and its rows are written anew with each
 fact: beyond some 75,000 it is more than a transaction's share of states (`work.MOST_BYTES`), and each fact is one of its own."""
@@ -68,15 +71,6 @@ where not done and (attributes::json ->> 8)::timestamptz < now() - interval '15 
 """
 """Attempts (by their recorded time) that have waited for longer than a mail takes: they are made one after the other, so what
 stands before them stands."""
-
-
-async def notices(con: Connection, office_id: str | None) -> list[dict[str, Any]]:
-    """What is open, and what is over and was not said to be; of one office or of all."""
-    rows = await con.fetch(
-        "select * from notice_list where $1::text is null or office_id = $1 order by office_id, first_on, case_id, about",
-        office_id,
-    )
-    return [dict(row) for row in rows]
 
 
 async def attempts(con: Connection) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 from typing import Any
 
 import asyncpg
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
+from services.listed import listed
 from services.referral import projection
 from services.timeline import timeline_of
 
@@ -19,9 +20,8 @@ def routes(pool: asyncpg.Pool) -> APIRouter:
             return {**await projection.of_case(con, case_id), "timeline": await timeline_of(con, case_id)}
 
     @router.get("/risks")
-    async def risks(tenant: str | None = None) -> list[dict[str, Any]]:
-        async with pool.acquire() as con:
-            return await projection.risks(con, tenant)
+    async def risks(tenant: str | None = None) -> Response:
+        return await listed(pool, projection.RISK_LIST, projection.HELD, tenant)
 
     @router.get("/counts")
     async def counts() -> dict[str, int]:

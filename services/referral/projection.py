@@ -38,6 +38,9 @@ withdrawn; `open_first_on`: of that risk its own `first_on`, since which she has
 
 TABLES = (REFERRAL_BOARD, PARTICIPATION_LIST, RISK_LIST)
 
+HELD = "(holds_from_on is not null or raised > 0) and ($1::text is null or tenant = $1)"
+"""Risks that hold or held, of one alliance or of all."""
+
 
 async def of_case(con: Connection, case_id: str) -> dict[str, list[dict[str, Any]]]:
     """Everything about one case."""
@@ -48,15 +51,6 @@ async def of_case(con: Connection, case_id: str) -> dict[str, list[dict[str, Any
         ]
         for table in TABLES
     }
-
-
-async def risks(con: Connection, tenant: str | None) -> list[dict[str, Any]]:
-    """Risks that hold or held, by alliance or all."""
-    rows = await con.fetch(
-        "select * from risk_list where (holds_from_on is not null or raised > 0) and ($1::text is null or tenant = $1)"
-        " order by run_id, about, rule", tenant,
-    )  # fmt: skip
-    return [dict(row) for row in rows]
 
 
 async def counts(con: Connection) -> dict[str, int]:

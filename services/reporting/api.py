@@ -1,10 +1,9 @@
 """HTTP of reporting, thin: it shows releases, never live counters. Loopback only until tokens come."""
 
-from typing import Any
-
 import asyncpg
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
+from services.listed import as_json
 from services.reporting import projection
 
 
@@ -13,8 +12,7 @@ def routes(pool: asyncpg.Pool) -> APIRouter:
     router = APIRouter()
 
     @router.get("/reports/participation")
-    async def participation(tenant: str | None = None) -> list[dict[str, Any]]:
-        async with pool.acquire() as con:
-            return await projection.latest(con, tenant)
+    async def participation(tenant: str | None = None) -> Response:
+        return await as_json(projection.latest(pool, tenant))
 
     return router

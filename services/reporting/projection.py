@@ -1,9 +1,12 @@
 """Entries, exits and stock by month, municipality and block (definitions: domain reference 7.2), and their releases."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import date, datetime
 from typing import Any
+
+import asyncpg
+import msgspec
 
 from contracts.envelope import day_of
 from contracts.referral import OfferRunPublished
@@ -171,11 +174,16 @@ async def known(con: Connection, keys: Sequence[str]) -> set[str]:
     return {row["key"] for row in await con.fetch(kept, keys, ParticipationReport.report)}
 
 
-async def latest(con: Connection, tenant: str | None) -> list[dict[str, Any]]:
-    """The last vintage of each month as it was released: body and digest."""
-    rows = await con.fetch(
-        "select distinct on (tenant, month) tenant, month, vintage, as_of, digest, body from release"
-        " where $1::text is null or tenant = $1 order by tenant, month, vintage desc", tenant,
-    )  # fmt: skip
-    return [{**dict(row), "body": ParticipationReport.__pydantic_validator__.validate_json(row["body"]).model_dump(mode="json", exclude_none=True)}
-            for row in rows]  # fmt: skip
+async def latest(pool: asyncpg.Pool, tenant: str | None) -> AsyncIterator[list[dict[str, Any]]]:
+    """The last vintage of each month as it was released, body and digest: a list of one each, for a month may be as large as a
+    message (`MOST_OF_A_REPORT`)."""
+    newest = await pool.fetch(
+        "select tenant, month, max(vintage) as vintage from release where $1::text is null or tenant = $1 group by 1, 2 order by 1, 2",
+        tenant,
+    )
+    for key in newest:
+        rows = await pool.fetch(
+            "select tenant, month, vintage, as_of, digest, body from release where (tenant, month, vintage) = ($1, $2, $3)",
+            *key,
+        )
+        yield [{**row, "body": msgspec.Raw(row["body"].encode())} for row in rows]
