@@ -1,6 +1,7 @@
 """What README, the pages under docs and the runbooks say is so: where a link leads, what a number counts, what a setting means."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from contracts.families import FACTS
 from contracts.topics import DAY_MS, READS, Publisher, catalogue
 from deploy.cli import COMMANDS
-from deploy.places import ROOT
+from deploy.places import ROOT, SERVICES
 from deploy.services import declared
 from services.host.settings import Settings
 
@@ -81,3 +82,12 @@ def test_each_path_and_command_a_page_names_is_there(page: Path) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
     commands = re.findall(r"(?:`|^)(?:\./)?lotse ([a-z][\w-]*)", text, re.M)
     assert sorted(set(commands) - set(COMMANDS)) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_documentation_names_what_a_service_shows(service: str) -> None:
+    page = (ROOT / "docs" / "operating.md").read_text()
+    told = re.findall(rf"^\| {service} \| `([^?`]+)\??([^`]*)` \|", page, re.M)
+    router = import_module(f"services.{service}.api").routes(None)
+    shown = {(route.path, "".join(f"{one.name}=" for one in route.dependant.query_params)) for route in router.routes}
+    assert sorted(told) == sorted(shown) and shown
