@@ -52,14 +52,19 @@ def evolve(case: Case, fact: Fact, cause: str) -> None:
         case ParticipationStarted():
             participation = case.participations.setdefault(fact.participation_id, Participation())
             start = Start(fact.started_on, fact.reported_at, fact.revision)
-            if participation.start is None or start[1:] > participation.start[1:]:
+            if participation.start is None or _rank_of(start) > _rank_of(participation.start):
                 participation.block, participation.start = fact.block, start
         case ParticipationEnded():
             participation = case.participations.setdefault(fact.participation_id, Participation())
             before_on = None if fact.kind == EndKind.ENTERED_IN_ERROR else fact.ended_before_on
             end = End(before_on, fact.reported_at, fact.revision)
-            if participation.end is None or end[1:] > participation.end[1:]:
+            if participation.end is None or _rank_of(end) > _rank_of(participation.end):
                 participation.end = end
+
+
+def _rank_of(said: Start | End) -> tuple[datetime, int]:
+    """Of several statements about one thing the highest stands."""
+    return said.reported_at, said.revision
 
 
 def view(case: Case) -> dict[str, list[tuple[Any, ...]]]:

@@ -6,7 +6,7 @@ from contracts.attendance import AttendanceRecorded, AttendanceReported
 from contracts.codes import Presence
 from contracts.envelope import Again, Decision, Unchanged, day_of, refused
 from services.referral.domain import meetings
-from services.referral.domain.state import MOST_MEETINGS, MOST_MEETINGS_OF_ONE, Case
+from services.referral.domain.state import MOST_MEETINGS, MOST_MEETINGS_OF_ONE, Case, rank_of
 
 
 def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decision:
@@ -22,7 +22,7 @@ def attend(report: AttendanceReported, case: Case, arrived: datetime) -> Decisio
         report.meeting_on, report.presence, report.units_planned, report.units_attended, report.excuse_reason, report.reported_at,
         report.revision,
     )  # fmt: skip
-    if stands is not None and said[5:] == stands[5:]:
+    if stands is not None and rank_of(said) == rank_of(stands):
         return Unchanged() if said == stands else refused("REVISION_REUSED", at="/revision")
     if report.meeting_on > day_of(arrived):
         return refused("FUTURE_DAY", at="/meeting_on")

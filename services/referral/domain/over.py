@@ -1,13 +1,24 @@
-"""What is over, and why as it was said: remembered, so that it is said again where it turns out otherwise."""
+"""Risks as they were said: the open ones, and what is over and why, remembered so that it is said again where it turns out
+otherwise."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from contracts.dropout import REMEMBERED, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import REMEMBERED, DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 
 MOST = 30
 """Risks of a case of which it is remembered why they are over: a month handed in backwards withdraws one each day."""
+
+
+class Risk(NamedTuple):
+    """A risk that was raised and not withdrawn."""
+
+    about: str
+    rule: str
+    first_on: date
+    last_on: date | None = None
+    """The newest of the days that were said of it."""
 
 
 class Over(NamedTuple):
@@ -29,6 +40,11 @@ class Over(NamedTuple):
         return self.before if self.as_of >= ticked else self.reason or None
 
 
+def key_of(one: Risk | Over | DropoutRiskRaised | DropoutRiskContinued | DropoutRiskWithdrawn) -> tuple[str, str, date]:
+    """What a risk is known by, however it stands."""
+    return one.about, one.rule, one.first_on
+
+
 def raised(over: Sequence[Over], said: DropoutRiskRaised) -> list[Over]:
     """With one that holds again, where it stands."""
     known = _known(over, said)
@@ -38,9 +54,9 @@ def raised(over: Sequence[Over], said: DropoutRiskRaised) -> list[Over]:
 
 def withdrawn(over: Sequence[Over], said: DropoutRiskWithdrawn, last_on: date | None) -> list[Over]:
     """With one that is said to be over, at the end. `last_on`: the newest of its days, where it was open."""
-    key, known = (said.about, said.rule, said.first_on), _known(over, said)
+    key, known = key_of(said), _known(over, said)
     last_on = last_on or (known.last_on if known else said.first_on)
-    others = [one for one in over if one[:3] != key and one.as_of >= said.as_of - REMEMBERED]
+    others = [one for one in over if key_of(one) != key and one.as_of >= said.as_of - REMEMBERED]
     return [
         *others[1 - MOST :],
         Over(*key, last_on, said.reason, said.as_of, known.told(said.as_of) if known else None),
@@ -48,5 +64,5 @@ def withdrawn(over: Sequence[Over], said: DropoutRiskWithdrawn, last_on: date | 
 
 
 def _known(over: Sequence[Over], said: DropoutRiskRaised | DropoutRiskWithdrawn) -> Over | None:
-    key, oldest = (said.about, said.rule, said.first_on), said.as_of - REMEMBERED
-    return next((one for one in over if one[:3] == key and one.as_of >= oldest), None)
+    key, oldest = key_of(said), said.as_of - REMEMBERED
+    return next((one for one in over if key_of(one) == key and one.as_of >= oldest), None)

@@ -19,7 +19,18 @@ from contracts.referral import (
     ReferralStopped,
     ReferralWithdrawn,
 )
-from services.referral.domain.state import DECLINED, MOST, MOST_OF_ONE, STOPPED, Case, End, Participation, Run, Start
+from services.referral.domain.state import (
+    DECLINED,
+    MOST,
+    MOST_OF_ONE,
+    STOPPED,
+    Case,
+    End,
+    Participation,
+    Run,
+    Start,
+    rank_of,
+)
 
 
 def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Decision:
@@ -143,7 +154,7 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
     if participation.referral_id != report.referral_id:
         return refused("NOT_OF_THIS_REFERRAL", at="/referral_id")
     said, stands = Start(report.started_on, report.reported_at, report.revision), participation.start
-    if stands is not None and said[1:] == stands[1:]:
+    if stands is not None and rank_of(said) == rank_of(stands):
         return Unchanged() if said == stands else refused("REVISION_REUSED", at="/revision")
     if not case.may_start(report.referral_id):
         return refused("NOT_ACCEPTED", at="/referral_id")
@@ -153,7 +164,7 @@ def start(report: ParticipationStartReported, case: Case, arrived: datetime) -> 
         return refused("NO_CONSENT", at="/started_on")
     if case.closed_on(said.on):
         return refused("CASE_CLOSED", at="/started_on")
-    wins = stands is None or said[1:] > stands[1:]
+    wins = stands is None or rank_of(said) > rank_of(stands)
     if wins and participation.ended_before_on is not None and said.on > participation.ended_before_on:
         return refused("START_AFTER_END", at="/started_on", again=Again.LATER)  # it may be the end that is mended
     mine = case.told_by(referral.provider_organisation_id) if stands is None else []
@@ -173,11 +184,11 @@ def end(report: ParticipationEndReported, case: Case, arrived: datetime) -> Deci
         return refused("NOT_YOURS")
     said = End(report.ended_before_on, report.kind, report.reason, report.reported_at, report.revision)
     stands = participation.end
-    if stands is not None and said[3:] == stands[3:]:
+    if stands is not None and rank_of(said) == rank_of(stands):
         return Unchanged() if said == stands else refused("REVISION_REUSED", at="/revision")
     if said.before_on > day_of(arrived) + timedelta(days=1):  # today may have been the last day
         return refused("FUTURE_DAY", at="/ended_before_on")
-    wins = stands is None or said[3:] > stands[3:]
+    wins = stands is None or rank_of(said) > rank_of(stands)
     if wins and participation.start is not None and said.before_on < participation.start.on:
         return refused("END_BEFORE_START", at="/ended_before_on", again=Again.LATER)  # or the start
     return ParticipationEnded(

@@ -20,8 +20,8 @@ from contracts.dropout import (
 from contracts.envelope import ALLIANCE_ZONE, LOTSE_ID, By, Fact, day_of
 from contracts.referral import ReferralStopped
 from services.referral.domain import meetings
-from services.referral.domain.over import Over
-from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Risk, Run
+from services.referral.domain.over import Over, Risk, key_of
+from services.referral.domain.state import ACCEPTED, SENT, Case, Participation, Referral, Run
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
@@ -124,7 +124,7 @@ def s6_held_from_on(case: Case, id: str, referral: Referral) -> date | None:
     started = [p.start.on for p in case.referral.participations.values() if p.referral_id == id and p.start is not None]
     if referral.state == ACCEPTED and not started:
         raised = (id, Rule.S6, referral.planned_start_on)
-        return on if any(risk[:3] == raised for risk in case.dropout.open) else None
+        return on if any(key_of(risk) == raised for risk in case.dropout.open) else None
     left = referral.left_on is not None and referral.left_on < on
     if left or case.over_on(referral, on) or min(started, default=on) < on:
         return None
@@ -345,9 +345,9 @@ def _continued(case_id: str, risk: Risk, last_on: date, owner: str, ticked: date
 
 def _withdrawing(case: Case, risk: Risk, ticked: datetime) -> Over:
     """As it will be remembered, but for the reason."""
-    known = next((one for one in _remembered(case, risk.rule, ticked) if one[:3] == risk[:3]), None)
+    known = next((one for one in _remembered(case, risk.rule, ticked) if key_of(one) == key_of(risk)), None)
     last_on, before = risk.last_on or risk.first_on, known.told(ticked) if known else None
-    return Over(risk.about, risk.rule, risk.first_on, last_on, "", ticked, before)
+    return Over(*key_of(risk), last_on, "", ticked, before)
 
 
 def _withdrawn(case_id: str, one: Over, reason: RiskEnd, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:

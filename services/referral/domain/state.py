@@ -27,7 +27,7 @@ from contracts.referral import (
 )
 from services.referral.domain import meetings
 from services.referral.domain.meetings import Meeting, Sheet
-from services.referral.domain.over import Over, raised, withdrawn
+from services.referral.domain.over import Over, Risk, key_of, raised, withdrawn
 
 SENT, ACCEPTED, DECLINED, STOPPED = "SENT", "ACCEPTED", "DECLINED", "STOPPED"
 MOST, MOST_MEETINGS = 200, 5_000
@@ -124,6 +124,11 @@ class End(NamedTuple):
     revision: int
 
 
+def rank_of(said: Start | End | Meeting) -> tuple[datetime, int]:
+    """Of several statements about one thing the highest stands."""
+    return said.reported_at, said.revision
+
+
 @dataclass(slots=True)
 class Participation:
     """One person in one run; one referral may have several (re-entry)."""
@@ -144,16 +149,6 @@ class Participation:
             and self.start.on <= day
             and (self.ended_before_on is None or day < self.ended_before_on)
         )
-
-
-class Risk(NamedTuple):
-    """A risk that was raised and not withdrawn."""
-
-    about: str
-    rule: str
-    first_on: date
-    last_on: date | None = None
-    """The newest of the days that were said of it."""
 
 
 @dataclass(slots=True)
@@ -237,10 +232,8 @@ class Case:
         case any more. A yes from then on counts for nothing, whichever of both is heard first."""
         referral = self.referral.referrals[referral_id]
         yes_on = referral.first_yes_on or referral.accepted_on
-        accepted = referral.was_accepted and (
-            yes_on is None or not self.over_on(referral, yes_on)
-        )  # of old states no day is known
-        return accepted or referral_id in self.started()
+        in_time = yes_on is None or not self.over_on(referral, yes_on)  # of old states no day is known
+        return (referral.was_accepted and in_time) or referral_id in self.started()
 
     def withdrawn_from_on(self, referral: Referral) -> date | None:
         """The day from which nothing rests on the consent any more under which somebody was referred."""
@@ -284,16 +277,10 @@ def evolve(state: Case | Run, fact: Fact, cause: str) -> None:
     """Folds a fact into a case or a run. Total: a fact is a fact, whatever came before it."""
     if isinstance(state, Run):
         if isinstance(fact, OfferRunPublished):
-            state.provider_organisation_id, state.block, state.offer_type = (
-                fact.provider_organisation_id,
-                fact.block,
-                fact.offer_type,
-            )
-            state.starts_on, state.ends_before_on, state.course_days = (
-                fact.starts_on,
-                fact.ends_before_on,
-                fact.course_days,
-            )
+            state.provider_organisation_id = fact.provider_organisation_id
+            state.block, state.offer_type = fact.block, fact.offer_type
+            state.starts_on, state.ends_before_on = fact.starts_on, fact.ends_before_on
+            state.course_days = fact.course_days
         return
     match fact:
         case AttendanceRecorded():
@@ -346,7 +333,7 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
         case ParticipationStarted():
             participation = part.participations.setdefault(fact.participation_id, Participation(fact.referral_id))
             start = Start(fact.started_on, fact.reported_at, fact.revision)
-            if participation.start is None or start[1:] > participation.start[1:]:
+            if participation.start is None or rank_of(start) > rank_of(participation.start):
                 participation.start = start
             referral = part.referrals.get(fact.referral_id)
             if referral is not None and referral.state == STOPPED:  # it was before it was stopped, and heard after
@@ -354,7 +341,7 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
         case ParticipationEnded() if fact.participation_id in part.participations:
             participation = part.participations[fact.participation_id]
             end = End(fact.ended_before_on, fact.kind, fact.reason, fact.reported_at, fact.revision)
-            if participation.end is None or end[3:] > participation.end[3:]:
+            if participation.end is None or rank_of(end) > rank_of(participation.end):
                 participation.end = end
 
 
@@ -397,14 +384,12 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             part.raised[key] = part.raised.get(key, 0) + 1
             part.over = raised(part.over, fact)
         case DropoutRiskWithdrawn():
-            lasts = [risk.last_on for risk in part.open if risk[:3] == (fact.about, fact.rule, fact.first_on)]
+            lasts = [risk.last_on for risk in part.open if key_of(risk) == key_of(fact)]
             part.over = withdrawn(part.over, fact, next(iter(lasts), None))
-            part.open = [risk for risk in part.open if risk[:3] != (fact.about, fact.rule, fact.first_on)]
+            part.open = [risk for risk in part.open if key_of(risk) != key_of(fact)]
         case DropoutRiskContinued():
             part.open = [
-                risk._replace(last_on=fact.last_missed_on)
-                if risk[:3] == (fact.about, fact.rule, fact.first_on)
-                else risk
+                risk._replace(last_on=fact.last_missed_on) if key_of(risk) == key_of(fact) else risk
                 for risk in part.open
             ]
         case DroppedOut():

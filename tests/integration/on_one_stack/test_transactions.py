@@ -27,8 +27,9 @@ from deploy.services import declared, migrate, migrations
 from services.host.running import Running
 from services.intake import domain as intake
 from services.referral.domain import evolve, meetings, view
+from services.referral.domain.over import Risk
 from services.referral.domain.risks import LOTSE
-from services.referral.domain.state import Case, IntakePart, Risk
+from services.referral.domain.state import Case, IntakePart
 from services.referral.projection import REFERRAL_BOARD
 from services.runtime import clock, positions
 from services.runtime.batch import apply
