@@ -104,13 +104,13 @@ async def _made(node: Node, attempt: Recorded) -> Fact:
     errand, recorded = node.service.errand, attempt.attributes.recordedtime
     assert errand
     if recorded is not None and recorded < datetime.now(UTC) - TOO_OLD:
-        return errand.too_old(attempt)  # certainly not made; what is missing then is attempted anew
+        return errand.too_old(attempt.fact)  # certainly not made; what is missing then is attempted anew
     try:
         async with asyncio.timeout(LONGEST):
             return await errand.perform(attempt)
     except Exception as error:  # we do not know what the world has: never made again by itself
         log.error("an attempt is uncertain", id=attempt.attributes.id, error=name_of(error))
-        return errand.uncertain(attempt)
+        return errand.uncertain(attempt.fact)
 
 
 async def expire(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
@@ -123,7 +123,7 @@ async def expire(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
         for row in await node.pool.fetch(f"{renew} any(array({over})) returning *", MOST, node.lease_seconds):
             attempt = Recorded(_read(row["attributes"]), errand.fact.from_json(row["body"]))
             if row["begun_by"] is not None:
-                await record(node, attempt, errand.uncertain(attempt))
+                await record(node, attempt, errand.uncertain(attempt.fact))
             else:
                 node.making.add(row["id"])
                 claimed.put_nowait(attempt)

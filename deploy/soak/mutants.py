@@ -161,7 +161,7 @@ MUTANTS = (
     Mutant((74,), "a missing or wrong setting is named", ("is not named",),
            (Edit("services/host/settings.py", "missing or wrong: {names}. Way out", "missing or wrong. Way out"),)),
     Mutant((75,), "a claim whose lease is over is uncertain: it is made again", ("0 attempts are called uncertain", "2 doubled"),
-           (Edit("services/errands.py", "await record(node, attempt, errand.uncertain(attempt))",
+           (Edit("services/errands.py", "await record(node, attempt, errand.uncertain(attempt.fact))",
                  "await record(node, attempt, await errand.perform(attempt))"),)),
     Mutant((78,), "dead letters are sealed", ("10 leaked",),
            (Edit("services/dead_letters.py", "jwe.encrypt_compact(protected, sealed, key).encode()", "bytes(len(protected)) + sealed"),)),

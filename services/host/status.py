@@ -131,7 +131,7 @@ class Status:
         gaps, known = [h for h in stopped if h["why"].startswith("Gap")], {h["what"] for h in held}
         held += {h["what"]: h for h in stopped if h not in gaps and h["what"] not in known}.values()
         acted = [r["acted"] for r in ticks if r["ticked"]]
-        findings = await self.node.service.note(con) if self.node.service.note else []
+        findings = await self.node.service.findings(con) if self.node.service.findings else []
         findings += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}; its owner's log lacks it, or its"
                      " relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
         if self.node.service.reports:

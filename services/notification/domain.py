@@ -297,6 +297,11 @@ def failed(attempt: NotificationAttempted, reason: str) -> Fact:
     return NotificationFailed(by=LOTSE, attempt_id=attempt.attempt_id, reason=reason)
 
 
+def too_old(attempt: NotificationAttempted) -> Fact:
+    """It waited until nobody knows whether what it says is still true, and was not made."""
+    return failed(attempt, "TOO_OLD")
+
+
 def uncertain(attempt: NotificationAttempted) -> Fact:
     """Perhaps the mail server has it: for a human, never sent again by itself."""
     return NotificationUncertain(by=LOTSE, attempt_id=attempt.attempt_id)

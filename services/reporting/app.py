@@ -18,5 +18,7 @@ def service() -> Service:
         view=domain.view,
         tables=projection.TABLES,
         routes=api.routes,
-        reports=Reports(REPORT, projection.take, projection.learn, projection.known, projection.RELEASE),
+        reports=Reports(
+            REPORT, take=projection.take, learn=projection.learn, known=projection.known, table=projection.RELEASE
+        ),
     )

@@ -37,9 +37,10 @@ class Errand:
     """What is missing in the world, asked where react is silent and at a tick alone: between ticks half of a correction may have
     been heard. `due` says of a state for which tick."""
     perform: Callable[[Recorded], Awaitable[Fact]]
-    uncertain: Callable[[Recorded], Fact]
-    too_old: Callable[[Recorded], Fact]
-    """What is recorded of an attempt that waited until nobody knows whether it is still true: certainly not made."""
+    uncertain: Callable[[Any], Fact]
+    """What is recorded of an attempt (its fact) nobody knows the end of."""
+    too_old: Callable[[Any], Fact]
+    """What is recorded of one that waited until nobody knows whether it is still true: certainly not made."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class Service:
     routes: "Callable[[asyncpg.Pool], fastapi.APIRouter] | None" = None
     errand: Errand | None = None
     reports: Reports | None = None
-    note: Callable[[Any], Awaitable[list[str]]] | None = None
-    """Findings a person should look at, for /status; asks the given connection."""
+    findings: Callable[[Any], Awaitable[list[str]]] | None = None
+    """What a person should look at, for /status; asks the given connection."""
 
     @cached_property
     def types(self) -> dict[str, type[Fact] | type[Submission]]:
