@@ -24,7 +24,7 @@ from services.beside import BESIDE, LIVE, OLD, differences, in_one_database, mak
 from services.dead_letters import learn_buried
 from services.failpoints import failpoint
 from services.host.kafka import Reader
-from services.host.relay import letters_beyond, mark, unsent
+from services.host.own_logs import letters_beyond, mark, unsent
 from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
 from services.runtime import clock, positions

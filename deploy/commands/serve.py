@@ -45,7 +45,7 @@ def _default(field: Any) -> str:
 def app(name: str) -> int:
     """One service in the foreground; settings come from the environment (LOTSE_*)."""
     from services.host.host import serve  # noqa: PLC0415
-    from services.host.relay import OlderThanLog  # noqa: PLC0415
+    from services.host.own_logs import OlderThanLog  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
 
     if name == "clock":

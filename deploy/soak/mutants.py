@@ -64,7 +64,7 @@ class Seen:
 
 WORK, BATCH, INPUTS = "services/runtime/work.py", "services/runtime/batch.py", "services/host/inputs.py"
 RELAY, HOST, DATABASE = "services/host/relay.py", "services/host/host.py", "services/runtime/database.py"
-STATUS = "services/host/status.py"
+STATUS, OWN_LOGS = "services/host/status.py", "services/host/own_logs.py"
 
 _FENCE = Edit(BATCH, "fresh = [m for m in messages if m.offset >= position[m.part]]", "fresh = list(messages)")
 _CLAIMS = Edit(WORK, "        if lost := await self._claim(first):\n",
@@ -132,7 +132,7 @@ MUTANTS = (
     Mutant((46,), "the relay outlives its database", ("ended by itself",),
            (Edit(RELAY, "except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:", "except (ReaderError, KafkaException) as error:"),)),
     Mutant((48,), "who begins to lead the relay holds the database against the log", ("the end of", "was set back", "the ledger says"),
-           (Edit(RELAY, "    if older := await letters_beyond(node):\n", "    if older := 0:\n"),)),
+           (Edit(OWN_LOGS, "    if older := await letters_beyond(node):\n", "    if older := 0:\n"),)),
     Mutant((49,), "too few connections are the infrastructure's fault", ("/status does not come back", "set aside"),
            (Edit(DATABASE, "    asyncpg.InsufficientResourcesError,\n", ""),)),
     Mutant((50,), "a deadlock is the infrastructure's fault, and what breaks is tried again in halves", ("set aside",), (

@@ -29,7 +29,8 @@ from services.dead_letters import sum_up
 from services.failpoints import arm
 from services.host.inputs import Inputs
 from services.host.kafka import Reader
-from services.host.relay import Relay, letters_beyond, look_for_lost
+from services.host.own_logs import letters_beyond, look_for_lost
+from services.host.relay import Relay
 from services.host.running import running, say_held, settle_in
 from services.host.settings import Settings
 from services.host.status import Status

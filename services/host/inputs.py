@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from contracts.envelope import Recorded
 from services.dead_letters import UNREADABLE_LIMIT, Origin, expected_again, unreadable_this_hour
 from services.failpoints import failpoint
-from services.host.relay import OlderThanLog, look_back
+from services.host.own_logs import OlderThanLog, look_back
 from services.host.running import Running, say_held
 from services.runtime import batch, clock, positions
 from services.runtime.database import encode

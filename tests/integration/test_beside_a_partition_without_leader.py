@@ -24,7 +24,7 @@ from deploy.local.processes import Process, free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
 from deploy.services import make_topics, migrate, publishers_from
-from services.host import relay
+from services.host import own_logs
 from services.runtime.messages import Part
 from tests.conftest import PUBLISHERS
 from tests.integration.conftest import node_of
@@ -103,14 +103,14 @@ async def test_an_own_one_holds_up_nobody_and_what_it_lost_is_told_once_it_has_a
     admin = AdminClient({"bootstrap.servers": three.kafka})
     async with node_of(three, "intake") as node:
         lost = [Part(answers_topic("intake", NAME), 0), Part(ANSWERS_ALONE, 0)]
-        await relay.mark(node.pool, dict.fromkeys(lost, 2))
+        await own_logs.mark(node.pool, dict.fromkeys(lost, 2))
 
         async def told() -> list[Part]:
             """What has lost its tail."""
             async with asyncio.timeout(120):
                 while True:
                     try:
-                        await relay.look_for_lost(node)
+                        await own_logs.look_for_lost(node)
                         break
                     except KafkaError:  # it asked the broker that had just gone; the minder, too, comes again
                         await asyncio.sleep(0.1)

@@ -15,7 +15,7 @@ from deploy.local.stack import LocalStack
 from deploy.published.samples import samples_of
 from deploy.services import migrations
 from services.clock import publish
-from services.host import relay
+from services.host import own_logs
 from services.host.running import Running
 from services.rebuild import Learner, rebuild
 from services.runtime.outbox import Letter, Outgoing
@@ -89,13 +89,13 @@ async def test_what_a_database_lacks_is_counted_until_it_is_plainly_older(
 ) -> None:
     """Where it is gone that would be every id of the log, in a memory that is measured for a batch."""
     letters = [fact(str(uuid4())) for _ in range(40)]
-    before = await relay.letters_beyond(node)
+    before = await own_logs.letters_beyond(node)
     async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
         for one in letters * 2:  # what a relay sends twice is one
             await producer.send_and_wait("intake.events", one.value, key=one.key, headers=one.headers)
-    assert await relay.letters_beyond(node) == before + 40
-    monkeypatch.setattr(relay, "MOST", 1)
-    assert 1 <= await relay.letters_beyond(node) < before + 40
+    assert await own_logs.letters_beyond(node) == before + 40
+    monkeypatch.setattr(own_logs, "MOST", 1)
+    assert 1 <= await own_logs.letters_beyond(node) < before + 40
 
 
 def fact(case: str, number: int = 1, other: str = "") -> Letter:

@@ -20,7 +20,7 @@ from contracts.reporting import Cell, ParticipationReport
 from contracts.topics import REPORT
 from deploy.local.stack import LocalStack
 from services import leader
-from services.host import relay
+from services.host import own_logs, relay
 from services.host.running import Running
 from services.reporting import projection
 from services.runtime import clock
@@ -249,20 +249,22 @@ async def test_a_release_is_known_by_what_is_kept_for_good_however_late_its_copy
             add = "insert into outbox (tx, after, topic, records, sent_at) values (1, true, $1, $2, now() - interval '2 hours')"
             await pool.execute(add, REPORT, pack([late]))
             sent = await producer.send_and_wait(REPORT, late.value, key=late.key, headers=late.headers)
-            await relay.mark(pool, {Part(REPORT, sent.partition): sent.offset + 1})
+            await own_logs.mark(pool, {Part(REPORT, sent.partition): sent.offset + 1})
             await producer.send_and_wait(REPORT, late.value, key=late.key, headers=late.headers)
-            assert await relay.letters_beyond(node) == 0
+            assert await own_logs.letters_beyond(node) == 0
             await producer.send_and_wait(REPORT, strange.value, key=strange.key, headers=strange.headers)
-            assert await relay.letters_beyond(node) == 1  # a database that was set back lacks it
+            assert await own_logs.letters_beyond(node) == 1  # a database that was set back lacks it
             await pool.execute("update outbox set sent_at = null")
-            assert await relay.unsent(node.service, pool, pool) == {}  # what the log holds is not gone with a database
+            assert (
+                await own_logs.unsent(node.service, pool, pool) == {}
+            )  # what the log holds is not gone with a database
         finally:
             await pool.execute("delete from outbox; delete from acked; delete from release")
 
 
 async def caught_up(node: Running) -> None:
     """What other tests left on the topic of reports is none of its database's."""
-    await relay.mark(node.pool, await node.reader.ends(await node.reader.parts([REPORT])))
+    await own_logs.mark(node.pool, await node.reader.ends(await node.reader.parts([REPORT])))
 
 
 def letter_of(vintage: int) -> Letter:

@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaProducer
 
 from contracts.envelope import answer_type, stamp
 from contracts.topics import answers_topic
-from services.host import relay
+from services.host import own_logs
 from services.host.inputs import Inputs
-from services.host.relay import OlderThanLog
+from services.host.own_logs import OlderThanLog
 from services.host.running import Running
 from services.operate import go_on
 from services.runtime import positions
@@ -70,7 +70,7 @@ async def loop(node: Running) -> AsyncIterator[Loop]:
     """With three registrations that are not applied yet. What it leaves on our own topics no relay takes for a database's age."""
 
     async def known() -> None:
-        await relay.mark(node.pool, await node.reader.ends(await node.reader.parts(node.own_topics)))
+        await own_logs.mark(node.pool, await node.reader.ends(await node.reader.parts(node.own_topics)))
 
     await known()
     await node.pool.execute("delete from position")
@@ -200,10 +200,10 @@ async def test_a_fact_that_was_decided_again_is_not_the_one_on_the_log(loop: Loo
         for recorded, beyond in ((said["ce_recordedtime"], 0), (stamp(before).encode(), 1)):
             said["ce_recordedtime"] = recorded
             await producer.send_and_wait("intake.events", value, key=key, headers=[*said.items()])
-            assert await relay.letters_beyond(loop.node) == beyond
+            assert await own_logs.letters_beyond(loop.node) == beyond
     await loop.node.pool.execute("update timeline set recorded_at = $1 where subject = $2", before, key.decode())
-    assert await relay.letters_beyond(loop.node) == 1  # the other one, now
-    assert await relay.unsent(loop.node.service, loop.node.pool, loop.node.pool) == {}
+    assert await own_logs.letters_beyond(loop.node) == 1  # the other one, now
+    assert await own_logs.unsent(loop.node.service, loop.node.pool, loop.node.pool) == {}
 
 
 @pytest.mark.parametrize("met", ["by what comes next", "by what comes again"])

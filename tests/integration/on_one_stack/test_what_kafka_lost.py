@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from contracts.topics import MOST_OF_A_REPORT, answers_topic
 from deploy.local.stack import LocalStack
 from deploy.services import migrations
-from services.host import relay
+from services.host import own_logs, relay
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
@@ -47,7 +47,7 @@ async def end(node: Running) -> AsyncIterator[Callable[[], Awaitable[int]]]:
         for _ in range(5):
             await producer.send_and_wait(PART.topic, b"{}", partition=PART.part)
     # what other tests left there is none of its database's, which a relay would take for older than the log
-    await relay.mark(node.pool, await node.reader.ends(await node.reader.parts(node.own_topics)))
+    await own_logs.mark(node.pool, await node.reader.ends(await node.reader.parts(node.own_topics)))
 
     async def ends() -> int:
         return (await node.reader.ends_for_writers([PART]))[PART]
@@ -80,16 +80,16 @@ async def test_what_kafka_had_acknowledged_and_lost_is_told_until_it_is_sent_aga
 ) -> None:
     """The log grows past the mark by itself, and a rebuild finds no difference; what was lost is gone still."""
     ends = await end()
-    await relay.mark(node.pool, {PART: ends + 2})
+    await own_logs.mark(node.pool, {PART: ends + 2})
     assert await said(node) == []  # nobody has looked
-    await relay.look_for_lost(node)
+    await own_logs.look_for_lost(node)
     gap = [(f"{PART.topic}/{PART.part}", f"Gap:acknowledged up to {ends + 2}, the log ends at {ends}")]
     assert await said(node) == gap
     async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
         for _ in range(4):
             await producer.send_and_wait(PART.topic, b"{}", partition=PART.part)
-    await relay.mark(node.pool, {PART: ends + 4})
-    await relay.look_for_lost(node)
+    await own_logs.mark(node.pool, {PART: ends + 4})
+    await own_logs.look_for_lost(node)
     assert await said(node) == gap
     await node.pool.execute(
         "insert into position (topic, part, next) values ('clock.ticks', 0, 0) on conflict do nothing"
@@ -102,7 +102,7 @@ async def test_what_kafka_had_acknowledged_and_lost_is_told_until_it_is_sent_aga
     await republish(node, since, dry=True)
     assert await said(node) == gap
     await republish(node, since)
-    await relay.look_for_lost(node)
+    await own_logs.look_for_lost(node)
     assert await said(node) == []
 
 
@@ -111,7 +111,7 @@ async def test_a_log_that_takes_a_record_below_its_mark_was_set_back(
 ) -> None:
     """The relay is there before anybody looks, and from then on the log is longer than it ever was."""
     ends = await end()
-    await relay.mark(node.pool, {PART: ends + 2})
+    await own_logs.mark(node.pool, {PART: ends + 2})
     add = "insert into outbox (tx, after, topic, records) values (1, false, $1, $2) returning id"
     row = await node.pool.fetchval(add, PART.topic, pack(TO_ALL))
 
@@ -141,8 +141,8 @@ async def test_a_gap_ends_only_where_as_much_is_sent_again_as_was_lost(
 ) -> None:
     """ "0 records are sent again", LotseGap ended, and what was lost was lost for good. A dry run did not say so either."""
     ends = await end()
-    await relay.mark(node.pool, {PART: ends + 3})
-    await relay.look_for_lost(node)
+    await own_logs.mark(node.pool, {PART: ends + 3})
+    await own_logs.look_for_lost(node)
     assert len(await said(node)) == 1
     await sent_once(node, 2, 2)
     await sent_once(node, 1, 2)
@@ -162,8 +162,8 @@ async def test_a_gap_ends_where_all_that_is_kept_is_sent_again(
 ) -> None:
     """What is older than a week nobody brings back so; what was sent after the loss was seen does not count for it."""
     ends = await end()
-    await relay.mark(node.pool, {PART: ends + 3})
-    await relay.look_for_lost(node)
+    await own_logs.mark(node.pool, {PART: ends + 3})
+    await own_logs.look_for_lost(node)
     await sent_once(node, 2, 2)
     await sent_once(node, -1, 2)
     with pytest.raises(TooLate, match="0 would be"):
@@ -195,12 +195,12 @@ async def test_what_was_lost_is_counted_on_its_partition(
         since = await sent()
         await node.pool.execute(add, topic, pack(TO_ALL), since - timedelta(days=1))
         for part, records in there.items():
-            await relay.hold_lost(node.pool, part, records, 0)
+            await own_logs.hold_lost(node.pool, part, records, 0)
         assert await republish(node, since, dry=True) == {topic: len(keys)}
         for part, records in there.items():
             await node.pool.execute("update acked set held = null")
-            await relay.mark(node.pool, {part: records + 1})
-            await relay.hold_lost(node.pool, part, records + 1, 0)
+            await own_logs.mark(node.pool, {part: records + 1})
+            await own_logs.hold_lost(node.pool, part, records + 1, 0)
             with pytest.raises(TooLate, match=rf"{topic}/{part.part} has lost {records + 1} .* {records} would be"):
                 await republish(node, since)
     finally:
@@ -214,8 +214,8 @@ async def test_no_gap_ends_while_its_topic_is_gone(
     """Where its records lay nobody can say, and the first one sent again would show the same gap anew."""
     gone = Part("intake.answers.nobody", 0)
     monkeypatch.setattr(node, "own_topics", [*node.own_topics, gone.topic])
-    await relay.mark(node.pool, {gone: 3})
-    await relay.hold_lost(node.pool, gone, 3, 0)
+    await own_logs.mark(node.pool, {gone: 3})
+    await own_logs.hold_lost(node.pool, gone, 3, 0)
     with pytest.raises(TooLate, match=f"{gone.topic} is not there"):
         await republish(node, datetime.now(UTC) - timedelta(days=KEPT_DAYS))
 
@@ -235,7 +235,7 @@ async def test_a_log_that_was_set_back_is_told_of_where_the_turn_that_finds_out_
 ) -> None:
     """Nothing is marked then, the records are sent again, and these stand behind the mark."""
     ends, letters = await end(), TO_ALL
-    await relay.mark(node.pool, {PART: ends + 2})
+    await own_logs.mark(node.pool, {PART: ends + 2})
     if fails == "a record":
         letters = [*TO_ALL, (b"large", bytes(MOST_OF_A_REPORT + 1), [])]
     else:
@@ -264,11 +264,11 @@ async def test_a_transaction_that_a_stranger_left_open_or_aborted_is_no_loss(
         await foreign.begin_transaction()
         await foreign.send_and_wait(PART.topic, b"never", partition=PART.part)
         sent = await producer.send_and_wait(PART.topic, b"{}", partition=PART.part)
-        await relay.mark(node.pool, {PART: sent.offset + 1})
+        await own_logs.mark(node.pool, {PART: sent.offset + 1})
         assert (await node.reader.ends([PART]))[PART] < sent.offset + 1 == await end()
-        await relay.look_for_lost(node)
+        await own_logs.look_for_lost(node)
         await foreign.abort_transaction()
-        await relay.look_for_lost(node)
+        await own_logs.look_for_lost(node)
     assert await said(node) == []
 
 
@@ -277,8 +277,8 @@ async def test_a_mark_that_was_drawn_back_meanwhile_says_nothing(
 ) -> None:
     """Seen before `lotse republish`, written down after it."""
     ends = await end()
-    await relay.mark(node.pool, {PART: ends})
-    await relay.hold_lost(node.pool, PART, ends + 2, ends)
+    await own_logs.mark(node.pool, {PART: ends})
+    await own_logs.hold_lost(node.pool, PART, ends + 2, ends)
     assert await said(node) == []
 
 
@@ -288,15 +288,15 @@ async def test_a_look_that_began_before_republish_says_nothing_of_what_was_sent_
 ) -> None:
     """The mark stands where the look saw it, or beyond, and nothing is missing below it any more."""
     ends = await end()
-    await relay.mark(node.pool, {PART: ends + 2})
+    await own_logs.mark(node.pool, {PART: ends + 2})
     ask = node.reader.ends_for_writers
 
     async def asked(parts: Iterable[Part]) -> dict[Part, int]:
         found = await ask(parts)
         await republish(node, datetime.now(UTC))
-        await relay.mark(node.pool, {PART: ends + sent})
+        await own_logs.mark(node.pool, {PART: ends + sent})
         return found
 
     monkeypatch.setattr(node.reader, "ends_for_writers", asked)
-    await relay.look_for_lost(node)
+    await own_logs.look_for_lost(node)
     assert await said(node) == []
