@@ -108,12 +108,13 @@ class Status:
             # one picture: a tick read by the second statement must not be missing from what the first counted
             picture: dict[str, Any] = {"isolation": "repeatable_read", "readonly": True}
             async with self.node.pool.acquire(timeout=3) as con, con.transaction(**picture):
-                return said | await self._of(con, held)
+                return said | await self._read(con, held)
         except RETRY as error:  # the gauges must tell, too: nothing goes on while the database is away
             self.node.metrics.set(held=max(1, len(held)), progress_age_seconds=time.monotonic() - self.inputs.progress)
             return said | {"database": name_of(error), "held": held}
 
-    async def _of(self, con: Connection, held: list[dict[str, str]]) -> dict[str, Any]:
+    async def _read(self, con: Connection, held: list[dict[str, str]]) -> dict[str, Any]:
+        """What the database says; `held`, what this process knows to be held, gets what only the database knows. Sets the gauges."""
         one = (await con.fetch(_ONE))[0]
         kept = {r["why"]: r["n"] for r in await con.fetch(f"select {TOLD} as why, count(*) as n from kept group by 1")}
         aside = await con.fetch("""select topic, part, "offset", error from kept where why = 'aside' order by seq limit 100""")  # fmt: skip
@@ -131,15 +132,7 @@ class Status:
         gaps, known = [h for h in stopped if h["why"].startswith("Gap")], {h["what"] for h in held}
         held += {h["what"]: h for h in stopped if h not in gaps and h["what"] not in known}.values()
         acted = [r["acted"] for r in ticks if r["ticked"]]
-        findings = await self.node.service.findings(con) if self.node.service.findings else []
-        findings += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}; its owner's log lacks it, or its"
-                     " relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
-        if self.node.service.reports:
-            findings += [f"no report is taken: {h['what']} is held, and a month without its facts would be wrong"
-                         for h in stopped if h["what"].rpartition("/")[0] in self.node.inputs]  # fmt: skip
-        if any(":55P03" in h["why"] for h in held):  # a lock that could not be had
-            findings += [f"session {r['pid']} ({r['usename']}) holds locks; pg_terminate_backend({r['pid']}) ends it"
-                         for r in await con.fetch(_IN_THE_WAY)]  # fmt: skip
+        findings = await self._findings(con, held, stopped)
         figures = {
             "lag_seconds": self.lag_seconds, "oldest_unanswered_seconds": one["unanswered"],
             "outbox_rows": one["outbox"], "outbox_age_seconds": one["outbox_age"], "waiting": kept.get("waiting", 0),
@@ -166,6 +159,20 @@ class Status:
             "last_progress_seconds": round(time.monotonic() - self.inputs.progress, 1),
             "last_rebuild": _moment(one["rebuilt"]), "findings": findings,
         }  # fmt: skip
+
+    async def _findings(self, con: Connection, held: list[dict[str, str]], stopped: list[dict[str, str]]) -> list[str]:
+        """What a person should look at, in words: what the service finds itself, and what can be told of any. `stopped`: those of
+        what is held that the database knows."""
+        found = await self.node.service.findings(con) if self.node.service.findings else []
+        found += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}; its owner's log lacks it, or its"
+                  " relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
+        if self.node.service.reports:
+            found += [f"no report is taken: {h['what']} is held, and a month without its facts would be wrong"
+                      for h in stopped if h["what"].rpartition("/")[0] in self.node.inputs]  # fmt: skip
+        if any(":55P03" in h["why"] for h in held):  # a lock that could not be had
+            found += [f"session {r['pid']} ({r['usename']}) holds locks; pg_terminate_backend({r['pid']}) ends it"
+                      for r in await con.fetch(_IN_THE_WAY)]  # fmt: skip
+        return found
 
     def _tick_age(self, acted: list[datetime | None]) -> float:
         """Of the alliance for which time stands still the longest; where no tick was acted on, since this process began."""
