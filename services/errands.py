@@ -18,7 +18,7 @@ import structlog
 from contracts.envelope import Attributes, Fact, Recorded
 from services.failpoints import failpoint
 from services.runtime.database import RETRY, Connection, columns, encode
-from services.runtime.failures import name_of
+from services.runtime.failures import into_quarantine, name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
 from services.runtime.work import NOT_THE_DATA, Work
@@ -141,8 +141,7 @@ async def record(node: Node, attempt: Recorded, result: Fact) -> None:
         raise
     except Exception as error:
         log.error("quarantine", kind=result.subject_kind, error=name_of(error))
-        add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
-        await node.pool.execute(add, attempt.attributes.subject, name_of(error))
+        await into_quarantine(node.pool, attempt.attributes.subject, name_of(error))
         await _record(node, attempt, result)
 
 

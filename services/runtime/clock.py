@@ -10,7 +10,7 @@ import structlog
 from contracts.envelope import Attributes, headers_of
 from services.runtime import positions
 from services.runtime.database import Connection
-from services.runtime.failures import TooMuch, name_of
+from services.runtime.failures import TooMuch, into_quarantine, name_of
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.outbox import Letter
@@ -112,8 +112,7 @@ async def ask(node: Node, sql: str, count: Count, *args: Any, by_time: bool = Fa
         if most > 1:
             return await ask(node, sql, count, *args, by_time=by_time, most=most // 2)
         log.error("quarantine", kind=names[0][0], error=name_of(error))
-        add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
-        await node.pool.execute(add, names[0][1], name_of(error))
+        await into_quarantine(node.pool, names[0][1], name_of(error))
     return names[-1] if names else None
 
 

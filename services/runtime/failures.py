@@ -1,7 +1,7 @@
 """What stands still, and what may be said of an error."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Held(NamedTuple):
@@ -14,6 +14,12 @@ class Held(NamedTuple):
 
 class TooMuch(Exception):
     """More than a transaction may have in memory: it is done in halves."""
+
+
+async def into_quarantine(con: Any, subject: str, why: str) -> None:
+    """From now on all that concerns a subject is kept, in order, until somebody releases it. Where it is there already, the first
+    `why` stands."""
+    await con.execute("insert into quarantine (subject, why) values ($1, $2) on conflict do nothing", subject, why)
 
 
 def name_of(error: BaseException) -> str:

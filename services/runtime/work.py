@@ -42,7 +42,7 @@ from services.dead_letters import bury
 from services.failpoints import failpoint
 from services.runtime import positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, unpack
-from services.runtime.failures import TooMuch, name_of
+from services.runtime.failures import TooMuch, into_quarantine, name_of
 from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
 from services.runtime.outbox import Letter, Outgoing
@@ -561,8 +561,7 @@ class Work:
     async def quarantine(self, message: Message, error: str) -> None:
         """A fact that can't be applied: all that concerns its subject is kept, in order, until somebody releases it."""
         subject = message.attributes.subject
-        add = "insert into quarantine (subject, why) values ($1, $2) on conflict do nothing"
-        await self.con.execute(add, subject, error)
+        await into_quarantine(self.con, subject, error)
         if message.input.kind != "own":  # of a fork of our own the first one stands, and nobody takes up the other
             self._keep_back(Kept(message, "quarantined", _released({subject}), error=error))
 
