@@ -322,7 +322,7 @@ async def sweep(node: Running, done: Rebuilt) -> None:
     last = ("", "")
     known = [row["subject"] for row in await node.pool.fetch(sql, [], WAKING)]
     every = ("select s.kind, s.id, s.tenant from state s where (s.kind, s.id) > ($1, $2) and s.tenant is not null"
-             f" and {clock.FREE} order by s.kind, s.id limit")  # fmt: skip
+             f" and {clock.FREE} order by s.kind, s.id")  # fmt: skip
     while found := await clock.ask(node, every, count, *last):
         last, done.broken = found, [": ".join(row) for row in await node.pool.fetch(sql, known, WAKING)]
         if len(done.broken) >= BROKEN_AT_MOST:

@@ -26,7 +26,7 @@ TURN = f"select pg_advisory_xact_lock({TIME})"
 """Whoever shares an alliance's row holds it shared (`Work._share`): those who come later wait for us, and not we for ever for them."""
 FREE = "not exists (select from quarantine q where q.subject = s.id)"
 DUE = ("select s.kind, s.id, s.tenant from state s join alliance a using (tenant) where s.due_at <= $1"
-       f" and s.due_at <= a.ticked and {FREE} order by s.due_at limit")  # fmt: skip
+       f" and s.due_at <= a.ticked and {FREE} order by s.due_at")  # fmt: skip
 """Up to a moment that Postgres is told: it took a third of all states for due by a time it had to look up, and read all of them at
 each tick."""
 
@@ -93,13 +93,13 @@ async def _begin(node: Node, con: Connection, ticks: list[Any]) -> bool:
 
 
 async def ask(node: Node, sql: str, count: Count, *args: Any, by_time: bool = False, most: int = CHUNK) -> Name | None:
-    """The first of the states that `sql` finds (up to its limit; only those that are FREE: nothing is said of a subject in quarantine,
-    what is known of it is not all there is) are locked and asked what is missing, in one transaction; gives back the last of them,
-    None where there is none. One whose rule breaks goes into quarantine, found by halves."""
+    """The first states that `sql` finds, `most` of them, are locked and asked what is missing, in one transaction. Gives back the last
+    of them, None where there is none. `sql` finds only those that are FREE: what is known of a subject in quarantine is not all there
+    is, and nothing is said of it. One whose rule breaks goes into quarantine, found by halves."""
     names: list[Name] = []
 
     async def chunk(con: Connection, _: Again) -> None:
-        rows = await con.fetch(f"{sql} {most}", *args)
+        rows = await con.fetch(f"{sql} limit {most}", *args)
         names[:] = [(row["kind"], row["id"]) for row in rows]
         if rows:
             await react(Work(node, con, by_time=by_time), rows, count)
