@@ -15,7 +15,7 @@ from services.runtime.database import RETRY, Connection, unpack
 from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
-from services.runtime.work import Again, Fork, Work, transact
+from services.runtime.work import BeginAgain, Fork, Work, transact
 from services.waiting import WAKING
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ insert into left_out select * from gone on conflict (topic, part, "offset") do u
 
 
 async def _again(
-    node: Node, con: Connection, known: Again, rows: Sequence[Any], *, give_up: bool = False, released: str = ""
+    node: Node, con: Connection, known: BeginAgain, rows: Sequence[Any], *, give_up: bool = False, released: str = ""
 ) -> int:
     """Takes kept messages up again, in order: a fact is learnt, a submission claims its id (unless it has) and is judged or
     given up. Gives back how many are settled. `released`: a subject that is in quarantine for all others."""
@@ -73,7 +73,7 @@ async def quarantined(node: Node, message: Message, error: Exception, *, learnin
     """Keeps one message that could not be applied, in a transaction of its own: a submission is set aside alone; a fact puts
     its subject into quarantine. Both are ours to mend."""
 
-    async def act(con: Connection, known: Again) -> None:
+    async def act(con: Connection, known: BeginAgain) -> None:
         position = {} if learning else {message.part: positions.NOWHERE} | await positions.lock(con, [message.part])
         if position.get(message.part) == positions.NOWHERE:  # a gap was marked meanwhile
             raise positions.Astray(position)
@@ -100,7 +100,7 @@ async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool
     sql = "select seq from kept where why = 'aside' and ($1::bigint[] is null or seq = any($1)) order by seq"
     for (seq,) in await node.pool.fetch(sql, seqs):
 
-        async def one(con: Connection, known: Again, seq: int = seq) -> int:
+        async def one(con: Connection, known: BeginAgain, seq: int = seq) -> int:
             rows = await con.fetch("select * from kept where seq = $1 and why = 'aside' for update", seq)
             if give_up and rows and rows[0]["topic"] not in node.inputs:
                 return await _forget(con, rows[0])
@@ -152,7 +152,7 @@ async def release(
     in a few seconds, all batches waiting, in one transaction, and undoes it. `waking`: only while that is why it stands there."""
     held, until, taken, most = [f"!{subject}"], time.monotonic() + (DRY_LONGEST if dry else longest), 0, CHUNK
 
-    async def chunk(con: Connection, known: Again) -> tuple[int, bool]:
+    async def chunk(con: Connection, known: BeginAgain) -> tuple[int, bool]:
         # no batch is keeping back more of it now
         await con.execute("select from position order by topic, part for update")
         if waking and await con.fetchval("select why from quarantine where subject = $1", subject) != WAKING:
@@ -169,7 +169,7 @@ async def release(
             await _asked(node, con, subject)
         return done, more
 
-    async def undone(con: Connection, known: Again) -> tuple[int, bool]:
+    async def undone(con: Connection, known: BeginAgain) -> tuple[int, bool]:
         await con.execute("savepoint untouched")
         done, more = await chunk(con, known)
         while more and time.monotonic() < until:

@@ -172,7 +172,7 @@ MUTANTS = (
                  "            self._contiguous |= {part: rs[-1].offset + 1 for part, rs in fetched.items()}\n"))),
     Mutant((105,), "what wakes many cases names all their states at once: one by one", ("60 cases that go on at once",),
            (Edit(WORK, "                missing.update(name for name in message.names if name not in self.slots)\n",
-                 "                if missing := {name for name in message.names if name not in self.slots}:\n                    raise Again(missing)\n"),)),
+                 "                if missing := {name for name in message.names if name not in self.slots}:\n                    raise BeginAgain(missing)\n"),)),
     Mutant((107,), "a mail goes to the mailbox of its own office: to the first there is", ("went to another mailbox",),
            (Edit("services/notification/mail.py", "self.mailboxes.get(recorded.attributes.subject.partition(\":\")[2])",
                  "next(iter(self.mailboxes.values()), None)"),)),

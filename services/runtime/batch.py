@@ -8,7 +8,7 @@ from services.runtime import clock, positions
 from services.runtime.database import Connection
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
-from services.runtime.work import NOT_THE_DATA, Again, Work, transact
+from services.runtime.work import NOT_THE_DATA, BeginAgain, Work, transact
 from services.taking_up import quarantined
 
 
@@ -48,7 +48,7 @@ async def apply(
 
 async def _walk(
     node: Node, con: Connection, messages: Sequence[Message], contiguous: Mapping[Part, int], lasts: Mapping[Part, int],
-    around: Around, known: Again,
+    around: Around, known: BeginAgain,
 ) -> Work:  # fmt: skip
     """Positions, alliances, states, heard, claims, rules, save; all of it or none."""
     first = {message.part: message.offset for message in reversed(messages)}

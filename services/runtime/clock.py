@@ -15,7 +15,7 @@ from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.outbox import Letter
 from services.runtime.service import Name
-from services.runtime.work import NOT_THE_DATA, TIME, Again, Work, transact
+from services.runtime.work import NOT_THE_DATA, TIME, BeginAgain, Work, transact
 
 log = structlog.get_logger()
 
@@ -98,7 +98,7 @@ async def ask(node: Node, sql: str, count: Count, *args: Any, by_time: bool = Fa
     is, and nothing is said of it. One whose rule breaks goes into quarantine, found by halves."""
     names: list[Name] = []
 
-    async def chunk(con: Connection, _: Again) -> None:
+    async def chunk(con: Connection, _: BeginAgain) -> None:
         rows = await con.fetch(f"{sql} limit {most}", *args)
         names[:] = [(row["kind"], row["id"]) for row in rows]
         if rows:
@@ -130,7 +130,7 @@ async def _expired(node: Node, count: Count, most: int = CHUNK) -> bool:
     """Refuses a chunk of what has waited seven days of ticks, counted from the first that was acted on after it came: after a
     clock that stood still for a week the next tick would refuse what came a second before it."""
 
-    async def chunk(con: Connection, known: Again) -> bool:
+    async def chunk(con: Connection, known: BeginAgain) -> bool:
         await con.execute(
             "update kept k set since = a.ticked from alliance a where a.tenant = k.tenant and k.seq in"
             " (select seq from kept where why = 'waiting' and since is null order by seq for update skip locked)"

@@ -68,7 +68,7 @@ TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_
 
 
 @dataclass(eq=False)
-class Again(Exception):
+class BeginAgain(Exception):
     """A transaction begins again, wiser: what is woken names states that are not locked, and locks are taken in one order; or it
     breaks in somebody else's transaction, which goes on without it."""
 
@@ -79,7 +79,7 @@ class Again(Exception):
     """The states of what is woken do not fit beside those that are asked for: it is left, and judged in transactions of its own."""
 
 
-FIRST = Again()  # what the first attempt knows
+FIRST = BeginAgain()  # what the first attempt knows
 
 
 class Fork(Exception):
@@ -139,15 +139,15 @@ class Alliance(NamedTuple):
     tick_id: str | None
 
 
-NOT_THE_DATA: tuple[type[Exception], ...] = (*RETRY, positions.Astray, Again, NewerShape)
+NOT_THE_DATA: tuple[type[Exception], ...] = (*RETRY, positions.Astray, BeginAgain, NewerShape)
 """Errors that no splitting of a batch would mend."""
 
 _read_known, _read_last = msgspec.json.Decoder(Known).decode, msgspec.json.Decoder(Last).decode
 T = TypeVar("T")
 
 
-async def transact(node: Node, act: Callable[[Connection, Again], Awaitable[T]]) -> T:
-    """One transaction; begun again, some times, with what the attempt before taught us (`Again`). Where ever more breaks of what
+async def transact(node: Node, act: Callable[[Connection, BeginAgain], Awaitable[T]]) -> T:
+    """One transaction; begun again, some times, with what the attempt before taught us (`BeginAgain`). Where ever more breaks of what
     is woken, raises what broke last: then who woke it is kept."""
     known = FIRST
     for _ in range(MAX_ATTEMPTS):
@@ -163,9 +163,9 @@ async def transact(node: Node, act: Callable[[Connection, Again], Awaitable[T]])
                     raise ConnectionResetError(name_of(error)) from None  # the data did nothing
                 failpoint("after_commit")
                 return done
-        except Again as again:
+        except BeginAgain as again:
             names = again.names if again.full else known.names | again.names
-            known = Again(names, known.aside | again.aside, known.full or again.full)
+            known = BeginAgain(names, known.aside | again.aside, known.full or again.full)
             broken = again.__cause__
     raise broken or TimeoutError("what waits grew faster than it could be locked")
 
@@ -203,7 +203,8 @@ class Work:
     # --- lock and load
 
     async def open(
-        self, messages: Sequence[Message], known: Again = FIRST, *, names: Iterable[Name] = (), tenants: Iterable[str] = (),
+        self, messages: Sequence[Message], known: BeginAgain = FIRST, *,
+        names: Iterable[Name] = (), tenants: Iterable[str] = (),
     ) -> None:  # fmt: skip
         """Locks and loads all these messages name, in the one order in which everybody takes locks."""
         self._breaking = known.aside
@@ -214,7 +215,7 @@ class Work:
         # what one message asks for must fit; what it wakes is left where it does not
         several = len(readable) + len([*names]) > 1
         most = MOST_BYTES if woken or several else None
-        await self._lock(asked | known.names, most, Again(full=True) if woken else TooMuch())
+        await self._lock(asked | known.names, most, BeginAgain(full=True) if woken else TooMuch())
         self.now = datetime.now(UTC)
         # a statement of its own, after the locks: under a lock only the locked row itself is fresh
         self.quarantined = {row["subject"] for row in await self.con.fetch("select subject from quarantine")}
@@ -284,7 +285,7 @@ class Work:
         found = (self.slots.get(name, self._others.get(name)) for name in names)
         return next((other for other in found if other is not None and other.tenant is not None), None)
 
-    def _heard(self, slot: Slot, family: str) -> Heard:
+    def _last_own(self, slot: Slot, family: str) -> Heard:
         """The last own number of a state; where the family has said nothing of it, that of the other thing under its id."""
         said = (one.known.stream.get(family) for one in (slot, self._other(slot)) if one is not None)
         return next(filter(None, said), Heard())
@@ -298,7 +299,7 @@ class Work:
             *columns(keys))  # fmt: skip
         self._heard_before = {(r["family"], r["subject"]): (Heard(r["number"], r["id"]), r["early"]) for r in rows}
         self.streams |= {key: Stream(heard) for key, (heard, _) in self._heard_before.items()}
-        return [_stream(*key) for key, (_, early) in self._heard_before.items() if early]
+        return [_until_next(*key) for key, (_, early) in self._heard_before.items() if early]
 
     async def _load_kept(self, early: list[str], gives: set[Given], most: int, several: bool) -> None:
         """Early facts, and what waits for what this transaction may make known, in the order in which it came; and what waits for
@@ -325,7 +326,7 @@ class Work:
             for id, subject in left:
                 self._left[id].add(subject)
         if missing:  # all at once: one by one, twenty cases that waited for one run stopped everything for ever
-            raise Again(missing)
+            raise BeginAgain(missing)
 
     def taken_up(self, row: Any) -> Message | None:
         """A kept message, read anew. None where its publisher is gone from the file: nothing takes it up again but a replay,
@@ -383,13 +384,13 @@ class Work:
         attributes, family = message.attributes, message.family
         subject, number = attributes.subject, attributes.streamversion or 0
         if subject in self.quarantined:
-            return self._keep_back(Kept(message, "quarantined", _released({subject})))
+            return self._keep_back(Kept(message, "quarantined", _until_released({subject})))
         stream = self.streams[family, subject]
         ready = stream.take(number, attributes.id, message, message.arrived)
         if stream.fork is not None:
             raise Fork(f"{family} number {number}")
         if (early := stream.early.get(number)) is not None and early.fact is message:
-            self._keep_back(Kept(message, "early", [_stream(family, subject)]))
+            self._keep_back(Kept(message, "early", [_until_next(family, subject)]))
         elif not ready:
             self._settle(message)
             self.counts["old"] += 1
@@ -403,7 +404,7 @@ class Work:
         if fact is None:
             raise BadFact("an own fact of a type this version does not know")
         slot, number = self.slots[fact.subject_kind, attributes.subject], attributes.streamversion or 0
-        order = order_of(number, attributes.id, self._heard(slot, fact.family))
+        order = order_of(number, attributes.id, self._last_own(slot, fact.family))
         if order is Order.FORK:
             raise Fork(f"{fact.family} number {number} in our own log")
         if order is Order.NEXT:
@@ -421,7 +422,7 @@ class Work:
         for name in message.names:
             self._fold(self.slots[name], message.body, attributes)
             self.react(self.slots[name])
-        self._gives(message.gives)
+        self._became_known(message.gives)
 
     def _fold(self, slot: Slot, fact: Fact, attributes: Attributes) -> None:
         if slot.tenant not in (None, attributes.tenant):
@@ -460,7 +461,7 @@ class Work:
             return self._answer(message, Outcome.REFUSED, no=no)
         if held := {id for _, id in message.names} & self.quarantined:
             why = "waiting" if claimed else "quarantined"
-            return self._keep_back(Kept(message, why, _released(held), claimed=True))
+            return self._keep_back(Kept(message, why, _until_released(held), claimed=True))
         for name in submission.rests_on():
             id = attributes.subject if name == "subject" else getattr(submission, name)
             # a thing is known if its own state is, or if the subject's state knows it
@@ -486,7 +487,7 @@ class Work:
             self.record(slots[0], decision, id, message.reference, a.time, a.traceparent, a.tenant)
             self._answer(message, Outcome.RECORDED, fact_id=id)
             self.react(slots[0])
-            self._gives(self.service.made_known(decision, attributes.subject))
+            self._became_known(self.service.made_known(decision, attributes.subject))
         elif isinstance(decision, Refused):
             self._answer(message, Outcome.REFUSED, no=decision)
         else:
@@ -499,9 +500,9 @@ class Work:
         self._resting[id].append(message)
         self._keep_back(Kept(message, "waiting", [id], claimed=True))
 
-    def _gives(self, made_known: Iterable[Given]) -> None:
-        """What waits for these is judged next, in the order in which it came, before what woke with whatever woke this. Where it is
-        too much for this transaction, it and all else of its subjects is kept until its turn comes."""
+    def _became_known(self, made_known: Iterable[Given]) -> None:
+        """What waits for these is judged next, in the order in which it came, and before all else that is woken already. Where it is
+        too much for this transaction, it is kept until its turn comes, and so is all else of its subjects."""
         woken: list[Message] = []
         for id, about in made_known:
             for message in self._resting.pop(id, []):
@@ -528,7 +529,7 @@ class Work:
             except NOT_THE_DATA:
                 raise
             except Exception as error:
-                raise Again(aside={place: name_of(error)}) from error
+                raise BeginAgain(aside={place: name_of(error)}) from error
             await self.breathe()
 
     async def breathe(self) -> None:
@@ -563,7 +564,7 @@ class Work:
         subject = message.attributes.subject
         await into_quarantine(self.con, subject, error)
         if message.input.kind != "own":  # of a fork of our own the first one stands, and nobody takes up the other
-            self._keep_back(Kept(message, "quarantined", _released({subject}), error=error))
+            self._keep_back(Kept(message, "quarantined", _until_released({subject}), error=error))
 
     def _answer(
         self, message: Message, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None
@@ -593,13 +594,13 @@ class Work:
     # --- record and react
 
     def record(
-        self, slot: Slot, fact: Fact, id: str, cause: str, time: datetime | None, trace: str | None, tenant: str
+        self, slot: Slot, fact: Fact, id: str, cause: str, said_at: datetime | None, trace: str | None, tenant: str
     ) -> None:
         """One fact, numbered, folded, on its way out. Its recorded time is never before the last of the stream."""
-        number = self._heard(slot, fact.family).number + 1
+        number = self._last_own(slot, fact.family).number + 1
         recorded = max(self.now, slot.last.recorded_at or self.now)
         attributes = Attributes(
-            id=id, source=self.node.source, type=fact.ce_type, subject=slot.id, time=time or recorded, tenant=tenant,
+            id=id, source=self.node.source, type=fact.ce_type, subject=slot.id, time=said_at or recorded, tenant=tenant,
             streamversion=number, cause=cause, recordedtime=recorded, traceparent=trace,
         )  # fmt: skip
         self._fold(slot, fact, attributes)
@@ -693,10 +694,11 @@ def _named(submission: Submission, id: object) -> str | None:
     return next((name for name in submission.rests_on() if getattr(submission, name, None) == id), None)
 
 
-def _released(subjects: set[str]) -> list[str]:
+def _until_released(subjects: set[str]) -> list[str]:
     """What a kept message rests on while these subjects are in quarantine."""
     return [f"!{subject}" for subject in sorted(subjects)]
 
 
-def _stream(family: str, subject: str) -> str:
+def _until_next(family: str, subject: str) -> str:
+    """What an early fact rests on: the next of its stream."""
     return f"{family}/{subject}"

@@ -73,7 +73,8 @@ def absences(
     the end were known."""
     sheet = case.attendance.sheets.get(id, b"")
     letters = meetings.presences(sheet).translate(LATE_IS_THERE)
-    left, started_on = _left(case, referral), participation.start.on if participation.start else date.max
+    started_on = participation.start.on if participation.start else date.max
+    ended = _case_or_consent_ended(case, referral)
     runs: list[list[date]] = []
     lasts: list[int] = []  # the place of the last of each
     came = last = seen = -1  # places: when somebody came last, of the last absence that counts, and of the last at all
@@ -83,7 +84,7 @@ def absences(
         if also_after_the_end:
             counts = started_on <= day
         else:
-            counts = not (left and case.over_on(referral, day)) and participation.running_on(day)
+            counts = not (ended and case.over_on(referral, day)) and participation.running_on(day)
         if counts and not (came > last and meetings.day_at(sheet, came) == day):  # else somebody came on that day
             if came > last or not runs:
                 runs.append([day])
@@ -191,7 +192,7 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
             ):
                 yield _continued(case.id, risk, last_on, owner, ticked)
         if withdrawn or over:
-            is_over = _over(case, participation, referral)
+            is_over = _is_over(case, participation, referral)
             known = absences(case, id, participation, referral, also_after_the_end=True) if is_over else runs
             stand = {run.days[0]: run for run in known if s2_holds_on(run, referral.offer_type)}
             open_on = {risk.first_on for risk in open_} | {held}
@@ -208,16 +209,16 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
 
 def _present(case: Case, runs: list[Absences], participation: Participation, referral: Referral) -> Absences | None:
     """The run of absences after which nobody came, while somebody could."""
-    return runs[-1] if runs and not runs[-1].broken and not _over(case, participation, referral) else None
+    return runs[-1] if runs and not runs[-1].broken and not _is_over(case, participation, referral) else None
 
 
-def _over(case: Case, participation: Participation, referral: Referral) -> bool:
+def _is_over(case: Case, participation: Participation, referral: Referral) -> bool:
     """Whether nothing that comes is heard of any more: the participation has ended, the case is closed, or the consent was
     withdrawn. A worry that nobody could ever dispel would be open for ever."""
-    return _left(case, referral) or participation.ended_before_on is not None
+    return _case_or_consent_ended(case, referral) or participation.ended_before_on is not None
 
 
-def _left(case: Case, referral: Referral) -> bool:
+def _case_or_consent_ended(case: Case, referral: Referral) -> bool:
     """Whether the case was closed or the consent withdrawn: from a day on nothing is heard any more."""
     return case.intake.last_day_on is not None or case.withdrawn_from_on(referral) is not None
 

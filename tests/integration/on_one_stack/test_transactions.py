@@ -36,7 +36,7 @@ from services.runtime.batch import apply
 from services.runtime.database import RETRY, connect, encode, unpack
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
-from services.runtime.work import Again, Known, Work, transact
+from services.runtime.work import BeginAgain, Known, Work, transact
 from tests.in_hand import AROUND, in_hand
 from tests.publishing import NAME, PROVIDER, SOURCE, TENANT, Course
 from tests.unit.in_services.test_referral_rules import running as in_a_course
@@ -46,7 +46,7 @@ async def failing(stack: LocalStack, error: Exception, *, killed: bool) -> None:
     """Raises in the middle of a transaction, whose backend is ended before by somebody else."""
     pool = await connect(stack.databases["referral"].runtime)
 
-    async def act(con: Any, _: Again) -> None:
+    async def act(con: Any, _: BeginAgain) -> None:
         if killed:
             other = await asyncpg.connect(stack.databases["referral"].runtime)
             await other.execute("select pg_terminate_backend($1)", con.get_server_pid())
