@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import from_json
 
+from . import validity
 from .attributes import Attributes, Verdict, attributes_from
 from .envelope import UUID_PATTERN, Model, Submission, Tick
 from .families import PUBLISHED
 from .hints import hint_of
 from .messages import MAX_BODY, STRUCTURED, claim_of, read_body, read_message
-from .validity import judge as codes_refused
 
 _HEADERS = [("content-type", STRUCTURED.encode())]
 _UUID = re.compile(UUID_PATTERN)
@@ -171,7 +171,7 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
         said = read_body(cls, body)
     except Verdict as verdict:
         return [_finding(line, verdict, cls)]
-    if time is not None and isinstance(said, Submission) and (no := codes_refused(said, time)) is not None:
+    if time is not None and isinstance(said, Submission) and (no := validity.judge(said, time)) is not None:
         return [Finding(line, "error", "body", no.at, no.reason, no.hint)]
     return [
         Finding(line, "warning", "body", pointer, "unknown_field", "Nobody reads a field of this name; is it misspelt?")

@@ -15,7 +15,7 @@ from services.runtime.database import Connection, columns, encode, unpack
 from services.runtime.failures import TooMuch
 from services.runtime.messages import Message, Part, moment_of
 from services.runtime.node import Node
-from services.runtime.outbox import Outgoing
+from services.runtime.outbox import Letter, Outgoing
 
 log = structlog.get_logger()
 
@@ -97,7 +97,7 @@ async def bury(con: Connection, node: Node, bad: list[Message], out: Outgoing) -
         protected = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM", "kid": key.thumbprint()}
         place = f"{message.part.topic}/{message.part.part}/{message.offset}".encode()
         headers = [(f"lotse_{name}", str(text).encode()) for name, text in said.items()]
-        letter = (place, jwe.encrypt_compact(protected, sealed, key).encode(), headers)
+        letter = Letter(place, jwe.encrypt_compact(protected, sealed, key).encode(), headers)
         out.after[dead_letters_topic(node.service.name)].append(letter)
     await _count(con, counts)
 

@@ -33,6 +33,7 @@ LONGEST = 120.0  # seconds an attempt may take; far below the lease, so that nob
 LAST, LAST_WORD = 10.0, 3.0
 """Seconds in which who is told to stop ends the attempt in hand, beside what FastStream takes to stop, and hands back the others:
 Kubernetes kills after thirty."""
+_read_attributes = msgspec.json.Decoder(Attributes).decode
 
 
 async def claim(con: Connection, node: Node, back: list[Message]) -> list[Recorded]:
@@ -121,15 +122,12 @@ async def expire(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
         await node.pool.execute(f"{renew} any($1::text[])", sorted(node.making), node.lease_seconds)
         over = "select id from claim where not done and lease_until < now() order by id limit $1 for update skip locked"
         for row in await node.pool.fetch(f"{renew} any(array({over})) returning *", MOST, node.lease_seconds):
-            attempt = Recorded(_read(row["attributes"]), errand.fact.from_json(row["body"]))
+            attempt = Recorded(_read_attributes(row["attributes"]), errand.fact.from_json(row["body"]))
             if row["begun_by"] is not None:
                 await record(node, attempt, errand.uncertain(attempt.fact))
             else:
                 node.making.add(row["id"])
                 claimed.put_nowait(attempt)
-
-
-_read: Any = msgspec.json.Decoder(Attributes).decode
 
 
 async def record(node: Node, attempt: Recorded, result: Fact) -> None:

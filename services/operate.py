@@ -184,12 +184,15 @@ async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) 
     return ""
 
 
+_TELLS = f'seq, {TOLD} as why, publisher, topic, part, "offset", error, arrived, at, subject, headers'
+_STRUCTURED = "case when encode(headers, 'escape') ilike '%cloudevents%' then value end as value"
+"""The body where the type stands in it; else a header says it."""
+
+
 def routes(node: Running) -> APIRouter:
     """GET /kept, /kept/SEQ; POST /operate/replay, give-up, reveal, release, republish, go-on, the last three as /dry-run, too.
     Loopback only until tokens come."""
     router = APIRouter()
-    columns = f'seq, {TOLD} as why, publisher, topic, part, "offset", error, arrived, at, subject, headers'
-    structured = "case when encode(headers, 'escape') ilike '%cloudevents%' then value end as value"  # else a header says the type
 
     async def audit(who: str, what: str, about: str, why: str, how: How = "operate") -> bool:
         """What is done is written down first. Gives back whether it is a dry run, in which nothing is."""
@@ -200,7 +203,7 @@ def routes(node: Running) -> APIRouter:
     @router.get("/kept")
     async def kept(after: Annotated[int, Query(ge=0, lt=2**63)] = 0) -> list[dict[str, Any]]:
         """What was set aside and what facts and submissions a quarantine keeps for people, behind this `seq`, in order: a page of them."""
-        sql = (f"select {columns}, {structured} from kept where {TOLD} in ('aside', 'quarantined') and seq > $1"  # noqa: S608
+        sql = (f"select {_TELLS}, {_STRUCTURED} from kept where {TOLD} in ('aside', 'quarantined') and seq > $1"  # noqa: S608
                " order by seq limit $2")  # fmt: skip
         return [told(row) for row in await node.pool.fetch(sql, after, PAGE)]
 
@@ -210,7 +213,7 @@ def routes(node: Running) -> APIRouter:
         last = await node.pool.fetchval("select pg_sequence_last_value(pg_get_serial_sequence('kept', 'seq'))")
         if not 0 < seq <= (last or 0):
             raise HTTPException(404)
-        for row in await node.pool.fetch(f"select {columns}, value from kept where seq = $1", seq):  # noqa: S608
+        for row in await node.pool.fetch(f"select {_TELLS}, value from kept where seq = $1", seq):  # noqa: S608
             return told(row) | shape_of(unpack(row["headers"]), row["value"], names_in(node.service.types.values()))
         raise HTTPException(410)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from contracts.attributes import Attributes, Verdict, first_header, read_id
 from contracts.envelope import UUID_PATTERN, Refused, Tick, content_of, reference_of, refused
@@ -25,10 +25,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A topic a service reads, and as what: fact, own (our facts read back), submission or time."""
+    """A topic a service reads, and as what: `own` are our facts, read back."""
 
     topic: str
-    kind: str
+    kind: Literal["fact", "own", "submission", "time"]
     family: str = ""
     publisher: Publisher | None = None
 

@@ -1,7 +1,7 @@
 """What leaves: one outbox row a transaction and topic, packed ready to send."""
 
 from collections import defaultdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
@@ -23,7 +23,7 @@ class Outgoing:
 
     def __init__(self) -> None:
         self.facts: dict[str, list[Letter]] = defaultdict(list)
-        self.after: dict[str, list[Any]] = defaultdict(list)
+        self.after: dict[str, list[Letter]] = defaultdict(list)
 
     async def write(self, con: Connection) -> None:
         """Stores the rows; their ids are drawn under the locks of the states they speak of."""
