@@ -20,6 +20,13 @@ from contracts.intake import (
     RegistrationSubmitted,
 )
 
+MOST = 500
+"""Needs, and consents, of a case. A state is read and written whole with each message about it: had it no end, one partner's flood
+would keep the batches of all others from ever ending in time."""
+MOST_OF_ONE = 50
+"""Needs that one body may tell of a case it does not own. As many are kept free for the owner, who could otherwise never say what
+the person needs."""
+
 
 class Opened(NamedTuple):
     """What a case was opened with."""
@@ -33,11 +40,13 @@ class Opened(NamedTuple):
     owner_organisation_id: str
     by_organisation_id: str
 
-
-MOST, MOST_OF_ONE = 500, 50
-"""Needs, and consents, of a case: a state without an end is read and written whole with each message about it, and by one
-partner's flood the batches of all others would never end in time. Of the needs, those of one body that does not own the case; and as
-many are kept free for its owner, who could else never say what she needs."""
+    @staticmethod
+    def of(said: RegistrationSubmitted | CaseOpened) -> "Opened":
+        """As it is asked for, or was recorded."""
+        return Opened(
+            said.municipality, said.programme, said.sex, said.birth_year_band, said.language, said.status_group,
+            said.owner_organisation_id, said.by.organisation_id,
+        )  # fmt: skip
 
 
 class Consent(NamedTuple):
@@ -83,10 +92,7 @@ class Case:
 def register(request: RegistrationSubmitted, case: Case, said_at: datetime) -> Decision:
     """A case is opened once (domain A-05). Somebody else's case is nobody's business. Who comes back after its last day is another
     case: called `unchanged`, all that was said of her from then on would be refused."""
-    opened = Opened(
-        request.municipality, request.programme, request.sex, request.birth_year_band, request.language, request.status_group,
-        request.owner_organisation_id, request.by.organisation_id,
-    )  # fmt: skip
+    opened = Opened.of(request)
     if case.opened is None:
         particulars = opened._asdict()
         del particulars["by_organisation_id"]
@@ -95,7 +101,8 @@ def register(request: RegistrationSubmitted, case: Case, said_at: datetime) -> D
         return refused("NOT_YOURS")
     if case.last_day_on is not None and day_of(said_at) > case.last_day_on:
         return refused("CASE_CLOSED", "The case is closed; for who comes back open a new case under a new id.")
-    return Unchanged() if opened[:-1] == case.opened[:-1] else refused("CASE_EXISTS", REASONS["CASE_EXISTS"])
+    same = opened == case.opened._replace(by_organisation_id=opened.by_organisation_id)  # whoever of both says it
+    return Unchanged() if same else refused("CASE_EXISTS", REASONS["CASE_EXISTS"])
 
 
 def report_need(request: NeedReported, case: Case, said_at: datetime) -> Decision:
@@ -123,13 +130,9 @@ def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decisi
     so again."""
     if not case.is_of(request.by.organisation_id):
         return refused("NOT_YOURS")
-    given = Consent(
-        request.purpose,
-        sorted(request.categories),
-        sorted(request.recipients),
-        request.valid_from_on,
-        request.last_valid_on,
-    )
+    categories: list[str] = sorted(request.categories)
+    recipients = sorted(request.recipients)
+    given = Consent(request.purpose, categories, recipients, request.valid_from_on, request.last_valid_on)
     known = case.consents.get(request.consent_id)
     if known is not None:
         return Unchanged() if given == known else refused("CONSENT_EXISTS", at="/consent_id")
@@ -181,10 +184,7 @@ def evolve(case: Case, fact: Fact, cause: str) -> None:
     """Folds a fact; a fact is a fact."""
     match fact:
         case CaseOpened():
-            case.opened = Opened(
-                fact.municipality, fact.programme, fact.sex, fact.birth_year_band, fact.language, fact.status_group,
-                fact.owner_organisation_id, fact.by.organisation_id,
-            )  # fmt: skip
+            case.opened = Opened.of(fact)
         case NeedRecorded():
             case.needs[fact.need_id] = fact.need_type
             who = fact.by.organisation_id
