@@ -59,9 +59,8 @@ def _bytes(pattern: str) -> re.Pattern[bytes]:
 _ID, _SUBJECT = _bytes(MESSAGE_ID_PATTERN), _bytes(KEY_PATTERN)
 _TRACE, _CAUSE = _bytes(TRACE_PATTERN), _bytes(CAUSE_PATTERN)
 _RARE = {"source": _bytes(SOURCE_PATTERN), "type": _bytes(TYPE_PATTERN), "tenant": _bytes(TENANT_PATTERN)}
-_RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)  # fromisoformat alone takes week dates and days without a time
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+"""`fromisoformat` alone takes week dates, and days without a time."""
 BINARY = frozenset(
     "ce_specversion ce_id ce_source ce_type ce_subject ce_time ce_tenant ce_streamversion ce_cause ce_recordedtime "
     "traceparent content-type".split()

@@ -23,9 +23,8 @@ class Certificates:
         """Asks each broker that answers. One that has ended is read as well: nobody speaks to who shows it, and that is to be seen."""
         for server in self._servers.split(",") if self._context else ():
             host, _, port = server.strip().rpartition(":")
-            with contextlib.suppress(
-                Exception
-            ):  # who can't be spoken to is seen by what stands still; a figure stops no service
+            # who can't be spoken to is seen by what stands still; a figure stops no service
+            with contextlib.suppress(Exception):
                 async with asyncio.timeout(LIMIT):
                     _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=self._context)
                     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)

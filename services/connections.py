@@ -132,9 +132,8 @@ class KafkaSecurity(BaseModel):
         if not self._sasl:
             return BaseSecurity(self.context)
         kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
-        return kinds[self.sasl_mechanism](
-            self.sasl_plain_username or "", _told(self.sasl_plain_password), self.context
-        )  # fmt: skip
+        user, password = self.sasl_plain_username or "", _told(self.sasl_plain_password)
+        return kinds[self.sasl_mechanism](user, password, self.context)
 
 
 def _told(secret: SecretStr | None) -> str:

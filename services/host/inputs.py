@@ -209,10 +209,8 @@ class Inputs:
                 self.node, messages, contiguous, lasts, batch.Around(self.settled, self.broken, ends, self._stood)
             )
         except Astray as astray:
-            if any(
-                NOWHERE < at < max(self._stood.get(part, 0), contiguous.get(part, 0))
-                for part, at in astray.positions.items()
-            ):
+            seen = {part: max(self._stood.get(part, 0), contiguous.get(part, 0)) for part in astray.positions}
+            if any(NOWHERE < at < seen[part] for part, at in astray.positions.items()):
                 await look_back(self.node)
                 self._stood = {part: at for part, at in self._stood.items() if part not in astray.positions}
             raise

@@ -49,13 +49,18 @@ def settle_in(young: int) -> None:
 
 def running(service: Service, settings: Settings, pool: asyncpg.Pool, reader: Reader) -> Running:
     """Puts them together. Raises BadPublishers, and BadSettings where the operations key is none."""
-    known = (
-        load_publishers(settings.publishers),
-        f"//lotse/{settings.installation}/{service.name}",
-        _operations_key(settings),
+    return Running(
+        service,
+        pool,
+        publishers=load_publishers(settings.publishers),
+        source=f"//lotse/{settings.installation}/{service.name}",
+        operations_key=_operations_key(settings),
+        lease_seconds=settings.lease_seconds,
+        simulated_time=settings.simulated_time,
+        settings=settings,
+        reader=reader,
+        metrics=Metrics(),
     )
-    times = settings.lease_seconds, settings.simulated_time
-    return Running(service, pool, *known, *times, settings=settings, reader=reader, metrics=Metrics())
 
 
 def _operations_key(settings: Settings) -> ECKey:

@@ -83,9 +83,8 @@ def loaded(kind: type[Some], **given: Any) -> Some:
         return kind(**given)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
-        said = [
-            item["msg"] if item["type"] == "mailbox" else item["type"] for item in found
-        ]  # our own words quote nothing
+        # our own words quote nothing
+        said = [item["msg"] if item["type"] == "mailbox" else item["type"] for item in found]
         names = ", ".join(sorted({f"LOTSE_{str(item['loc'][0]).upper()} ({why})" for item, why in zip(found, said, strict=True)}))  # fmt: skip
         raise BadSettings(f"missing or wrong: {names}. Way out: set it in the environment of this process.") from None
 

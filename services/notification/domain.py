@@ -20,10 +20,10 @@ from contracts.notification import (
 )
 
 LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
-MOST_LINES = (
-    2_000  # of 150 bytes; a fact of more than 1 MiB is taken by no topic, and no office would hear anything any more
-)
-MOST_REFUSALS = 4  # in a row: then once a day, since a mailbox that refuses is a person's job, not a flood of attempts
+MOST_LINES = 2_000
+"""Of a mail, 150 bytes each: a fact of more than 1 MiB is taken by no topic, and the office would hear nothing any more."""
+MOST_REFUSALS = 4
+"""In a row; from then on a mailbox is tried once a day: one that refuses is a person's job, not a flood of attempts."""
 
 
 class Item(NamedTuple):

@@ -45,11 +45,8 @@ def publish_run(request: OfferRunSubmitted, run: Run, arrived: datetime) -> Deci
         if run.provider_organisation_id != request.provider_organisation_id:
             return refused("NOT_YOURS")
         asked = (fact.block, fact.offer_type, fact.starts_on, fact.ends_before_on, fact.course_days)
-        return (
-            Unchanged()
-            if asked == (run.block, run.offer_type, run.starts_on, run.ends_before_on, run.course_days)
-            else refused("RUN_EXISTS")
-        )
+        same = asked == (run.block, run.offer_type, run.starts_on, run.ends_before_on, run.course_days)
+        return Unchanged() if same else refused("RUN_EXISTS")
     if request.ends_before_on < request.starts_on:
         return refused("ENDS_BEFORE_IT_STARTS", at="/ends_before_on")
     return fact
@@ -120,10 +117,8 @@ def answer(request: ReferralAnswered, case: Case, arrived: datetime) -> Decision
     if accepts:
         first = max(referral.run_starts_on, request.answered_on)
         planned = request.planned_start_on or first
-        if referral.was_accepted and (referral.planned_start_on, referral.accepted_on) == (
-            planned,
-            request.answered_on,
-        ):
+        stands = (referral.planned_start_on, referral.accepted_on)
+        if referral.was_accepted and stands == (planned, request.answered_on):
             return Unchanged()
         if not case.open_on(request.referral_id, request.answered_on):
             return refused("NOT_OPEN", at="/referral_id")

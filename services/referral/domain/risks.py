@@ -185,11 +185,9 @@ def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
         owner = case.owner_of(referral)
         withdrawn = [_withdrawing(case, risk, ticked) for risk in open_ if risk.first_on != held]
         for risk in open_:
-            if (
-                last_on
-                and risk.first_on == held
-                and (_is_corrected(risk, last_on) or _goes_on(risk, last_on, day_of(ticked)))
-            ):
+            if last_on is None or risk.first_on != held:
+                continue
+            if _is_corrected(risk, last_on) or _goes_on(risk, last_on, day_of(ticked)):
                 yield _continued(case.id, risk, last_on, owner, ticked)
         if withdrawn or over:
             is_over = _is_over(case, participation, referral)

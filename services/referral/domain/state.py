@@ -144,11 +144,8 @@ class Participation:
 
     def running_on(self, day: date) -> bool:
         """Whether that day lies in the interval as known now."""
-        return (
-            self.start is not None
-            and self.start.on <= day
-            and (self.ended_before_on is None or day < self.ended_before_on)
-        )
+        ended = self.ended_before_on is not None and day >= self.ended_before_on
+        return self.start is not None and self.start.on <= day and not ended
 
 
 @dataclass(slots=True)
