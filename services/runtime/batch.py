@@ -13,16 +13,16 @@ from services.taking_up import quarantined
 
 
 class Around(NamedTuple):
-    """What whoever brings a batch does around its transactions, and knows of it."""
+    """What the host adds to a batch: what it does around each transaction, and what it knows of the inputs."""
 
     settled: Callable[[Sequence[Message], Work], Awaitable[None]]
-    """After each transaction."""
+    """Called after each transaction."""
     broken: Callable[[Message, Exception], None]
-    """Before the one message is kept that our rules could not bear."""
+    """Called with the one message our rules could not bear, before it is kept."""
     ends: str
-    """Where all inputs ended when the batch was fetched; asked only where it holds a tick."""
+    """JSON: [topic, partition, end] of each input, as it stood when the batch was fetched; none where it holds no tick."""
     stood: Mapping[Part, int]
-    """Where rows were seen to stand; one below that belongs to a database that was set back, and its batch is astray."""
+    """Where rows were seen to stand. One that stands lower now is of a database that was set back, and its batch is astray."""
 
 
 async def apply(

@@ -23,12 +23,13 @@ AHEAD = timedelta(minutes=10)  # a clock that is wrong by more must not move tim
 CHUNK = 500  # states a transaction: some tens of milliseconds, far below every lock's limit
 WAIT_DAYS = 7
 TURN = f"select pg_advisory_xact_lock({TIME})"
-"""Whoever shares an alliance's row holds it shared (`Work._share`): those who come later wait for us, and not we for ever for them."""
+"""A tick's lock, which whoever shares an alliance's row holds shared (`Work._share`): who comes after us waits for us, and does not
+pass by."""
 FREE = "not exists (select from quarantine q where q.subject = s.id)"
 DUE = ("select s.kind, s.id, s.tenant from state s join alliance a using (tenant) where s.due_at <= $1"
        f" and s.due_at <= a.ticked and {FREE} order by s.due_at")  # fmt: skip
-"""Up to a moment that Postgres is told: it took a third of all states for due by a time it had to look up, and read all of them at
-each tick."""
+"""The moment is told to Postgres, too: where it had to look it up it guessed that a third of all states are due, and read all of them
+at each tick."""
 
 BEHIND = "select tenant, ticked from alliance where acted is distinct from ticked order by tenant"
 

@@ -61,7 +61,7 @@ class Message:
     denied: Refused | None = None
     """What its publisher's entry, its own times or a code list forbid, whatever the states say."""
     seq: int | None = None
-    """Where it was kept before."""
+    """Its row among what is kept, where it was kept before."""
     claimed: bool = False
     """It has claimed its id before it was kept."""
     since: datetime | None = None

@@ -33,7 +33,7 @@ class Node:
     making: set[str] = field(default_factory=set)
     """Attempts this process has claimed and not recorded yet; while it lives their lease does not end."""
     broken: set[tuple[str, datetime]] = field(default_factory=set)
-    """Alliances whose report broke, and at which tick: made anew each second it stood in everybody's way. The next tick tries again."""
+    """Alliances whose report broke, and at which tick. It is tried again at the next: each second it stood in everybody's way."""
 
     @cached_property
     def inputs(self) -> dict[str, Input]:

@@ -20,13 +20,14 @@ class Astray(Exception):
 
 
 async def stand(con: Any, *, held: bool = True) -> dict[Part, int]:
-    """Where each partition stands; those that are held, too, or not."""
+    """Where each partition stands; with `held` those that are held, too."""
     rows = await con.fetch("select topic, part, next from position where $1 or held is null", held)
     return {Part(row["topic"], row["part"]): row["next"] for row in rows}
 
 
 async def passed(con: Any, *, held: bool) -> dict[Part, int]:
-    """How far each partition was applied for certain; those that are held, too, or not. NOWHERE: at a gap what is gone may lie before."""
+    """How far each partition was applied for certain; with `held` those that are held, too. NOWHERE for one that is held at a gap:
+    what is gone may lie before it."""
     sql = f"select topic, part, case when {NO_GAP} then next else {NOWHERE} end as next from position where $1 or held is null"
     return {Part(row["topic"], row["part"]): row["next"] for row in await con.fetch(sql, held)}
 

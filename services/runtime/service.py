@@ -25,7 +25,7 @@ Name = tuple[str, str]
 """(kind, id) of a state."""
 
 Given = tuple[str, str]
-"""An id and the subject that made it known: of what is no subject itself, as a consent, the id counts within that one."""
+"""An id and the subject that made it known. The id of what is no subject itself, as of a consent, counts within that one alone."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Errand:
 
     fact: type[Fact]
     attempts: Callable[[State, datetime], list[Fact]]
-    """What is missing in the world, asked where react is silent and at a tick alone: between ticks half of a correction may have
-    been heard. `due` says of a state for which tick."""
+    """What the world has not been told. Asked only at a tick, and only where react is silent: between ticks half of a correction may
+    have been heard. `due` says at which tick a state is asked."""
     perform: Callable[[Recorded], Awaitable[Fact]]
     uncertain: Callable[[Any], Fact]
     """What is recorded of an attempt (its fact) nobody knows the end of."""
@@ -63,7 +63,7 @@ class Service:
     name: str
     states: Mapping[str, type]
     learns: tuple[type[Fact], ...]
-    """Facts of others that it folds. Of the others of their families the number counts, and no body is read. What is added here
+    """Facts of others that it folds. Of the other facts of these families only the number counts; no body is read. What is added here
     is learnt of the past by a rebuild."""
     owns: tuple[ModuleType, ...]
     evolve: Callable[[State, Fact, str], None]
@@ -133,8 +133,8 @@ class Service:
 
     @cached_property
     def _gives_by_class(self) -> dict[type, tuple[str, ...]]:
-        """Class to the fields (or `subject`) whose ids a fact makes known; of a submission those that its fact may. Of none where
-        nothing can rest on them."""
+        """Class to the fields (or `subject`) whose ids it makes known: a fact by what it `gives`, a submission by what its fact may.
+        None of a service nobody submits to: nothing can rest on them."""
         if not self.is_spoken_to:
             return dict.fromkeys(self.types.values(), ())
         given = {name for kind in self.types.values() if issubclass(kind, Fact) for name in kind.gives}

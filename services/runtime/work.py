@@ -69,10 +69,11 @@ TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_
 
 @dataclass(eq=False)
 class BeginAgain(Exception):
-    """A transaction begins again, wiser: what is woken names states that are not locked, and locks are taken in one order; or it
-    breaks in somebody else's transaction, which goes on without it."""
+    """A transaction begins again, knowing more. What it woke names states it has not locked: since locks are taken in one order, the
+    next attempt locks them with the others. Or what it woke breaks: the next attempt sets that aside and goes on."""
 
     names: set[Name] = field(default_factory=set)
+    """States to be locked as well."""
     aside: dict[tuple[Part, int], str] = field(default_factory=dict)
     """Place to error of what broke when it was woken."""
     full: bool = False
@@ -147,8 +148,8 @@ T = TypeVar("T")
 
 
 async def transact(node: Node, act: Callable[[Connection, BeginAgain], Awaitable[T]]) -> T:
-    """One transaction; begun again, some times, with what the attempt before taught us (`BeginAgain`). Where ever more breaks of what
-    is woken, raises what broke last: then who woke it is kept."""
+    """One transaction, begun again up to MAX_ATTEMPTS times with what the attempt before found out (`BeginAgain`). Where ever more
+    breaks of what is woken, raises what broke last: then the message that woke it is kept instead."""
     known = FIRST
     for _ in range(MAX_ATTEMPTS):
         try:
@@ -160,7 +161,7 @@ async def transact(node: Node, act: Callable[[Connection, BeginAgain], Awaitable
                 except Exception as error:
                     if isinstance(error, NOT_THE_DATA) or not con.is_closed():
                         raise
-                    raise ConnectionResetError(name_of(error)) from None  # the data did nothing
+                    raise ConnectionResetError(name_of(error)) from None  # it is the connection, not the data
                 failpoint("after_commit")
                 return done
         except BeginAgain as again:
@@ -212,7 +213,7 @@ class Work:
         await self._share({*tenants, *(m.attributes.tenant for m in readable)})
         asked = {*names, *(name for m in readable for name in m.names)}
         woken = known.names and not known.full
-        # what one message asks for must fit; what it wakes is left where it does not
+        # what one message asks for is loaded, however much it is; what it wakes is left where it does not fit beside that
         several = len(readable) + len([*names]) > 1
         most = MOST_BYTES if woken or several else None
         await self._lock(asked | known.names, most, BeginAgain(full=True) if woken else TooMuch())
@@ -225,9 +226,9 @@ class Work:
         await self._load_kept(early, gives, 0 if known.full else MOST_WOKEN, several)
 
     async def _share(self, tenants: set[str]) -> None:
-        """Alliances' rows, for share: a tick takes them for update. The lock before them is for that tick's turn: who shares a row
-        passes by who waits for it, and with three busy workers beside it a tick waited for 13 s, with five for ever. Who learns
-        beside has rows of its own, and must not wait for a tick that waits for the rebuild."""
+        """Locks the alliances' rows for share; a tick takes them for update. The advisory lock before them gives a tick its turn:
+        Postgres lets who shares a row pass by who waits to change it, and beside three busy workers a tick waited for 13 s, beside
+        five for ever. A rebuild learns into rows of its own and takes no such lock: it must not wait for a tick that waits for it."""
         sql = (f"with turn as materialized (select case when $2 then null else pg_advisory_xact_lock_shared({TIME}) end)"
                " select tenant, ticked, tick_id from turn, alliance where tenant = any($1) order by tenant for share of alliance")  # fmt: skip
         rows = await self.con.fetch(sql, sorted(tenants), self.learning) if tenants else []
@@ -242,7 +243,7 @@ class Work:
         and has loaded nothing, where they have more than `most` bytes."""
         if not names:
             return
-        # (a window over what is locked: as a query of its own the sum was made anew for each row, 2,000 times, by a generic plan)
+        # a window over what is locked: in a query of its own a generic plan made the sum anew for each of 2,000 rows
         sql = ("select kind, id, tenant, shape, case when beyond then '' else body end as body, case when beyond then '' else known"
                " end as known, last, due_at, beyond from (select *, sum(octet_length(body) + octet_length(known)) over () > $3 as beyond"
                " from (select s.* from state s join unnest($1::text[], $2::text[]) n(kind, id) on s.kind = n.kind and s.id = n.id"
@@ -269,8 +270,8 @@ class Work:
         await self._look_for_others()
 
     async def _look_for_others(self) -> None:
-        """Where we have said nothing yet of what is in hand, what is known under its id as another kind of thing: what stands under an
-        id (its numbers, its rows) would be two things'. In a rebuild of all: which of its families comes first is chance there."""
+        """Looks up what is known as another kind of thing under an id in hand of which we have said nothing yet: what goes by the id
+        alone (its numbers, its rows) would be two things'. A rebuild looks for all: there it is chance which family comes first."""
         unsaid = [name for name, slot in self.slots.items() if self.learning or not slot.known.stream]
         kinds = self.service.states if self.service.is_spoken_to else ()
         if others := sorted({(kind, id) for mine, id in unsaid for kind in kinds if kind != mine} - self.slots.keys()):
@@ -302,8 +303,8 @@ class Work:
         return [_until_next(*key) for key, (_, early) in self._heard_before.items() if early]
 
     async def _load_kept(self, early: list[str], gives: set[Given], most: int, several: bool) -> None:
-        """Early facts, and what waits for what this transaction may make known, in the order in which it came; and what waits for
-        that. What is more than so many is left where it is; raises TooMuch where it is `several` that wake it."""
+        """Loads early facts, what waits for ids that this transaction may make known, and what waits for those in turn, in the order
+        in which it came. What is more than `most` is left where it is; where `several` messages wake it, raises TooMuch."""
         asked, missing = set[Given](), set[Name]()
         sql = "select * from kept where string_to_array(rests_on, ' ') && $1::text[] order by seq for update"
         rows = await self.con.fetch(sql, early) if early else []
@@ -329,8 +330,8 @@ class Work:
             raise BeginAgain(missing)
 
     def taken_up(self, row: Any) -> Message | None:
-        """A kept message, read anew. None where its publisher is gone from the file: nothing takes it up again but a replay,
-        which each start makes, and its return to the file needs one."""
+        """A kept message, read anew. None where its publisher is gone from the file: only a replay takes it up then. Each start
+        makes one, and the service starts anew when the file changes."""
         input = self.node.inputs.get(row["topic"])
         if input is None:
             self._stranded.append(row["seq"])
