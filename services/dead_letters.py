@@ -119,8 +119,8 @@ async def _count(con: Connection, counts: Counter[Counted]) -> None:
 
 
 async def learn_buried(con: Connection, node: Node, letters: Iterable[Any]) -> None:
-    """A rebuild with nothing to compare with reads submissions again from their start: what has its letter gets no second, and
-    counts in the hour in which it came: what was read in another floods nobody in this one."""
+    """A rebuild with nothing to compare with reads submissions again from their start: what has its letter gets no second one, and
+    counts in the hour in which it came, so that nothing old is a flood now."""
     found: dict[Origin, Counted] = {}
     for record in letters:
         if (letter := told(record.headers)) is None:
@@ -159,7 +159,7 @@ async def expected_again(pool: asyncpg.Pool, fetched: Mapping[Part, Sequence[Any
 
 
 def _within(starts: Mapping[Part, int], letters: Iterable[Any]) -> set[Origin]:
-    """Of letters' headers, where those stood that lie in these partitions from these places on."""
+    """Where the messages stood of which these are the letters' headers: those in these partitions, from these places on."""
     origins = {letter[1] for headers in letters if (letter := told(headers)) is not None}
     return {o for o in origins if starts.get(Part(o.topic, o.part), o.offset + 1) <= o.offset}
 

@@ -27,8 +27,8 @@ log = structlog.get_logger()
 
 MOST = 100  # claims seen to at a time
 TOO_OLD = timedelta(hours=3)
-"""Of an attempt by the clock of who recorded it: behind a mail server that hangs, or after a night without a database, what it says may
-long have been taken back. A day's lines went out together with the facts that withdrew them."""
+"""An attempt recorded longer ago, by the clock of who recorded it, is not made: behind a mail server that hangs, or after a night
+without a database, what it says may long have been taken back. A day's lines went out together with the facts that withdrew them."""
 LONGEST = 120.0  # seconds an attempt may take; far below the lease, so that nobody sends what is already uncertain
 LAST, LAST_WORD = 10.0, 3.0
 """Seconds in which who is told to stop ends the attempt in hand, beside what FastStream takes to stop, and hands back the others:
@@ -78,8 +78,9 @@ async def hand_back(node: Node) -> None:
 
 
 async def _make(node: Node, attempt: Recorded, me: UUID) -> None:
-    """Begins none that somebody else has begun; a reply that was lost is asked for again and says our name. Its lease begins with it:
-    while Kafka is away no minder renews one, and what waited behind others would be uncertain while its mail is on its way."""
+    """Makes it, unless somebody else has begun it. (Where Postgres' reply was lost we ask again, and find our own name.) Its lease begins
+    anew with it: while Kafka is away no minder renews one, and what waited behind others would be called uncertain while its mail is
+    on its way."""
     begin = ("update claim set begun_by = $2, lease_until = now() + make_interval(secs => $3)"
              " where id = $1 and not done and coalesce(begun_by, $2) = $2")  # fmt: skip
     id = attempt.attributes.id

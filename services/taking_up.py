@@ -222,8 +222,8 @@ async def _caught_up(node: Node, woken: Sequence[Any], until: float) -> None:
 
 
 async def _asked(node: Node, con: Connection, subject: str) -> None:
-    """All states under this id are asked what is missing: first as the next tick will, which would put them into quarantine again,
-    and that is undone, since nobody is told of anything between ticks; then as a message does."""
+    """All states under this id are asked what is missing. First as the next tick will, to find now what would put them into quarantine
+    again; that is undone, since nobody is told of anything between ticks. Then as a message does."""
     states = "select kind, id, tenant from state where id = $1 and kind = any($2) and tenant is not null order by kind"
     rows = await con.fetch(states, subject, [*node.service.states])
     for by_time in (True, False):

@@ -83,8 +83,9 @@ async def _too_much(con: Connection, kept: Sequence[Kept]) -> list[Message]:
 async def keep(
     con: Connection, settled: Set[int], stranded: Sequence[int], due: Set[Given], kept: Sequence[Kept]
 ) -> list[Message]:
-    """What is settled goes, what is not stays. What waits for what is `due` is so itself, and its subjects wait for it. `stranded`:
-    its publisher is gone. Gives back what is not kept, since its publisher has too much that waits: it is refused."""
+    """Deletes what is `settled`, writes what is not (`kept`). Gives back what it did not write, since its publisher has too much that
+    waits: it is to be refused. `due`: ids that became known and on which more rests than this transaction could judge; from now on
+    that rests on its subjects' release, and they stand in quarantine (WAKING). `stranded`: rows whose publisher is gone."""
     if due:
         await con.execute(
             "with due as (update kept w set rests_on = '!' || w.subject from (select seq"  # noqa: S608

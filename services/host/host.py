@@ -54,8 +54,8 @@ MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 
 def _revive(consumer: Any) -> None:
     """aiokafka's heartbeat ends at an error it does not know and at a group it may not read, and nobody begins another: Kafka
-    would put the member out for good. It joins anew. (There is no public way.) Where what joins has ended, nothing here hears
-    any more: the process ends, and another begins."""
+    would put the member out for good. It joins anew. (There is no public way.) Where the task that joins has ended, this process
+    would never hear anything again: it ends, and another begins."""
     coordinator = consumer._coordinator
     if coordinator._coordination_task.done():
         log.critical("the consumer's group can't be joined any more; the process ends")
@@ -134,8 +134,8 @@ class Host:
     def _faststream(self) -> tuple[KafkaBroker, Any]:
         """FastStream with our corrections: a total parser, a decoder that decodes nothing, acknowledgement by position rows."""
         kafka, security = self.settings.kafka, self.settings.kafka_security
-        # Split, because FastStream takes a text with commas for one address. New topics are met as often as by the minder: by aiokafka's
-        # five minutes a partner whose topics were made just now waited for its first answer.
+        # Split: FastStream takes a text with commas for one address. Topics are looked for as often as the minder looks: with aiokafka's
+        # five minutes a partner whose topics had just been made waited so long for its first answer.
         broker = KafkaBroker(kafka.split(","), security=security.faststream(), metadata_max_age_ms=int(REFRESH_REST * 1000),
                              apply_types=False, graceful_timeout=20, logger=None)  # fmt: skip
         subscriber: Any = None
@@ -242,8 +242,8 @@ class Host:
 
         @app.get("/live")
         async def live(response: Response) -> dict[str, Any]:
-            # As the minder saw it last: who asks kills what is silent, and a database that is silent is no reason. Nor is what
-            # stands still as a whole; one partition that is held tries again, and counts as progress.
+            # As the minder saw it last: who asks kills what does not answer, and a database that is silent is no reason to. Nor is it
+            # one that everything is held; a single partition that is held is tried again, and counts as progress.
             idle = self.status.idle() if self.status.ready else 0.0
             stuck = idle > STUCK_AFTER and not {"everything", "fetch"} & self.inputs.held.keys()
             response.status_code = 503 if stuck else 200

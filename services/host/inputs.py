@@ -125,9 +125,9 @@ class Inputs:
                         self.held.pop(self._held_name(part, why), None)
 
     def fetched(self, parts: Iterable[Any], assignment: Any) -> None:
-        """What a fetch brought, and under which assignment. Of another nothing is known any more: it begins where Kafka's committed
-        offsets say, and a batch from there on would be taken for one that follows our row; and who holds what is not ours to say: what
-        still stands still says so again within a batch."""
+        """What a fetch brought, and under which assignment. Under a new one nothing counts that was known before: reading begins
+        where Kafka's committed offsets say, and a batch from there on would be taken for one that follows our row. Nor does what was
+        held, for another process may read it now: what is ours and still stands still says so again within a batch."""
         self.in_hand = {Part(*part) for part in parts}
         if assignment is not self._assignment:
             self._assignment, self.mine = assignment, {Part(*tp) for tp in assignment.tps} if assignment else set()
@@ -135,8 +135,8 @@ class Inputs:
             self.held = {what: held for what, held in self.held.items() if what in OUR_OWN}
 
     async def back(self, consumer: Any) -> dict[Part, int]:
-        """Sends the consumer back to the rows: where it raises, it forgets what it had fetched of other partitions, too, and
-        would pass over it. Gives back where each partition stands that does not rest."""
+        """Sends the consumer back to the rows: when it raises it forgets what it had fetched of other partitions, too, and would
+        pass over that. Gives back where each partition stands that is not at rest."""
         self._contiguous.clear()
         rows = await positions.stand(self.node.pool)
         stands = {part: rows[part] for tp in consumer.assignment() if (part := Part(*tp)) in rows}
@@ -202,8 +202,8 @@ class Inputs:
     async def _applied(
         self, messages: list[Message], contiguous: dict[Part, int], lasts: dict[Part, int], ends: str
     ) -> None:
-        """Where a row lies below what it was seen to be, another database may answer than the one that was served: nothing is applied
-        to one that is older than the log, since what was done after it (a mail) would be done again. (Else `lotse go-on` was.)"""
+        """Applies them. Where a row stands lower than it was seen to, another database may answer than before: to one that is older
+        than the log nothing is applied, since what was done after it (a mail) would be done again. (Otherwise `lotse go-on` was it.)"""
         try:
             await batch.apply(
                 self.node, messages, contiguous, lasts, batch.Around(self.settled, self.broken, ends, self._stood)
@@ -281,8 +281,8 @@ class Inputs:
     # --- partitions
 
     async def refresh(self, *, led: bool = False) -> None:
-        """Meets new partitions, and holds each row against its log's start and end; `led`: but for those without a leader, of which
-        nothing can be asked, and which are named."""
+        """Meets new partitions, and holds each row against its log's start and end. `led`: leaves out, and names, those without a
+        leader, of which nothing can be asked."""
         parts = every = await self.node.reader.parts(self.node.inputs)
         if led:
             parts = await self.node.reader.parts(self.node.inputs, led=True)
@@ -295,7 +295,8 @@ class Inputs:
         self.parts = parts  # no sooner: what is called met has its row
 
     async def _meet(self, parts: list[Part]) -> None:
-        """A new position starts at 0 for facts, at the log's start for submissions and ticks."""
+        """Makes rows for partitions met for the first time: they start at 0 for facts, at the log's start for submissions and ticks.
+        Then holds each row against its log's start and end; outside of them it is held as a gap."""
         if not parts:
             return
         starts, ends = await self.node.reader.starts(parts), await self.node.reader.ends(parts)
@@ -318,10 +319,13 @@ class Inputs:
                 self.gaps[part] = why
 
     async def look_after(self, consumer: Any, ends: dict[Part, int]) -> None:
-        """Sees to rows that stand still below their log's end. Only transaction markers lie there: the row is moved, since no
-        record ever would. This consumer has passed it (Kafka's committed offset is ahead of a database that was set back or
-        rebuilt): it is sent back, since on a quiet partition no batch would ever find out. Raises OlderThanLog where the database was set
-        back meanwhile."""
+        """Sees to rows that stand still below their log's end:
+
+        - where only transaction markers lie between, the row is moved: no record ever would move it;
+        - where this consumer has passed the row (Kafka's committed offset is ahead of a database that was set back or rebuilt), it is
+          sent back: on a quiet partition no batch would ever find out.
+
+        Raises OlderThanLog where the database was set back meanwhile."""
         stands = await positions.stand(self.node.pool, held=False)
         if any(next < self._stood.get(part, 0) for part, next in stands.items()):
             await look_back(self.node)

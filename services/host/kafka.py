@@ -53,8 +53,8 @@ class Reader:
         await asyncio.gather(self._consumer.stop(), self._admin.close())
 
     async def parts(self, topics: Iterable[str], *, led: bool = False) -> list[Part]:
-        """Partitions of those of the topics that exist; `led`: and whose end can be asked: of one without a leader aiokafka asks
-        on until LIMIT, and nobody else asks anything. (A consumer without subscription finds none; the admin does.)"""
+        """Partitions of those of the topics that exist. `led`: only those with a leader: of the end of one without aiokafka asks on
+        until LIMIT, and nobody else can ask anything. (A consumer without subscription finds none; the admin does.)"""
         async with self._alone, limited():
             # of all: a topic that is asked for by name, and is not there, a broker at its defaults makes
             found = await self._admin.describe_topics()
@@ -90,7 +90,7 @@ class Reader:
         return {Part(*tp): offset for tp, offset in found.items()}
 
     def _meet(self, wanted: list[TopicPartition]) -> None:
-        """Assigned, at rest: of a partition it was not assigned the consumer asks topic by topic, a tenth of a second each."""
+        """Assigns them, paused: of a partition it is not assigned the consumer asks topic by topic, a tenth of a second each."""
         if not self._consumer.assignment().issuperset(wanted):
             self._consumer.assign(met := [*self._consumer.assignment().union(wanted)])
             for tp in met:

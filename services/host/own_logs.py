@@ -73,9 +73,9 @@ async def look_for_lost(node: Running) -> None:
 
 
 async def hold_lost(con: Any, part: Part, stood: int, end: int, written: int | None = None) -> None:
-    """Keeps of an own partition that its log was seen to end below where its mark stood: it grows past that by itself, and what was
-    lost is still gone. Only `lotse republish` ends it; a mark it has drawn back meanwhile says nothing any more. `written`: the
-    mark's xmin, where it may have been drawn back and moved on again since."""
+    """Keeps that a log of ours was seen to end below its mark: it grows past the mark by itself, and what was lost is still gone. Only
+    `lotse republish` ends that; where it has drawn the mark back meanwhile, nothing is kept. `written`: the mark's xmin, where it
+    may have been drawn back and moved on again since."""
     sql = ("update acked set held = $3, held_since = now() where (topic, part) = ($1, $2) and next >= $4 and held is null"
            " and xmin = coalesce($5, xmin) returning true")  # fmt: skip
     why = f"Gap:acknowledged up to {stood}, the log ends at {end}"

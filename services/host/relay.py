@@ -79,10 +79,11 @@ class Relay:
                         await self.node.sending.wait()
 
     async def _turn(self, con: asyncpg.Connection, producer: Producer) -> bool:
-        """One look at the outbox: send what may go, mark what was acknowledged. False when nothing could be sent. All of it over
-        the lock's own connection: once that is gone another database may answer, which knows these rows' ids by other rows. A log that
-        took a record below its last end was set back, which is kept before anything is marked; whoever dies, or loses the
-        connection, between Kafka's word and that, tells nobody: the log has grown past its mark."""
+        """One look at the outbox: sends what may go, and marks what was acknowledged. False where nothing was. All of it over the
+        lock's own connection: once that is gone another database may answer, in which other rows have these ids.
+
+        A log that took a record below its last end was set back; that is kept before anything is marked. Who dies, or loses the
+        connection, between Kafka's word and that tells nobody: the log has grown past its mark."""
         resting = [topic for topic, (until, _) in self._rests.items() if until > time.monotonic()]
         rows = await con.fetch(
             "select id, tx, after, topic, records from (select *, sum(octet_length(records)) over (order by id) as upto"
