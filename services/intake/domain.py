@@ -60,8 +60,8 @@ class Consent(NamedTuple):
     withdrawn_on: date | None = None
 
     def lets_know(self, organisation_id: str, on: date) -> bool:
-        """Whether the person wanted that body to help her on that day, as far as known now. Who evaluates the programme was to know
-        figures, and not of her: each purpose is a consent of its own (domain 4.2, 4.4)."""
+        """Whether the person wanted that body to help her on that day, as far as known now. A consent for another purpose does not say
+        so: who evaluates the programme was to know figures, and not of her (domain 4.2, 4.4)."""
         named = self.purpose == ConsentPurpose.REFERRAL and organisation_id in self.recipients
         withdrawn = self.withdrawn_on is not None and on >= self.withdrawn_on
         return named and self.valid_from_on <= on <= self.last_valid_on and not withdrawn
@@ -149,9 +149,10 @@ def give_consent(request: ConsentGiven, case: Case, arrived: datetime) -> Decisi
 
 
 def withdraw_consent(request: ConsentWithdrawn, case: Case, said_at: datetime, arrived: datetime) -> Decision:
-    """Free at any time, whoever passes it on (Art. 7(3) GDPR; domain 4.2); a consent is withdrawn once, an earlier day moves
-    it. From a day that has come: a later one would stop today what she still agrees to, and could never be moved. Nor could one that
-    was mistyped: who says so of a consent that has begun means no day before it. Who said it before then is heard however late."""
+    """Free at any time, whoever passes it on (Art. 7(3) GDPR; domain 4.2). A consent is withdrawn once; only an earlier day moves that.
+
+    Not from a day to come: that would stop today what she still agrees to, and no later day could mend it. Nor, once the consent has
+    begun, from a day before it: that is mistyped, and could not be mended either. Who said so before it began is heard, however late."""
     consent = case.consents[request.consent_id]
     withdrawn_on = consent.withdrawn_on
     if request.withdrawn_on == withdrawn_on:
@@ -166,8 +167,8 @@ def withdraw_consent(request: ConsentWithdrawn, case: Case, said_at: datetime, a
 
 
 def close_case(request: CaseClosureRequested, case: Case, arrived: datetime) -> Decision:
-    """Only the owner closes a case, with a last day that has come, and says why (domain 3, closure; house 8.6). That there was no such
-    case says also who opened it: an owner who was mistyped may be nobody."""
+    """Only the owner closes a case, with a last day that has come, and says why (domain 3, closure; house 8.6). That it was entered in
+    error may be said by who opened it, too: an owner who was mistyped may be nobody."""
     who, in_error = request.by.organisation_id, request.reason == ClosureReason.ENTERED_IN_ERROR
     if case.opened is None or not (who == case.opened.owner_organisation_id or (in_error and case.is_of(who))):
         return refused("NOT_YOURS")

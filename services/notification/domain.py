@@ -80,8 +80,8 @@ class NotificationPart:
     in_flight_back: dict[str, list[Line]] = field(default_factory=dict)
     """Attempts without a result: what they said no longer holds."""
     said_over: dict[str, datetime] = field(default_factory=dict)
-    """What the office last heard of a case, about and rule that it is over, and by which tick: what holds of it now is news, however
-    old its days are."""
+    """Case, about and rule of which the office last heard that they are over, and by which tick: what holds of them now is news,
+    however old its days are."""
     said_why: dict[str, Over] = field(default_factory=dict)
     """Why the office believes that a risk is over, and by which tick it heard so: another reason is news."""
     last_as_of: datetime | None = None
@@ -102,8 +102,8 @@ class Office:
     dropout: DropoutPart = field(default_factory=DropoutPart)
     notification: NotificationPart = field(default_factory=NotificationPart)
     shape: ClassVar[int] = 7
-    """Of 6 what is over and was not said stands on the list: a version before it, still running, would write its rows without. 7
-    knows why the office believes that something is over."""
+    """6 has what is over and was not said on the list (a version before it, still running, would write the rows without); 7 knows why
+    the office believes that something is over."""
 
     @staticmethod
     def of(fact: Fact, tenant: str) -> list[str]:
@@ -229,8 +229,8 @@ def _refuses(office: Office, ticked: datetime) -> bool:
 
 
 def _untold(office: Office, today: date, untrue: list[tuple[str, Line]]) -> list[tuple[str, Item]]:
-    """What holds, of which the office does not believe so, and is to: its days are no history, or it would go on believing that
-    all is well. Another first day is another risk, of the same."""
+    """What holds without the office believing it, and is to be told: its days are no history, or the office has heard that it is over
+    (of this case, about and rule, whatever the first day) and would go on believing that all is well."""
     part, oldest = office.notification, today - FRESH
     again = part.said_over.keys() | {_what(key) for key, _ in untrue}
     return [
@@ -241,8 +241,8 @@ def _untold(office: Office, today: date, untrue: list[tuple[str, Line]]) -> list
 
 
 def _untrue(office: Office) -> list[tuple[str, Line]]:
-    """What the office believes and what no longer holds, or is over for another reason. Raised again it holds, and nothing is to be
-    said; what an attempt says whose end nobody knows is not taken back before it is known that it was said."""
+    """What the office believes to hold, or to be over for a reason, and is wrong about. Not what was raised again: it holds. Nor what an
+    attempt in flight says: nothing is taken back before it is known that it was said."""
     part = office.notification
     flying = {key for keys in part.in_flight.values() for key in keys}
     flying |= {_key(line) for back in part.in_flight_back.values() for line in back}
@@ -251,7 +251,7 @@ def _untrue(office: Office) -> list[tuple[str, Line]]:
 
 
 def _otherwise(office: Office) -> dict[str, Line]:
-    """What the office rightly believes to be over, and not for the reason that stands."""
+    """What the office rightly believes to be over, but for another reason than the one that stands."""
     over, part = office.dropout.over, office.notification
     wrong = [key for key, told in part.said_why.items() if key in over and over[key].reason != told.reason]
     named = [(key, *key.split("|")) for key in wrong]
@@ -259,8 +259,8 @@ def _otherwise(office: Office) -> dict[str, Line]:
 
 
 def due(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> datetime | None:
-    """The moment after the oldest thing that is not told yet: the next tick says it, also where no mailbox was named (on the last day
-    of what is news a day is too late). Where a mailbox refuses, the next day: it may have stopped."""
+    """The moment after the oldest thing that is not told yet, so that the next tick says it; also where no mailbox is named: on
+    the last day of what is news a day later is too late. Where a mailbox refuses, the next day: it may have stopped."""
     untrue, over = _untrue(office), office.dropout.over
     since = [item.as_of for _, item in _untold(office, day_of(ticked), untrue)]
     since += [over[key].as_of if key in over else ticked for key, _ in untrue]

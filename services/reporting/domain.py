@@ -35,7 +35,7 @@ class Participation:
 
 @dataclass(slots=True)
 class Case:
-    """One part a family; the order between families does not matter."""
+    """A case as reporting counts it. No field is folded from two families, so the order between families does not matter."""
 
     id: str
     tenant: str

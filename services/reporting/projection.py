@@ -42,8 +42,8 @@ OF_RUNS = OfferRunPublished.ce_type.rpartition("v")[0].encode()
 
 MOST_CELLS = 2_000_000
 """Of all months of an alliance: a partner may tell of places that do not exist, and of days in 2000. 4.4 million took longer than a
-transaction may, at each tick, and no other alliance behind it in the alphabet had its figures. All of the country's largest state
-(396 municipalities, six blocks) are 770,000 until 2026."""
+transaction may, at each tick, and no alliance behind that one in the alphabet had its figures. The whole of the country's largest state
+(396 municipalities, six blocks) has 770,000 until 2026."""
 RELEASED_AT_ONCE = 100_000
 """Cells of the releases of one tick, at about 1 KB each until they are sent: 315,000 took the service beyond its 250 MB."""
 MOST_OF_A_BODY = MOST_OF_A_REPORT - 4 * KIB
@@ -90,10 +90,10 @@ select month, municipality, block, entries, exits,
        sum(entries - exits) over (partition by municipality, block order by month) as stock
 from cell left join told using (month) order by as_of nulls first, month, municipality, block
 """
-"""Every closed month's whole grid, zeros included, those months first that were released longest ago or never; $2 is the last closed month. Months once released stay in it: a start or an
-end that was corrected may have left them outside, and what they said of it is not true any more. An end day is exclusive, so
-whoever ends on the first of a month was there on the last day of the month before: stock = stock before + entries - exits,
-exactly."""
+"""Every closed month's whole grid, zeros included, those months first that were released longest ago or never; $2 is the last closed
+month. Months once released stay in it: a corrected start or end may have left them outside, and what they said is not true any more.
+An end day is exclusive, so whoever ends on the first of a month was there on the last day of the month before: stock = stock before +
+entries - exits, exactly."""
 
 
 def last_closed_month(ticked: datetime) -> date:

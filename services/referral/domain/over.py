@@ -22,7 +22,7 @@ class Risk(NamedTuple):
 
 
 class Over(NamedTuple):
-    """A risk that was withdrawn, and why, as it was said last; raised again since, and open, for no reason."""
+    """A risk that was withdrawn, and the reason that was said last: none where it was raised again since, and is open."""
 
     about: str
     rule: str
@@ -33,10 +33,11 @@ class Over(NamedTuple):
     as_of: datetime
     """The tick by which it was said."""
     before: str | None = None
-    """The reason that stood when that tick began: it may have been told."""
+    """The reason that stood when that tick began: an office may have been told."""
 
     def told(self, ticked: datetime) -> str | None:
-        """The reason that may have been told at a tick: of an earlier one. Within one, all that is handed in is known at once."""
+        """The reason an office may have been told before a tick: the one said by an earlier tick. What is handed in within one tick is
+        known at once."""
         return self.before if self.as_of >= ticked else self.reason or None
 
 
@@ -46,14 +47,14 @@ def key_of(one: Risk | Over | DropoutRiskRaised | DropoutRiskContinued | Dropout
 
 
 def raised(over: Sequence[Over], said: DropoutRiskRaised) -> list[Over]:
-    """With one that holds again, where it stands."""
+    """What is over once this risk was raised: if it is among them it keeps its place, without a reason."""
     known = _known(over, said)
     again = known and known._replace(reason="", as_of=said.as_of, before=known.told(said.as_of))
     return [again if again and one is known else one for one in over]
 
 
 def withdrawn(over: Sequence[Over], said: DropoutRiskWithdrawn, last_on: date | None) -> list[Over]:
-    """With one that is said to be over, at the end. `last_on`: the newest of its days, where it was open."""
+    """What is over once this risk was withdrawn: it stands last. `last_on`: the newest of its days, where it was open."""
     key, known = key_of(said), _known(over, said)
     last_on = last_on or (known.last_on if known else said.first_on)
     others = [one for one in over if key_of(one) != key and one.as_of >= said.as_of - REMEMBERED]

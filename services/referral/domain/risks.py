@@ -27,10 +27,10 @@ LOTSE = By(organisation_id=LOTSE_ID, kind="rule")
 NO_SHOW_DAYS = 7  # S6, domain 8.3
 S6_VERSION = 1
 SAID_AGAIN = timedelta(days=7)
-"""What was said of a risk is said anew well before nobody would be told of it any more: the next tick, at which somebody is, may
-be a day away."""
+"""What was said of a risk is said anew once it is older than this: well before it is too old for anybody to be told (FRESH), since
+the next tick, at which somebody is, may be a day away."""
 MOST_DAYS = 30
-"""That a risk says of its days."""
+"""Days that a risk names at most."""
 UNEXCUSED, THERE, LATE = (
     meetings.PRESENCES[presence] for presence in (Presence.UNEXCUSED, Presence.PRESENT, Presence.LATE)
 )
@@ -167,7 +167,9 @@ def _stops(case: Case) -> Iterator[Fact]:
 
 
 def _s2(case: Case, ticked: datetime) -> Iterator[Fact]:
-    """S2: the present run of absences is long enough, and the participation has not ended (domain 8.3, F-01, F-02)."""
+    """S2 holds while the present run of absences is long enough and the participation has not ended (domain 8.3, F-01, F-02). What is
+    open and no longer holds is withdrawn, what goes on is said anew where that is due, and so is why something is over where there is
+    another reason by now."""
     raised: dict[str, list[Risk]] = {}
     for risk in case.dropout.open:
         if risk.rule == Rule.S2:
@@ -211,8 +213,8 @@ def _present(case: Case, runs: list[Absences], participation: Participation, ref
 
 
 def _is_over(case: Case, participation: Participation, referral: Referral) -> bool:
-    """Whether nothing that comes is heard of any more: the participation has ended, the case is closed, or the consent was
-    withdrawn. A worry that nobody could ever dispel would be open for ever."""
+    """Whether nobody can be heard to come again: the participation has ended, the case is closed, or the consent was withdrawn. A
+    worry that nobody could dispel would stay open for ever."""
     return _case_or_consent_ended(case, referral) or participation.ended_before_on is not None
 
 
@@ -239,7 +241,7 @@ def _is_corrected(risk: Risk, last_on: date) -> bool:
 
 
 def _said_again_on(case: Case) -> Iterator[date]:
-    """Days on which what was said of open risks grows old, if `_goes_on` still says so then: no report need come for that."""
+    """Days on which what was said of an open risk grows old though no report comes, if `_goes_on` still says so then."""
     said_on = {(risk.rule, risk.about): risk.last_on or risk.first_on for risk in case.dropout.open}
     lasts = [((Rule.S6, id), _last_day_on(case, id)) for id, _ in _unstarted(case)] if said_on else []
     for id, participation, referral in case.courses() if said_on else ():
@@ -255,16 +257,20 @@ def _said_again_on(case: Case) -> Iterator[date]:
 
 
 def _remembered(case: Case, rule: str, ticked: datetime) -> list[Over]:
-    """What is over by a rule, and may be said otherwise yet."""
+    """What is over by a rule, so lately that another reason would still be said."""
     oldest = ticked - REMEMBERED
     return [one for one in case.dropout.over if one.rule == rule and one.as_of >= oldest]
 
 
 def _why_s2(one: Over, before: str | None, stand: dict[date, Absences], is_over: bool) -> RiskEnd:
-    """CORRECTED where the absences that were said do not stand, or go on since another day; ENDED with the participation, the consent
-    or the case, why ever that was closed; else ATTENDED, and so it stays where it was said before the end and stands. What was said
-    to be CORRECTED was told with its other first day, or not at all: it is something else only with its own day. `stand`: runs in which
-    S2 holds, by first day, oldest first, as if no end were known."""
+    """Why a risk by S2 is over:
+
+    - CORRECTED where the absences that were said do not stand, or go on since another day;
+    - ENDED with the participation, the consent or the case, for whatever reason that was closed;
+    - else ATTENDED; and so it stays where that was said before the end, and stands.
+
+    What was said to be CORRECTED was told with its other first day, or not at all: only by its own first day does it become anything
+    else. `before`: what may have been told. `stand`: runs in which S2 holds, by first day, oldest first, as if no end were known."""
     mine = stand.get(one.first_on)
     if mine is None and before != RiskEnd.CORRECTED:
         shared = (run for run in stand.values() if any(one.first_on <= day <= one.last_on for day in run.days))
@@ -308,10 +314,16 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
 
 
 def _why_s6(case: Case, one: Over, before: str | None, referral: Referral) -> RiskEnd:
-    """CORRECTED where nobody had to be missed: somebody was there in time, another day had been agreed, or the referral was entered
-    in error; ENDED with the referral, or with all who took part, who may have been there on no day; ATTENDED where somebody started
-    late; REPLANNED where another start was agreed once nobody had come. What was said of the last two stays so when a participation
-    ends; where the referral ends nobody writes again of another start, as REPLANNED promises."""
+    """Why a risk by S6 is over:
+
+    - CORRECTED where nobody had to be missed: somebody was there in time, another day had been agreed, or the referral was entered
+      in error;
+    - ENDED with the referral, or with the participations of all, who may have been there on no day;
+    - ATTENDED where somebody started late;
+    - REPLANNED where another start was agreed once nobody had come.
+
+    What was said of the last two (`before`) stays so when a participation ends. Where the referral ends REPLANNED does not stay:
+    its mail promises to write again of the other start, and nobody will."""
     holds_on = s6_holds_from_on(one.first_on)
     people = [person for person in case.referral.participations.values() if person.referral_id == one.about]
     came = [person.start.on for person in people if person.start and person.start.on != person.ended_before_on]
@@ -331,7 +343,7 @@ def _why_s6(case: Case, one: Over, before: str | None, referral: Referral) -> Ri
 
 
 def _last_day_on(case: Case, referral_id: str) -> date:
-    """The last day of a run: on none after it is anybody expected."""
+    """The last day of the referral's run: after it nobody is expected."""
     return case.referral.referrals[referral_id].run_ends_before_on - timedelta(days=1)
 
 
@@ -343,7 +355,7 @@ def _continued(case_id: str, risk: Risk, last_on: date, owner: str, ticked: date
 
 
 def _withdrawing(case: Case, risk: Risk, ticked: datetime) -> Over:
-    """As it will be remembered, but for the reason."""
+    """The risk as it will be remembered, its reason still to be found."""
     known = next((one for one in _remembered(case, risk.rule, ticked) if key_of(one) == key_of(risk)), None)
     last_on, before = risk.last_on or risk.first_on, known.told(ticked) if known else None
     return Over(*key_of(risk), last_on, "", ticked, before)

@@ -82,9 +82,10 @@ class Referral(NamedTuple):
     accepted_on: date | None = None
     """The day of the acceptance that stands, or stood: of several the newest, the last heard of that day."""
     first_yes_on: date | None = None
-    """Of acceptances on several days the first."""
+    """The day of the first acceptance, where that is another than `accepted_on`."""
     yeses: tuple[tuple[date, date], ...] = ()
-    """Of several acceptances the day and the planned start, oldest first, of one day as they were heard; the newest MOST_YESES."""
+    """Where there were several acceptances, the day and the planned start of each: oldest first, those of one day as they were heard,
+    and of all the newest MOST_YESES."""
 
     def moved_on(self, planned_start_on: date) -> date | None:
         """The day of the acceptance by which a planned start was left, whatever was agreed after it."""
@@ -343,8 +344,9 @@ def _evolve_referral(part: ReferralPart, fact: Fact) -> None:
 
 
 def _accepted(referral: Referral, fact: ReferralAccepted) -> Referral:
-    """Judged by the day of the answer, not by when it is heard: a yes older than the one that stands changes nothing. Heard after the
-    referral was stopped it is stopped again, as any other: who reads the log alone would take it for the last word."""
+    """Judged by the day of the answer, not by when it is heard: a yes older than the one that stands changes nothing. But one heard
+    after the referral was stopped opens it again, so that it is stopped again: who reads the log alone would take the yes for the
+    last word."""
     stands = referral.accepted_on
     first = min(fact.answered_on, referral.first_yes_on or stands or fact.answered_on)
     yeses = _one_more(referral, (fact.answered_on, fact.planned_start_on))
@@ -358,7 +360,8 @@ def _accepted(referral: Referral, fact: ReferralAccepted) -> Referral:
 
 
 def _one_more(referral: Referral, yes: tuple[date, date]) -> tuple[tuple[date, date], ...]:
-    """One alone is known already; the same again, with none of its day between, is one."""
+    """The acceptances with one more (`Referral.yeses`). While there is only one it is not kept: `accepted_on` and `planned_start_on`
+    say it. The same one again, with no other of its day between, counts once."""
     known = referral.yeses
     if not known and referral.accepted_on is not None and referral.planned_start_on is not None:
         known = ((referral.accepted_on, referral.planned_start_on),)
