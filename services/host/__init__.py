@@ -1,1 +1,1 @@
-"""A process around the runtime: Kafka in and out, HTTP, operators, rebuilds."""
+"""The process around the runtime: Kafka in and out, HTTP, what a service says of itself."""
