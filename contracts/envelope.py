@@ -1,7 +1,7 @@
 """The envelope every message travels in (CloudEvents 1.0, Kafka binary mode), and the four kinds of message.
 
 A *submission* is what somebody reports or asks for; a *fact* is what its owner recorded; an *answer* is exactly one for
-each submission's id and content; a *tick* is a moment. Identity, order and content are defined here and nowhere else.
+each submission's id and content; a *tick* is a moment. Identity and content are defined here, order in `stream`, and nowhere else.
 """
 
 import hashlib

@@ -127,8 +127,11 @@ class Service:
         found: dict[type, tuple[str, list[tuple[str, Any]]]] = {}
         for cls in self.types.values():
             others = [(kind, state) for kind, state in self.states.items() if kind != cls.subject_kind]
-            found[cls] = (cls.subject_kind, [(kind, of) for kind, state in others if (of := getattr(state, "of", None))]
-                          if cls.is_fact else [(kind, f"{kind}_id") for kind, _ in others if f"{kind}_id" in cls.model_fields])  # fmt: skip
+            if cls.is_fact:
+                named = [(kind, of) for kind, state in others if (of := getattr(state, "of", None))]
+            else:
+                named = [(kind, f"{kind}_id") for kind, _ in others if f"{kind}_id" in cls.model_fields]
+            found[cls] = (cls.subject_kind, named)
         return found
 
     @cached_property
@@ -137,10 +140,12 @@ class Service:
         None of a service nobody submits to: nothing can rest on them."""
         if not self.is_spoken_to:
             return dict.fromkeys(self.types.values(), ())
-        given = {name for kind in self.types.values() if issubclass(kind, Fact) for name in kind.gives}
-        return {cls: tuple(cls.gives) if issubclass(cls, Fact)
-                else tuple(sorted((given & {"subject", *cls.model_fields}).difference(cls.rests_on())))
-                for cls in self.types.values()}  # fmt: skip
+        found: dict[type, tuple[str, ...]] = {c: tuple(c.gives) for c in self.types.values() if issubclass(c, Fact)}
+        given = {name for names in found.values() for name in names}
+        for cls in self.types.values():
+            if issubclass(cls, Submission):
+                found[cls] = tuple(sorted((given & {"subject", *cls.model_fields}).difference(cls.rests_on())))
+        return found
 
     def names_of(self, body: Fact | Submission, subject: str, tenant: str) -> list[Name]:
         """(kind, id) of each state a message needs. A submission names its subject's first, then `<kind>_id` of every other

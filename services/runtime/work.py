@@ -192,6 +192,7 @@ class Work:
         self._left: dict[str, set[str]] = defaultdict(set)  # id on which too much rests to be judged here -> subjects
         self._due: set[Given] = set()  # such ids, once they are known
         self._woken: deque[Message] = deque()
+        self._breaking: dict[tuple[Part, int], str] = {}  # place to error of what broke when the attempt before woke it
         self._silent_until = time.monotonic() + 1
         self._keep: dict[tuple[Part, int], Kept] = {}
         self._settled: set[int] = set()  # what was kept and is not any more
@@ -363,8 +364,8 @@ class Work:
                     give = "update answered set content = $2 where key = $1"
                     await self.con.execute(give, reference, message.content[3:])
                     self._answer(message, Outcome.RECORDED, fact_id=fact_id_of(reference))
-        again = {answer_id_of(m.reference, m.content): m for m in (m for found in contents.values() for m in found.values())
-                 if m.content != first[m.reference]}  # fmt: skip
+        others = (m for found in contents.values() for m in found.values() if m.content != first[m.reference])
+        again = {answer_id_of(m.reference, m.content): m for m in others}
         told = await self._claim({key: message.content for key, message in again.items()})
         for key in sorted(again.keys() - told):
             self._answer(again[key], Outcome.REFUSED, no=refused("ID_REUSED"))
