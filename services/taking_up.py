@@ -16,7 +16,7 @@ from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
 from services.runtime.work import BeginAgain, Fork, Work, transact
-from services.waiting import WAKING
+from services.waiting import STRANDED, WAKING, until_released
 
 log = structlog.get_logger()
 
@@ -35,8 +35,6 @@ with next as (select seq, sum(bytes) over (order by seq) as upto from (
 select k.* from kept k join next using (seq) where upto <= $3 or seq = (select min(seq) from next) order by seq
 """  # noqa: S608
 _NAMED = f"{_ITS} and publisher = '' and seq = any($2::bigint[])"
-_STRANDED = """update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher'
- where publisher <> '' and why <> 'aside' and topic <> all($1::text[])"""
 _LEAVE_OUT = f"""
 with gone as (delete {_NAMED} and error = 'Fork' returning topic, part, "offset", seq)
 insert into left_out select * from gone on conflict (topic, part, "offset") do update set seq = excluded.seq
@@ -96,7 +94,8 @@ async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool
     """Judges again, one by one, what a rule of ours could not bear (all of it, when a service starts anew). What waits of a publisher
     who is gone from the file is set aside by then; given up it is forgotten, since nobody hears an answer."""
     if seqs is None:
-        await node.pool.execute(_STRANDED, [*node.inputs])
+        gone = "publisher <> '' and why <> 'aside' and topic <> all($1::text[])"
+        await node.pool.execute(f"{STRANDED} where {gone}", [*node.inputs])
     sql = "select seq from kept where why = 'aside' and ($1::bigint[] is null or seq = any($1)) order by seq"
     for (seq,) in await node.pool.fetch(sql, seqs):
 
@@ -150,7 +149,7 @@ async def release(
     of it or nothing: the subject stays in quarantine, and what comes meanwhile behind what is kept, until nothing is left. So whoever
     dies between two, or finds something that still breaks, is followed by another release. Dry, it takes up what it can
     in a few seconds, all batches waiting, in one transaction, and undoes it. `waking`: only while that is why it stands there."""
-    held, until, taken, most = [f"!{subject}"], time.monotonic() + (DRY_LONGEST if dry else longest), 0, CHUNK
+    held, until, taken, most = until_released({subject}), time.monotonic() + (DRY_LONGEST if dry else longest), 0, CHUNK
 
     async def chunk(con: Connection, known: BeginAgain) -> tuple[int, bool]:
         # no batch is keeping back more of it now

@@ -27,6 +27,8 @@ KEPT = Table("kept", ("topic", "part", '"offset"', "arrived"), {
     "topic": "text", "part": "int", '"offset"': "bigint", "arrived": "timestamptz", "why": "text", "publisher": "text",
     "tenant": "text", "subject": "text", "rests_on": "text", "claimed": "boolean", "error": "text", "since": "timestamptz",
     "headers": "bytea", "value": "bytea"})  # fmt: skip
+STRANDED = "update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher'"
+"""What is kept of a publisher that is gone from the file is set aside: nothing it waits for is looked for any more."""
 
 
 class Kept(NamedTuple):
@@ -35,6 +37,7 @@ class Kept(NamedTuple):
     message: Message
     why: str
     rests_on: list[str]
+    """What takes it up again: an id that becomes known, `until_next` or `until_released`; nothing but a replay where it is empty."""
     claimed: bool = False
     error: str = ""
 
@@ -43,6 +46,16 @@ class Kept(NamedTuple):
         m, a = self.message, self.message.attributes
         return (*m.part, m.offset, m.arrived, self.why, _publisher(m), a.tenant, a.subject, " ".join(self.rests_on), self.claimed,
                 self.error, m.since, _headers(m), m.value)  # fmt: skip
+
+
+def until_next(family: str, subject: str) -> str:
+    """What an early fact rests on: the one before it, of the same stream."""
+    return f"{family}/{subject}"
+
+
+def until_released(subjects: Set[str]) -> list[str]:
+    """What a message rests on while these subjects are in quarantine. (Queries write it as `'!' || subject`.)"""
+    return [f"!{subject}" for subject in sorted(subjects)]
 
 
 _WAITS = """from kept k where string_to_array(rests_on, ' ') && $1::text[] and exists (
@@ -95,8 +108,7 @@ async def keep(
     if ended := sorted(settled - {one.message.seq for one in kept}):
         await con.execute("delete from kept where seq = any($1::bigint[])", ended)
     if stranded:
-        aside = "update kept set why = 'aside', rests_on = '', error = 'NoSuchPublisher' where seq = any($1)"
-        await con.execute(aside, stranded)
+        await con.execute(f"{STRANDED} where seq = any($1)", stranded)
     refused = await _too_much(con, kept)
     gone = {id(message) for message in refused}
     await KEPT.write(con, [one.row() for one in kept if id(one.message) not in gone])

@@ -305,14 +305,14 @@ class Inputs:
             await positions.make(con, {p: 0 if p in facts else starts[p] for p in parts})
             rows = {Part(r["topic"], r["part"]): r for r in await con.fetch("select * from position")}
             for part in parts:
-                stands, why = rows[part]["next"], rows[part]["held"] or ""
+                stands, why = rows[part]["next"], rows[part]["held"]
                 if stands > ends[part]:  # it may have grown since we asked
                     ends |= await self.node.reader.ends([part])
                 # A log that was set back grows again: what stands between is not what was read there. Only `lotse go-on` ends it.
-                if starts[part] <= stands <= ends[part] and not why.startswith("Gap"):
+                if starts[part] <= stands <= ends[part] and not positions.is_gap(why):
                     self.gaps.pop(part, None)
                     continue
-                if not why.startswith("Gap"):
+                if not positions.is_gap(why):
                     why = f"Gap:read up to {stands}, the log goes from {starts[part]} to {ends[part]}"
                     log.error("a gap in the log; the partition is held", topic=part.topic, partition=part.part, why=why)
                     await positions.hold(con, part, why)

@@ -129,7 +129,7 @@ class Status:
         held_ticks = await con.fetch("select at, held from tick where held is not null order by at")
         stands = await positions.stand(con)
         lag = self.lag(stands)
-        gaps, known = [h for h in stopped if h["why"].startswith("Gap")], {h["what"] for h in held}
+        gaps, known = [h for h in stopped if positions.is_gap(h["why"])], {h["what"] for h in held}
         held += {h["what"]: h for h in stopped if h not in gaps and h["what"] not in known}.values()
         acted = [r["acted"] for r in ticks if r["ticked"]]
         findings = await self._findings(con, held, stopped)

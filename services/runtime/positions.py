@@ -10,6 +10,11 @@ NO_GAP = "coalesce(held, '') not like 'Gap%'"
 NOWHERE = -1
 
 
+def is_gap(held: str | None) -> bool:
+    """Whether a row is held at a gap, and not for anything that may pass: only an operator ends that."""
+    return (held or "").startswith("Gap")
+
+
 class Astray(Exception):
     """A batch does not begin where its row stands: go there and come again. NOWHERE: it has no row that may be moved, because it was
     not met yet or is held at a gap."""
@@ -38,7 +43,7 @@ async def lock(con: Connection, parts: Iterable[Part]) -> dict[Part, int]:
     rows = await con.fetch(
         "select topic, part, next, held from position where (topic, part) in (select * from unnest($1::text[], $2::int[]))"
         " order by topic, part for update", *columns(sorted(parts)))  # fmt: skip
-    return {Part(*row[:2]): row["next"] for row in rows if not (row["held"] or "").startswith("Gap")}
+    return {Part(*row[:2]): row["next"] for row in rows if not is_gap(row["held"])}
 
 
 async def move(con: Connection, to: Mapping[Part, int]) -> None:

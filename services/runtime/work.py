@@ -47,7 +47,7 @@ from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
 from services.runtime.outbox import Letter, Outgoing
 from services.runtime.service import Given, Name, State
-from services.waiting import MOST_WOKEN, Kept, keep, waiting_for
+from services.waiting import MOST_WOKEN, Kept, keep, until_next, until_released, waiting_for
 
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
 MAX_ATTEMPTS = 20
@@ -301,7 +301,7 @@ class Work:
             *columns(keys))  # fmt: skip
         self._heard_before = {(r["family"], r["subject"]): (Heard(r["number"], r["id"]), r["early"]) for r in rows}
         self.streams |= {key: Stream(heard) for key, (heard, _) in self._heard_before.items()}
-        return [_until_next(*key) for key, (_, early) in self._heard_before.items() if early]
+        return [until_next(*key) for key, (_, early) in self._heard_before.items() if early]
 
     async def _load_kept(self, early: list[str], gives: set[Given], most: int, several: bool) -> None:
         """Loads early facts, what waits for ids that this transaction may make known, and what waits for those in turn, in the order
@@ -386,13 +386,13 @@ class Work:
         attributes, family = message.attributes, message.family
         subject, number = attributes.subject, attributes.streamversion or 0
         if subject in self.quarantined:
-            return self._keep_back(Kept(message, "quarantined", _until_released({subject})))
+            return self._keep_back(Kept(message, "quarantined", until_released({subject})))
         stream = self.streams[family, subject]
         ready = stream.take(number, attributes.id, message, message.arrived)
         if stream.fork is not None:
             raise Fork(f"{family} number {number}")
         if (early := stream.early.get(number)) is not None and early.fact is message:
-            self._keep_back(Kept(message, "early", [_until_next(family, subject)]))
+            self._keep_back(Kept(message, "early", [until_next(family, subject)]))
         elif not ready:
             self._settle(message)
             self.counts["old"] += 1
@@ -463,7 +463,7 @@ class Work:
             return self._answer(message, Outcome.REFUSED, no=no)
         if held := {id for _, id in message.names} & self.quarantined:
             why = "waiting" if claimed else "quarantined"
-            return self._keep_back(Kept(message, why, _until_released(held), claimed=True))
+            return self._keep_back(Kept(message, why, until_released(held), claimed=True))
         for name in submission.rests_on():
             id = attributes.subject if name == "subject" else getattr(submission, name)
             # a thing is known if its own state is, or if the subject's state knows it
@@ -566,7 +566,7 @@ class Work:
         subject = message.attributes.subject
         await into_quarantine(self.con, subject, error)
         if message.input.kind != "own":  # of a fork of our own the first one stands, and nobody takes up the other
-            self._keep_back(Kept(message, "quarantined", _until_released({subject}), error=error))
+            self._keep_back(Kept(message, "quarantined", until_released({subject}), error=error))
 
     def _answer(
         self, message: Message, outcome: Outcome, *, fact_id: str | None = None, no: Refused | None = None
@@ -694,13 +694,3 @@ class Work:
 def _named(submission: Submission, id: object) -> str | None:
     """The member of a submission that rests on this id."""
     return next((name for name in submission.rests_on() if getattr(submission, name, None) == id), None)
-
-
-def _until_released(subjects: set[str]) -> list[str]:
-    """What a kept message rests on while these subjects are in quarantine."""
-    return [f"!{subject}" for subject in sorted(subjects)]
-
-
-def _until_next(family: str, subject: str) -> str:
-    """What an early fact rests on: the next of its stream."""
-    return f"{family}/{subject}"
