@@ -140,11 +140,7 @@ async def _watched(night: Night, minutes: float, rate: float) -> Soak:
 
 
 def _list(shape: str) -> int:
-    rows = [
-        {"row": row.name, "how": row.how, "tier": row.tier + (f" ({row.pending})" if row.pending else "")}
-        for row in ROWS
-    ]
-    printed(shape, rows)
+    printed(shape, [{"row": row.name, "how": row.how, "tier": row.tier} for row in ROWS])
     return DONE
 
 

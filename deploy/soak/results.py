@@ -25,7 +25,7 @@ LAST = ROOT / ".lotse" / "night" / "results.json"
 """What ran on this machine, not committed."""
 ROW_LIMIT = 240.0  # seconds a row may take, its ledger included
 
-HELD, BROKE, NOT_RUN, PENDING = "held", "broke", "not run", "pending"
+HELD, BROKE, NOT_RUN = "held", "broke", "not run"
 OWN, FIGURES, THE_SOAKS, NONE = "own", "own, with figures", "the soak's", "none"
 """Whose ledger looks at what came of a row: drawn up after it, without reports or with them, at the end of the soak it was part
 of, nobody's."""
@@ -78,8 +78,7 @@ async def run(night: Night, row: Row, *, last: bool = False) -> Result:
     drawn = OWN if night.ledgers > ledgers else NONE  # some that damage the log draw one up themselves
     result.ledger = FIGURES if night.figures > figures else drawn
     if result.findings:
-        result.outcome = PENDING if row.pending else BROKE
-        result.seen = row.pending or result.findings[0][:200]
+        result.outcome, result.seen = BROKE, result.findings[0][:200]
     keep(LAST, result)
     return result
 

@@ -214,8 +214,6 @@ def told_not_run(done: Soak) -> None:
 def _elsewhere(row: Row) -> str:
     """Why a row has no place in a soak; empty where it has."""
     alone = f"`lotse soak --row {row.number}` runs it on a house of its own"
-    if row.pending:
-        return f"pending: {row.pending}"
     if row.brokers > 1:
         return f"it needs {row.brokers} brokers: {alone}"
     return f"it damages the log itself: {alone}" if row.rough else ""

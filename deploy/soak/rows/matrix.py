@@ -25,8 +25,6 @@ class Row:
     how: str
     tier: str
     run: Callable[[Night], Awaitable[str]]
-    pending: str = ""
-    """Why it can't hold yet; it then counts as expected to fail."""
     rough: bool = False
     """It damages the log itself: on a house of its own, without a ledger."""
     quiet: bool = False
@@ -45,20 +43,12 @@ Run = Callable[[Night], Awaitable[str]]
 
 
 def row(
-    number: int,
-    title: str,
-    how: str,
-    tier: str = PR,
-    *,
-    pending: str = "",
-    quiet: bool = False,
-    rough: bool = False,
-    brokers: int = 1,
+    number: int, title: str, how: str, tier: str = PR, *, quiet: bool = False, rough: bool = False, brokers: int = 1
 ) -> Callable[[Run], Run]:
     """Enters a row into the matrix."""
 
     def enter(run: Run) -> Run:
-        ROWS.append(Row(number, title, how, tier, run, pending, rough, quiet, brokers))
+        ROWS.append(Row(number, title, how, tier, run, rough, quiet, brokers))
         return run
 
     return enter
