@@ -5,7 +5,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,34 +52,46 @@ class Result:
 async def run(night: Night, row: Row, *, last: bool = False) -> Result:
     """Runs a row and draws up the ledger of everything since the night began; after its `last` row the next day comes, and
     reports with it. Never raises for what it finds."""
-    result = Result(row.number, row.title, row.how, HELD, "", night.seed, f"{datetime.now(UTC):%Y-%m-%d}", 0.0)
-    began, ledgers, figures = time.monotonic(), night.ledgers, night.figures
-    night.note(f"row {row.name}")
-    try:
+    ledgers, figures = night.ledgers, night.figures
+
+    async def alone(result: Result) -> None:
         if night.spoiled:
             raise NotRun(f"the house was spoiled by row {night.spoiled}")
-        async with asyncio.timeout(ROW_LIMIT):
-            result.seen = await row.run(night)
-            if not row.rough:
-                ledger = await night.balance(last=last)
-                result.counts = ledger.counts
-                result.findings = [f"{f.check} {f.kind}: {f.what}" for f in ledger.findings]
+        result.seen = await row.run(night)
+        if not row.rough:
+            ledger = await night.balance(last=last)
+            result.counts = ledger.counts
+            result.findings = [f"{f.check} {f.kind}: {f.what}" for f in ledger.findings]
+
+    result = await tried(night, row, alone, ROW_LIMIT, f"row-{row.number}")
+    drawn = OWN if night.ledgers > ledgers else NONE  # some that damage the log draw one up themselves
+    result.ledger = FIGURES if night.figures > figures else drawn
+    keep(LAST, result)
+    return result
+
+
+async def tried(night: Night, row: Row, act: Callable[[Result], Awaitable[None]], limit: float, logs: str) -> Result:
+    """What came of a row within so many seconds, whatever it raised; what every process said is kept under a name where it broke,
+    and the house is mended, or spoiled from then on."""
+    result = Result(row.number, row.title, row.how, HELD, "", night.seed, f"{datetime.now(UTC):%Y-%m-%d}", 0.0)
+    began = time.monotonic()
+    night.note(f"row {row.name}")
+    try:
+        async with asyncio.timeout(limit):
+            await act(result)
     except NotRun as why:
         result.outcome, result.seen = NOT_RUN, str(why)
     except Exception as error:
         result.findings.append(f"{type(error).__name__}: {error}")
-        logs_kept(night, f"row-{row.number}")
+        logs_kept(night, logs)
         if not row.rough:
             try:
                 await mended(night)
             except (Trouble, TimeoutError):
                 night.spoiled = row.name
     result.seconds = round(time.monotonic() - began, 1)
-    drawn = OWN if night.ledgers > ledgers else NONE  # some that damage the log draw one up themselves
-    result.ledger = FIGURES if night.figures > figures else drawn
     if result.findings:
         result.outcome, result.seen = BROKE, result.findings[0][:200]
-    keep(LAST, result)
     return result
 
 
@@ -159,13 +171,11 @@ def write_table(kept: Path = KEPT, table: Path = TABLE) -> None:
 
 def _quotas(soak: Mapping[str, Any]) -> list[str]:
     """What the soak had to have in it, whom it killed, and the rows it ran, in their order."""
-    if not (quotas := soak.get("quotas")):
-        return ["It was run before a soak had quotas: what was in it was left to chance.", ""]
     killed = ", ".join(f"{role} {n}" for role, n in sorted(soak["killed"].items()))
     rows = ", ".join(" ".join([f"{row} at {minute}", *([outcome] if outcome != HELD else [])])
                      for minute, row, outcome in (one.split(" ", 2) for one in soak["order"]))  # fmt: skip
     return [
-        "At least: " + ", ".join(f"{what} {there:,} of {least:,}" for what, (there, least) in quotas.items()) + ".", "",
+        "At least: " + ", ".join(f"{what} {there:,} of {least:,}" for what, (there, least) in soak["quotas"].items()) + ".", "",
         f"Killed: {killed}.", "",
         f"Rows, with the minute of their beginning: {rows}.", "",
     ]  # fmt: skip

@@ -18,10 +18,10 @@ from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.places import SERVICES
-from deploy.soak.faults.processes import kill, mended, start
+from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night
-from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, THE_SOAKS, Result, logs_kept
-from deploy.soak.rows import NOT_WRITTEN, ROWS, NotRun, Row
+from deploy.soak.results import BROKE, HELD, NOT_RUN, ROW_LIMIT, THE_SOAKS, Result, logs_kept, tried
+from deploy.soak.rows import NOT_WRITTEN, ROWS, Row
 
 ROLES = (*SERVICES, "kafka", "postgres")
 WAVE, WAVES = 300, 8  # about so many submissions a wave; so many at once, where answers are slow to come
@@ -220,28 +220,16 @@ def _elsewhere(row: Row) -> str:
 
 
 async def _one(night: Night, traffic: Traffic, row: Row) -> Result:
-    on = f"{datetime.now(UTC):%Y-%m-%d}"
-    result = Result(row.number, row.title, row.how, HELD, "", night.seed, on, 0.0, ledger=THE_SOAKS)
-    began = time.monotonic()
-    night.note(f"row {row.name}")
+    async def amid(result: Result) -> None:
+        if row.quiet:
+            await traffic.rest()
+        result.seen = await row.run(night)
+
     try:
-        async with asyncio.timeout(2 * ROW_LIMIT):
-            if row.quiet:
-                await traffic.rest()
-            result.seen = await row.run(night)
-    except NotRun as why:
-        result.outcome, result.seen = NOT_RUN, str(why)
-    except Exception as error:
-        result.outcome, result.seen = BROKE, f"{type(error).__name__}: {error}"[:300]
-        result.findings.append(result.seen)
-        logs_kept(night, f"soak-row-{row.number}")
-        try:
-            await mended(night)
-        except (Trouble, TimeoutError):
-            night.spoiled = row.name
+        result = await tried(night, row, amid, 2 * ROW_LIMIT, f"soak-row-{row.number}")
     finally:
         traffic.go_on()
-    result.seconds = round(time.monotonic() - began, 1)
+    result.ledger = THE_SOAKS
     night.note(f"row {row.name}: {result.outcome}: {result.seen}")
     return result
 
