@@ -21,14 +21,20 @@ from deploy.soak.night import Night
 from deploy.soak.observed import session
 
 
-async def committed(night: Night, service: str) -> list[TopicPartition]:
-    """Partitions of which Kafka keeps a committed offset of a service."""
+@asynccontextmanager
+async def _asked(night: Night) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
     await admin.start()
     try:
-        return list(await admin.list_consumer_group_offsets(f"lotse-{service}"))
+        yield admin
     finally:
         await admin.close()
+
+
+async def committed(night: Night, service: str) -> list[TopicPartition]:
+    """Partitions of which Kafka keeps a committed offset of a service."""
+    async with _asked(night) as admin:
+        return list(await admin.list_consumer_group_offsets(f"lotse-{service}"))
 
 
 async def offsets_set_back(night: Night, service: str) -> int:
@@ -44,12 +50,8 @@ async def offsets_set_back(night: Night, service: str) -> int:
 
 async def delete_records(night: Night, topic: str, part: int) -> None:
     """Everything that stands on a partition is gone, as if its retention were over."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
-    await admin.start()
-    try:
+    async with _asked(night) as admin:
         await admin.delete_records({TopicPartition(topic, part): RecordsToDelete(before_offset=-1)})
-    finally:
-        await admin.close()
 
 
 async def stands(night: Night, service: str, topic: str) -> dict[int, int]:
@@ -70,17 +72,13 @@ async def behind(night: Night, service: str, topic: str) -> dict[int, int]:
 @asynccontextmanager
 async def topic_set(night: Night, topic: str, settings: dict[str, str]) -> AsyncIterator[None]:
     """Some settings of a topic are others; what stood there comes back."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
-    await admin.start()
-    try:
+    async with _asked(night) as admin:
         own = await _own(admin, topic)
         try:
             await _topic_is(admin, topic, {**own, **settings})
             yield
         finally:
             await _topic_is(admin, topic, own)
-    finally:
-        await admin.close()
 
 
 async def _topic_is(admin: AIOKafkaAdminClient, topic: str, settings: dict[str, str]) -> None:
@@ -100,9 +98,7 @@ async def _own(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
 @asynccontextmanager
 async def topic_missing(night: Night, topic: str) -> AsyncIterator[None]:
     """A topic is deleted; what `lotse topics` does makes it again, empty."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
-    await admin.start()
-    try:
+    async with _asked(night) as admin:
         await admin.delete_topics([topic])
         async with asyncio.timeout(30):
             while topic in await admin.list_topics():
@@ -113,8 +109,6 @@ async def topic_missing(night: Night, topic: str) -> AsyncIterator[None]:
         finally:
             fleet = night.fleet
             await make_topics(fleet.stack.kafka, publishers_from(fleet.setup.publishers), local=True)
-    finally:
-        await admin.close()
 
 
 async def write_fact(
@@ -131,17 +125,13 @@ async def write_fact(
 
 async def members(night: Night, service: str) -> set[str]:
     """Members of a service's group as the broker knows them; one that was just killed knows none until they are back."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
-    await admin.start()
-    try:
+    async with _asked(night) as admin:
         for _ in range(60):
             found = await admin.describe_consumer_groups([f"lotse-{service}"])
             if there := {member[0] for answer in found for group in answer.groups for member in group[5]}:
                 return there
             await asyncio.sleep(0.5)
         return set()
-    finally:
-        await admin.close()
 
 
 async def became(night: Night, service: str, right: Callable[[set[str]], bool], patience: float = 45.0) -> bool:
@@ -168,46 +158,28 @@ async def aborted(night: Night, topics: list[str], body: bytes, headers: list[tu
 
 async def in_sync(night: Night, copies: int = 3) -> None:
     """Waits until so many copies of every partition are in sync, and no more. Raises TimeoutError after a minute."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
-    await admin.start()
-    try:
-        async with asyncio.timeout(60):
-            while True:
-                with contextlib.suppress(KafkaError):
-                    topics = await admin.describe_topics()
-                    parts = [part for topic in topics for part in topic["partitions"]]
-                    if parts and all(len(part["isr"]) == copies and part["leader"] >= 0 for part in parts):
-                        return
-                await asyncio.sleep(0.3)
-    finally:
-        await admin.close()
+    async with _asked(night) as admin, asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(KafkaError):
+                parts = [part for topic in await admin.describe_topics() for part in topic["partitions"]]
+                if parts and all(len(part["isr"]) == copies and part["leader"] >= 0 for part in parts):
+                    return
+            await asyncio.sleep(0.3)
 
 
 async def copies_needed(night: Night, copies: int) -> None:
     """What is acknowledged stands on so many brokers, from now on."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
-    await admin.start()
-    try:
-        names = sorted(name for name in await admin.list_topics() if not name.startswith("__"))
-        changes = []
-        for name, has in zip(names, await settings_of(admin, names), strict=True):
-            own = {setting: said for setting, (said, inherited) in has.items() if not inherited}
-            wanted = {**own, "min.insync.replicas": str(copies)}
-            changes.append(ConfigResource(ConfigResourceType.TOPIC, name, wanted))
-        await admin.alter_configs(changes)
-    finally:
-        await admin.close()
+    async with _asked(night) as admin:
+        names = [name for name in await admin.list_topics() if not name.startswith("__")]
+        wanted = {name: {**await _own(admin, name), "min.insync.replicas": str(copies)} for name in names}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, *one) for one in wanted.items()])
 
 
 async def leader(night: Night, topic: str, part: int = 0) -> int:
     """The node that leads a partition; -1 while none does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
-    await admin.start()
-    try:
+    async with _asked(night) as admin:
         (found,) = await admin.describe_topics([topic])
         return next((int(one["leader"]) for one in found["partitions"] if one["partition"] == part), -1)
-    finally:
-        await admin.close()
 
 
 async def led_by_another(night: Night, topic: str, node: int) -> None:
@@ -222,12 +194,8 @@ async def led_by_another(night: Night, topic: str, node: int) -> None:
 
 async def coordinator(night: Night, service: str) -> int:
     """The node that coordinates a service's group."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=night.fleet.stack.kafka)
-    await admin.start()
-    try:
+    async with _asked(night) as admin:
         return int(await admin.find_coordinator(f"lotse-{service}"))
-    finally:
-        await admin.close()
 
 
 def longest_pause(night: Night) -> float:
