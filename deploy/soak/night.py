@@ -153,6 +153,11 @@ class Night:
         self.recoveries.append(Recovery(fault, time.monotonic() - healed, limit))
         self.note(f"recovered: {fault} in {self.recoveries[-1].seconds:.1f} s")
 
+    @property
+    def recovered(self) -> str:
+        """How long it took after the last fault, in words."""
+        return f"recovered in {self.recoveries[-1].seconds:.1f} s"
+
     async def applied(self, name: str) -> int:
         """How far a service's positions have moved, ticks left out: what can be seen of one that answers nobody."""
         return sum((await self._stands(name)).values())
@@ -264,12 +269,16 @@ class Night:
     def _under_load(self) -> bool:
         return any(not wave.done() for wave in self._waves)
 
+    async def caught_up(self) -> None:
+        """What was sent until now is acknowledged and answered, and nothing lags."""
+        await self.sender.acknowledged()
+        await self.nothing_lags()
+
     async def rest(self, at: datetime | None = None) -> None:
         """All sent, acknowledged, answered; two ticks acted on by everybody; every attempt with its result."""
         await asyncio.gather(*self._waves)
         self._waves.clear()
-        await self.sender.acknowledged()
-        await self.nothing_lags()
+        await self.caught_up()
         for second in (0, 1):
             await self.tick_through(at + second * TICK if at else None)
             await (

@@ -10,7 +10,7 @@ from deploy.places import SERVICES
 from deploy.soak.faults import database, disks, processes, the_log
 from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import SOAK, NotRun, held_by, progressed, row, see
+from deploy.soak.rows.matrix import SOAK, NotRun, held_by, nobody_leaves, progressed, row, see
 
 
 @row(116, "SIGKILL of the only broker", "one broker, three rounds under load")
@@ -21,7 +21,7 @@ async def broker_killed(night: Night) -> str:
             await asyncio.sleep(night.chance.uniform(1, 3))
             kill(night, "kafka")
             await start(night, "kafka")
-    return f"three rounds; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"three rounds; {night.recovered}"
 
 
 async def alive_meanwhile(night: Night, seconds: float) -> tuple[int, int]:
@@ -49,7 +49,7 @@ async def broker_frozen(night: Night) -> str:
         async with processes.frozen(night.fleet.stack.processes["kafka"], night.lasts(10, 60)):
             asked, refused = await alive_meanwhile(night, 8.0)
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
-    return f"{asked} reads and /live answered meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{asked} reads and /live answered meanwhile; {night.recovered}"
 
 
 @row(19, "whole Kafka down", "SIGKILL, 12 s (soak: 60) without, under load")
@@ -66,7 +66,7 @@ async def broker_down(night: Night) -> str:
     grown = max(processes.rss(night.fleet.processes[name]) - before[name] for name in SERVICES)
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     see(grown < 64 << 20, f"a service grew by {grown >> 20} MiB")
-    return f"{asked} reads and /live answered, at most {grown >> 20} MiB more; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{asked} reads and /live answered, at most {grown >> 20} MiB more; {night.recovered}"
 
 
 @row(22, "committed offsets lost", "every committed offset of intake and referral set back to 0", quiet=True)
@@ -195,8 +195,7 @@ async def broker_disk_full(night: Night) -> str:
     see(waits, "no row waits in an outbox, so nothing was tested")
     return (
         f"the broker ended twice, {asked} reads and /live answered, {waits} rows waited; publishers were refused"
-        f" {told(night.sender.refused)} and sent again; no file was touched;"
-        f" recovered in {night.recoveries[-1].seconds:.1f} s"
+        f" {told(night.sender.refused)} and sent again; no file was touched; {night.recovered}"
     )
 
 
@@ -225,7 +224,7 @@ async def leader_killed(night: Night) -> str:
                 await start(night, name)
                 await window.heals()
                 await the_log.in_sync(night)
-    return f"nodes {', '.join(map(str, led))} died as leaders, another led each time; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"nodes {', '.join(map(str, led))} died as leaders, another led each time; {night.recovered}"
 
 
 @row(
@@ -237,8 +236,8 @@ async def leader_killed(night: Night) -> str:
 )
 async def brokers_in_turn(night: Night) -> str:
     kafka, ran = night.fleet.stack, {name: night.fleet.processes[name].pid for name in SERVICES}
-    before = await the_log.members(night, "referral")
-    async with night.broken("brokers restarted in turn", beside={"intake": 40, "referral": 200}) as window:
+    fault = night.broken("brokers restarted in turn", beside={"intake": 40, "referral": 200})
+    async with nobody_leaves(night, "referral"), fault as window:
         for name in kafka.brokers:
             night.wave(16, 24, pace=0.03)
             await window.bites()
@@ -247,8 +246,6 @@ async def brokers_in_turn(night: Night) -> str:
             await window.heals()
             await the_log.in_sync(night)
     see({name: night.fleet.processes[name].pid for name in SERVICES} == ran, "a service was started again")
-    after = await the_log.members(night, "referral")
-    see(before == after and before, f"members changed: {len(before)} before, {len(before & after)} of them after")
     longest = the_log.longest_pause(night)
     return f"no service started again, no member left; longest pause between two answers {longest:.1f} s"
 
@@ -279,7 +276,7 @@ async def too_few_copies(night: Night) -> str:
     see(told == 0, f"{told} acknowledged with too few copies")
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     see(waits, f"no row waits in an outbox ({rows} at first)")
-    return f"nothing acknowledged meanwhile, {waits} rows waited; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"nothing acknowledged meanwhile, {waits} rows waited; {night.recovered}"
 
 
 def told(refused: Counter[str]) -> str:

@@ -1,11 +1,15 @@
 """What a row is, and the matrix they stand in."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from deploy.soak.faults import the_log
 from deploy.soak.night import Night
 
 PR, SOAK = "pr", "soak"
+BESIDE = {"intake": 10, "reporting": 10}
+"""What goes on at least beside a fault of referral's that lasts for some seconds."""
 
 
 class Unseen(AssertionError):
@@ -58,6 +62,15 @@ def see(holds: object, what: str) -> None:
     """Raises Unseen where something does not hold."""
     if not holds:
         raise Unseen(what)
+
+
+@asynccontextmanager
+async def nobody_leaves(night: Night, service: str) -> AsyncIterator[None]:
+    """Raises Unseen where afterwards a service's group has other members than before, or had none."""
+    before = await the_log.members(night, service)
+    yield
+    after = await the_log.members(night, service)
+    see(before == after and before, f"a member left: {len(before)} before, {len(before & after)} of them after")
 
 
 def held_by(night: Night, name: str) -> set[str]:

@@ -31,8 +31,7 @@ async def poison(night: Night) -> str:
         wave.then.insert(night.chance.randrange(len(wave.then)), bad := night.load.poisoned(night.chance.choice(sound)))
         kinds.add(bad.poison)
     await night.play(wave)
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     return f"{len(kinds)} kinds, each with its dead letter, the sound ones beside them recorded"
 
 
@@ -58,8 +57,7 @@ async def unreadable(night: Night) -> str:
             wanted.discard(bad.poison)
             wave.then.append(bad)
     await night.play(wave)
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     more = {name: n - before.get(name, 0) for name, n in classes().items() if n > before.get(name, 0)}
     see(sum(more.values()) == 3 and {type for type, _ in more} == {"body", "type"}, f"counted as {more}")
     return f"set aside by class: {', '.join(sorted(' '.join(name) for name in more))}"
@@ -106,8 +104,7 @@ async def oversized(night: Night) -> str:
         finally:
             await producer.stop()
     await night.play(wave)
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     return f"refused by the broker ({', '.join(refused)}); 120 KiB taken and answered"
 
 
@@ -125,7 +122,7 @@ async def letters_refused(night: Night) -> str:
         async with night.broken(f"letters are {what}", limit=45), fault:
             kept = await letters_kept(night)
             seen.append(f"{kept} rows kept while {what}")
-    return f"{', '.join(seen)}; answers left meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{', '.join(seen)}; answers left meanwhile; {night.recovered}"
 
 
 @row(
@@ -246,8 +243,7 @@ async def out_of_order(night: Night) -> str:
     await night.until(lambda: night.fleet.status("referral")["waiting"] >= before + 10, "what waits")
     waited = night.fleet.status("referral")["waiting"] - before
     await night.play(replace(wave, first=late))
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     return f"{waited} waited, all were answered, no dead letter"
 
 
@@ -264,8 +260,7 @@ async def many_waited(night: Night) -> str:
     await night.until(lambda: night.fleet.status("referral")["waiting"] <= before + orphans,
                       "60 cases that go on at once with their run")  # fmt: skip
     await playing
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     return "60 cases went on at once, all were answered"
 
 
@@ -303,8 +298,7 @@ async def hot(night: Night) -> str:
             await night.play(replace(wave, then=[]))
             night.play(replace(wave, first=[]), pace=0.01)
         await night.play(replace(others, first=[]), pace=0.04)
-        await night.sender.acknowledged()
-        await night.nothing_lags()
+        await night.caught_up()
         ids = {meant.id for meant in others.then}
         took[what] = sorted(seconds for (_, id, _), seconds in night.sender.took.items() if id in ids)
     slow = {what: seconds[len(seconds) * 95 // 100] for what, seconds in took.items()}
@@ -337,8 +331,7 @@ async def strange_times(night: Night) -> str:
     for n, at in zip(reports, times, strict=False):
         wave.then[n] = replace(wave.then[n], time=at)
     await night.play(wave)
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     return "the future is refused CLOCK_AHEAD, the others are recorded; no time stands still"
 
 
@@ -377,6 +370,5 @@ async def forked(night: Night) -> str:
     said = night.fleet.status("referral")
     see(len(said["quarantined"]) == 1 and not said["held"], f"held: {said['held']}")
     await night.wave(4, 8)
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     return "early ones were kept, the old one dropped, the forked case alone stands still"

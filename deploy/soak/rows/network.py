@@ -5,10 +5,10 @@ import time
 
 import httpx
 
-from deploy.soak.faults import database, network, processes, the_log
+from deploy.soak.faults import database, network, processes
 from deploy.soak.night import Night
 from deploy.soak.rows.kafka import alive_meanwhile
-from deploy.soak.rows.matrix import SOAK, row, see
+from deploy.soak.rows.matrix import BESIDE, SOAK, nobody_leaves, row, see
 from deploy.soak.rows.processes import live
 
 
@@ -16,7 +16,7 @@ from deploy.soak.rows.processes import live
 async def cut_from_kafka(night: Night) -> str:
     async with (
         network.through(night, "referral", kafka=True) as proxy,
-        night.broken("referral cut from Kafka", beside={"intake": 10, "reporting": 10}) as window,
+        night.broken("referral cut from Kafka", beside=BESIDE) as window,
     ):
         night.wave(16, 16, pace=0.015)
         await asyncio.sleep(0.5)
@@ -32,7 +32,7 @@ async def cut_from_kafka(night: Night) -> str:
         await hears_nothing(night, "referral", stood)
         proxy.heal()
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
-    return f"{asked} reads and /live answered meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{asked} reads and /live answered meanwhile; {night.recovered}"
 
 
 THROUGH = 5.0  # seconds in which what a service had fetched before it was cut off is applied
@@ -63,10 +63,9 @@ async def cut_from_database(night: Night) -> str:
     lasts = night.lasts(25, 60)
     interval = {"LOTSE_POLL_SECONDS": str(int(lasts) // 3)}
     async with network.through(night, "referral", database=True, more=interval) as proxy:
-        before = await the_log.members(night, "referral")
         size = processes.rss(night.fleet.processes["referral"])
-        beside = {"intake": 10, "reporting": 10}
-        async with night.broken("referral cut from its database", beside=beside) as window:
+        fault = night.broken("referral cut from its database", beside=BESIDE)
+        async with nobody_leaves(night, "referral"), fault as window:
             night.wave(16, 16, pace=0.015)
             proxy.cut()
             began = time.monotonic()
@@ -77,12 +76,8 @@ async def cut_from_database(night: Night) -> str:
             await asyncio.sleep(max(0.0, lasts - took))
             proxy.heal()
         grown = processes.rss(night.fleet.processes["referral"]) - size
-        see(await the_log.members(night, "referral") == before and before, "a member left")
     see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
-    return (
-        f"/counts gave 503 after {took:.1f} s; no member left, {max(0, grown >> 20)} MiB more;"
-        f" recovered in {night.recoveries[-1].seconds:.1f} s"
-    )
+    return f"/counts gave 503 after {took:.1f} s; no member left, {max(0, grown >> 20)} MiB more; {night.recovered}"
 
 
 OTHERS = ("intake", "notification", "reporting")
@@ -124,7 +119,7 @@ async def everybody_else(night: Night) -> str:
                 see(night.fleet.processes[name].pid is not None, f"{name} ended")
             for proxy in proxies:
                 proxy.heal()
-    return f"{night.progress[-1].done} answers of referral meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{night.progress[-1].done} answers of referral meanwhile; {night.recovered}"
 
 
 @row(160, "a read while the database is away", "referral behind a proxy, its database refused; GET /counts", quiet=True)
@@ -147,7 +142,7 @@ async def one_way(night: Night) -> str:
     for what in ("database", "kafka"):
         async with (
             network.through(night, "referral", kafka=what == "kafka", database=what == "database") as proxy,
-            night.broken(f"answers of the {what} are lost", limit=75, beside={"intake": 10, "reporting": 10}) as window,
+            night.broken(f"answers of the {what} are lost", limit=75, beside=BESIDE) as window,
         ):
             night.wave(10, 16, pace=0.01)
             await asyncio.sleep(0.3)
@@ -170,14 +165,13 @@ async def one_way(night: Night) -> str:
 @row(62, "a thin line", "referral and Kafka: 50 ms each way and 3 Mbit/s for 60 s", SOAK)
 async def thin_line(night: Night) -> str:
     async with network.through(night, "referral", kafka=True) as proxy:
-        before = await the_log.members(night, "referral")
-        async with night.broken("a thin line", beside={"referral": 50, "reporting": 20}) as window:
+        fault = night.broken("a thin line", beside={"referral": 50, "reporting": 20})
+        async with nobody_leaves(night, "referral"), fault as window:
             night.wave(20, 24, pace=0.05)
             proxy.delay, proxy.rate = 0.05, 375_000.0
             await window.bites()
             await asyncio.sleep(60)
             proxy.heal()
-        see(await the_log.members(night, "referral") == before, "a member left")
     return f"{night.progress[-2].done} answers meanwhile; no member left"
 
 
@@ -218,7 +212,7 @@ async def resets(night: Night) -> str:
 async def black_hole(night: Night) -> str:
     async with (
         network.through(night, "referral", kafka=True) as proxy,
-        night.broken("a black hole to Kafka", limit=75, beside={"intake": 10, "reporting": 10}) as window,
+        night.broken("a black hole to Kafka", limit=75, beside=BESIDE) as window,
     ):
         night.wave(12, 16, pace=0.02)
         silent = proxy.open
@@ -232,4 +226,4 @@ async def black_hole(night: Night) -> str:
         )
         await hears_nothing(night, "referral", stood)
         proxy.heal()
-    return f"recovered in {night.recoveries[-1].seconds:.1f} s"
+    return night.recovered

@@ -49,8 +49,7 @@ async def silent_mail(night: Night) -> str:
         async with night.broken("the mail server is silent"):
             for _ in range(6):  # of some waves nothing holds any more by the tick, and nobody is told of what is over
                 await night.wave(10, 26, noise=False)
-                await night.sender.acknowledged()
-                await night.nothing_lags()
+                await night.caught_up()
                 await night.tick_through()
                 await night.nothing_lags()
                 if len(list(folder.glob("*.eml"))) > before:

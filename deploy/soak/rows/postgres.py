@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 
 from deploy.places import ROOT, SERVICES
-from deploy.soak.faults import database, disks, network, processes, the_log
+from deploy.soak.faults import database, disks, network, processes
 from deploy.soak.faults.processes import kill, start
 from deploy.soak.night import Night
 from deploy.soak.observed import session
-from deploy.soak.rows.matrix import SOAK, NotRun, progressed, row, see
+from deploy.soak.rows.matrix import BESIDE, SOAK, NotRun, nobody_leaves, progressed, row, see
 
 RUNTIME_MIGRATIONS = ROOT / "services" / "runtime" / "migrations"
 LATER = ("state", "timeline", "outbox", "answered", "kept", "position", "alliance", "risk_list", "participation_list")
@@ -28,7 +28,7 @@ async def database_killed(night: Night) -> str:
             await asyncio.sleep(night.chance.uniform(0.5, 2))
             kill(night, "postgres")
             await start(night, "postgres")
-    return f"recovered in {night.recoveries[-1].seconds:.1f} s"
+    return night.recovered
 
 
 @row(
@@ -44,7 +44,7 @@ async def failover(night: Night) -> str:
         await database.failed_over(night, second)
     older = {name: night.fleet.status(name).get("older_than_log") for name in SERVICES}
     see(not any(older.values()), f"older than the log: {older}")
-    return f"no database older than its log; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"no database older than its log; {night.recovered}"
 
 
 @row(
@@ -88,7 +88,7 @@ async def set_back_while_it_runs(night: Night) -> str:
     "referral's role limited to one connection for 10 s, those it has ended; twelve read at once meanwhile",
 )
 async def exhausted(night: Night) -> str:
-    async with night.broken("one connection only", beside={"intake": 10, "reporting": 10}) as window:
+    async with night.broken("one connection only", beside=BESIDE) as window:
         night.wave(12, 16, pace=0.01)
         async with database.few_connections(night, "referral", 1):
             await window.bites()
@@ -102,7 +102,7 @@ async def exhausted(night: Night) -> str:
             one = night.fleet.processes["referral"]
             see(one.pid is not None, f"referral ended: {one.last_words()}")
     refused = reads.count("503 5")
-    return f"{TOO_MANY} named; {refused} of 12 reads were told to come back; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{TOO_MANY} named; {refused} of 12 reads were told to come back; {night.recovered}"
 
 
 TOO_MANY = "TooManyConnectionsError:53300"
@@ -126,7 +126,7 @@ async def refused(night: Night) -> str:
         ("InvalidPasswordError:28P01", database.wrong_password(night, "referral")),
         ("InsufficientPrivilegeError:42501", database.right_revoked(night, "referral", "lotse.participation_list")),
     ):
-        async with night.broken(f"referral has {what}", beside={"intake": 10, "reporting": 10}) as window:
+        async with night.broken(f"referral has {what}", beside=BESIDE) as window:
             night.wave(12, 16, pace=0.01)
             async with fault:
                 await window.bites()
@@ -135,7 +135,7 @@ async def refused(night: Night) -> str:
                 see(one.pid == ran, f"referral ended: {one.last_words()}")
         aside = night.fleet.status("referral")["set_aside"]["count"]
         see(aside == 0, f"{aside} submissions set aside for {what}")
-        seen.append(f"{what} named, recovered in {night.recoveries[-1].seconds:.1f} s")
+        seen.append(f"{what} named, {night.recovered}")
     return f"{'; '.join(seen)}; nothing set aside, the process went on"
 
 
@@ -145,16 +145,14 @@ def _says(night: Night, what: str) -> bool:
 
 @row(50, "deadlocks", "every table of referral locked again and again in the wrong order by another session")
 async def deadlocks(night: Night) -> str:
-    beside = {"intake": 10, "reporting": 10}
-    async with night.broken("locks in the wrong order", limit=45, beside=beside) as window:
+    async with night.broken("locks in the wrong order", limit=45, beside=BESIDE) as window:
         night.wave(20, 20, pace=0.006)
         await asyncio.sleep(0.5)
         await window.bites()
         victim = await database.cross(night, "referral", 8)
     counted = processes.metric(night, "referral", "lotse_batches_held_total", error="DeadlockDetectedError")
     see(counted, "no deadlock is counted")
-    return (f"8 rounds, in {victim} of them the other session gave way, {counted:.0f} batches of referral did and came again;"
-            f" recovered in {night.recoveries[-1].seconds:.1f} s")  # fmt: skip
+    return f"8 rounds, in {victim} of them the other session gave way, {counted:.0f} batches of referral did and came again; {night.recovered}"
 
 
 @row(
@@ -230,8 +228,7 @@ async def other_schema(night: Night) -> str:
                 back = "update lotse.state set shape = shape - 1 where kind = 'case' and id = any($1)"
                 await con.execute(back, [row["id"] for row in rewritten])
         await wave
-        await night.sender.acknowledged()
-        await night.nothing_lags()
+        await night.caught_up()
     finally:
         async with session(night.fleet, "referral") as con:
             for table in LATER:
@@ -244,8 +241,7 @@ async def other_schema(night: Night) -> str:
 async def slow_database(night: Night) -> str:
     async with network.through(night, "referral", database=True) as proxy:
         before = processes.rss(night.fleet.processes["referral"])
-        members = await the_log.members(night, "referral")
-        async with night.broken("a slow database", beside={"intake": 10, "reporting": 10}) as window:
+        async with nobody_leaves(night, "referral"), night.broken("a slow database", beside=BESIDE) as window:
             night.wave(12, 16, pace=0.01)
             proxy.delay = 0.5
             await window.bites()
@@ -254,9 +250,8 @@ async def slow_database(night: Night) -> str:
             await asyncio.sleep(4)
             proxy.heal()
         grown = processes.rss(night.fleet.processes["referral"]) - before
-        see(await the_log.members(night, "referral") == members, "a member left")
         see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
-    return f"no member left, {max(0, grown >> 20)} MiB more; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"no member left, {max(0, grown >> 20)} MiB more; {night.recovered}"
 
 
 @row(
@@ -337,8 +332,8 @@ async def database_disk_full(night: Night) -> str:
     before = night.fleet.status("referral")
     with disks.disk(night, await database.megabytes(night, "referral") * 2 + 64) as disk:
         async with disks.database_on(night, "referral", disk):
-            members = await the_log.members(night, "referral")
-            async with night.broken("referral's disk is full", beside={"intake": 10, "reporting": 10}) as window:
+            full_up = night.broken("referral's disk is full", beside=BESIDE)
+            async with nobody_leaves(night, "referral"), full_up as window:
                 night.wave(30, 24, pace=0.015)
                 await asyncio.sleep(0.5)
                 disk.fill()
@@ -352,9 +347,8 @@ async def database_disk_full(night: Night) -> str:
                     disk.clear()
             see(asked.status_code == 200, f"a read gave {asked.status_code}")
             see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
-            see(await the_log.members(night, "referral") == members, "a member left")
     see(said["ready"] and before["ready"], "referral called itself not ready")
-    return f"held (DiskFullError), reads went on, no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"held (DiskFullError), reads went on, no member left; {night.recovered}"
 
 
 def full(night: Night) -> bool:
@@ -372,8 +366,8 @@ def full(night: Night) -> bool:
     " red where a lock that can't be had counts as the message's fault",
 )
 async def idle_operator(night: Night) -> str:
-    before = await the_log.members(night, "referral")
-    async with night.broken("an operator idle in transaction", beside={"intake": 10, "reporting": 10}) as window:
+    fault = night.broken("an operator idle in transaction", beside=BESIDE)
+    async with nobody_leaves(night, "referral"), fault as window:
         night.wave(16, 16, pace=0.01)
         async with database.idle_operator(night, "referral") as pid:
             await window.bites()
@@ -381,8 +375,7 @@ async def idle_operator(night: Night) -> str:
             await asyncio.sleep(12)
             said = night.fleet.status("referral")
     see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
-    see(await the_log.members(night, "referral") == before, "a member left")
-    return f"held, the blocker named (session {pid}); recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"held, the blocker named (session {pid}); {night.recovered}"
 
 
 def blocked_by(night: Night, pid: int) -> bool:

@@ -11,7 +11,7 @@ from deploy.soak.faults import database, network, processes, the_log
 from deploy.soak.faults.processes import another, armed, dead, kill, restart, start
 from deploy.soak.night import PATIENCE, Night
 from deploy.soak.observed import ANSWERS, FACTS, records_of
-from deploy.soak.rows.matrix import SOAK, progressed, row, see
+from deploy.soak.rows.matrix import BESIDE, SOAK, nobody_leaves, progressed, row, see
 
 
 async def at_seam(night: Night, service: str, seam: str) -> str:
@@ -29,7 +29,7 @@ async def at_seam(night: Night, service: str, seam: str) -> str:
         night.kills += 1
         await window.bites()
         await window.lasts()
-    return f"{service} died by SIGKILL at {seam}, recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{service} died by SIGKILL at {seam}, {night.recovered}"
 
 
 @row(
@@ -76,7 +76,7 @@ async def killed_again_and_again(night: Night) -> str:
             await start(night, name, LOTSE_GROUP=f"{name}-{n}")  # a dead member's session is looked at in row 15
         for name in ("referral", "intake"):
             await restart(night, name)
-    return f"{seen}; {kills} SIGKILLs, recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{seen}; {kills} SIGKILLs, {night.recovered}"
 
 
 @row(5, "SIGTERM in mid-batch", "SIGTERM of each service under load")
@@ -119,7 +119,7 @@ async def zombie(night: Night) -> str:
                 see(moved, "the frozen member is still one of its group: no partition moved")
         back = await the_log.became(night, "referral", lambda now: len(now) == 2)
         see(back, "the zombie did not come back into its group")
-    return f"put out of its group, the other went on, the zombie came back; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"put out of its group, the other went on, the zombie came back; {night.recovered}"
 
 
 @row(
@@ -140,7 +140,7 @@ async def zombie_relay(night: Night) -> str:
                 taken = await database.came_to_lead(night, "referral", other, 28)
                 see(taken, "nobody leads the relay in the place of who is frozen")
         see(await database.leads(night, "referral", other), "who awoke leads the relay again")
-    return f"{night.progress[-1].done} answers left meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{night.progress[-1].done} answers left meanwhile; {night.recovered}"
 
 
 SESSION = 20.0  # seconds without a heartbeat after which Kafka takes a member for dead (services/host/host.py)
@@ -154,10 +154,9 @@ SESSION = 20.0  # seconds without a heartbeat after which Kafka takes a member f
 async def slow_handler(night: Night) -> str:
     async with network.through(night, "referral", database=True) as proxy:
         await night.wave(4, 8)  # its connections are made: a new one would take too long, and nothing would be tested
-        await night.sender.acknowledged()
-        await night.nothing_lags()
-        members, retried = await the_log.members(night, "referral"), held_batches(night, "referral")
-        async with night.broken("a slow handler", beside={"intake": 10, "reporting": 10}) as window:
+        await night.caught_up()
+        retried = held_batches(night, "referral")
+        async with nobody_leaves(night, "referral"), night.broken("a slow handler", beside=BESIDE) as window:
             night.wave(16, 16, pace=0.01)
             proxy.delay = 1.0
             await window.bites()
@@ -166,8 +165,7 @@ async def slow_handler(night: Night) -> str:
         see(took > SESSION, f"no batch took longer than {took:.1f} s")
         tries = held_batches(night, "referral") - retried
         see(tries == 0, f"{tries} batches were given up, so it was not one that took so long")
-        see(await the_log.members(night, "referral") == members and members, "a member left")
-    return f"a batch took {took:.1f} s, no member left, recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"a batch took {took:.1f} s, no member left, {night.recovered}"
 
 
 async def longest_batch(night: Night, service: str, enough: float, patience: float) -> float:
@@ -191,16 +189,13 @@ def held_batches(night: Night, service: str) -> float:
     108, "a lock is held longer than the session timeout", "every table of referral locked for 22 s by an idle session"
 )
 async def lock_held(night: Night) -> str:
-    before = await the_log.members(night, "referral")
-    async with night.broken("referral's tables locked", beside={"intake": 10, "reporting": 10}) as window:
+    async with nobody_leaves(night, "referral"), night.broken("referral's tables locked", beside=BESIDE) as window:
         night.wave(16, 16, pace=0.01)
         async with database.locked(night, "referral"):
             await window.bites()
             await asyncio.sleep(22)
             see(night.fleet.status("referral").get("held"), "nothing is called held")
-    after = await the_log.members(night, "referral")
-    see(before == after and before, f"members changed: {len(before)} before, {len(before & after)} of them after")
-    return f"held, no member left, recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"held, no member left, {night.recovered}"
 
 
 @row(
@@ -223,7 +218,7 @@ async def rolling(night: Night) -> str:
             see(time.monotonic() - began < 25, f"{name} took {time.monotonic() - began:.0f} s to stop")
             await start(night, name)
             await window.heals()
-    return f"each ended with 0; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"each ended with 0; {night.recovered}"
 
 
 @row(9, "rebalance storm", "a further member of referral's group joins and leaves, four times")
@@ -245,7 +240,7 @@ async def rebalances(night: Night) -> str:
                 progressed(night, "referral", came, 5), f"referral gave hardly an answer while member {n} came and went"
             )
     done = night.progress[-4].done
-    return f"{done} answers of referral meanwhile; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"{done} answers of referral meanwhile; {night.recovered}"
 
 
 @row(12, "more members than partitions", "ten members of reporting on nine partitions")
@@ -272,8 +267,7 @@ async def idle_members(night: Night) -> str:
 async def backlog(night: Night) -> str:
     wave = night.load.wave(80, round(night.lasts(50, 800)))
     await night.play(replace(wave, then=[]))
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     await asyncio.to_thread(night.fleet.processes["referral"].stop)
     async with night.broken("a backlog", limit=30):
         await night.play(replace(wave, first=[]))
@@ -359,4 +353,4 @@ async def full_stop(night: Night) -> str:
             await start(night, name)
     wrong = {name: code for name, code in codes.items() if code not in (0, 143)}  # Java ends with 128 + SIGTERM
     see(not wrong, f"ended otherwise than orderly: {wrong}")
-    return f"all stopped in {stopped:.1f} s, each orderly; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"all stopped in {stopped:.1f} s, each orderly; {night.recovered}"

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import psutil
 
 from deploy.places import SERVICES
-from deploy.soak.faults import database, disks, network, processes, the_log
+from deploy.soak.faults import database, disks, network, processes
 from deploy.soak.faults.processes import restart, start
 from deploy.soak.night import Night
-from deploy.soak.rows.matrix import SOAK, NotRun, row, see
+from deploy.soak.rows.matrix import BESIDE, SOAK, NotRun, nobody_leaves, row, see
 
 LITTLE, CONTAINER = 4 << 20, 256 << 20
 """Bytes of memory: less than reading anything takes, and what a container would have (250 MB are promised under load)."""
@@ -32,8 +32,7 @@ async def out_of_memory(night: Night) -> str:
            for one in wave.then if one.type == "attendance_reported"]  # fmt: skip
     # all they rest on is known: what waits is held in memory when it wakes, however large
     await night.play(replace(wave, then=[one for one in wave.then if one.type != "attendance_reported"]))
-    await night.sender.acknowledged()
-    await night.nothing_lags()
+    await night.caught_up()
     grown = []
     async with night.broken("out of memory", beside={"intake": 5}) as window:
         await asyncio.to_thread(night.fleet.processes["referral"].stop)
@@ -56,8 +55,7 @@ async def out_of_memory(night: Night) -> str:
         finally:
             await restart(night, "referral")
     return (
-        f"died as it grew from {', '.join(grown)}; what was left it read with {dog.peak >> 20} MiB;"
-        f" recovered in {night.recoveries[-1].seconds:.1f} s"
+        f"died as it grew from {', '.join(grown)}; what was left it read with {dog.peak >> 20} MiB; {night.recovered}"
     )
 
 
@@ -96,8 +94,7 @@ async def few_descriptors(night: Night) -> str:
         process = psutil.Process(one.pid)
         usual = process.rlimit(psutil.RLIMIT_NOFILE)
         most = processes.descriptors(one)
-        beside = {"intake": 10, "reporting": 10}
-        async with night.broken("no descriptor left", limit=45, beside=beside) as window:
+        async with night.broken("no descriptor left", limit=45, beside=BESIDE) as window:
             night.wave(10, 16, pace=0.01)
             process.rlimit(psutil.RLIMIT_NOFILE, (most - 4, usual[1]))
             try:
@@ -111,17 +108,13 @@ async def few_descriptors(night: Night) -> str:
                     process.rlimit(psutil.RLIMIT_NOFILE, usual)
             see(one.pid is not None, f"referral ended: {one.last_words()}")
     see(cut and ended, f"{cut} connections to Kafka and {ended} to Postgres ended, so nothing was tested")
-    return (
-        f"limited to {most - 4}, {cut} connections to Kafka and {ended} to Postgres ended; it went on;"
-        f" recovered in {night.recoveries[-1].seconds:.1f} s"
-    )
+    return f"limited to {most - 4}, {cut} connections to Kafka and {ended} to Postgres ended; it went on; {night.recovered}"
 
 
 @row(69, "a tenth of a processor", "referral stopped for 0.45 of every 0.5 s, 40 s long", SOAK)
 async def starved(night: Night) -> str:
-    before = await the_log.members(night, "referral")
-    beside = {"intake": 10, "reporting": 10}
-    async with night.broken("a tenth of a processor", limit=60, beside=beside) as window:
+    fault = night.broken("a tenth of a processor", limit=60, beside=BESIDE)
+    async with nobody_leaves(night, "referral"), fault as window:
         night.wave(10, 16, pace=0.05)
         await window.bites()
         until = time.monotonic() + 40
@@ -129,8 +122,7 @@ async def starved(night: Night) -> str:
             async with processes.frozen(night.fleet.processes["referral"], 0.45):
                 pass
             await asyncio.sleep(0.05)
-    see(await the_log.members(night, "referral") == before, "a member left")
-    return f"no member left; recovered in {night.recoveries[-1].seconds:.1f} s"
+    return f"no member left; {night.recovered}"
 
 
 @row(70, "one service's clock two hours ahead, then behind", "referral's Python tells a wrong time")

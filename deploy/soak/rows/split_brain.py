@@ -53,8 +53,9 @@ async def split(night: Night, name: str, workers: int, seconds: float) -> str:
     see(struck.total() >= workers, f"only {dict(struck)} struck")
     night.kills += ended
     night.doubtful += ended if name == "notification" else 0  # what each had begun
-    return (f"{ended} workers came and were killed, before that {', '.join(sorted(struck))} had struck; recovered in"
-            f" {night.recoveries[-1].seconds:.1f} s")  # fmt: skip
+    return (
+        f"{ended} workers came and were killed, before that {', '.join(sorted(struck))} had struck; {night.recovered}"
+    )
 
 
 async def _mind(night: Night, name: str, chance: Random, seam: str) -> str:
