@@ -185,33 +185,18 @@ def _permitted(entry: Entry, publisher: Publisher, body: Body) -> Verdict:
     return RECORDED
 
 
+THING = {"consent_given": ("consent_id",), "need_reported": ("need_id",), "consent_withdrawn": ("consent_id",),
+         "referral_requested": ("referral_id",), "referral_answered": ("referral_id",),
+         **dict.fromkeys(("participation_start_reported", "participation_end_reported"), ("participation_id", "reported_at", "revision")),
+         "attendance_reported": ("participation_id", "meeting_id", "reported_at", "revision")}  # fmt: skip
+"""Type to the members that say what it is a statement about; of any other its subject does."""
+
+
 def _thing(type_: str, subject: str, body: Body | None) -> tuple[str, ...]:
-    match type_, body:
-        case _, None:
-            return ()
-        case "consent_given", {"consent_id": consent}:
-            return (type_, consent)
-        case "need_reported", {"need_id": need}:
-            return (type_, need)
-        case "consent_withdrawn", {"consent_id": consent}:
-            return (type_, consent)
-        case "referral_requested", {"referral_id": referral}:
-            return (type_, referral)
-        case "referral_answered", {"referral_id": referral}:
-            return (type_, referral)
-        case (
-            "participation_start_reported" | "participation_end_reported",
-            {"participation_id": id, "reported_at": at, "revision": revision},
-        ):
-            return (type_, id, at, str(revision))
-        case "attendance_reported", {
-            "participation_id": id,
-            "meeting_id": meeting,
-            "reported_at": at,
-            "revision": revision,
-        }:
-            return (type_, id, meeting, at, str(revision))
-    return (type_, subject)
+    if body is None:
+        return ()
+    names = THING.get(type_, ())
+    return (type_, *(str(body[name]) for name in names)) if names else (type_, subject)
 
 
 @dataclass
