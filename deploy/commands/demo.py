@@ -22,13 +22,11 @@ from deploy.demo.seen import facts_of, oldest_mailed
 from deploy.demo.seen import seen as absences
 from deploy.errors import DONE, FINDINGS
 from deploy.fleet import Fleet, Setup
-from deploy.installation import Installation
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import complain, say
 from deploy.services import publishers_from
-from services.connections import KafkaSecurity
 
 
 @click.command()
@@ -88,8 +86,7 @@ def _look(fleet: Fleet, kreis: Kreis, played: Played) -> dict[str, Any]:
     for row in get("notification", "/attempts"):
         mails[row["what"].removeprefix("notification_")] += row["n"]
     risks = get("referral", "/risks")
-    house = Installation(fleet.stack.kafka, KafkaSecurity(), fleet.setup.publishers, fleet.stack.folder, local=True)
-    facts = asyncio.run(facts_of(house))
+    facts = asyncio.run(facts_of(fleet.stack.kafka))
     told = next((r["case_id"] for r in risks if r["rule"] == "S2" and r["raised"] and not r["open"]), None)
     told = told or next((r["case_id"] for r in risks), None)
     steps = [step for name in ("intake", "referral") if told for step in get(name, f"/cases/{told}")["timeline"]]

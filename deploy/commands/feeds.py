@@ -89,7 +89,7 @@ async def _asked(house: Installation, publisher: Publisher, id: str) -> tuple[Co
     """The conversation under an id, and whether submissions could be looked through where there is no answer."""
     found = Conversation(id, reference_of(publisher.source, id))
     answers = [answers_topic(family, publisher.name) for family in publisher.families]
-    async with opened(house, "answer") as log:
+    async with opened(house.kafka, house.security, "answer") as log:
         span = await log.span(answers)
         if not span:
             raise Trouble(f"{', '.join(answers)}: not there, or not for this user", "`lotse topics --check`", FINDINGS)
@@ -157,7 +157,7 @@ async def _counted(house: Installation, publishers: Sequence[Publisher]) -> list
     """One after the other, so that the ids of one alone are kept in memory. Submissions first: what is answered meanwhile is
     not called waiting."""
     accounts = []
-    async with opened(house, "sources") as log:
+    async with opened(house.kafka, house.security, "sources") as log:
         for publisher in publishers:
             account = Account(publisher.name, datetime.now(UTC))
             span = await log.span([submissions_topic(family, publisher.name) for family in publisher.families])

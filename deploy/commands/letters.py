@@ -10,7 +10,6 @@ import asyncio
 import base64
 import getpass
 import json
-import os
 import re
 import time
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from typing import Any
 
 import click
 import httpx
-from aiokafka.errors import KafkaError
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
@@ -30,7 +28,8 @@ from contracts.families import FACTS, SUBMISSIONS
 from contracts.messages import claim_of
 from contracts.topics import dead_letters_topic
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
-from deploy.installation import kafka_security
+from deploy.feeds.log import length, opened
+from deploy.installation import kafka_settings
 from deploy.local.announced import running
 from deploy.local.operations import PRIVATE
 from deploy.places import SERVICES
@@ -303,7 +302,7 @@ def show(
         raise Trouble(
             f"{name} has no dead letter from {message}", f"`lotse dead-letters list {name}` shows what there is", USAGE
         )
-    headers, body = opened(found[0], private)
+    headers, body = unsealed(found[0], private)
     said = {key: text for key, text in found[0].items() if key not in ("sealed", "place")}
     if audit:
         # nothing is shown that is not written down
@@ -336,7 +335,7 @@ def private_key(file: Path | None, at: str | None = None) -> ECKey:
         ) from None
 
 
-def opened(letter: dict[str, Any], private: ECKey) -> tuple[list[tuple[str, bytes | None]], bytes | None]:
+def unsealed(letter: dict[str, Any], private: ECKey) -> tuple[list[tuple[str, bytes | None]], bytes | None]:
     """Headers and body of a dead letter as they came. Raises Trouble where the key is another."""
     try:
         headers, value = json.loads(jwe.decrypt_compact(letter["sealed"], private).plaintext or b"[]")
@@ -361,7 +360,7 @@ def text(value: bytes | None) -> str | None:
 
 def type_of(letter: dict[str, Any], private: ECKey) -> str:
     """The type of a dead letter where it is one our contracts know; any other is the sender's own word."""
-    type = claim_of(*opened(letter, private))[1].decode("utf-8", "replace")
+    type = claim_of(*unsealed(letter, private))[1].decode("utf-8", "replace")
     return type if type in FACTS or type in SUBMISSIONS else ""
 
 
@@ -375,36 +374,23 @@ async def letters(
 ) -> list[dict[str, Any]]:
     """Of every dead letter on a service's topic (its headers, and the sealed bytes) what is to be kept: thirty days of an attack
     do not fit into memory. A copy by the relay or by `lotse republish` is the same letter. Raises Trouble."""
-    from services.host.kafka import Reader  # noqa: PLC0415
-
-    security = kafka_security()
-    try:
-        kafka = os.environ.get("LOTSE_KAFKA") or _here(
-            "kafka", "its dead letters stand on a topic: set LOTSE_KAFKA", at
-        )
-        reader = Reader(kafka, security, "dead-letters")
-        await reader.start()
-        try:
-            parts = await reader.parts([dead_letters_topic(name)])
-            starts, ends = await reader.starts(parts), await reader.ends(parts)
-            found: dict[Origin, dict[str, Any]] = {}
-            total = sum(ends[part] - starts[part] for part in parts)
-            with counted(f"dead letters of {name}", total, "letters") as more:
-                async for records in reader.records({part: (starts[part], ends[part]) for part in parts}):
-                    for record in records:
-                        if (letter := told(record.headers)) is None:
-                            say.print(f"{record.topic}/{record.partition}/{record.offset} is no dead letter; left out")
-                            continue
-                        said, origin = letter
-                        place = f"{origin.topic}/{origin.part}/{origin.offset}"
-                        if kept := keep({**said, "place": place, "sealed": record.value}):
-                            found[origin] = kept
-                    more(len(records))
-            return list(found.values())
-        finally:
-            await reader.stop()
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise Trouble(f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA", UNREACHABLE) from None
+    known = kafka_settings()
+    kafka = known.kafka or _here("kafka", "its dead letters stand on a topic: set LOTSE_KAFKA", at)
+    found: dict[Origin, dict[str, Any]] = {}
+    async with opened(kafka, known.kafka_security, "dead-letters") as log:
+        span = await log.span([dead_letters_topic(name)])
+        with counted(f"dead letters of {name}", length(span), "letters") as more:
+            async for records in log.read(span):
+                for record in records:
+                    if (letter := told(record.headers)) is None:
+                        say.print(f"{record.topic}/{record.partition}/{record.offset} is no dead letter; left out")
+                        continue
+                    said, origin = letter
+                    place = f"{origin.topic}/{origin.part}/{origin.offset}"
+                    if kept := keep({**said, "place": place, "sealed": record.value}):
+                        found[origin] = kept
+                more(len(records))
+    return list(found.values())
 
 
 def _settle(

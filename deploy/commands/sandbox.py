@@ -136,7 +136,7 @@ def _is_for_tests(kafka: str, confirmed: bool) -> None:
 
 async def _has_topics(house: Installation, publisher: Publisher) -> None:
     topics = {submissions_topic(family, publisher.name) for family in SUBMITTED}
-    async with opened(house, "sandbox") as log:
+    async with opened(house.kafka, house.security, "sandbox") as log:
         missing = await log.missing(topics)
     if missing:
         raise Trouble(f"{', '.join(missing)}: not there, or not for this user", "`lotse topics`, with LOTSE_KAFKA and LOTSE_PUBLISHERS",

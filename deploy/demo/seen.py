@@ -15,7 +15,7 @@ from contracts.referral import ParticipationStartReported
 from contracts.topics import facts_topic
 from deploy.demo.kreis import Event
 from deploy.feeds.log import opened
-from deploy.installation import Installation
+from services.connections import KafkaSecurity
 
 Key = tuple[str, str, str, date]
 """Case, what the rule looks at, rule, first day: a risk is these."""
@@ -51,10 +51,10 @@ class Seen:
         return self.within_a_week / (self.risks + self.never) if self.risks + self.never else None
 
 
-async def facts_of(house: Installation) -> list[Fact]:
+async def facts_of(kafka: str) -> list[Fact]:
     """What was said of risks, then what was said to offices: each once. Raises Trouble where Kafka does not answer."""
     found: dict[str, Fact] = {}
-    async with opened(house, "demo") as log:
+    async with opened(kafka, KafkaSecurity(), "demo") as log:
         for topic in (facts_topic("dropout"), facts_topic("notification")):
             async for records in log.read(await log.span([topic])):
                 for about, said in (from_message(record.headers, record.value) for record in records):

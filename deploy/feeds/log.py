@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
-from deploy.installation import Installation
+from services.connections import KafkaSecurity
 from services.host.kafka import Reader
 from services.runtime.messages import Part
 
@@ -56,10 +56,10 @@ class Log:
 
 
 @asynccontextmanager
-async def opened(house: Installation, name: str) -> AsyncIterator[Log]:
-    """A log to read from. Raises Trouble where Kafka does not answer, or falls silent while it is read."""
+async def opened(kafka: str, security: KafkaSecurity, name: str) -> AsyncIterator[Log]:
+    """A log to read from, of a Kafka that knows the reader under a name. Raises Trouble where Kafka does not answer, or falls silent while it is read."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says we say ourselves, once
-    reader = Reader(house.kafka, house.security, name)
+    reader = Reader(kafka, security, name)
     try:
         await reader.start()
         try:
@@ -67,5 +67,5 @@ async def opened(house: Installation, name: str) -> AsyncIterator[Log]:
         finally:
             await reader.stop()
     except (KafkaError, OSError, TimeoutError) as error:
-        raise Trouble(f"Kafka does not answer at {house.kafka} ({type(error).__name__})",
+        raise Trouble(f"Kafka does not answer at {kafka} ({type(error).__name__})",
                       "`lotse doctor`; check LOTSE_KAFKA and LOTSE_KAFKA_SECURITY", UNREACHABLE) from None  # fmt: skip

@@ -22,7 +22,7 @@ async def ready(house: Installation, publisher: Publisher, store: Store, first: 
     cluster = await cluster_id(house.kafka, house.security)
     if not store.fresh:
         store.feeds(cluster)
-    async with opened(house, "import") as log:
+    async with opened(house.kafka, house.security, "import") as log:
         asked = [submissions_topic(family, publisher.name) for family in publisher.families]
         answers = [answers_topic(family, publisher.name) for family in publisher.families]
         if missing := await log.missing([*asked, *answers]):

@@ -20,7 +20,6 @@ import pytest
 
 from contracts.topics import SUBMITTED, submissions_topic
 from deploy.feeds.log import opened
-from deploy.installation import Installation
 from deploy.local.kafka import Kafka
 from deploy.local.processes import tied_to_us
 from deploy.places import CACHE, ROOT
@@ -223,8 +222,7 @@ def broker(tmp_path: Path) -> Iterator[str]:
 
 async def stamps(kafka: str) -> list[int]:
     """The broker's times of all that stands on the submission topics, in milliseconds."""
-    house = Installation(kafka, KafkaSecurity(), PUBLISHERS, ROOT, local=False)
-    async with opened(house, "test") as log:
+    async with opened(kafka, KafkaSecurity(), "test") as log:
         span = await log.span([submissions_topic(family, "kreis") for family in SUBMITTED])
         return sorted([record.timestamp async for records in log.read(span) for record in records])
 

@@ -19,7 +19,6 @@ from aiokafka.errors import NotLeaderForPartitionError
 from contracts.topics import answers_topic, submissions_topic
 from deploy.errors import PARTLY, REFUSED
 from deploy.feeds.log import opened
-from deploy.installation import Installation
 from deploy.local.processes import child_environment
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, ROOT
@@ -59,9 +58,7 @@ class Provider:
         """Made, and seen: a broker shows what it has made a moment later."""
         await make_topics(self.kafka, publishers_from(self.publishers), local=True)
         topics = [topic(family, self.name) for family in FAMILIES for topic in (submissions_topic, answers_topic)]
-        async with opened(
-            Installation(self.kafka, KafkaSecurity(), self.publishers, self.folder, local=False), "test"
-        ) as log:
+        async with opened(self.kafka, KafkaSecurity(), "test") as log:
             while await log.missing(topics):
                 pass
         return self
