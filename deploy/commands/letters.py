@@ -131,6 +131,13 @@ who = click.option(
 )
 
 
+def audited(command: Any) -> Any:
+    """What a command takes that has a service do something: where that is, why, who does it, and whether it is only asked."""
+    for option in (dry_run, who, why, at):
+        command = option(command)
+    return command
+
+
 class Asked:
     """A service as commands ask it: numbers of what is kept, and subjects, are another's as well, so who answers says first who
     it is. Raises Trouble where it is silent, can't answer now or is somebody else."""
@@ -394,22 +401,25 @@ async def letters(
 
 
 def _settle(
-    name: str, at: str | None, named: tuple[str, ...], path: str, why: str, who: str, dry_run: bool, shape: str,
-    rate: float | None, by: dict[str, Any],
+    path: str, name: str, ids: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, rate: float | None, shape: str,
+    **by: Any,
 ) -> int:  # fmt: skip
     """Settles what is set aside and picked. What was settled before counts as done: the same command twice says the same."""
+    gives_up = path.endswith("give-up")
+    if gives_up and not ids and not any(by.values()):
+        raise Trouble("give up which?", "name IDs, or pick by --source, --type, --reason, --since, --until", USAGE)
     asked = Asked(name, at)
     kept = asked.kept()
     aside = [row for row in kept if row["why"] == "aside"]
     stands, wanted = {row["seq"] for row in aside}, {row["seq"] for row in picked(aside, by)}
-    chosen = sorted({_id_of(name, word, kept) for word in named} or wanted)
+    chosen = sorted({_id_of(name, word, kept) for word in ids} or wanted)
     for id in sorted({*chosen} - wanted):
         if id in stands:
             raise Trouble(f"{id} is set aside, and not picked by the options", "leave out one or the other", USAGE)
         say.print(f"{id} {_left(asked, id)}: nothing to do")
     if dry_run:
         chosen = [id for id in chosen if id in stands]
-        would = f"{len(chosen)} would be {'given up' if path.endswith('give-up') else 'judged again'}: {chosen}"
+        would = f"{len(chosen)} would be {'given up' if gives_up else 'judged again'}: {chosen}"
         printed(shape, [{"submissions": len(chosen), "answered": 0, "ids": chosen}], people=[would])
         return DONE
     answered, size = 0, CHUNK if rate is None else max(1, min(CHUNK, round(rate)))
@@ -461,49 +471,35 @@ def place_of(row: dict[str, Any]) -> str:
     return f"{row['topic']}/{row['part']}/{row['offset']}"
 
 
-ids = click.argument("ids", metavar="[ID]...", nargs=-1)
-rate = click.option(
-    "--rate", type=click.FloatRange(0.1), help="At most so many a second; as fast as they are judged, unless given."
-)
+def settling(command: Any) -> Any:
+    """What a command takes that settles what is set aside."""
+    for option in (
+        formats,
+        picking,
+        click.option("--rate", type=click.FloatRange(0.1), help="At most so many a second; as fast as they are judged, unless given."),
+        audited,
+        click.argument("ids", metavar="[ID]...", nargs=-1),
+        service,
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @dead_letters.command()
-@service
-@ids
-@at
-@why
-@who
-@dry_run
-@rate
-@picking
-@formats
-def replay(
-    name: str, ids: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str, rate: float | None, **by: Any
-) -> int:  # fmt: skip
+@settling
+def replay(**said: Any) -> int:
     """Judge again what was set aside: the IDs, what the options pick, or all. Twice is harmless. Exit: 1 some still have no answer;
     2 there never was such an ID; 4 it is an unreadable message, which its sender sends again, mended, under a new id."""
-    return _settle(name, at, ids, "/operate/replay", why, who, dry_run, shape, rate, by)
+    return _settle("/operate/replay", **said)
 
 
 @dead_letters.command("give-up")
-@service
-@ids
-@at
-@why
-@who
-@dry_run
-@rate
-@picking
-@formats
-def give_up(
-    name: str, ids: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str, rate: float | None, **by: Any
-) -> int:  # fmt: skip
+@settling
+def give_up(**said: Any) -> int:
     """Answer what was set aside as refused (GIVEN_UP): the IDs, or what the options pick; its sender may send it mended under a
     new id. What its publisher is gone from publishers.toml of (NoSuchPublisher) is forgotten, and nobody is answered. Twice is
     harmless. Exit as replay."""
-    if not ids and not any(by.values()):
-        raise Trouble("give up which?", "name IDs, or pick by --source, --type, --reason, --since, --until", USAGE)
-    return _settle(name, at, ids, "/operate/give-up", why, who, dry_run, shape, rate, by)
+    return _settle("/operate/give-up", **said)
 
 
 @click.command()
@@ -515,10 +511,7 @@ def give_up(
     multiple=True,
     help="A message (ID of `dead-letters list SERVICE --reason Fork`) to leave out for good: the second fact of a fork, no other.",
 )
-@at
-@why
-@who
-@dry_run
+@audited
 @formats
 def release(
     name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str
@@ -556,10 +549,7 @@ def release(
     metavar="TOPIC/PART",
     help="Only this partition, as a dry run named it; several times. What came to a gap since then stays held.",
 )
-@at
-@why
-@who
-@dry_run
+@audited
 @formats
 def go_on(
     name: str, past: str, only: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str
@@ -592,10 +582,7 @@ def go_on(
 @click.command()
 @service
 @click.option("--since", required=True, type=MOMENT, help="A day, a moment with its zone, or 10m, 2h, 3d ago.")
-@at
-@why
-@who
-@dry_run
+@audited
 @formats
 def republish(name: str, since: datetime, at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
     """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail. Says how many
