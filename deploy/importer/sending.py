@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -87,35 +87,20 @@ class Stopped(Exception):
     """Nothing more is sent, this step neither."""
 
 
-class Answers(Protocol):
+class Answers:
     """Who is asked what becomes of a step."""
 
-    stopped: bool
-    interrupted: bool
-    broke: Trouble | None
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.stopped = self.interrupted = False
+        self.broke: Trouble | None = None
+        """Why it gave up, if it did and nobody told it to."""
+        self._before = store.unanswered()
+        """Sent by an earlier run that never saw the answers: they may stand on the topics, and are read before we ask."""
 
     async def ask(self, step: Step) -> Said:
         """The answer. Raises Unanswered, Stopped."""
-
-    def sent_before(self, step: Step) -> bool:
-        """Whether an earlier run sent it and never saw its answer."""
-
-    def break_off(self, error: Exception) -> None:
-        """Nothing more is sent or waited for, and `broke` says why."""
-
-
-class Nobody:
-    """Who is asked in a dry run: what was answered is answered so again, all else as if it were recorded."""
-
-    stopped = interrupted = False
-    broke: Trouble | None = None
-
-    def __init__(self, store: Store) -> None:
-        self.store, self._before = store, store.unanswered()
-
-    async def ask(self, step: Step) -> Said:
-        """Without asking anybody."""
-        return step.sent.said or Said("recorded")
+        raise NotImplementedError
 
     def sent_before(self, step: Step) -> bool:
         """Whether an earlier run sent it and never saw its answer."""
@@ -124,6 +109,14 @@ class Nobody:
     def break_off(self, error: Exception) -> None:
         """Nothing more is asked, and `broke` says why."""
         self.stopped, self.broke = True, self.broke or _why(error, self.store)
+
+
+class Nobody(Answers):
+    """Who is asked in a dry run: what was answered is answered so again, all else as if it were recorded."""
+
+    async def ask(self, step: Step) -> Said:
+        """Without asking anybody."""
+        return step.sent.said or Said("recorded")
 
 
 def _why(error: Exception, store: Store) -> Trouble:
@@ -138,20 +131,16 @@ def _why(error: Exception, store: Store) -> Trouble:
     return Trouble(f"a fault of ours: {name} at {where}", "tell us; then run the same import again", FAULT)
 
 
-class Sender:
+class Sender(Answers):
     """Sends steps and hands out their answers. Raises Trouble where Kafka is silent."""
 
     def __init__(
         self, kafka: str, security: KafkaSecurity, publisher: Publisher, tenant: str, store: Store, patience: float
     ) -> None:
+        super().__init__(store)
         self.kafka, self.security, self.publisher, self.tenant = kafka, security, publisher, tenant
-        self.store, self.patience = store, patience
-        self.stopped = self.interrupted = False
-        self.broke: Trouble | None = None
-        """Why it gave up, if it did and nobody told it to."""
+        self.patience = patience
         self._asked: dict[str, asyncio.Future[Said]] = {}
-        self._before = store.unanswered()
-        """Sent by an earlier run that never saw the answers: they may stand on the topics, and are read before we ask."""
         self._found: dict[str, Said] = {}
         self._new: list[Step] = []
         self._wake = asyncio.Event()
@@ -213,10 +202,6 @@ class Sender:
             self._wake.set()
         return await asyncio.shield(found)
 
-    def sent_before(self, step: Step) -> bool:
-        """Whether an earlier run sent it and never saw its answer."""
-        return step.sent.id in self._before
-
     def stop(self) -> None:
         """Somebody wants us to stop: nothing more is sent; what is on its way is waited for."""
         self.stopped = self.interrupted = True
@@ -232,7 +217,7 @@ class Sender:
     def break_off(self, error: Exception) -> None:
         """Nothing more is sent or waited for, and `broke` says why: what was sent stays known as unanswered, and the next run
         sends it again under the same ids. Whatever it was, a row is never left without its figure, nor waited for in vain."""
-        self.broke = self.broke or _why(error, self.store)
+        super().break_off(error)
         self.give_up()
 
     async def _go_on(self, part: Coroutine[Any, Any, None]) -> None:

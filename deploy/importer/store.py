@@ -190,7 +190,8 @@ class Store:
         new = [sent for said in self._new.values() for sent in said]
         part = [(reference, *taking) for reference, taking in self._taking_part.items()]
         if new or part:
-            with self._all():
+            with self._db:  # all of it, or none
+                self._db.execute("begin immediate")
                 self._db.executemany(f"insert into sent values ({', '.join('?' * len(Sent._fields))})", new)
                 self._db.executemany("insert or replace into participation values (?, ?, ?)", part)
         self._new, self._taking_part = {}, {}
@@ -202,7 +203,8 @@ class Store:
     def answered(self, answers: Iterable[tuple[str, Said]]) -> None:
         """Id and answer of each."""
         names = ", ".join(f"{name} = ?" for name in Said._fields)
-        with self._all():
+        with self._db:
+            self._db.execute("begin immediate")
             self._db.executemany(f"update sent set {names} where id = ?", ((*said, id) for id, said in answers))
 
     def participations(self) -> Iterable[tuple[str, str, str]]:
@@ -216,20 +218,6 @@ class Store:
             " and s.outcome in ('recorded', 'unchanged')) from participation p"
         )
         return {reference: (person, bool(started)) for reference, person, started in rows}
-
-    def _all(self) -> "_Transaction":
-        return _Transaction(self._db)
-
-
-class _Transaction:
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self.db = db
-
-    def __enter__(self) -> None:
-        self.db.execute("begin immediate")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.db.execute("rollback" if kind else "commit")
 
 
 def _opened(path: Path, reading: bool, trying: bool) -> sqlite3.Connection:
