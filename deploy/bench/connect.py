@@ -98,11 +98,11 @@ def _worker(house: House, folder: Path) -> dict[str, Any]:
 
 
 def _sink(house: House) -> dict[str, Any]:
-    user, _, password = house.stack.admin_dsn.partition("//")[2].partition("@")[0].partition(":")
+    server = house.stack.postgres
     return {
         "name": "sink", "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector", "tasks.max": 1, "topics": facts_topic("attendance"),
-        "connection.url": f"jdbc:postgresql://127.0.0.1:{house.stack.postgres_port}/referral", "connection.username": user,
-        "connection.password": password, "insert.mode": "upsert", "primary.key.mode": "record_value",
+        "connection.url": f"jdbc:postgresql://127.0.0.1:{server.port}/referral", "connection.username": "postgres",
+        "connection.password": server.password("postgres"), "insert.mode": "upsert", "primary.key.mode": "record_value",
         "primary.key.fields": "participation_id,meeting_id", "schema.evolution": "basic", "batch.size": 2000,
         "use.reduction.buffer": "true", "collection.name.format": "sunk",
     }  # fmt: skip

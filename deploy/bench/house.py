@@ -103,11 +103,9 @@ class House:
         self.workers: dict[str, list[Worker]] = {name: [] for name in SERVICES}
         self.asked: dict[str, Any] = {}
         """Connections to services' databases that meters read."""
-        self.seconds_to_start = 0.0
 
     def start(self) -> None:
         """Kafka, Postgres, databases. Raises Trouble."""
-        started = time.monotonic()
         self.stack.start()
         publishers, organisations = self.stack.folder / "publishers.toml", self.stack.folder / "organisations.toml"
         publishers.write_text(self.people.publishers_toml())
@@ -116,7 +114,6 @@ class House:
         self._run_in()
         for name in self.workers:
             migrate(name, self.stack.databases[name].owner)
-        self.seconds_to_start = time.monotonic() - started
 
     def _run_in(self) -> None:
         """Postgres counts statements and their time (`pg_stat_statements`), which it must be told before it starts, and has the

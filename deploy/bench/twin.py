@@ -39,8 +39,9 @@ async def measure(house: House, threads: int, *, warm: int, count: int) -> dict[
     file = house.stack.folder / "bench" / "twin.json"
     file.write_text(json.dumps(plan))
     await seed(house)
-    port = house.stack.postgres_port
-    dsn = f"jdbc:postgresql://127.0.0.1:{port}/referral?user=postgres&password={_password(house)}&currentSchema=twin&prepareThreshold=1"
+    server = house.stack.postgres
+    dsn = (f"jdbc:postgresql://127.0.0.1:{server.port}/referral?user=postgres&password={server.password('postgres')}"
+           "&currentSchema=twin&prepareThreshold=1")  # fmt: skip
     try:
         told = await java.run(java.classpath(classes), "Twin", threads, warm, count, file, env={"TWIN_DATABASE": dsn})
         said: dict[str, float] = json.loads(told)
@@ -56,10 +57,6 @@ async def measure(house: House, threads: int, *, warm: int, count: int) -> dict[
         return said
     finally:
         await house.admin.delete_topics(topics)
-
-
-def _password(house: House) -> str:
-    return house.stack.admin_dsn.partition("postgres:")[2].partition("@")[0]
 
 
 async def seed(house: House) -> None:

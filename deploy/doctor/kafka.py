@@ -40,7 +40,7 @@ from deploy.doctor.said import Said, found, good, not_checked, noted
 from deploy.services import differences, settings_of
 
 PATIENCE = 8.0  # seconds Kafka has for one question
-READ, WRITE, DESCRIBE = 3, 4, 8  # AclOperation, as Kafka numbers them
+READ, WRITE = 3, 4  # AclOperation, as Kafka numbers them
 NOT_AUTHORIZED, NOT_AUTHORIZED_ON_CLUSTER, NO_AUTHORIZER = 29, 31, 54
 TOPIC, ANY, ALLOW = 2, 1, 3  # resource type, filter, permission, as Kafka numbers them
 NO_USE = (Code._UNSUPPORTED_FEATURE, Code.UNSUPPORTED_VERSION, Code._AUTHENTICATION, Code._SSL)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from deploy.published.beside import told
 from deploy.published.comparing import member
 from deploy.published.gate import changes_of, orders
+from deploy.published.pages import kept
 from deploy.published.released import NOTHING, Release, State
 
 HEAD = """# What changed
@@ -36,7 +37,7 @@ def entry(release: Release, old: State) -> str:
                  for line in _of_type(ce_type, old, release.state)]  # fmt: skip
         if lines:
             parts.append("\n".join([f"**{side}**", "", *lines]))
-    topics = [f"- `{name}`: {topic['kind']}, {topic['writer'].strip('{}')} writes, kept {_kept(topic['retention.ms'])}"
+    topics = [f"- `{name}`: {topic['kind']}, {topic['writer'].strip('{}')} writes, kept {kept(topic['retention.ms'])}"
               for name, topic in release.state.topics.items() if name not in old.topics]  # fmt: skip
     if topics:
         parts.append("\n".join(["**New topics**", "", *topics]))
@@ -96,7 +97,3 @@ def _of_reasons(name: str, old: State, now: State) -> Iterator[str]:
     ]
     if come:
         yield f"- `{name}`: added: {', '.join(come)}"
-
-
-def _kept(milliseconds: str) -> str:
-    return "for good" if int(milliseconds) < 0 else f"{int(milliseconds) // 86_400_000} days"

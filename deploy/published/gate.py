@@ -397,17 +397,7 @@ def orders(old: State, now: State, subscribers: list[Expectation]) -> Iterator[O
     for ce_type, change in _changes(old, now):
         topic = now.topic_of(ce_type)
         readers = spoken(*topic["readers"])
-        if topic["kind"] == "submission" and change.breaks == (Role.WRITER,):
-            yield Order(
-                f"{ce_type} {change.at}",
-                readers,
-                spoken(topic["writer"]),
-                f"{change.what}: refused until its owner runs this release",
-            )
-        elif topic["kind"] == "submission" and change.rule == "ADDED" and not change.breaks:
-            yield Order(
-                f"{ce_type} {change.at}",
-                readers,
-                spoken(topic["writer"]),
-                f"{change.what}: ignored until its owner runs this release",
-            )
+        wider, added = change.breaks == (Role.WRITER,), change.rule == "ADDED" and not change.breaks
+        if topic["kind"] == "submission" and (wider or added):
+            meanwhile = f"{change.what}: {'refused' if wider else 'ignored'} until its owner runs this release"
+            yield Order(f"{ce_type} {change.at}", readers, spoken(topic["writer"]), meanwhile)

@@ -14,7 +14,7 @@ from contracts.topics import Topic
 from deploy.published.asyncapi import ANYONE, KEYS, SAID, reasons_of, refusals_of, topics, types_on
 from deploy.published.comparing import places
 from deploy.published.samples import samples_of
-from deploy.published.schemas import Schema, attributes_schema, carried, schema_of
+from deploy.published.schemas import Schema, attributes_schema, carried, resolved, schema_of
 
 ORDER = {
     "fact": "Within (family, subject) by `ce_streamversion`: apply the next, drop the old, keep the early, alarm on the missing. Two "
@@ -68,7 +68,7 @@ def file_of(topic: Topic) -> str:
 def _start() -> str:
     rows = "\n".join(
         f"| [`{topic.name.replace(ANYONE, 'PUBLISHER')}`]({file_of(topic)}) | {topic.kind} | {topic.writer.strip('{}')} | "
-        f"{', '.join(topic.readers).replace('{publisher}', 'publisher')} | {_kept(topic)} |"
+        f"{', '.join(topic.readers).replace('{publisher}', 'publisher')} | {kept(topic.config.get('retention.ms', '-1'))} |"
         for topic in topics()
     )
     return f"""# Contracts
@@ -180,9 +180,9 @@ def _code(entry: lists.Entry) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _kept(topic: Topic) -> str:
-    kept = int(topic.config.get("retention.ms", "-1"))
-    return "for good" if kept < 0 else f"{kept // 86_400_000} days"
+def kept(milliseconds: str) -> str:
+    """How long a topic keeps what stands on it, as one says it."""
+    return "for good" if int(milliseconds) < 0 else f"{int(milliseconds) // 86_400_000} days"
 
 
 def _page(topic: Topic) -> str:
@@ -248,7 +248,7 @@ def _type(ce_type: str) -> str:
 def _rows(node: Schema, root: Schema, prefix: str) -> list[str]:
     rows = []
     for name, field in node["properties"].items():
-        inner = _target(field, root)
+        inner = resolved(field, root)
         must = "yes" if name in node.get("required", ()) else ""
         told = field.get("description") or inner.get("description") or ""
         extra = field.get("x-unit") or (_link(field["x-code-list"]) if "x-code-list" in field else "")
@@ -256,7 +256,7 @@ def _rows(node: Schema, root: Schema, prefix: str) -> list[str]:
             told = f"{told} Default `{inner['default']}`.".strip()
         rows.append(f"| `{prefix}{name}` | {_kind(inner, root)} | {must} | {extra} | {field.get('x-privacy', '')} | "
                     f"{' '.join(told.split())} |")  # fmt: skip
-        below = _target(inner["items"], root) if inner.get("type") == "array" else inner
+        below = resolved(inner["items"], root) if inner.get("type") == "array" else inner
         if "properties" in below:
             rows += _rows(below, root, f"{prefix}{name}{'[]' if below is not inner else ''}.")
     return rows
@@ -266,15 +266,6 @@ def _link(name: str) -> str:
     return f"[{name}](codes.md#{name})"
 
 
-def _target(field: Schema, root: Schema) -> Schema:
-    for option in field.get("anyOf", ()):
-        if option != {"type": "null"}:
-            return _target({**option, **{k: v for k, v in field.items() if k != "anyOf"}}, root)
-    if "$ref" in field:
-        return {**root["$defs"][field["$ref"].rpartition("/")[2]], **field}
-    return field
-
-
 def _kind(node: Schema, root: Schema) -> str:
     if "enum" in node:
         return ", ".join(f"`{code}`" for code in node["enum"])
@@ -282,7 +273,7 @@ def _kind(node: Schema, root: Schema) -> str:
     if isinstance(kind, list):
         kind = kind[0]
     if kind == "array":
-        return f"list of {_kind(_target(node['items'], root), root)}"
+        return f"list of {_kind(resolved(node['items'], root), root)}"
     bounds = [f"{node[name]}" for name in ("minimum", "maximum") if name in node]
     if bounds:
         return f"{kind} {' to '.join(bounds)}"

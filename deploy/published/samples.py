@@ -12,7 +12,7 @@ from contracts.codes import LANGUAGE_PATTERN, MUNICIPALITY_PATTERN
 from contracts.envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN
 from contracts.families import FACTS, PUBLISHED, SUBMISSIONS
 from contracts.topics import OWNERS
-from deploy.published.schemas import Schema, carried, family_of, schema_of
+from deploy.published.schemas import Schema, carried, family_of, resolved, schema_of
 
 LIKELY: dict[str, Any] = {
     "municipality": "05162024", "programme": "GK", "language": "prs", "organisation_id": "vhs-neuss",
@@ -124,16 +124,8 @@ def _message(ce_type: str, data: Any) -> dict[str, Any]:
     }
 
 
-def _resolved(node: Schema, root: Schema) -> Schema:
-    while "$ref" in node:
-        node = {**root["$defs"][node["$ref"].rpartition("/")[2]], **{k: v for k, v in node.items() if k != "$ref"}}
-    if "anyOf" in node:
-        return _resolved(next(one for one in node["anyOf"] if one != {"type": "null"}), root)
-    return node
-
-
 def _likely(node: Schema, root: Schema, ce_type: str, name: str, full: bool) -> Any:
-    node = _resolved(node, root)
+    node = resolved(node, root)
     kind = node.get("type")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
@@ -168,7 +160,7 @@ def instance(schema: Schema, chance: Random) -> Any:
 
 
 def _random(node: Schema, root: Schema, chance: Random) -> Any:
-    node = _resolved(node, root)
+    node = resolved(node, root)
     kind = node.get("type")
     kind = kind[0] if isinstance(kind, list) else kind
     if "enum" in node:

@@ -54,6 +54,17 @@ def _schema_of(ce_type: str) -> Schema:
     return {**head, **body, **found, **({"$defs": definitions} if definitions else {})}
 
 
+def resolved(node: Schema, root: Schema) -> Schema:
+    """What a schema says of a value that is not null, without references; what stands beside one says it anew."""
+    for option in node.get("anyOf", ()):
+        if option != {"type": "null"}:
+            return resolved({**option, **{name: said for name, said in node.items() if name != "anyOf"}}, root)
+    if "$ref" in node:
+        target = root["$defs"][node["$ref"].rpartition("/")[2]]
+        return resolved({**target, **{name: said for name, said in node.items() if name != "$ref"}}, root)
+    return node
+
+
 def carried(ce_type: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which attributes a message of a type always carries, and which it may carry beside them."""
     always: tuple[str, ...] = ("specversion", "id", "source", "type", "time")
