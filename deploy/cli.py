@@ -1,7 +1,6 @@
 """The `lotse` command. Each command lives in a module of its own and is loaded when it is called."""
 
 import importlib
-import importlib.util
 import io
 import sys
 import traceback
@@ -54,7 +53,7 @@ class Lazy(click.Group):
     """Commands by name, imported on use: `lotse --help` stays fast."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        return [name for name, (where, _) in COMMANDS.items() if importlib.util.find_spec(where.partition(":")[0])]
+        return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
@@ -69,10 +68,9 @@ class Lazy(click.Group):
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
 @click.option("-q", "--quiet", count=True, help="Only data and errors; -qq: only data.")
-@click.pass_context
-def cli(ctx: click.Context, debug: bool, quiet: int) -> None:
+def cli(quiet: int) -> None:
     """Lotse joins the bodies that help young refugees: intake, referral, attendance and drop-out as events.
 
     \b
@@ -81,7 +79,6 @@ def cli(ctx: click.Context, debug: bool, quiet: int) -> None:
     Data go to stdout, everything else to stderr. --format table|json|jsonl|csv says in which form (validate knows no
     jsonl); JSON is always {ok, command, data, errors}, JSON lines are the rows alone.
     """
-    ctx.obj = {"debug": debug}
     Voice.asked = quiet
     if not STATE.is_absolute():
         raise Trouble("LOTSE_STATE names no whole path: from another folder it would be another one, and people imported there"
@@ -106,21 +103,15 @@ def main(arguments: list[str] | None = None) -> int:
         say.print("interrupted")
         failed(given, Wrong(CODES[INTERRUPTED], "interrupted"))
         return INTERRUPTED
-    except Trouble as trouble:
-        if "--debug" in given:
-            raise
-        complain.print(f"lotse: {trouble.what}")
-        complain.print(f"  way out: {trouble.way_out}")
-        failed(given, Wrong(CODES.get(trouble.exit_code, "FINDINGS"), trouble.what, trouble.way_out))
-        return trouble.exit_code
     except Exception as error:
         if "--debug" in given:
             raise
-        what = f"a fault of ours: {_named(error)}"
-        complain.print(f"lotse: {what}")
-        complain.print(f"  way out: {FAULT_SHOWN}")
-        failed(given, Wrong(CODES[FAULT], what, FAULT_SHOWN))
-        return FAULT
+        trouble = (
+            error if isinstance(error, Trouble) else Trouble(f"a fault of ours: {_named(error)}", FAULT_SHOWN, FAULT)
+        )
+        complain.print(f"lotse: {trouble.what}\n  way out: {trouble.way_out}")
+        failed(given, Wrong(CODES[trouble.exit_code], trouble.what, trouble.way_out))
+        return trouble.exit_code
 
 
 FAULT_SHOWN = "tell us; `lotse --debug COMMAND` shows all of it, and may show values"
