@@ -3,7 +3,8 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from deploy.errors import UNREACHABLE, Trouble
 from deploy.local.processes import Process, child_environment, free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT, SERVICES
+from deploy.saying import say
 from deploy.services import make_topics, migrate, publishers_from
 
 ORDER = (*SERVICES, "clock")
@@ -129,3 +131,19 @@ class Fleet:
                 process.child.terminate()
         for process in self.processes.values():
             process.stop()
+
+
+@contextmanager
+def ephemeral(setup: Setup, *, doors: int = 0, brokers: int = 1) -> Iterator[Fleet]:
+    """Everything on a stack of its own (`doors`, `brokers` as in LocalStack), of which nothing is left afterwards; says what it does."""
+    with LocalStack.ephemeral(doors, brokers) as stack:
+        fleet = Fleet(stack, setup)
+        try:
+            say.print(
+                f"starting {f'{brokers} times ' if brokers > 1 else ''}Kafka, Postgres, a mail sink and four services ..."
+            )
+            fleet.start()
+            yield fleet
+        finally:
+            say.print("stopping ...")
+            fleet.stop()

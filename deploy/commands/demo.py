@@ -21,8 +21,7 @@ from deploy.demo.play import TENANT, Played, Player
 from deploy.demo.seen import facts_of, oldest_mailed
 from deploy.demo.seen import seen as absences
 from deploy.errors import DONE, FINDINGS
-from deploy.fleet import Fleet, Setup
-from deploy.local.stack import LocalStack
+from deploy.fleet import Fleet, Setup, ephemeral
 from deploy.places import EXAMPLES
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import complain, say
@@ -45,33 +44,26 @@ def app(persons: int, weeks: int, seed: int, shape: str, patience: float, drop: 
     kreis = Kreis(persons, weeks, seed)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
                    console=say, disable=not say.is_terminal or bool(os.environ.get("ACCESSIBLE")))  # fmt: skip
-    with LocalStack.ephemeral() as stack:
-        setup = Setup(EXAMPLES / "publishers.toml", EXAMPLES / "organisations.toml", simulated=True)
-        fleet = Fleet(stack, setup)
-        try:
-            say.print("starting Kafka, Postgres, a mail sink and four services ...")
-            fleet.start()
-            player = Player(fleet, publishers_from(setup.publishers)["kreis"], patience, drop)
-            with bar:
-                task = bar.add_task(f"{weeks} weeks", total=weeks * 7, rate="")
+    setup = Setup(EXAMPLES / "publishers.toml", EXAMPLES / "organisations.toml", simulated=True)
+    with ephemeral(setup) as fleet:
+        player = Player(fleet, publishers_from(setup.publishers)["kreis"], patience, drop)
+        with bar:
+            task = bar.add_task(f"{weeks} weeks", total=weeks * 7, rate="")
 
-                began = time.monotonic()
+            began = time.monotonic()
 
-                def progress(day: int, records: int) -> None:
-                    rate = records / (time.monotonic() - began)
-                    said = f"day {day} of {weeks * 7}, {records:,} submissions, {rate:,.0f}/s"
-                    bar.update(task, completed=day, rate=said)
-                    if bar.disable and day % 28 == 0:
-                        left = timedelta(seconds=round((time.monotonic() - began) / max(day, 1) * (weeks * 7 - day)))
-                        say.print(f"{said}, {left} left")
+            def progress(day: int, records: int) -> None:
+                rate = records / (time.monotonic() - began)
+                said = f"day {day} of {weeks * 7}, {records:,} submissions, {rate:,.0f}/s"
+                bar.update(task, completed=day, rate=said)
+                if bar.disable and day % 28 == 0:
+                    left = timedelta(seconds=round((time.monotonic() - began) / max(day, 1) * (weeks * 7 - day)))
+                    say.print(f"{said}, {left} left")
 
-                played = asyncio.run(player.play(kreis, progress))
-            seen = _look(fleet, kreis, played)
-            right = played.answered_once == len(played.journal) and not played.unexpected
-            logs = None if right else stack.keep_logs()
-        finally:
-            say.print("stopping ...")
-            fleet.stop()
+            played = asyncio.run(player.play(kreis, progress))
+        seen = _look(fleet, kreis, played)
+        right = played.answered_once == len(played.journal) and not played.unexpected
+        logs = None if right else fleet.stack.keep_logs()
     _show(played, seen, shape, logs)
     return DONE if right else FINDINGS
 

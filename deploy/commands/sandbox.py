@@ -18,10 +18,9 @@ from deploy.demo.kreis import MOST_WEEKS, Kreis
 from deploy.demo.play import TENANT
 from deploy.errors import DONE, FINDINGS, INTERRUPTED, REFUSED, USAGE, Trouble
 from deploy.feeds.log import opened
-from deploy.fleet import Fleet, Setup
+from deploy.fleet import Fleet, Setup, ephemeral
 from deploy.installation import Installation, kafka_security
 from deploy.local.announced import announce, claimed, is_up, withdraw
-from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, SERVICES, STATE
 from deploy.printed import Wrong, formats, printed
 from deploy.progress import counted
@@ -96,21 +95,14 @@ def app(
     # While it starts and stops, too: killed there it would leave its folder.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     ours = claimed() and not is_up()
-    with LocalStack.ephemeral() as stack:
-        fleet = Fleet(stack, Setup(file.resolve(), EXAMPLES / "organisations.toml", simulated=True))
-        try:
-            say.print("starting Kafka, Postgres, a mail sink and four services ...")
-            fleet.start()
-            with _announced(fleet, ours), _stops(stop):
-                house = Installation(stack.kafka, KafkaSecurity(), file, stack.folder, local=True)
-                sent = _sent(messages, house, rate, stop,
-                             unacted=lambda tick: [name for name in SERVICES if not fleet.has_acted(name, tick)])  # fmt: skip
-                if not stop.is_set():
-                    say.print("all is sent; the stack stays until Ctrl-C")
-                    stop.wait()
-        finally:
-            say.print("stopping ...")
-            fleet.stop()
+    setup = Setup(file.resolve(), EXAMPLES / "organisations.toml", simulated=True)
+    with ephemeral(setup) as fleet, _announced(fleet, ours), _stops(stop):
+        house = Installation(fleet.stack.kafka, KafkaSecurity(), file, fleet.stack.folder, local=True)
+        sent = _sent(messages, house, rate, stop,
+                     unacted=lambda tick: [name for name in SERVICES if not fleet.has_acted(name, tick)])  # fmt: skip
+        if not stop.is_set():
+            say.print("all is sent; the stack stays until Ctrl-C")
+            stop.wait()
     return _told(messages, sent, shape)
 
 

@@ -4,8 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +14,10 @@ import click
 from rich.table import Table
 
 from deploy.errors import DONE, FINDINGS, USAGE, Trouble
-from deploy.fleet import Fleet, Setup
-from deploy.local.stack import LocalStack
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
-from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
 from deploy.soak.mutants import FAILED, MUTANTS, Seen, seen_to_fail
-from deploy.soak.night import Night
+from deploy.soak.night import Night, house
 from deploy.soak.results import BROKE, KEPT, LAST, TABLE, Result, keep, run, write_table
 from deploy.soak.rows import ROWS, Row
 from deploy.soak.soaking import Soak, soak
@@ -83,26 +79,13 @@ def app(
         return _mutated([number for number in numbers or sorted(told) if number in told], seed, shape)
     if numbers:
         return _rows(_each([row for n in numbers for row in ROWS if row.number == n], seed), shape)
-    with _night(1, seed) as night:
+    with house(seed, _said) as night:
         done = asyncio.run(_watched(night, minutes, rate))
     return _done(done, shape, keeping)
 
 
-@contextmanager
-def _night(brokers: int, seed: int) -> Iterator[Night]:
-    """A house that stands for as long as this lasts."""
-    with LocalStack.ephemeral(doors=1, brokers=brokers) as stack:
-        fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
-        try:
-            say.print(f"starting Kafka ({brokers}), Postgres, a mail sink and four services ...")
-            fleet.start()
-            yield Night(fleet, stack.folder / "night", seed, lambda what: say.print(f"{_clock()} {what}"))
-        finally:
-            fleet.stop()
-
-
-def _clock() -> str:
-    return f"{datetime.now(UTC):%H:%M:%S}"
+def _said(what: str) -> None:
+    say.print(f"{datetime.now(UTC):%H:%M:%S} {what}")
 
 
 def _each(rows: list[Row], seed: int) -> list[Result]:
@@ -110,7 +93,7 @@ def _each(rows: list[Row], seed: int) -> list[Result]:
     on houses of their own."""
     results: list[Result] = []
     for kind in sorted({(row.brokers, row.rough) for row in rows}):
-        with _night(kind[0], seed) as night:
+        with house(seed, _said, kind[0]) as night:
 
             async def run_all(mine: list[Row], night: Night) -> None:
                 for row in mine:
@@ -129,8 +112,8 @@ async def _watched(night: Night, minutes: float, rate: float) -> Soak:
             await asyncio.sleep(TELLS_EACH)
             if hasattr(night, "sender"):
                 acknowledged = sum(entry.acknowledged for entry in night.journal.entries)
-                say.print(f"{_clock()} {len(night.journal.entries):,} meant, {acknowledged:,} acknowledged, "
-                          f"{len(night.sender.answered):,} answered, {len(night.sender.awaited):,} awaited, {night.kills} SIGKILLs")  # fmt: skip
+                _said(f"{len(night.journal.entries):,} meant, {acknowledged:,} acknowledged, "
+                      f"{len(night.sender.answered):,} answered, {len(night.sender.awaited):,} awaited, {night.kills} SIGKILLs")  # fmt: skip
 
     telling = asyncio.create_task(tell())
     try:
@@ -146,7 +129,7 @@ def _list(shape: str) -> int:
 
 def _mutated(numbers: Sequence[int], seed: int, shape: str) -> int:
     seen = []
-    for one in seen_to_fail(numbers, seed, lambda what: say.print(f"{_clock()} {what}")):
+    for one in seen_to_fail(numbers, seed, _said):
         keep(LAST, mutants=[one])
         seen.append(one)
     errors = [Wrong("MUTANT", f"row {one.row} {one.outcome} without: {one.gone}", one.what) for one in seen

@@ -5,8 +5,8 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Set
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Set
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,22 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
-from deploy.fleet import Fleet, pause
+from deploy.fleet import Fleet, Setup, ephemeral, pause
 from deploy.places import SERVICES
 from deploy.soak.expected import WAITS, ZONE, Expected, expect
 from deploy.soak.journal import Journal
 from deploy.soak.ledger import Ledger, Progress, Recovery, held_against
-from deploy.soak.load import FIRST_TICK, LAST_DAY_TICK, MAILBOXES, PUBLISHERS, TICK, Load, Wave
+from deploy.soak.load import (
+    FIRST_TICK,
+    LAST_DAY_TICK,
+    MAILBOXES,
+    ORGANISATIONS_FILE,
+    PUBLISHERS,
+    PUBLISHERS_FILE,
+    TICK,
+    Load,
+    Wave,
+)
 from deploy.soak.observed import observe, session
 from deploy.soak.sending import Sender
 
@@ -330,6 +340,14 @@ class Night:
         self.ledgers += 1
         self.figures += bool(ledger.counts.get("months released"))
         return ledger
+
+
+@contextmanager
+def house(seed: int, say: Callable[[str], None] = lambda _: None, brokers: int = 1) -> Iterator[Night]:
+    """A night in a house of its own, with a door for a proxy: what is broken there is nobody else's."""
+    setup = Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True)
+    with ephemeral(setup, doors=1, brokers=brokers) as fleet:
+        yield Night(fleet, fleet.stack.folder / "night", seed, say)
 
 
 class Window:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.soak.night import Night
-from tests.night.houses import house
+from deploy.soak.night import Night, house
+from tests.night.houses import SEED
 
 
 @pytest.fixture(scope="module")
 def night() -> Iterator[Night]:
     """A house with one broker, for as long as the rows of a file last."""
-    with house() as found:
+    with house(SEED) as found:
         yield found

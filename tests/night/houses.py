@@ -2,14 +2,9 @@
 whose log itself is damaged, one with three brokers."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from deploy.fleet import Fleet, Setup
-from deploy.local.stack import LocalStack
-from deploy.soak.load import ORGANISATIONS_FILE, PUBLISHERS_FILE
 from deploy.soak.night import Night
 from deploy.soak.results import BROKE, NOT_RUN, run
 from deploy.soak.rows import PR, ROWS, Row
@@ -20,18 +15,6 @@ HOUSES = {"processes": PROCESSES, "resources": PROCESSES, "split_brain": PROCESS
           "network": MESSAGES, "postgres": DATABASES, "operators": DATABASES}  # fmt: skip
 """Where rows of a module are broken: our own processes die, freeze and lack what they need; what comes over the wire; what is
 kept, and whom they rest on beside. Each takes about as long."""
-
-
-@contextmanager
-def house(brokers: int = 1) -> Iterator[Night]:
-    """A house with a door for a proxy: what is broken here is nobody else's."""
-    with LocalStack.ephemeral(doors=1, brokers=brokers) as stack:
-        fleet = Fleet(stack, Setup(PUBLISHERS_FILE, ORGANISATIONS_FILE, simulated=True, testing=True))
-        try:
-            fleet.start()
-            yield Night(fleet, stack.folder / "night", SEED)
-        finally:
-            fleet.stop()
 
 
 def house_of(row: Row) -> str:

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.soak.night import Night
+from deploy.soak.night import Night, house
 from deploy.soak.rows import Row
-from tests.night.houses import BROKERS, holds, house, rows
+from tests.night.houses import BROKERS, SEED, holds, rows
 
 
 @pytest.fixture(scope="module")
 def night() -> Iterator[Night]:
     """A house with three brokers."""
-    with house(brokers=3) as found:
+    with house(SEED, brokers=3) as found:
         yield found
 
 
