@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,6 +124,21 @@ class Fleet:
         """Whether a service has done all that the tick at this offset (and those before it) asks of it."""
         clock = self.status(name).get("clock", {"read": 0, "acting": 1})
         return bool(clock["read"] > tick and clock["acting"] == 0)
+
+    def attempts(self) -> Counter[str]:
+        """How many mails are attempted, sent, failed, uncertain. Raises HTTPError, and ValueError where no JSON answers."""
+        of = Counter[str]()
+        for row in self.get("notification", "/attempts"):
+            of[row["what"].removeprefix("notification_")] += row["n"]
+        return of
+
+    def mailed(self) -> bool:
+        """Whether each attempt has its result."""
+        try:
+            of = self.attempts()
+        except (httpx.HTTPError, ValueError):
+            return False
+        return of["attempted"] == of["sent"] + of["failed"] + of["uncertain"]
 
     def stop(self) -> None:
         """SIGTERM to all, then waiting for each: at once, so that nobody waits for another's stop."""

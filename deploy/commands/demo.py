@@ -74,15 +74,12 @@ def _look(fleet: Fleet, kreis: Kreis, played: Played) -> dict[str, Any]:
     def get(service: str, path: str) -> Any:
         return httpx.get(f"{fleet.url(service)}{path}", params={"tenant": TENANT}, timeout=30).raise_for_status().json()
 
-    mails = Counter[str]()
-    for row in get("notification", "/attempts"):
-        mails[row["what"].removeprefix("notification_")] += row["n"]
     risks = get("referral", "/risks")
     facts = asyncio.run(facts_of(fleet.stack.kafka))
     told = next((r["case_id"] for r in risks if r["rule"] == "S2" and r["raised"] and not r["open"]), None)
     told = told or next((r["case_id"] for r in risks), None)
     steps = [step for name in ("intake", "referral") if told for step in get(name, f"/cases/{told}")["timeline"]]
-    return {"cases": len(get("intake", "/cases")), "counts": get("referral", "/counts"), "mails": mails, "case": told,
+    return {"cases": len(get("intake", "/cases")), "counts": get("referral", "/counts"), "mails": fleet.attempts(), "case": told,
             "steps": steps, "report": get("reporting", "/reports/participation"),
             "absences": absences(kreis.by_month, played.sent, facts, risks), "oldest_mailed": oldest_mailed(facts)}  # fmt: skip
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from contracts.envelope import Attributes, Tick, headers_of
@@ -146,14 +145,7 @@ class Player:
                               "look at its log", UNREACHABLE)  # fmt: skip
 
     async def _mailed(self) -> None:
-        """Each attempt has its result."""
+        """Waits until each attempt has its result; after half a minute what is missing stays missing."""
         deadline = time.monotonic() + 30
-        async with httpx.AsyncClient(timeout=5) as client:
-            while time.monotonic() < deadline:
-                rows = (await client.get(f"{self.fleet.url('notification')}/attempts")).json()
-                of = Counter[str]()
-                for row in rows:
-                    of[row["what"].removeprefix("notification_")] += row["n"]
-                if of["attempted"] == of["sent"] + of["failed"] + of["uncertain"]:
-                    return
-                await asyncio.sleep(0.1)
+        while not await asyncio.to_thread(self.fleet.mailed) and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)

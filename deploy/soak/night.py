@@ -15,7 +15,6 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -294,26 +293,11 @@ class Night:
             await (
                 self.nothing_lags()
             )  # what the first raised stands on its topic: told at the second, and beside no other mail
-            await self._until(self.mailed, "a result for each attempt", LEASE_OVER)
+            await self._until(self.fleet.mailed, "a result for each attempt", LEASE_OVER)
         await self.nothing_lags()
 
     def _acted(self, tick: int) -> bool:
         return all(self.fleet.has_acted(name, tick) for name in SERVICES)
-
-    def mailed(self) -> bool:
-        """Whether each attempt has its result."""
-        try:
-            of = self.attempts()
-        except (httpx.HTTPError, ValueError):
-            return False
-        return of["attempted"] == of["sent"] + of["failed"] + of["uncertain"]
-
-    def attempts(self) -> Counter[str]:
-        """How many are attempted, sent, failed, uncertain. Raises HTTPError, and ValueError where no JSON answers."""
-        of: Counter[str] = Counter()
-        for row in self.fleet.get("notification", "/attempts"):
-            of[row["what"].removeprefix("notification_")] += row["n"]
-        return of
 
     async def _until(self, what: Callable[[], bool], name: str, patience: float = PATIENCE) -> None:
         deadline = time.monotonic() + patience

@@ -42,9 +42,9 @@ async def silent_mail(night: Night) -> str:
     hold, folder = night.fleet.stack.mail_hold, night.fleet.stack.mail_folder
     await restart(night, "notification", LOTSE_LEASE_SECONDS="4")
     # an attempt that died with its process, in a soak, holds its office until its lease is over: nobody is told meanwhile
-    await night.until(night.mailed, "a result for each attempt", LEASE_OVER)
+    await night.until(night.fleet.mailed, "a result for each attempt", LEASE_OVER)
     try:
-        before, uncertain = len(list(folder.glob("*.eml"))), night.attempts()["uncertain"]
+        before, uncertain = len(list(folder.glob("*.eml"))), night.fleet.attempts()["uncertain"]
         hold.touch()
         async with night.broken("the mail server is silent"):
             for _ in range(6):  # of some waves nothing holds any more by the tick, and nobody is told of what is over
@@ -55,7 +55,7 @@ async def silent_mail(night: Night) -> str:
                 if len(list(folder.glob("*.eml"))) > before:
                     break
             await night.until(lambda: len(list(folder.glob("*.eml"))) > before, "a mail accepted")
-            of = night.attempts()
+            of = night.fleet.attempts()
             see(of["attempted"] > of["sent"] + of["failed"], f"the mail server gave its answer: {dict(of)}")
             night.doubtful += 1  # the one it had begun
             kill(night, "notification")
@@ -64,7 +64,7 @@ async def silent_mail(night: Night) -> str:
     finally:
         hold.unlink(missing_ok=True)
     await night.rest()
-    uncertain = night.attempts()["uncertain"] - uncertain
+    uncertain = night.fleet.attempts()["uncertain"] - uncertain
     see(uncertain == 1, f"{uncertain} attempts are called uncertain, and one was cut off")
     await restart(night, "notification")
     return "uncertain, for a human; nobody got it twice"
