@@ -25,27 +25,33 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("deploy.commands.test:app", "Run the checks and tests, all or one level."),
     "soak": ("deploy.commands.soak:app", "Break what may break, under traffic, and draw up the ledger."),
     "up": ("deploy.commands.up:app", "Start everything on this machine; Ctrl-C stops it. Not for production."),
-    "status": ("deploy.commands.status:app", "What every part does, and where it stands still."),
-    "doctor": ("deploy.commands.doctor:app", "What is wrong around it, why, and the command that mends it."),
-    "dead-letters": ("deploy.commands.letters:dead_letters", "What could not be settled: list, show, replay, give up."),
+    "status": ("deploy.commands.status:app", "What every part is doing, and where something stands still."),
+    "doctor": (
+        "deploy.commands.doctor:app",
+        "What is wrong around the services, why it matters, and the command that mends it.",
+    ),
+    "dead-letters": (
+        "deploy.commands.letters:dead_letters",
+        "Messages that could not be settled: list, show, replay, give up.",
+    ),
     "release": ("deploy.commands.letters:release", "Release a subject from quarantine."),
     "republish": ("deploy.commands.letters:republish", "Send again what Kafka has lost."),
-    "go-on": ("deploy.commands.letters:go_on", "Go on where records are gone from a log."),
-    "serve": ("deploy.commands.serve:app", "One service in the foreground; settings from the environment."),
+    "go-on": ("deploy.commands.letters:go_on", "Read on where records are gone from a log."),
+    "serve": ("deploy.commands.serve:app", "Run one service in the foreground; settings come from the environment."),
     "import": ("deploy.commands.import_:app", "Publish rows of a partner's CSV as submissions."),
-    "case": ("deploy.commands.read:case", "One case as a timeline."),
-    "risks": ("deploy.commands.read:risks", "Risks that hold or held."),
-    "report": ("deploy.commands.read:report", "A report's latest releases."),
+    "case": ("deploy.commands.read:case", "Show one case as a timeline."),
+    "risks": ("deploy.commands.read:risks", "List the risks that hold or held."),
+    "report": ("deploy.commands.read:report", "Show the latest releases of a report."),
     "answer": ("deploy.commands.feeds:answer", "What became of one submission, and whether sending again helps."),
     "sources": ("deploy.commands.feeds:sources", "What each publisher sent, what it was told, how late it speaks."),
-    "sandbox": ("deploy.commands.sandbox:app", "A feed of nobody's data, at a set rate, to develop against."),
+    "sandbox": ("deploy.commands.sandbox:app", "Publish invented data at a set rate, to develop against."),
     "validate": ("deploy.commands.validate:app", "Say what is wrong with messages before they are sent."),
-    "contracts": ("deploy.commands.contracts_:app", "Generate, check and release what is published of the contracts."),
-    "topics": ("deploy.commands.admin:topics", "Create the topics of the catalogue that are missing."),
-    "operations-key": ("deploy.commands.admin:operations_key", "Make the key pair dead letters are sealed to."),
-    "migrate": ("deploy.commands.admin:migrate", "Bring a service's database to this version."),
+    "contracts": ("deploy.commands.contracts_:app", "Generate, check and release what the contracts publish."),
+    "topics": ("deploy.commands.admin:topics", "Create missing topics; check or mend existing ones."),
+    "operations-key": ("deploy.commands.admin:operations_key", "Make the key pair to which dead letters are sealed."),
+    "migrate": ("deploy.commands.admin:migrate", "Bring a service's database up to this version."),
     "bench": ("deploy.commands.bench:app", "How fast this machine carries Lotse: figures, ratios, goals."),
-    "rebuild": ("deploy.commands.admin:rebuild", "Learn a service anew from the topics, compare, swap."),
+    "rebuild": ("deploy.commands.admin:rebuild", "Rebuild a service's database from the topics, compare, swap."),
 }
 
 
@@ -73,11 +79,11 @@ class Lazy(click.Group):
 def cli(quiet: int) -> None:
     """Lotse joins the bodies that help young refugees: intake, referral, attendance and drop-out as events.
 
-    \b
     Exit codes: 0 done, 1 findings, 2 usage, 3 dependency unreachable, 4 refused, 5 partly done, 70 a fault of ours,
     130 interrupted.
-    Data go to stdout, everything else to stderr. --format table|json|jsonl|csv says in which form (validate knows no
-    jsonl); JSON is always {ok, command, data, errors}, JSON lines are the rows alone.
+
+    Data go to stdout, all else to stderr. --format table|json|jsonl|csv says in which form (validate has no jsonl): JSON
+    is always {ok, command, data, errors}, JSON lines are the rows alone.
     """
     Voice.asked = quiet
     if not STATE.is_absolute():

@@ -65,11 +65,11 @@ def _readers(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...
 
 @click.command()
 @click.option(
-    "--mend", is_flag=True, help="Also give existing topics the settings of the catalogue; what keeps longer stays."
+    "--mend", is_flag=True, help="Also give existing topics the settings of the catalogue; a longer retention stays."
 )
 @dry_run
 @click.option(
-    "--check", is_flag=True, help="Change nothing; hold settings and everybody's rights against the catalogue."
+    "--check", is_flag=True, help="Change nothing; compare settings and everybody's rights with the catalogue."
 )
 @click.option("--principal", default="User:{}", show_default=True,
               help="With --check: how a service's or publisher's name becomes a principal, for example 'User:CN={}'.")  # fmt: skip
@@ -77,14 +77,13 @@ def _readers(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...
     "--operator", "operators", multiple=True, metavar="PRINCIPAL", help="With --check: who may read everything."
 )
 @click.option("--reader", "readers", multiple=True, metavar="PRINCIPAL=TOPIC", callback=_readers,
-              help="With --check: a subscriber of the installation's own, and a topic it reads; once for each.")  # fmt: skip
+              help="With --check: a subscriber of this installation and a topic it may read; may be repeated.")  # fmt: skip
 @formats
 def topics(
     mend: bool, dry_run: bool, check: bool, principal: str, operators: tuple[str, ...], readers: list[tuple[str, str]], shape: str
 ) -> int:  # fmt: skip
     """Create the topics of the catalogue (contracts/topics.py and publishers.toml) that are missing.
 
-    \b
     Exit codes: 0 done, 1 --check found something, 2 usage, 3 Kafka does not answer, 4 Kafka refuses.
     """
     if check and (mend or dry_run):
@@ -134,8 +133,8 @@ def _checked(
 @dry_run
 @formats
 def operations_key(folder: Path, dry_run: bool, shape: str) -> int:
-    """Make the key pair of operations in FOLDER, once: services get the public half (LOTSE_OPERATIONS_KEY), dead letters are
-    sealed to it; the private half (mode 600) is for whoever operates. Exit: 4 the private half is not there any more."""
+    """Make the operations' key pair in FOLDER, once: services get the public half (LOTSE_OPERATIONS_KEY), to which dead letters are
+    sealed; the private half (mode 600) is for whoever operates. Exit: 4 the private half is no longer there."""
     made, what = make_operations_key(folder, dry_run=dry_run), "missing" if dry_run else "made"
     public, private = (folder / name for name in (PUBLIC, PRIVATE))
     rows = [{"what": what if file in made else "there", "file": str(file)} for file in (public, private)]
@@ -150,9 +149,9 @@ def operations_key(folder: Path, dry_run: bool, shape: str) -> int:
 @dry_run
 @formats
 def migrate(service: str, dry_run: bool, shape: str) -> int:
-    """Bring a service's database to this version; running it twice changes nothing. Needs LOTSE_DATABASE_OWNER alone; where the
-    environment names no installation: the stack that is up. A dry run names the migrations that would run; what one of them
-    refuses by itself shows when it runs. Exit: 3 the database does not answer, or refuses one; 4 it is another service's."""
+    """Bring a service's database up to this version; running it twice changes nothing. It needs LOTSE_DATABASE_OWNER alone; without it
+    the stack that is up is migrated. A dry run names the migrations that would run, but not whether one of them would fail. Exit: 3
+    the database does not answer, or a migration fails; 4 the database is another service's."""
     use_running(service)
     owner = os.environ.get("LOTSE_DATABASE_OWNER")
     if not owner:
@@ -171,15 +170,14 @@ def migrate(service: str, dry_run: bool, shape: str) -> int:
 @dry_run
 @formats
 def rebuild(service: str, dry_run: bool, shape: str) -> int:
-    """Learn a service anew from the topics beside the old, compare, swap; exit 1 where they differ.
+    """Rebuild a service's database from the topics beside the old one, compare the two, swap them; exit 1 if they differ.
 
-    A dry run does all of it but the swap: it takes as long, and as much room, holds the service as long while it compares, and
-    takes away what it learnt.
+    A dry run does all of it but the swap: it takes as long and needs as much room, holds the service as long while it compares, and
+    drops what it learnt.
 
-    \b
-    Exit codes: 0 swapped, 1 they differ and the old stays, or they are swapped and a rule breaks on some subjects, which are in
-    quarantine (at 20 of them the sweep ends), 2 usage, 3 Kafka or the database does not answer, 4 the database is another release's,
-    another service's, or two.
+    Exit codes: 0 swapped; 1 they differ and the old one stays, or they are swapped and a rule breaks on some subjects, which are in
+    quarantine now (at 20 of them the sweep ends); 2 usage; 3 Kafka or the database does not answer; 4 the database is another
+    release's or another service's, or the two settings name two databases.
     """
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415

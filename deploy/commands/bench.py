@@ -39,10 +39,10 @@ SHAPE = 4
 @click.command()
 @click.option("--quick", is_flag=True, help="Under ten minutes: fewer repetitions, no growth.")
 @click.option("--only", multiple=True, metavar="PART", help="Run this part; may be repeated. --list names them.")
-@click.option("--list", "names", is_flag=True, help="Name the parts and about how long each takes, and end.")
-@click.option("--profile", is_flag=True, help="Look at processes with py-spy, too.")
+@click.option("--list", "names", is_flag=True, help="Only name the parts and about how long each takes.")
+@click.option("--profile", is_flag=True, help="Also profile processes with py-spy.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write the figures to this file; with --only its other parts stay in it.")  # fmt: skip
+              help="Write the figures to this file; with --only the figures of other parts stay in it.")  # fmt: skip
 @click.option(
     "--page",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -58,9 +58,9 @@ def app(
     quick: bool, only: tuple[str, ...], names: bool, profile: bool, file: Path | None, page: Path | None, cases: int, reports: int,
     repetitions: int | None, shape: str,
 ) -> int:  # fmt: skip
-    """Measure the full way of attendance reports on a stack of its own; nothing is left running and nothing kept.
+    """Measure how attendance reports go through Lotse, on a stack of its own; nothing is left running and nothing kept.
 
-    What counts are ratios: figures of one run stand side by side, absolutes are this machine's. Exit: 0 the goals that were
+    What counts are the ratios between figures of one run; absolute figures are this machine's. Exit: 0 the goals that were
     measured hold, 1 one does not or a part failed, 2 no such part, 4 the file holds figures of another machine.
     """
     if names:

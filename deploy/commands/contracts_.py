@@ -22,7 +22,7 @@ BELOW = click.option("--root", type=click.Path(exists=True, file_okay=False, pat
 
 @click.group()
 def app() -> None:
-    """What is published of the contracts: generate it, check it against the last release, release it."""
+    """What the contracts publish: generate it, check it against the last release, release it."""
 
 
 @app.command()
@@ -30,8 +30,8 @@ def app() -> None:
 @formats
 @BELOW
 def generate(dry_run: bool, shape: str, root: Path) -> int:
-    """Write schemas, samples, AsyncAPI and pages anew from contracts/, and remove what is no longer generated. Samples that stand
-    are never edited."""
+    """Write schemas, samples, AsyncAPI and pages anew from contracts/, and remove what is no longer generated. Existing samples are
+    never edited."""
     from deploy.published.files import generate as write  # noqa: PLC0415
 
     paths = [str(path) for path in write(root, dry_run=dry_run)]
@@ -44,12 +44,11 @@ def generate(dry_run: bool, shape: str, root: Path) -> int:
 @formats
 @BELOW
 def check(shape: str, root: Path) -> int:
-    """Hold what would be published against the last release, every sample, and what subscribers rely on.
+    """Check what would be published against the last release, every sample, and what subscribers rely on.
 
-    Says of each break where it lies, who writes, who reads, which registered subscriber relies on it, and the way out; and
-    who goes first where that matters. Before the first release there is nothing to break but samples and expectations.
+    Says of each break where it lies, who writes, who reads, which registered subscriber relies on it, and the way out; and who
+    must update first where that matters. Before the first release there is nothing to break but samples and expectations.
 
-    \b
     Exit codes: 0 nothing breaks, 1 something does, 2 usage.
     """
     from deploy.published.gate import check as look  # noqa: PLC0415
@@ -67,10 +66,8 @@ def check(shape: str, root: Path) -> int:
 def release(note: str, dry_run: bool, shape: str, root: Path) -> int:
     """Cut a release: from then on everything published now stays. Refused while `lotse contracts check` finds a break.
 
-    Writes contracts/released/N.json (what is new or says something else than before) and docs/contracts/CHANGELOG.md, whose new
-    entry it shows.
+    Writes contracts/released/N.json (what is new or has changed) and docs/contracts/CHANGELOG.md, and shows its new entry.
 
-    \b
     Exit codes: 0 done, 1 a release is spoilt, 2 usage, 4 refused.
     """
     from deploy.published import files, gate, released  # noqa: PLC0415

@@ -21,7 +21,6 @@ def app(service: str | None, shape: str) -> int:
     It looks where LOTSE_KAFKA or LOTSE_DATABASE of the environment point (then name the SERVICE whose environment it is),
     else at the stack of `lotse up`, else at this machine alone. It changes nothing.
 
-    \b
     Exit codes: 0 nothing found, 1 findings, 2 usage, 3 something does not answer.
     """
     place = place_of(service)

@@ -30,10 +30,9 @@ STANDS = (Outcome.RECORDED, Outcome.UNCHANGED)
 def answer(source: str, id: str, shape: str) -> int:
     """What became of the submission ID of SOURCE (a publisher's name or its ce_source), and whether sending again helps.
 
-    It reads the answers of that publisher (37 days) and, where there is none, its submissions (30 days), to their present end.
-    ID_REUSED alone answers other content that was sent under this id: what was sent first has it, and may still wait.
+    It reads the answers to that publisher (37 days) and, where there is none, its submissions (30 days), up to now. If ID_REUSED is
+    all there is, it answers other content that was sent under this id later; what was sent first may still wait.
 
-    \b
     Exit codes: 0 recorded or unchanged, 1 no answer yet or never sent, 2 usage, 3 Kafka does not answer,
     4 refused or unreadable.
     """
@@ -119,10 +118,10 @@ async def _watched(log: Log, span: Span, what: str) -> AsyncIterator[list[Any]]:
 def sources(names: Sequence[str], shape: str) -> int:
     """What each publisher sent, what it was told, and how late it speaks; all publishers, or those named.
 
-    Counts are of what the topics still keep: 30 days of submissions, 37 of answers. Late is from the time a submission speaks
-    of to its arrival; waiting is without an answer. Sent are different ids. One used again for other content has one answer more
-    (refused ID_REUSED): what was answered and what waits, together, are what was sent and ID_REUSED. Answers to what was sent more
-    than 30 days ago are counted apart (older).
+    It counts what the topics still keep: 30 days of submissions, 37 of answers. "Sent" counts different ids, "waiting" those
+    without an answer, "late" the time from the moment a submission speaks of to its arrival. An id that was used again for other
+    content has one answer more (refused ID_REUSED), so answered + waiting = sent + ID_REUSED. Answers to submissions from more
+    than 30 days ago are counted apart ("older").
     """
     house = installation()
     publishers = [house.publisher(name) for name in names] or sorted(

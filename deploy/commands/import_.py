@@ -38,17 +38,18 @@ from deploy.saying import complain, say
 @click.option(
     "--again",
     is_flag=True,
-    help=f"Send anew, as their next revision, rows that were refused, or were sent {ANSWER_DAYS} days ago and never answered.",
+    help=f"Send again, as their next revision, rows that were refused, or were sent over {ANSWER_DAYS} days ago and never answered.",
 )
 @click.option(
     "--first",
     is_flag=True,
-    help="Nothing was imported for this publisher before, whatever its answers say; else each person becomes a second case.",
+    help="Confirm that nothing was imported for this publisher before, whatever its answers say: if something was, each person becomes"
+    " a second case.",
 )
 @click.option("--refused", type=click.Path(path_type=Path),
-              help="Where refused rows go, a name that is free; default: a new one in import/ in the state folder. Given, it is"
-              " written in a dry run, too.")  # fmt: skip
-@click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until we stop waiting.")
+              help="A new file for refused rows; unless given, one in import/ in the state folder. If given, it is written in a dry run,"
+              " too.")  # fmt: skip
+@click.option("--patience", default=60.0, show_default=True, help="Seconds without any answer until it stops waiting.")
 @formats
 def app(
     kind: str, files: tuple[Path, ...], mapping_file: Path, dry_run: bool, again: bool, first: bool,
@@ -56,17 +57,16 @@ def app(
 ) -> int:  # fmt: skip
     """Publish rows of a partner's CSV as submissions, and account for every row.
 
-    One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, and what
-    was refused for now (a day to come) goes again. Changed, a start, an end or a course day is the next revision; of a run, a
-    person and a consent what was recorded first stands, and a row that says otherwise is refused for it (RUN_EXISTS,
-    CASE_EXISTS, CONSENT_EXISTS), while start and end of who was in before go on. --dry-run holds every row against what is
-    remembered here, and asks nobody.
+    One row is one participation or one course day. Running it again changes nothing: an unchanged row keeps its id, and a row
+    that was refused only for now (a day to come) is sent again. A changed start, end or course day is sent as its next revision.
+    Of a run, a person and a consent what was recorded first stands: a row that says otherwise is refused (RUN_EXISTS,
+    CASE_EXISTS, CONSENT_EXISTS), but its start and end are still sent if its participation was known before. --dry-run holds
+    every row against what is remembered here, and asks nobody.
 
-    Refused rows stand in a CSV of their own, never in place of another: mend its cells, leave its lotse_ columns and import
-    it, then delete it yourself. Exit: 0 all rows are in, 5 some were refused or not answered, as where Kafka is lost midway,
-    130 stopped by Ctrl-C before all were; the same import again asks for what is left. Nothing was sent where it is 2 (a wrong
-    call, mapping or file), 3 (Kafka does not answer, or no stack is up) or 4 (refused as a whole). 70 a fault of ours: believe
-    no figure.
+    Refused rows are written to a new CSV file: mend its cells, leave its lotse_ columns as they are, import it, then delete it.
+    Exit: 0 all rows are in, 5 some were refused or not answered (as where Kafka is lost midway), 130 stopped by Ctrl-C before all
+    were; the same import again asks for what is left. Nothing was sent with 2 (a wrong call, mapping or file), 3 (Kafka does not
+    answer, or no stack is up) and 4 (refused as a whole). 70 is a fault of ours: believe no figure.
     """
     began = datetime.now(UTC)
     mapping = load_mapping(mapping_file, kind)

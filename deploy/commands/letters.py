@@ -43,8 +43,7 @@ from services.shapes import names_in, shape_of
 NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
 
 service = click.argument("name", metavar="SERVICE", type=click.Choice(SERVICES))
-at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given. Who answers there says first who it is: exit 4 where"
-                  " it is another.")  # fmt: skip
+at = click.option("--at", metavar="URL", help="Where the service listens; the stack that is up, unless given. Exit 4 if another service answers there.")  # fmt: skip
 key_file = click.option(
     "--key",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -233,10 +232,10 @@ def _way_out(name: str, path: str, no: str) -> str:
 
 @click.group()
 def dead_letters() -> None:
-    """What could not be settled: list it, show its shape, replay or give up what was set aside.
+    """Messages that could not be settled: list them, show their shape, replay or give up what was set aside.
 
-    What can't be read is not replayed: it was answered as unreadable where it had an id, and its sender, who sends it again
-    under a new id, may have done so.
+    An unreadable message is not replayed: if it had an id it was answered as unreadable, and its sender may have sent it again
+    under a new id.
     """
 
 
@@ -247,8 +246,8 @@ def dead_letters() -> None:
 @key_file
 @formats
 def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) -> int:
-    """Set aside and quarantined messages (by ID), then unreadable ones (by their place). The type of an unreadable one is sealed
-    with it: it is said where --type or --key asks for it, if it is one our contracts know."""
+    """List messages that are set aside or in quarantine (by ID), then unreadable ones (by their place). The type of an unreadable one
+    is sealed with it: it is shown only with --type or --key, and only if our contracts know it."""
     private = private_key(key, at) if key or by["type_"] else None
 
     def unreadable(letter: dict[str, Any]) -> dict[str, Any]:
@@ -284,9 +283,9 @@ def list_(name: str, at: str | None, key: Path | None, shape: str, **by: Any) ->
 def show(
     name: str, message: str, at: str | None, key: Path | None, reveal: bool, why: str | None, who: str, shape: str
 ) -> int:
-    """Verdict and shape of one message (names our contracts know, types, lengths), never a value: an unreadable one by its PLACE,
-    with --reveal itself; what is set aside or in quarantine by its ID. Exit: 2 no such message, or no key or reason; 3 Kafka or
-    the service does not answer, so that nobody could write it down; 4 the key does not open it."""
+    """Show verdict and shape of one message (names our contracts know, types, lengths), but no value. Name an unreadable one by its
+    PLACE, one that is set aside or in quarantine by its ID. --reveal shows an unreadable one itself. Exit: 2 no such message, or no
+    key or reason; 3 Kafka or the service does not answer (what is revealed must be written down first); 4 the key does not open it."""
     if message.isdecimal():
         if reveal:
             raise Trouble(
@@ -476,7 +475,7 @@ def settling(command: Any) -> Any:
     for option in (
         formats,
         picking,
-        click.option("--rate", type=click.FloatRange(0.1), help="At most so many a second; as fast as they are judged, unless given."),
+        click.option("--rate", type=click.FloatRange(0.1), help="At most so many a second; without it as fast as they are judged."),
         audited,
         click.argument("ids", metavar="[ID]...", nargs=-1),
         service,
@@ -488,8 +487,8 @@ def settling(command: Any) -> Any:
 @dead_letters.command()
 @settling
 def replay(**said: Any) -> int:
-    """Judge again what was set aside: the IDs, what the options pick, or all. Twice is harmless. Exit: 1 some still have no answer;
-    2 there never was such an ID; 4 it is an unreadable message, which its sender sends again, mended, under a new id."""
+    """Judge again what was set aside: the IDs, what the options pick, or all. Replaying twice is harmless. Exit: 1 some still have no
+    answer; 2 there never was such an ID; 4 the ID is an unreadable message: its sender must send it again, mended, under a new id."""
     return _settle("/operate/replay", **said)
 
 
@@ -497,8 +496,8 @@ def replay(**said: Any) -> int:
 @settling
 def give_up(**said: Any) -> int:
     """Answer what was set aside as refused (GIVEN_UP): the IDs, or what the options pick; its sender may send it mended under a
-    new id. What its publisher is gone from publishers.toml of (NoSuchPublisher) is forgotten, and nobody is answered. Twice is
-    harmless. Exit as replay."""
+    new id. A submission whose publisher is no longer in publishers.toml (NoSuchPublisher) is forgotten without an answer.
+    Giving up twice is harmless. Exit as replay."""
     return _settle("/operate/give-up", **said)
 
 
@@ -516,10 +515,10 @@ def give_up(**said: Any) -> int:
 def release(
     name: str, subject: str, without: tuple[int, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str
 ) -> int:
-    """Release a subject from quarantine: what was kept of it is taken up in order, then rules are asked what is missing, as at a tick.
-    It stops where something still breaks (exit 4); that and what is behind it stay in quarantine, and so does what comes meanwhile.
-    Twice is harmless: what is not in quarantine there is said to be so. A dry run takes up what it can in some seconds and undoes
-    it: what would still break is refused."""
+    """Release a subject from quarantine: what was kept of it is taken up in order, then the rules say what is missing, as at a tick. It
+    stops where something still breaks (exit 4): that, all behind it and what comes meanwhile stay in quarantine. Releasing twice is
+    harmless: it says that the subject is not in quarantine. A dry run takes up what it can in some seconds and undoes it, and refuses
+    what would still break."""
     asked, taken, more = Asked(name, at), 0, True
     stopped = asked.status.get("quarantined")  # not said where its database is away
     was = stopped is None or subject in {one["subject"] for one in stopped}
@@ -541,22 +540,22 @@ def release(
     "--past",
     default="",
     metavar="TOPIC/PART/OFFSET",
-    help="Leave out this one record, on which a partition is held: it is no fact.",
+    help="Leave out this one record that holds its partition, because it is no fact.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="TOPIC/PART",
-    help="Only this partition, as a dry run named it; several times. What came to a gap since then stays held.",
+    help="Only this partition, as a dry run named it; may be repeated. A partition that came to a gap since then stays held.",
 )
 @audited
 @formats
 def go_on(
     name: str, past: str, only: tuple[str, ...], at: str | None, why: str, who: str, dry_run: bool, shape: str
 ) -> int:
-    """Read partitions held at a gap again from their log's start, once what can be brought back is back (`republish`): what
-    was applied falls out, what is gone is gone. Says of each where it stood, where it goes on, and how many offsets at least
-    are gone from the log. Exit 4 where --past names what could be read: nothing is left out then."""
+    """Read partitions that are held at a gap again from the start of their log, once all that can be brought back is back
+    (`republish`): what was applied is passed over, what is gone stays gone. Says of each partition where it stood, where it goes on,
+    and how many offsets at least are gone. Exit 4 if the record named by --past can be read: then nothing is left out."""
     if past and (only or not re.fullmatch(r"[a-z0-9.-]+/\d{1,6}/\d{1,18}", past)):
         raise Trouble(
             "--past names no record, or stands beside --only",
@@ -585,9 +584,9 @@ def go_on(
 @audited
 @formats
 def republish(name: str, since: datetime, at: str | None, why: str, who: str, dry_run: bool, shape: str) -> int:
-    """Send again, with the same ids, what was sent since a moment (at most 7 days): Kafka has lost its tail. Says how many
-    records of which topic. Exit 4 where more of a partition was lost than was sent there since, and more is kept: nothing is done
-    then."""
+    """Send again, with the same ids, what was sent since a moment (at most 7 days ago), where Kafka has lost the end of its log. Says
+    how many records of which topic. Exit 4 if a partition lost more than was sent to it since then, and more of it is kept: then
+    nothing is sent; take an earlier moment."""
     said = Asked(name, at).act("republish", who, why, dry_run=dry_run, since=since.isoformat())
     rows = [{"topic": topic, "records": records} for topic, records in said.items()]
     told = f"{sum(said.values())} records {'would be' if dry_run else 'are'} sent again"

@@ -109,8 +109,8 @@ def in_the_zone(when: str) -> str:
 @click.argument("case_id")
 @formats
 def case(case_id: str, shape: str) -> int:
-    """One case as a timeline: when it happened, when it was recorded (hours of Berlin), what it was, what it says and of which
-    consent, referral or participation (the first eight characters of its id)."""
+    """Show one case as a timeline: when something happened, when it was recorded (both in Berlin time), what it was, and what it says
+    of which consent, referral or participation (the first eight characters of its id)."""
     intake, referral = get("intake", f"/cases/{case_id}"), get("referral", f"/cases/{case_id}")
     if intake is None:
         raise Trouble("no such case", "case ids stand in the case list: GET /cases of intake", FINDINGS)
@@ -126,11 +126,11 @@ def case(case_id: str, shape: str) -> int:
 @click.option("--source", help="Only what this publisher imported here, by its own references.")
 @formats
 def risks(tenant: str | None, source: str | None, shape: str) -> int:
-    """Risks that hold or held. holds_from_on is the first day on which the rule ever held in the days as known now, open whether one
-    is open now, and open_first_on the first day of that one: somebody may have come again in between.
+    """List the risks that hold or held. holds_from_on is the first day on which the rule ever held, by the days as known now; open says
+    whether a risk is open now, and open_first_on is the first day of that one: somebody may have come again in between.
 
-    With --source the columns are run_ref, source_ref, rule, first_on, open; first_on is what is called holds_from_on without it: the
-    first course day on which the rule holds in the days as known now, perhaps of another risk than the one that is open."""
+    With --source the columns are run_ref, source_ref, rule, first_on, open; first_on is then what holds_from_on is without it, so it
+    may be the first day of another risk than the one that is open."""
     rows = sorted(get("referral", "/risks", tenant=tenant), key=lambda row: (row["run_id"], row["about"], row["rule"]))
     printed(shape, by_reference(rows, source) if source else rows,
             columns=BY_REFERENCE if source else RISKS)  # fmt: skip
@@ -159,8 +159,8 @@ def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]
 @click.option("--tenant", help="One alliance only.")
 @formats
 def report(name: str, tenant: str | None, shape: str) -> int:
-    """The last vintage of each month: entries, exits and stock by municipality and block, and how many cases these figures leave
-    out, of which something was told that could not be counted yet."""
+    """Show the last vintage of each month: entries, exits and stock by municipality and block, and how many cases these figures leave
+    out because something reported of them could not be counted yet."""
     releases = get("reporting", f"/reports/{name}", tenant=tenant)
     rows = [{"tenant": release["tenant"], "month": release["month"], "vintage": release["vintage"], **cell,
              "left_out": release["body"].get("left_out", "")}

@@ -45,20 +45,26 @@ SHARE = click.FloatRange(0, 1)
 @click.option("--persons", type=click.IntRange(1, 20_000), default=250, show_default=True)
 @click.option("--weeks", type=click.IntRange(1, MOST_WEEKS), default=12, show_default=True)
 @click.option("--duplicates", type=SHARE, default=0.0, metavar="P", help="Share delivered once more, within two days.")
-@click.option("--disorder", type=SHARE, default=0.0, metavar="P", help="Share sent behind what rests on it.")
+@click.option("--disorder", type=SHARE, default=0.0, metavar="P", help="Share sent after the messages that rest on it.")
 @click.option("--late", type=SHARE, default=0.0, metavar="P", help="Share told 1 to 10 days late.")
 @click.option("--malformed", type=SHARE, default=0.0, metavar="P", help="Share followed by a message nobody can read.")
 @click.option("--unknown-fields", type=SHARE, default=0.0, metavar="P", help="Share with a field no schema knows.")
-@click.option("--next-minor", is_flag=True, help="All as a sender writes that is a minor version ahead.")
+@click.option("--next-minor", is_flag=True, help="Write all messages as a sender one minor version ahead would.")
 @click.option(
-    "--kafka", metavar="ADDRESS", help="Into this Kafka (LOTSE_KAFKA_SECURITY is used), instead of a stack of its own."
+    "--kafka",
+    metavar="ADDRESS",
+    help="Publish to this Kafka (with LOTSE_KAFKA_SECURITY) instead of a stack of its own.",
 )
 @click.option(
-    "--for-tests-only", is_flag=True, help="Confirms that a Kafka on another machine is for tests: its log keeps all."
+    "--for-tests-only",
+    is_flag=True,
+    help="Confirm that a Kafka on another machine is for tests: its log keeps everything for ever.",
 )
 @click.option("--publishers", "file", type=click.Path(path_type=Path, exists=True), default=EXAMPLES / "publishers.toml",
               show_default=False, help="publishers.toml of the installation; the example's, unless given.")  # fmt: skip
-@click.option("--publisher", "name", default="kreis", show_default=True, help="As whom it publishes.")
+@click.option(
+    "--publisher", "name", default="kreis", show_default=True, help="The publisher in whose name it publishes."
+)
 @click.option("--dry-run", is_flag=True, help="Write the messages to stdout as JSON lines; no Kafka.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the messages to this file; no Kafka."
@@ -69,13 +75,12 @@ def app(
     unknown_fields: float, next_minor: bool, kafka: str | None, for_tests_only: bool, file: Path, name: str, dry_run: bool,
     out: Path | None, shape: str,
 ) -> int:  # fmt: skip
-    """Publish a synthetic Kreis at a set rate, with dials for what goes wrong in real feeds. Nobody in it exists.
+    """Publish an invented Kreis at a set rate, with dials for what goes wrong in real feeds. Nobody in it exists.
 
     Without --kafka it starts a stack of its own with all services and simulated time, says where it listens, plays its days and
     stays until Ctrl-C, so that a subscriber can be tried against it; nothing is kept. The days lie in 2025. Lines of --dry-run
     and --out are records as `kcat -J` prints them: `lotse sandbox --dry-run | lotse validate`.
 
-    \b
     Exit codes: 0 all was sent, 1 its topics are missing, 2 usage, 3 Kafka does not answer, 4 refused, 130 interrupted before all was sent.
     """
     dials = Dials(duplicates, disorder, late, malformed, unknown_fields, next_minor)

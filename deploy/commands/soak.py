@@ -40,13 +40,14 @@ TELLS_EACH = 10.0  # seconds between two lines of figures
 )
 @click.option("--list", "listing", is_flag=True, help="Only show the matrix.")
 @click.option(
-    "--keep", "keeping", is_flag=True, help="Enter the result into docs/reliability.json and write its table anew."
+    "--keep", "keeping", is_flag=True, help="Enter the result into docs/reliability.json and rewrite its table."
 )
+@click.option("--table", "tabling", is_flag=True, help="Only enter this machine's last runs and rewrite the table.")
 @click.option(
-    "--table", "tabling", is_flag=True, help="Only enter the last runs of this machine and write the table anew."
-)
-@click.option(
-    "--mutants", "mutating", is_flag=True, help="Run rows (all, or --row) without what guards them: each must fail."
+    "--mutants",
+    "mutating",
+    is_flag=True,
+    help="Run rows (all, or --row) without the code that guards them: each must fail.",
 )
 @formats
 def app(
@@ -62,9 +63,8 @@ def app(
 ) -> int:
     """Break what may break on a stack of its own, under traffic, and draw up the ledger.
 
-    \b
-    Shows what it does while it does it (stderr), the ledger at the end (stdout), and keeps the result as JSON in
-    .lotse/night/. Nothing is left running. Exit: 0 nothing lost, doubled, invented, out of order or stuck; 1 findings.
+    Says on stderr what it does, prints the ledger at the end, and keeps the result as JSON in .lotse/night/. Nothing is left
+    running. Exit: 0 nothing lost, doubled, invented, out of order or stuck; 1 findings.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if listing:

@@ -26,12 +26,13 @@ EVERY = 2.0  # seconds between two looks
 @click.option(
     "--exit-code",
     is_flag=True,
-    help="Exit with 1 where there is a finding: something held, set aside or silent, a dead letter of the last day ...",
+    help="Exit with 1 if there is a finding: something held, set aside or silent, a dead letter of the last day ...",
 )
-@click.option("--watch", is_flag=True, help="Shown anew every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
 @formats
 def app(exit_code: bool, watch: bool, shape: str) -> int:
-    """Every part: running, ticked, lag in seconds, outbox, waiting, held and why, dead letters, last progress."""
+    """Show every part: whether it runs, the last tick it acted on, lag in seconds, outbox, what waits, what is held and why, dead
+    letters, and how long it has made no progress."""
     where = running()
     if watch:
         if shape != "table":

@@ -62,11 +62,10 @@ LANES = 3  # on two cores: most steps wait more than they work; with four, what 
 def app(level: str | None, pytest_arguments: tuple[str, ...], shape: str) -> int:
     """Run everything but what measures (no LEVEL), the static checks, or one LEVEL of tests; further arguments go to pytest.
 
-    \b
-    Three steps run side by side; what they say is shown in order. With further arguments one pytest runs alone, at your
-    terminal. `night` is the fault matrix and takes a third of the time, `day` everything without it, `foreign` others' software
-    against what we publish, `performance` a small benchmark and its compiled twin. Exit: 0 all passed, 1 something failed,
-    2 arguments nobody takes, 130 interrupted (each step takes down what it started).
+    Three steps run side by side; their output is shown in order. With further arguments a single pytest runs at your terminal.
+    `night` is the fault matrix and takes a third of the time, `day` is everything else, `foreign` runs other people's software
+    against what we publish, `performance` a small benchmark and its compiled twin. Exit: 0 all passed, 1 something failed, 2 this
+    level takes no further arguments, 130 interrupted (each step takes down what it started).
     """
     if pytest_arguments and level in ("checks", "day"):
         raise Trouble(f"{level} is no single pytest, which could take {' '.join(pytest_arguments)}",
