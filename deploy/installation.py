@@ -57,8 +57,3 @@ def kafka_settings() -> KafkaSettings:
         return loaded(KafkaSettings)
     except BadSettings as bad:
         raise Trouble(str(bad), "`lotse serve --help` says what each one means", USAGE) from None
-
-
-def kafka_security() -> KafkaSecurity:
-    """Who we are to a Kafka that is named otherwise than by LOTSE_KAFKA. Raises Trouble."""
-    return kafka_settings().kafka_security

@@ -1,5 +1,6 @@
 """Which services there are, where things lie in this tree, and who may look into them."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -10,6 +11,17 @@ STATE = Path(os.environ.get("LOTSE_STATE") or ROOT / ".lotse")
 """Where a stack that is up keeps what it knows, and is found; and what `lotse import` remembers of an installation. Empty is not
 set. A relative one the `lotse` command refuses: from another folder it would be another one."""
 EXAMPLES = ROOT / "deploy" / "examples"
+
+
+def locked(file: Path) -> int | None:
+    """A file that is ours for as long as it is open; None where it is somebody's. Raises OSError where it can't be opened."""
+    lock = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def closed(folder: Path, *, passed: bool = False) -> Path:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.table import Table
@@ -174,13 +174,7 @@ class Goal:
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        return {
-            "name": self.name,
-            "value": self.value,
-            "goal": self.goal,
-            "at_least": self.at_least,
-            "holds": self.holds,
-        }
+        return {**asdict(self), "holds": self.holds}
 
 
 def goals(f: Figures) -> list[Goal]:

@@ -19,7 +19,7 @@ from deploy.demo.play import TENANT
 from deploy.errors import DONE, FINDINGS, INTERRUPTED, REFUSED, USAGE, Trouble
 from deploy.feeds.log import opened
 from deploy.fleet import Fleet, Setup, ephemeral
-from deploy.installation import Installation, kafka_security
+from deploy.installation import Installation, kafka_settings
 from deploy.local.announced import announce, claimed, is_up, withdraw
 from deploy.places import EXAMPLES, SERVICES, STATE
 from deploy.printed import Wrong, formats, printed
@@ -92,7 +92,7 @@ def app(
         return _written(messages, out, shape)
     stop = threading.Event()
     if kafka:
-        house = Installation(kafka, kafka_security(), file, STATE, local=False)
+        house = Installation(kafka, kafka_settings().kafka_security, file, STATE, local=False)
         asyncio.run(_has_topics(house, publisher))
         with _stops(stop):
             sent = _sent(messages, house, rate, stop)

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
 from deploy.errors import DONE, FINDINGS, USAGE, Trouble
+from deploy.places import ROOT
 from deploy.printed import Wrong, formats, printed
 from deploy.saying import say
 from deploy.soak.mutants import FAILED, MUTANTS, Seen, seen_to_fail
@@ -169,8 +169,10 @@ def _done(done: Soak, shape: str, keeping: bool) -> int:
     short = {name: value for name, value in whole.items() if name not in ("schedule", "rows")}
     keep(LAST, *done.rows, soak=short)
     if keeping:
-        _kept(done, short)
-    errors = [Wrong("LEDGER", finding, f"the whole of it: {_near(file)}") for finding in done.findings]
+        keep(KEPT, *done.rows, soak=short)
+        write_table()
+    whole_of_it = f"the whole of it: {file.relative_to(ROOT)}"
+    errors = [Wrong("LEDGER", finding, whole_of_it) for finding in done.findings]
     printed(
         shape,
         [{"count": name, "n": n} for name, n in done.counts.items()],
@@ -178,17 +180,8 @@ def _done(done: Soak, shape: str, keeping: bool) -> int:
         errors=errors,
         people=told(done),
     )
-    say.print(f"the whole of it: {_near(file)}")
+    say.print(whole_of_it)
     return FINDINGS if done.findings else DONE
-
-
-def _kept(done: Soak, short: dict[str, Any]) -> None:
-    keep(KEPT, *done.rows, soak=short)
-    write_table()
-
-
-def _near(file: Path) -> str:
-    return str(Path(file.parent.parent.name) / file.parent.name / file.name)
 
 
 def told(done: Soak) -> list[str]:

@@ -4,7 +4,6 @@ It holds the partner's own references and the secret that turns them into ids. K
 and keep it: with another secret the same people become other cases.
 """
 
-import fcntl
 import hashlib
 import hmac
 import os
@@ -19,7 +18,7 @@ from typing import NamedTuple, Self
 
 from contracts.envelope import ANSWERED_LATER, Again, again_of
 from deploy.errors import REFUSED, Trouble
-from deploy.places import closed
+from deploy.places import closed, locked
 
 _SCHEMA = """
 create table if not exists secret (value blob not null);
@@ -92,7 +91,9 @@ class Store:
         known = lock.exists() or any(folder.glob(f"*-refused-{name}-{'[0-9]' * 8}T*.csv"))
         with ExitStack() as held:
             if not (reading or trying):
-                held.callback(os.close, _locked(folder, name))
+                if (mine := locked(closed(folder) / lock.name)) is None:
+                    raise Trouble(f"another import for {name} is running", "wait until it has ended", REFUSED)
+                held.callback(os.close, mine)
             gone = not path.exists() or not path.stat().st_size  # not before: who held the lock may have been making it
             if gone and known:
                 raise Trouble(f"{name}.sqlite, which remembers what was imported, is gone or empty; nothing was sent",
@@ -247,14 +248,3 @@ def _opened(path: Path, reading: bool, trying: bool) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _locked(folder: Path, name: str) -> int:
-    """The file that is locked for as long as it is open. Raises Trouble where it is somebody's."""
-    lock = os.open(closed(folder) / f"{name}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise Trouble(f"another import for {name} is running", "wait until it has ended", REFUSED) from None
-    return lock

@@ -1,6 +1,5 @@
 """The stack that is up on this machine: announced by who runs it, found by the other commands."""
 
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from deploy.errors import UNREACHABLE, USAGE, Trouble
-from deploy.places import SERVICES, STATE
+from deploy.places import SERVICES, STATE, locked
 
 if TYPE_CHECKING:
     from deploy.fleet import Fleet  # it stands on Kafka and HTTP: a command that only asks begins without
@@ -26,16 +25,10 @@ def claimed() -> bool:
     False announces nothing. Raises Trouble where the state folder can't be used."""
     try:
         STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(STATE / "up.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        return locked(STATE / "up.lock") is not None
     except OSError as error:
         raise Trouble(f"the state folder {STATE} can't be used ({type(error).__name__})", "name another one: LOTSE_STATE=FOLDER",
                       USAGE) from None  # fmt: skip
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return False
-    return True
 
 
 def announce(fleet: "Fleet", state: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import random
@@ -17,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from deploy.errors import UNREACHABLE, Trouble
-from deploy.places import closed
+from deploy.places import closed, locked
 
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -45,11 +44,7 @@ def _taken(port: int) -> bool:
     """Makes it ours; False where it is somebody's already."""
     folder = Path(tempfile.gettempdir(), f"lotse-ports-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    lock = os.open(folder / str(port), os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
+    if (lock := locked(folder / str(port))) is None:
         return False
     _ours[port] = lock
     return True

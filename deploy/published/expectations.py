@@ -1,13 +1,13 @@
 """What subscribers rely on: `contracts/expectations/<subscriber>.json`, one file each, in the form its README tells."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from contracts.topics import Name
+from deploy.published.breaks import Break
 
 EXPECTATIONS = Path("contracts/expectations")
 
@@ -33,29 +33,25 @@ class Expectation(BaseModel):
         return any(f"{one}/".startswith(f"{at}/") or f"{at}/".startswith(f"{one}/") for one in relied_on)
 
 
-@dataclass(frozen=True, slots=True)
-class NoExpectation:
-    """A file that is none: where and by which rule; never what stands there."""
+def expectations(root: Path) -> tuple[list[Expectation], list[Break]]:
+    """Every registered subscriber, by name; and of files that are not of the form where and by which rule, never what stands there."""
+    found, wrong = list[Expectation](), list[Break]()
 
-    file: str
-    at: str
-    rule: str
+    def no_form(file: str, at: str, rule: str) -> None:
+        wrong.append(Break("FORM", file, at, f"this is not what an expectation looks like: {rule}", "the subscriber", "this gate", (),
+                           "see contracts/expectations/README.md"))  # fmt: skip
 
-
-def expectations(root: Path) -> tuple[list[Expectation], list[NoExpectation]]:
-    """Every registered subscriber, by name; and files that are not of the form."""
-    found, wrong = [], []
     for file in sorted((root / EXPECTATIONS).glob("*.json")):
         name = (EXPECTATIONS / file.name).as_posix()
         try:
             said = Expectation.model_validate_json(file.read_bytes())
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            wrong.append(NoExpectation(name, "".join(f"/{step}" for step in first["loc"] if isinstance(step, int) or
-                                                     step in Expectation.model_fields), first["type"]))  # fmt: skip
+            steps = [step for step in first["loc"] if isinstance(step, int) or step in Expectation.model_fields]
+            no_form(name, "".join(f"/{step}" for step in steps), first["type"])
             continue
-        if said.subscriber != file.stem:
-            wrong.append(NoExpectation(name, "/subscriber", "file_name"))
-            continue
-        found.append(said)
+        if said.subscriber == file.stem:
+            found.append(said)
+        else:
+            no_form(name, "/subscriber", "file_name")
     return found, wrong

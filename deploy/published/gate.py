@@ -70,8 +70,7 @@ def check(
     cut = releases(root)
     last = cut[-1] if cut else None
     subscribers, wrong = expectations(root)
-    breaks = [_no_form(one.file, one.at, one.rule) for one in wrong]
-    breaks += _relied_on(now, subscribers)
+    breaks = [*wrong, *_relied_on(now, subscribers)]
     breaks += _samples(root, last, classes)
     breaks += _lifted(root, now, last, classes)
     breaks += _left_behind(now, subscribers)
@@ -340,11 +339,6 @@ def _unread(message: dict[str, Any], classes: Mapping[str, type[BaseModel]]) -> 
     except Verdict as verdict:
         return verdict.rule, ("/data" if verdict.type == "body" else "") + verdict.pointer
     return "", ""
-
-
-def _no_form(file: str, at: str, rule: str) -> Break:
-    return Break("FORM", file, at, f"this is not what an expectation looks like: {rule}", "the subscriber", "this gate", (),
-                 "see contracts/expectations/README.md")  # fmt: skip
 
 
 def _relied_on(now: State, subscribers: list[Expectation]) -> Iterator[Break]:

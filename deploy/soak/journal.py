@@ -9,8 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 
 class Place(NamedTuple):
@@ -126,15 +125,3 @@ class Journal:
     def unacknowledged(self) -> Iterator[int]:
         """Numbers of what was meant and is not known to have arrived: a publisher sends those again, ids and all."""
         return (number for number, entry in enumerate(self.entries) if not entry.acknowledged)
-
-    def close(self) -> None:
-        """Closes the file."""
-        os.close(self._out)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

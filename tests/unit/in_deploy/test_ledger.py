@@ -689,20 +689,18 @@ def test_what_was_sent_and_never_acknowledged_may_be_there_once_or_not_at_all(wo
 
 def test_the_journal_goes_on_after_a_torn_line_and_loses_nothing_before_it(tmp_path: Path) -> None:
     file, wave = tmp_path / "journal.jsonl", Load(3).wave(3, 4)
-    with Journal(file) as first:
-        for meant in wave.first:
-            first.sends(first.means(meant), SENT_AT)
-        first.acknowledged(0, Place("a", 1, 2))
+    first = Journal(file)
+    for meant in wave.first:
+        first.sends(first.means(meant), SENT_AT)
+    first.acknowledged(0, Place("a", 1, 2))
     with file.open("ab") as torn:
         torn.write(b'[1, "acknowledged", ["a", 1')
-    with Journal(file) as again:
-        assert [entry.meant for entry in again.entries] == wave.first
-        assert again.entries[0].places == [Place("a", 1, 2)] and list(again.unacknowledged()) == list(
-            range(1, len(wave.first))
-        )
-        again.acknowledged(1, Place("a", 1, 3))
-    with Journal(file) as last:
-        assert last.entries[1].acknowledged
+    again = Journal(file)
+    assert [entry.meant for entry in again.entries] == wave.first
+    assert again.entries[0].places == [Place("a", 1, 2)]
+    assert list(again.unacknowledged()) == list(range(1, len(wave.first)))
+    again.acknowledged(1, Place("a", 1, 3))
+    assert Journal(file).entries[1].acknowledged
 
 
 def test_the_death_of_the_sender_loses_no_line(tmp_path: Path) -> None:
@@ -716,9 +714,8 @@ def test_the_death_of_the_sender_loses_no_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, check=False,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     told = [int(line) for line in done.stdout.split()]
-    with Journal(file) as journal:
-        assert done.returncode == -9 and len(told) > 10
-        assert [n for n, entry in enumerate(journal.entries) if entry.acknowledged] == told
+    assert done.returncode == -9 and len(told) > 10
+    assert [n for n, entry in enumerate(Journal(file).entries) if entry.acknowledged] == told
 
 
 def test_the_same_seed_sends_the_same() -> None:
