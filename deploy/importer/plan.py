@@ -65,8 +65,9 @@ class Planner:
     now goes again without it, once a run.
 
     A file that says when a thing was reported is a log of changes: an older statement may come after a newer one, and each
-    is known by its time; of those of one time the last counts. A file that does not is a picture of today: what differs from
-    what stands is new, even if it once stood."""
+    is known by its time; of those of one time the last counts. A row of it without its time is the newest report of its call
+    said once more, or contradicts it: nobody knows which came later. A file that does not say when is a picture of today: what
+    differs from what stands is new, even if it once stood."""
 
     mapping: Mapping
     store: Store
@@ -78,6 +79,8 @@ class Planner:
     """Participation to run and person of the first row of this call that names it."""
     _first: dict[tuple[str, datetime | None], str] = field(default_factory=dict, init=False)
     """Key and time of report to what the first row of this call says of it."""
+    _newest: dict[str, tuple[datetime, Any]] = field(default_factory=dict, init=False)
+    """Key to the newest time of report in the rows of this call, and how it is written there."""
     _spoken_of: set[str] = field(default_factory=set, init=False)
     """Keys of which a row of this call says something."""
     _times: dict[str, datetime] = field(default_factory=dict, init=False)
@@ -97,7 +100,10 @@ class Planner:
                 if self._says(name, row):
                     self._spoken_of.add(key := self._key(name, named))
                     with suppress(RowRefused):
-                        self._contradicts(key, self._statement(name, named, row))
+                        said = self._statement(name, named, row)
+                        self._contradicts(key, said)
+                        if said.time and (key not in self._newest or said.time > self._newest[key][0]):
+                            self._newest[key] = said.time, said.values["reported_at"]
 
     def steps(self, row: Row) -> Iterator[Step]:
         """The row's steps, each made when it is asked for, after the one before was recorded. Raises RowRefused."""
@@ -109,13 +115,11 @@ class Planner:
                 if lacks_start:  # it would wait for one, and every import for its answer
                     hint = "An end without a start: fill the start, or empty the end."
                     raise RowRefused("NOT_STARTED", "", hint)
-                statement = self._statement(name, named, row)
+                statement = self._statement(name, named, row, self._newest.get(key))
                 if self._contradicts(key, statement):
-                    raise RowRefused(
-                        "CONTRADICTS_ANOTHER_ROW",
-                        "",
-                        f"Another row says something else of this {name}. {_ONE_IS_WRONG}",
-                    )
+                    way_out = f"{_IT_LACKS_ITS_TIME if self._is_log(name) else ''}{_ONE_IS_WRONG}"
+                    hint = f"Another row says something else of this {name}. {way_out}"
+                    raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", hint)
                 yield self._step(name, key, named, statement, self._before(name, key), self._moment(name, row))
             elif key in self._spoken_of:
                 if not self._is_log(name):
@@ -194,8 +198,10 @@ class Planner:
         """Whether a row before says something else of the same thing at the same time."""
         return self._first.setdefault((key, said.time), said.content) != said.content
 
-    def _statement(self, name: str, named: dict[str, str], row: Row) -> _Statement:
-        """Raises RowRefused where a cell can't be read."""
+    def _statement(
+        self, name: str, named: dict[str, str], row: Row, newest: tuple[datetime, Any] | None = None
+    ) -> _Statement:
+        """Reported when the newest was, where the row does not say when. Raises RowRefused where a cell can't be read."""
         values: dict[str, Any] = {}
         for name_, source in self.mapping.steps[name].items():
             try:
@@ -205,6 +211,8 @@ class Planner:
                 raise RowRefused("NOT_MAPPED", f"/{name_}", hint) from None
             if value is not None:
                 values[name_] = value
+        if newest and "reported_at" not in values:
+            values["reported_at"] = newest[1]
         content, time = self._content(name, named, values), None
         if "reported_at" in values:
             try:
@@ -364,4 +372,5 @@ TAKEN_BACK = "taken back"
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 _THE_REST_IS_IN = "What was recorded first stands; the rest of this row is in."
 _SAY_THE_SAME = "Say of it what the rows before said; or, where it is another one, give it a reference of its own."
+_IT_LACKS_ITS_TIME = "Fill in when it was reported, if that is missing. "
 _ONE_IS_WRONG = "Delete the row that is wrong: sent back by itself as it is, this one counts."

@@ -103,7 +103,8 @@ def consistent(cells: dict[str, str]) -> dict[str, str]:
 def stands_as_it_says(
     service: Service, store: Store, mapping: Mapping, rows: Sequence[Row], cells: dict[str, str]
 ) -> None:
-    """What stands of each thing of the row is what it says, or what was reported later."""
+    """What stands of each thing of the row is what it says, or what was reported later. Where it does not say when, it was when the
+    newest row of the same thing was; where none says so, now."""
     participation = store.id_of("participation", cells["source_ref"])
     things: list[tuple[tuple[str, ...], str, str, str]]
     if mapping.kind.name == "attendance":
@@ -119,8 +120,11 @@ def stands_as_it_says(
             assert stands is None or (is_log and others)
             continue
         assert stands is not None
-        if not is_log or not cells[when]:
+        keys = ("source_ref", "person_ref", "meeting_ref")
+        same = [row.cells for row in rows if all(row.cells.get(key) == cells.get(key) for key in keys)]
+        times = [cells[when]] if cells[when] else [other[when] for other in same if other[column] and other[when]]
+        if not is_log or not times:
             assert stands[name] == cells[column]
             continue
-        time, stood = (datetime.fromisoformat(text) for text in (cells[when], stands["reported_at"]))
+        time, stood = max(map(datetime.fromisoformat, times)), datetime.fromisoformat(stands["reported_at"])
         assert stood > time or (stood == time and stands[name] == cells[column])

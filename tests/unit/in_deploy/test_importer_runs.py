@@ -4,6 +4,7 @@ The service here is a model that shares nothing with the importer: one answer fo
 (reported_at, revision) stands, who ends must have started.
 """
 
+import itertools
 import json
 import random
 import shutil
@@ -296,6 +297,57 @@ def test_two_rows_that_say_otherwise_with_the_same_time_of_report_contradict_eac
     for sent in (1, 0):
         run = call(store, service, mapped("attendance"), same, later(1))
         assert (run.rows, len(run.sent)) == (["in", "CONTRADICTS_ANOTHER_ROW", "in"], sent)
+
+
+def reported(name: str, says: int, at: str) -> Row:
+    """A row that reports a start, an end or a course day; `at`: its time of report, empty where it is missing."""
+    if name == "attendance":
+        return row(MEETING, reported_at=at, **(PRESENT if says else {}))
+    if name == "start":
+        return row(ROW, **GONE, started_on=("2014-01-01", "2014-01-08")[says], start_at=at)
+    return row(ROW, ended_on=("2014-02-01", "2014-02-09")[says], end_at=at)
+
+
+REPORTS = {"start": "participations", "end": "participations", "attendance": "attendance"}
+SOON = "2026-11-24T12:05:00Z"  # before the second import, and within what a service takes for now in the first
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("newest", ["2026-11-20T18:00:00Z", SOON])
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_row_of_a_log_without_its_time_is_the_newest_report_said_once_more(
+    store: Store, name: str, newest: str, order: tuple[int, ...]
+) -> None:
+    """It was of the time of the import: an import later it was said anew, and it refused the reports it had come after."""
+    service, mapping = Service(), mapped(REPORTS[name], *({name} - {"attendance"}))
+    if name == "attendance":
+        call(store, service, mapped(), [row(ROW, **GONE)], later(-9))
+    log = [reported(name, 0, "2026-11-19T18:00:00Z"), reported(name, 1, newest), reported(name, 1, "")]
+    for day in range(3):
+        run = call(store, service, mapping, [log[number] for number in order], later(day))
+        assert run.rows == ["in"] * 3 and sum(said == name for said, _ in run.names) == (0 if day else 2)
+        assert day == 0 or run.sent == []
+    (said,) = (said for thing, said in service.said.items() if thing[0] == name)
+    assert max(said)[0] == datetime.fromisoformat(newest) and len(said) == 2
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("at", ["2026-11-20T18:00:00Z", SOON])
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_row_of_a_log_without_its_time_that_says_otherwise_takes_no_reports_place(
+    store: Store, name: str, at: str, first: int
+) -> None:
+    """An old row that never had its time took the place of the correction below it."""
+    service, mapping = Service(), mapped(REPORTS[name], *({name} - {"attendance"}))
+    if name == "attendance":
+        call(store, service, mapped(), [row(ROW, **GONE)], later(-9))
+    log = {0: reported(name, 0, ""), 1: reported(name, 1, at)}
+    for day in range(3):
+        run = call(store, service, mapping, [log[first], log[1 - first]], later(day))
+        assert run.rows[first] == "CONTRADICTS_ANOTHER_ROW" and run.rows[1 - first] == "in"
+        assert day == 0 or run.sent == []
+    (said,) = (said for thing, said in service.said.items() if thing[0] == name)
+    assert [moment for moment, _ in said] == [datetime.fromisoformat(at)]
 
 
 def test_a_time_of_report_that_can_not_be_read_contradicts_nobody(store: Store) -> None:
