@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +23,10 @@ from contracts.topics import ANSWER_DAYS
 from deploy.importer.files import Row, unguarded
 from deploy.importer.mapping import Mapping, NotMapped
 from deploy.importer.store import Said, Sent, Store
+
+MADE_OF = {"run": ("run",), "consent": ("participation",), "referral": ("participation",),
+           "participation": ("participation",), "meeting": ("participation", "meeting")}  # fmt: skip
+"""A kind of id to the references it is made of. Consent and referral are those of a participation."""
 
 REPORTED = ("start", "end", "attendance")
 """Steps that may be corrected: they carry reported_at and revision."""
@@ -322,11 +327,9 @@ class Planner:
         return self.store.id_of(*(("run", named["run"]) if name == "run" else ("case", named["person"])))
 
     def _ids(self, name: str, named: dict[str, str]) -> dict[str, str]:
-        """The ids a submission names, made of the row's references. Consent and referral are those of a participation."""
-        of = {"run": ("run",), "consent": ("participation",), "referral": ("participation",),
-              "participation": ("participation",), "meeting": ("participation", "meeting")}  # fmt: skip
-        return {f"{kind}_id": self.store.id_of(kind, *(named[part] for part in parts))
-                for kind, parts in of.items() if f"{kind}_id" in self.mapping.kind.steps[name].model_fields}  # fmt: skip
+        """The ids a submission names, made of the row's references."""
+        kinds = _kinds_of(self.mapping.kind.steps[name])
+        return {f"{kind}_id": self.store.id_of(kind, *(named[part] for part in MADE_OF[kind])) for kind in kinds}
 
     def _taken_back(self, name: str, stands: Sent) -> _Statement:
         """What the file said once and says no longer; or that it was taken back, which nobody has answered yet."""
@@ -339,6 +342,12 @@ class Planner:
                 "TAKEN_BACK", "/by", "Only an end whose speaker is a constant can be taken back by a file."
             )
         return _Statement(values, TAKEN_BACK, None)
+
+
+@cache
+def _kinds_of(cls: type[Submission]) -> tuple[str, ...]:
+    """Of which kinds are the ids it names."""
+    return tuple(kind for kind in MADE_OF if f"{kind}_id" in cls.model_fields)
 
 
 def _time(sent: Sent) -> datetime:
