@@ -23,11 +23,12 @@ from deploy.errors import USAGE, Trouble
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file: what a row is about, and the steps it becomes, in order."""
+    """A kind of file: what a row is about, and the steps it becomes, in order. `may`: what else it may name, and need not."""
 
     name: str
     about: tuple[str, ...]
     steps: Map[str, type[Submission]]
+    may: tuple[str, ...] = ()
 
 
 KINDS: dict[str, Kind] = {
@@ -44,6 +45,7 @@ KINDS: dict[str, Kind] = {
             "start": ParticipationStartReported,
             "end": ParticipationEndReported,
         },
+        ("consent",),
     ),
     "attendance": Kind("attendance", ("participation", "meeting"), {"attendance": AttendanceReported}),
 }
@@ -80,7 +82,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Mapping:
-    """A mapping as read. `about`: the columns that say which run, person, participation, meeting a row speaks of."""
+    """A mapping as read. `about`: the columns that say which run, person, participation, consent, meeting a row speaks of."""
 
     kind: Kind
     publisher: str
@@ -120,9 +122,9 @@ def load_mapping(path: Path, kind: str) -> Mapping:
     ]:
         raise no(f"{strange[0]} is no table")
     about = said.get("columns", {})
-    if strange := sorted(set(about) - set(spec.about)):
-        raise no(f"[columns] {strange[0]} is not known; {', '.join(spec.about)} are")
-    if missing := [name for name in spec.about if not isinstance(about.get(name), str)]:
+    if strange := sorted(set(about) - {*spec.about, *spec.may}):
+        raise no(f"[columns] {strange[0]} is not known; {', '.join((*spec.about, *spec.may))} are")
+    if missing := [name for name in dict.fromkeys((*spec.about, *about)) if not isinstance(about.get(name), str)]:
         raise no(f"[columns] does not say which column holds: {', '.join(missing)}")
     if strange := sorted(set(said) - {"publisher", "tenant", "columns", *spec.steps}):
         raise no(f"[{strange[0]}] is no step of {kind}; there are {', '.join(spec.steps)}")

@@ -24,9 +24,9 @@ from deploy.importer.files import Row, unguarded
 from deploy.importer.mapping import Mapping, NotMapped
 from deploy.importer.store import Said, Sent, Store
 
-MADE_OF = {"run": ("run",), "consent": ("participation",), "referral": ("participation",),
+MADE_OF = {"run": ("run",), "consent": ("consent",), "referral": ("participation",),
            "participation": ("participation",), "meeting": ("participation", "meeting")}  # fmt: skip
-"""A kind of id to the references it is made of. Consent and referral are those of a participation."""
+"""A kind of id to the references it is made of. A referral is a participation's."""
 
 REPORTED = ("start", "end", "attendance")
 """Steps that may be corrected: they carry reported_at and revision."""
@@ -113,7 +113,7 @@ class Planner:
     def steps(self, row: Row) -> Iterator[Step]:
         """The row's steps, each made when it is asked for, after the one before was recorded. Raises RowRefused."""
         named = self._named(row)
-        new = "request" in self.mapping.steps and self.store.participation(named["participation"]) is None
+        taken = self.store.participation(named["participation"]) if "request" in self.mapping.steps else None
         for name in self._in_order(named, row):
             key, lacks_start = self._key(name, named), name == "end" and not self._says("start", row)
             if self._says(name, row):
@@ -125,6 +125,9 @@ class Planner:
                     way_out = f"{_IT_LACKS_ITS_TIME if self._is_log(name) else ''}{_ONE_IS_WRONG}"
                     hint = f"Another row says something else of this {name}. {way_out}"
                     raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", hint)
+                if name == "request" and taken and taken[2] != named["consent"]:
+                    named = {**named, "consent": taken[2]}  # it goes on to rest on the one it was requested under
+                    statement = self._statement(name, named, row)
                 yield self._step(name, key, named, statement, self._before(name, key), self._moment(name, row))
             elif key in self._spoken_of:
                 if not self._is_log(name):
@@ -133,8 +136,8 @@ class Planner:
                     )
             elif not lacks_start and (stands := _stands(before := self._before(name, key))) and not _is_gone(stands):
                 yield self._step(name, key, named, self._taken_back(name, stands), before, None)
-            if name == "request" and new:  # asked for the next step: the referral is recorded
-                self.store.takes_part(named["participation"], named["run"], named["person"])
+            if name == "request" and taken is None:  # asked for the next step: the referral is recorded
+                self.store.takes_part(*(named[part] for part in ("participation", "run", "person", "consent")))
 
     def _in_order(self, named: dict[str, str], row: Row) -> list[str]:
         """The end before a start that has moved behind the end that stands: the other way round neither is ever heard."""
@@ -147,7 +150,8 @@ class Planner:
         return names
 
     def _named(self, row: Row) -> dict[str, str]:
-        """Whom and what the row is about. Raises RowRefused."""
+        """Whom and what the row is about. A consent is a person's, or without a reference of its own a participation's. Raises
+        RowRefused."""
         if not row.whole:
             raise RowRefused("RAGGED_ROW", "", "Its cells do not fit the header: mend them, then empty lotse_ragged.")
         named = {name: row.cells[column].strip() for name, column in self.mapping.about.items()}
@@ -159,9 +163,11 @@ class Planner:
         if "person" not in named:
             named["person"] = self._person(named["participation"])
             return named
+        consent = named.get("consent")
+        named["consent"] = f"of\x1f{named['person']}\x1f{consent}" if consent else named["participation"]
         taken = self.store.participation(named["participation"])
         mine = (named["run"], named["person"])
-        if (taken or self._named_first.setdefault(named["participation"], mine)) != mine:
+        if (taken[:2] if taken else self._named_first.setdefault(named["participation"], mine)) != mine:
             raise RowRefused("REFERENCE_REUSED", "", "This reference is another person's or run's; give a new one.")
         return named
 
@@ -189,7 +195,8 @@ class Planner:
         return no
 
     def _key(self, name: str, named: dict[str, str]) -> str:
-        of = {"run": ("run",), "registration": ("person",), "attendance": ("participation", "meeting")}
+        of = {"run": ("run",), "registration": ("person",), "consent": ("consent",),
+              "attendance": ("participation", "meeting")}  # fmt: skip
         return "\x1f".join((name, *(named[part] for part in of.get(name, ("participation",)))))
 
     def _is_log(self, name: str) -> bool:

@@ -29,7 +29,9 @@ create table if not exists sent (
 );
 create index if not exists unanswered on sent (id) where outcome is null;
 create table if not exists fed (cluster text not null);
-create table if not exists participation (reference text primary key, run text not null, person text not null);
+create table if not exists participation (
+    reference text primary key, run text not null, person text not null, consent text
+);
 """
 
 
@@ -109,7 +111,7 @@ class Store:
             self._held = held.pop_all()
         self._new: dict[str, list[Sent]] = {}
         """Not written yet, by key."""
-        self._taking_part: dict[str, tuple[str, str]] = {}
+        self._taking_part: dict[str, tuple[str, str, str]] = {}
         self.id_of = lru_cache(maxsize=200_000)(self._id_of)
 
     def _its_secret(self) -> tuple[bytes, bool]:
@@ -175,16 +177,18 @@ class Store:
         """Known from now on; in the file at the next `flush`, which comes before it is sent."""
         self._new.setdefault(sent.key, []).append(sent)
 
-    def participation(self, reference: str) -> tuple[str, str] | None:
-        """(run, person) as the referral of this participation was recorded; None where none was."""
+    def participation(self, reference: str) -> tuple[str, str, str] | None:
+        """(run, person, consent) as the referral of this participation was recorded; None where none was. Until a consent could have
+        a reference it had the participation's."""
         if (found := self._taking_part.get(reference)) is not None:
             return found
-        row = self._db.execute("select run, person from participation where reference = ?", (reference,)).fetchone()
-        return None if row is None else (row[0], row[1])
+        asked = "select run, person, coalesce(consent, reference) from participation where reference = ?"
+        row = self._db.execute(asked, (reference,)).fetchone()
+        return None if row is None else (row[0], row[1], row[2])
 
-    def takes_part(self, reference: str, run: str, person: str) -> None:
+    def takes_part(self, reference: str, run: str, person: str, consent: str) -> None:
         """A participation of this source; in the file at the next `flush`."""
-        self._taking_part[reference] = run, person
+        self._taking_part[reference] = run, person, consent
 
     def flush(self) -> None:
         """Written before it is sent: whoever dies in between sends it again under the same id."""
@@ -194,7 +198,7 @@ class Store:
             with self._db:  # all of it, or none
                 self._db.execute("begin immediate")
                 self._db.executemany(f"insert into sent values ({', '.join('?' * len(Sent._fields))})", new)
-                self._db.executemany("insert or replace into participation values (?, ?, ?)", part)
+                self._db.executemany("insert or replace into participation values (?, ?, ?, ?)", part)
         self._new, self._taking_part = {}, {}
 
     def unanswered(self) -> set[str]:
@@ -237,9 +241,11 @@ def _opened(path: Path, reading: bool, trying: bool) -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None)
     try:
         db.executescript("pragma journal_mode = wal; pragma synchronous = full;" + _SCHEMA)
-        known = [column for _, column, *_ in db.execute("pragma table_info(sent)")]
-        for column in Sent._fields[len(known) :]:  # it is of an earlier release: release 1 ends with the hint
-            db.execute(f"alter table sent add column {column} text")
+        for table, columns in (("sent", Sent._fields), ("participation", ("consent",))):
+            known = {column for _, column, *_ in db.execute(f"pragma table_info({table})")}
+            for column in columns:
+                if column not in known:  # it is of an earlier release: release 1 ends with the hint, and the person
+                    db.execute(f"alter table {table} add column {column} text")
         if db.execute("pragma quick_check(1)").fetchone()[0] != "ok":
             damaged = sqlite3.DatabaseError()
             damaged.sqlite_errorname = "SQLITE_CORRUPT"

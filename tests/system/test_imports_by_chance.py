@@ -20,7 +20,7 @@ from deploy.importer.files import Row
 from deploy.importer.mapping import Mapping
 from deploy.importer.store import Sent, Store
 from tests.unit.in_deploy.test_importer import MEETING, NOW, ROW, row
-from tests.unit.in_deploy.test_importer_runs import LATER, Service, call, mapped, refuses
+from tests.unit.in_deploy.test_importer_runs import LATER, Desk, Service, call, mapped, refuses
 
 TIMES = ["2026-11-19T18:00:00Z", "2026-11-20T18:00:00+01:00", "2026-11-25T18:00:00Z"]
 PARTICIPATIONS = st.fixed_dictionaries({
@@ -28,7 +28,8 @@ PARTICIPATIONS = st.fixed_dictionaries({
     "sex": st.sampled_from("FFM"), "withdrawn_on": st.sampled_from(["", "", "2013-12-05"]),
     "started_on": st.sampled_from(["2014-01-01", "2014-01-01", "2014-01-08", "2014-02-05", ""]),
     "ended_on": st.sampled_from(["", "2014-02-01", "2014-02-09", "no day"]),
-    "start_at": st.sampled_from(TIMES), "end_at": st.sampled_from([*TIMES, *TIMES, ""]),
+    "consent_ref": st.sampled_from(["", "", "c1", "c2"]),
+    "start_at": st.sampled_from([*TIMES, *TIMES, ""]), "end_at": st.sampled_from([*TIMES, *TIMES, ""]),
 })  # fmt: skip
 MEETINGS = st.fixed_dictionaries({
     "source_ref": st.sampled_from(["AAA-1", "AAA-2"]), "meeting_ref": st.sampled_from(["m1", "m2"]),
@@ -55,7 +56,7 @@ def test_whatever_was_imported_before_what_the_last_file_says_stands_or_is_refus
     picture = mapped("attendance")
     plain = {name: source for name, source in picture.steps["attendance"].items() if name != "reported_at"}
     days = picture if days_dated else replace(picture, steps={"attendance": plain})
-    service, at = Service(), NOW
+    service, at = Desk(), NOW
     last = {**calls[-1], "moves": 1_000_000}
     with tempfile.TemporaryDirectory() as folder:
         again = [{**last, "minutes": 1, "again": False, "seed": last["seed"] + n} for n in range(1, MOST_RUNS)]
@@ -64,6 +65,8 @@ def test_whatever_was_imported_before_what_the_last_file_says_stands_or_is_refus
             service.no = refuses(said["refused"], said["reason"])
             kind = "attendance" if "meeting_ref" in said["rows"][0] else "participations"
             mapping = days if kind == "attendance" else mapped(kind, *logs)
+            if kind == "participations":
+                mapping = replace(mapping, about={**mapping.about, "consent": "consent_ref"})
             rows = [row(ROW if kind == "participations" else MEETING, **cells) for cells in said["rows"]]
             rows = [replace(row, cells={**row.cells, **consistent(row.cells)}) for row in rows]
             with Store(Path(folder), "oulad", "oulad") as store:

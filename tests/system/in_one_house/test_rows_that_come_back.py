@@ -203,6 +203,35 @@ async def test_what_is_mended_beside_it_and_what_stands_otherwise_keep_no_end_ba
         assert (code, account["reasons"], stands(state)) == (5, {"RUN_EXISTS": 1}, "2026-09-30")
 
 
+async def test_a_request_that_no_consent_covered_is_in_with_one_that_was_renewed(
+    fleet: Fleet, tmp_path: Path, state: Path
+) -> None:
+    """As the services answer: what the office did about it was refused CONSENT_EXISTS, import after import."""
+    mapping = tmp_path / "consents.toml"
+    text = MAPPING.read_text("utf-8").replace('# consent = "..."', 'consent = "consent"')
+    mapping.write_text(
+        text.replace('last_valid_on = { constant = "2099-12-31" }', 'last_valid_on = { column = "until" }')
+    )
+
+    async def handed_in_with(consent: str, until: str, *sources: str) -> tuple[int, dict[str, Any]]:
+        path = tmp_path / "consents.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*ROW, "consent", "until"])
+            writer.writeheader()
+            writer.writerows({**ROW, "run_ref": "C", "person_ref": "c", "source_ref": source, "consent": consent,
+                              "until": until} for source in sources)  # fmt: skip
+        return await imported(fleet, str(path), "--mapping", str(mapping))
+
+    assert (await handed_in_with("1", "2026-03-31", "c1"))[1]["reasons"] == {"NO_CONSENT": 1}
+    assert (await handed_in_with("1", "2027-03-31", "c1"))[1]["reasons"] == {"CONSENT_EXISTS": 1}
+    for recorded in (1, 0):
+        code, account = await handed_in_with("2", "2027-03-31", "c1")
+        assert (code, account["recorded"], account["already_answered"]) == (0, recorded, 1 - recorded)
+    for recorded in (2, 0):  # one that is renewed once more moves no referral, and a new one rests on it
+        code, account = await handed_in_with("3", "2028-03-31", "c1", "c2")
+        assert (code, account["recorded"]) == (0, recorded)
+
+
 def stands(state: Path) -> str:
     """The first day after the end that was recorded last."""
     with contextlib.closing(sqlite3.connect(f"file:{state / 'oulad.sqlite'}?mode=ro", uri=True)) as con:

@@ -846,6 +846,8 @@ def test_rows_sent_back_are_no_formulas(tmp_path: Path) -> None:
         ('tenant = "rkn"', "tenant = 3", "tenant is no text"),
         ("[columns]", 'columns = "x"\n[strange]', "columns is no table"),
         ('run = "run_ref"', 'run = "run_ref"\nmeeting = "m"', r"\[columns\] meeting is not known; run, person"),
+        ('run = "run_ref"', 'run = "run_ref"\nconsent = 1', r"\[columns\] does not say which column holds: consent"),
+        ('run = "run_ref"', 'run = "run_ref"\nconsent = "c"', ""),
         ("[withdrawal]", "[[withdrawal]]", "withdrawal is no table"),
         ('when = "started_on"', "when = true", r"\[start\] when is no text"),
         ('at = "started_on"', "at = 1", r"\[start\] at is no text"),

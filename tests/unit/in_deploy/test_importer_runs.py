@@ -290,6 +290,88 @@ def test_what_is_changed_and_changed_back_with_the_same_time_of_report_stands(st
             assert stands and stands["presence"] == presence
 
 
+class Desk(Service):
+    """Knows of consents and referrals, too: each id is said once, and a request rests on a consent that is valid on its day."""
+
+    def _judge(self, id: str) -> None:
+        said, reason = json.loads(self.bodies[id]), ""
+        for name, kind in (("last_valid_on", "consent"), ("requested_on", "referral")):
+            if name in said and any(one[f"{kind}_id"] == said[f"{kind}_id"] for one in self.of(name) if one != said):
+                reason = f"{kind.upper()}_EXISTS"
+        if "requested_on" in said and not reason:
+            consents = [one for one in self.of("last_valid_on") if one["consent_id"] == said["consent_id"]]
+            assert consents, "asked for before its consent was said"
+            reason = "NO_CONSENT" if consents[0]["last_valid_on"] < said["requested_on"] else ""
+        if reason:
+            self.answers[id] = Said("refused", reason)
+        else:
+            super()._judge(id)
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """What was recorded that has such a field, in the order in which it came."""
+        recorded = (self.bodies[id] for id, said in self.answers.items() if said.outcome == "recorded")
+        return [said for said in map(json.loads, recorded) if name in said]
+
+
+def with_consents() -> Mapping:
+    """The mapping of the examples, where the file names consents and says how long they are valid."""
+    plain = mapped()
+    consent = {**plain.steps["consent"], "last_valid_on": Field(column="consent_until")}
+    return replace(plain, about={**plain.about, "consent": "consent"}, steps={**plain.steps, "consent": consent})
+
+
+FIRST, RENEWED = ({"consent": f"c{year}", "consent_until": f"{year}-12-31"} for year in (2013, 2014))
+
+
+def test_a_renewed_consent_is_another_one_and_a_later_referral_rests_on_it(store: Store) -> None:
+    """It was refused CONSENT_EXISTS, whatever the office said of it."""
+    service, mapping, later_on = Desk(), with_consents(), {"requested_on": "2014-03-01"}
+    again = [row(ROW, source_ref=ref, **later_on, **RENEWED) for ref in ("AAA-2", "AAA-3")]
+    files = [[row(ROW, **FIRST)], [row(ROW, **RENEWED), *again], [row(ROW, **RENEWED), *again], [row(ROW, **FIRST)]]
+    for day, (file, sent) in enumerate(zip(files, (7, 9, 0, 0), strict=True)):
+        run = call(store, service, mapping, file, later(day))
+        assert (run.rows, len(run.sent)) == (["in"] * len(file), sent)
+    first, renewed = (said["consent_id"] for said in service.of("last_valid_on"))
+    assert [said["consent_id"] for said in service.of("requested_on")] == [first, renewed, renewed]
+
+
+def test_a_request_that_no_consent_covered_is_in_with_one_that_was_renewed(store: Store) -> None:
+    service, asked = Desk(), {"requested_on": "2014-03-01"}
+    for cells, rows in (
+        (FIRST, ["NO_CONSENT"]),
+        ({**FIRST, "consent_until": "2014-12-31"}, ["CONSENT_EXISTS"]),
+        (RENEWED, ["in"]),
+    ):
+        assert call(store, service, with_consents(), [row(ROW, **asked, **cells)], later(0)).rows == rows
+    other = call(
+        store, service, with_consents(), [row(ROW, **asked, **RENEWED, person_ref="2", source_ref="AAA-2")], later(1)
+    )
+    assert other.rows == ["in"] and len({said["consent_id"] for said in service.of("last_valid_on")}) == 3  # hers alone
+
+
+def test_two_consents_of_one_participation_contradict_each_other_and_so_do_two_of_one_reference(store: Store) -> None:
+    """Side by side the second row asked for a referral before its consent was said."""
+    service, mapping = Desk(), with_consents()
+    for seed in range(20):
+        rows = [row(ROW, **FIRST), row(ROW, **RENEWED)]
+        run = call(store, service, mapping, rows, later(0), chance=random.Random(seed))
+        assert (run.rows, len(run.sent)) == (["in", "CONTRADICTS_ANOTHER_ROW"], 0 if seed else 8)
+    other = row(ROW, source_ref="AAA-2", **{**RENEWED, "consent_until": "2015-12-31"})
+    run = call(store, service, mapping, [row(ROW, **RENEWED), other], later(1))
+    assert (run.rows, run.sent) == (["in", "CONTRADICTS_ANOTHER_ROW"], [])
+
+
+def test_where_a_row_names_no_consent_its_participation_has_its_own_as_before(store: Store) -> None:
+    service, mapping = Desk(), with_consents()
+    plain = replace(mapping, about=mapped().about)
+    assert len(call(store, service, plain, [row(ROW, **{**FIRST, "consent": ""})], later(0)).sent) == 7
+    assert call(store, service, mapping, [row(ROW, **{**FIRST, "consent": ""})], later(1)).sent == []
+    run = call(store, service, mapping, [row(ROW, **FIRST)], later(2))  # from now on it has a name
+    assert (run.rows, run.names) == (["in"], [("consent", 1)])
+    (said,) = service.of("requested_on")
+    assert said["consent_id"] == store.id_of("consent", "AAA-1")
+
+
 def test_two_rows_that_say_otherwise_with_the_same_time_of_report_contradict_each_other(store: Store) -> None:
     service = Service()
     call(store, service, mapped(), [row(ROW)], later(0))
