@@ -250,11 +250,10 @@ class Risk(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """Why a risk is over, when that was said, and the newest of its days."""
+    """Why a risk is over, and when that was said."""
 
     why: str
     at: datetime
-    last_on: int
 
 
 @dataclass
@@ -447,14 +446,13 @@ class ReferralRecomputed:
         today, owner = day_of(ticked), {"owner_organisation_id": self.owner}
         holds = {**dict(self._absent()), **dict(self._missed(today))}
         for risk in [risk for risk in self.open if risk not in holds]:
-            last_on = self.open.pop(risk)
-            why = self._why(risk, last_on, self._told(risk, ticked))
-            yield self._is_gone(risk, Gone(why, ticked, last_on))
+            del self.open[risk]
+            yield self._is_gone(risk, Gone(self._why(risk, self._told(risk, ticked)), ticked))
         for risk, known in list(self.gone.items())[-KNOWN_AT_MOST:]:
             if risk not in holds and risk not in self.open and ticked - known.at <= KNOWN_FOR:
-                why = self._why(risk, known.last_on, self._told(risk, ticked))
+                why = self._why(risk, self._told(risk, ticked))
                 if why != known.why:
-                    yield self._is_gone(risk, Gone(why, ticked, known.last_on))
+                    yield self._is_gone(risk, Gone(why, ticked))
         for risk, (version, days, last_on) in holds.items():
             if risk not in self.open:
                 self.open[risk] = max(days)
@@ -532,25 +530,29 @@ class ReferralRecomputed:
         gone = self.referrals[one.referral_id].consent_id in self.withdrawn or self.last_on is not None
         return gone or one.ended_before_on is not None
 
-    def _why(self, risk: Risk, last_on: int, told: str | None) -> str:
+    def _why(self, risk: Risk, told: str | None) -> str:
         """`told`: the reason that somebody may know of."""
-        return self._why_absent(risk, last_on, told) if risk.rule == "S2" else self._why_missed(risk, told)
+        return self._why_absent(risk, told) if risk.rule == "S2" else self._why_missed(risk, told)
 
-    def _why_absent(self, risk: Risk, last_on: int, told: str | None) -> str:
-        """Of the first row of absences, long enough, that begins with the risk; or shares a day with it, unless it was told that it
-        was wrong, as it is where its first day moves."""
+    def _why_absent(self, risk: Risk, told: str | None) -> str:
+        """Of the first row of absences, long enough, that begins with the risk; or goes on from its day, nobody having come until then,
+        unless it was told that it was wrong, as it is where its first day moves."""
         one = self.participations[risk.about]
         by_day = self._days(one)
-        came = [day for day in by_day if by_day[day] & {"PRESENT", "LATE"}]
+        stood = [stands(reports) for reports in one.meetings.values()]
+        came = sorted({one.on for one in stood if one is not None and one.presence in ("PRESENT", "LATE")})
         absent = [day for day in sorted(by_day) if "UNEXCUSED" in by_day[day] and day not in came]
         if not self._is_over(one):
             absent = [day for day in absent if one.runs_on(day)]
         rows = dict[int, list[int]]()  # how often somebody had come before tells rows apart
         for day in absent:
             rows.setdefault(sum(before < day for before in came), []).append(day)
-        enough = [row for row in rows.values() if self._held(row, one)]
-        exact = [row for row in enough if row[0] == risk.first_on]
-        shared = [row for row in enough if {*row} & {*range(risk.first_on, last_on + 1)} and told != "CORRECTED"]
+        enough = {place: row for place, row in rows.items() if self._held(row, one)}
+        exact = [row for row in enough.values() if row[0] == risk.first_on]
+        place = sum(before <= risk.first_on for before in came)
+        shared = (
+            [enough[place]] if place in enough and enough[place][-1] >= risk.first_on and told != "CORRECTED" else []
+        )
         if not exact + shared:
             return "CORRECTED"
         row, end = (exact + shared)[0], one.ended_before_on

@@ -28,7 +28,7 @@ class Over(NamedTuple):
     rule: str
     first_on: date
     last_on: date
-    """The newest of the days that were said of it."""
+    """The newest of the days that were said of it. Nothing is judged by it: it depends on the order in which they came."""
     reason: str
     as_of: datetime
     """The tick by which it was said."""

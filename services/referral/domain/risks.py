@@ -56,6 +56,12 @@ class Absences(NamedTuple):
     days: list[date]
     broken: bool
     """Somebody attended after it, and before the end."""
+    after_on: date
+    """The newest day before it on which somebody attended; of none the first there is."""
+
+    def goes_on_from(self, day: date) -> bool:
+        """Whether it is what absences since that day became: nobody attended between both."""
+        return self.after_on <= day <= self.days[-1]
 
 
 def threshold_on(day: date, offer_type: str) -> tuple[int, int]:
@@ -76,6 +82,7 @@ def absences(
     started_on = participation.start.on if participation.start else date.max
     ended = _case_or_consent_ended(case, referral)
     runs: list[list[date]] = []
+    afters: list[date] = []
     lasts: list[int] = []  # the place of the last of each
     came = last = seen = -1  # places: when somebody came last, of the last absence that counts, and of the last at all
     at = letters.find(UNEXCUSED)
@@ -88,6 +95,7 @@ def absences(
         if counts and not (came > last and meetings.day_at(sheet, came) == day):  # else somebody came on that day
             if came > last or not runs:
                 runs.append([day])
+                afters.append(meetings.day_at(sheet, came) if came >= 0 else date.min)
                 lasts.append(at)
             elif day != runs[-1][-1]:
                 runs[-1].append(day)
@@ -96,7 +104,7 @@ def absences(
     end = participation.ended_before_on
     next_ = [letters.find(THERE, last + 1) for last in lasts]
     broken = [came >= 0 and (end is None or meetings.day_at(sheet, came) < end) for came in next_]
-    return [Absences(*run) for run in zip(runs, broken, strict=True)]
+    return [Absences(*run) for run in zip(runs, broken, afters, strict=True)]
 
 
 def s2_holds_on(run: Absences, offer_type: str) -> date | None:
@@ -265,16 +273,16 @@ def _remembered(case: Case, rule: str, ticked: datetime) -> list[Over]:
 def _why_s2(one: Over, before: str | None, stand: dict[date, Absences], is_over: bool) -> RiskEnd:
     """Why a risk by S2 is over:
 
-    - CORRECTED where the absences that were said do not stand, or go on since another day;
+    - CORRECTED where no absences go on from the day that was said, or they go on since another day;
     - ENDED with the participation, the consent or the case, for whatever reason that was closed;
     - else ATTENDED; and so it stays where that was said before the end, and stands.
 
     What was said to be CORRECTED was told with its other first day, or not at all: only by its own first day does it become anything
-    else. `before`: what may have been told. `stand`: runs in which S2 holds, by first day, oldest first, as if no end were known."""
+    else. Which of its days were said counts for nothing: that depends on the order in which they came. `before`: what may have been
+    told. `stand`: runs in which S2 holds, by first day, oldest first, as if no end were known."""
     mine = stand.get(one.first_on)
     if mine is None and before != RiskEnd.CORRECTED:
-        shared = (run for run in stand.values() if any(one.first_on <= day <= one.last_on for day in run.days))
-        mine = next(shared, None)
+        mine = next((run for run in stand.values() if run.goes_on_from(one.first_on)), None)
     if mine is None:
         return RiskEnd.CORRECTED
     if is_over and not (before == RiskEnd.ATTENDED and mine.broken):

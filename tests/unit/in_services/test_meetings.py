@@ -91,18 +91,23 @@ def test_absences_are_those_of_a_calendar(
     participation = Participation(course.referral, Start(START + timedelta(days=start), at, 1))
     if end is not None:
         participation.end = End(START + timedelta(days=end), "COMPLETED", "", at, 1)
-    expected: list[tuple[list[date], bool]] = []
+    came = [on for on, presence in rows if presence in (Presence.PRESENT, Presence.LATE)]
+    expected: list[tuple[list[date], bool, date]] = []
     standing: list[date] = []
+    after = date.min
     for day in range(start, DAYS + 1 if end is None else end):
         said = {presence for on, presence in rows if on == day}
         if said & {Presence.PRESENT, Presence.LATE}:
-            expected += [(standing, True)] if standing else []
+            expected += [(standing, True, after)] if standing else []
             standing = []
         elif (
             Presence.UNEXCUSED in said and (withdrawn is None or day < withdrawn) and (closed is None or day <= closed)
         ):
+            after = (
+                after if standing else max((START + timedelta(days=on) for on in came if on < day), default=date.min)
+            )
             standing = [*standing, START + timedelta(days=day)]
-    expected += [(standing, False)] if standing else []
+    expected += [(standing, False, after)] if standing else []
     assert [tuple(run) for run in absences(case, course.participation, participation, referral)] == expected
 
 

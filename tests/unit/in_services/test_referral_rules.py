@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations, product
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -403,6 +404,55 @@ def test_what_was_told_by_an_earlier_tick_counts_however_much_is_handed_in_withi
         assert {0: "ATTENDED"} | words([AWAY, [BACK], order])[2] == {0: "ATTENDED"}
     # what was told to hold by the tick before is open again, and ends
     assert words([AWAY, [BACK], mended[:1], [ends(3)], []])[3:] == [{0: "ENDED"}, {}]
+
+
+def test_why_it_is_over_does_not_depend_on_which_of_its_days_were_said() -> None:
+    """A worry that went on within the tick, or was raised by another of its days, was an end with a next step, or our error, as the
+    reports came. She was excused at first, stayed away later, and was gone."""
+    later = [meets(4, "UNEXCUSED"), meets(5, "UNEXCUSED")]
+    for order in permutations([*NOTE, *later, ends(8)]):
+        assert words([AWAY, order])[1][0] == "ENDED"
+    for order in permutations([*AWAY, later[0]]):
+        assert words([order, [*NOTE, later[1], ends(8)]])[1][0] == "ENDED"
+    # she was there meanwhile: what came after it is another worry
+    for order in permutations([*NOTE, meets(3, "PRESENT"), *later, ends(8)]):
+        assert words([AWAY, order])[1][0] == "CORRECTED"
+
+
+DAYS = st.tuples(st.sampled_from([0, 1, 3, 4]), st.sampled_from(["UNEXCUSED", "EXCUSED", "PRESENT"]))
+UPLOAD = st.lists(
+    DAYS | st.tuples(st.just(8), st.sampled_from(["DROPPED_OUT", "ENTERED_IN_ERROR"])), min_size=3, max_size=6
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(uploads=st.lists(UPLOAD, min_size=1, max_size=3), chance=st.randoms(use_true_random=False))
+def test_what_becomes_of_a_worry_that_was_told_is_the_same_in_whatever_order_each_tick_came(
+    uploads: list[list[tuple[int, str]]], chance: Random
+) -> None:
+    """Of each tick: what holds, and why the others are over that held at the end of an earlier one."""
+    handed = [AWAY] + [
+        [(ends if day == 8 else meets)(day, what, 10 * n + m) for m, (day, what) in enumerate(upload, 1)]
+        for n, upload in enumerate(uploads, 1)
+    ]
+    expected = stands(handed)
+    for _ in range(3):
+        assert stands([chance.sample(upload, len(upload)) for upload in handed]) == expected
+
+
+def stands(uploads: Sequence[Sequence[Handed]]) -> list[tuple[set[int], dict[int, str]]]:
+    course, told, why, found = Course(START), set[int](), dict[int, str](), list[tuple[set[int], dict[int, str]]]()
+    case = running(course)
+    for n, upload in enumerate(uploads):
+        for handed in [*upload, lambda *_: None]:
+            handed(case, course)
+            for fact in settle(case, datetime(2026, 3, 10, 6, tzinfo=UTC) + n * timedelta(days=2)):
+                if isinstance(fact, DropoutRiskWithdrawn):
+                    why[(fact.first_on - START).days] = fact.reason
+        holds = {(risk.first_on - START).days for risk in case.dropout.open}
+        found.append((holds, {day: reason for day, reason in why.items() if day in told - holds}))
+        told |= holds
+    return found
 
 
 def test_a_worry_whose_first_day_moved_is_not_said_again_under_the_old_one() -> None:
