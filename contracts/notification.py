@@ -69,7 +69,10 @@ class NotificationUncertain(NotificationFact):
 
 
 class NotificationWithdrawn(NotificationFact):
-    """A risk the office was told of no longer holds; its next mail says so in a line."""
+    """A risk the office was told of no longer holds; its next mail says so in a line.
+
+    Said again where it is over for another reason than the office knows, or is to hear: the line said last is the one it hears.
+    """
 
     line: NoticeLine
     """What is taken back, of the kind WITHDRAWN."""

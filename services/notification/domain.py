@@ -74,7 +74,8 @@ class DropoutPart:
 class NotificationPart:
     told: dict[str, Line] = field(default_factory=dict)
     taken_back: dict[str, Line] = field(default_factory=dict)
-    """Told, withdrawn since, and not yet said: the office still believes that it holds."""
+    """Withdrawn, and not yet said: the office still believes that it holds, or knows of another reason (`said_why`). Kept here until it
+    is said: what the other family says of it (`DropoutPart.over`) is forgotten after a fortnight, and who has no mailbox waits longer."""
     in_flight: dict[str, list[str]] = field(default_factory=dict)
     """Attempts without a result: the keys they told newly."""
     in_flight_back: dict[str, list[Line]] = field(default_factory=dict)
@@ -90,7 +91,13 @@ class NotificationPart:
 
     def believed(self, key: str) -> bool:
         """Whether the office believes that this risk holds."""
-        return key in self.told or key in self.taken_back
+        return key in self.told or (key in self.taken_back and key not in self.said_why)
+
+    @property
+    def flying(self) -> set[str]:
+        """What an attempt says whose end nobody knows."""
+        back = {_key(line) for lines in self.in_flight_back.values() for line in lines}
+        return back.union(*self.in_flight.values())
 
 
 @dataclass(slots=True)
@@ -138,12 +145,15 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
             raised = {_key(line): _line(line) for line in fact.lines if line.kind == "RAISED"}
             back = {_key(line): _line(line) for line in fact.lines if line.kind == "WITHDRAWN"}
             part.told.update(raised)
-            for key in back:
+            for key in (*raised, *back):
                 part.taken_back.pop(key, None)
             part.in_flight[fact.attempt_id], part.in_flight_back[fact.attempt_id] = sorted(raised), [*back.values()]
         case NotificationWithdrawn():
-            part.told.pop(_key(fact.line), None)
-            part.taken_back[_key(fact.line)] = _line(fact.line)
+            key, line = _key(fact.line), _line(fact.line)
+            part.taken_back[key] = line
+            known = part.said_why.get(key)
+            if part.told.pop(key, None) is None and known is not None and known.reason == line.reason:
+                del part.taken_back[key]  # another reason waited, and this is the one that the office knows
         case NotificationSent() | NotificationUncertain():
             _heard(part, part.in_flight.pop(fact.attempt_id, []), part.in_flight_back.pop(fact.attempt_id, []))
             part.failures = 0
@@ -151,8 +161,7 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
             for key in part.in_flight.pop(fact.attempt_id, []):
                 part.told.pop(key, None)
                 part.taken_back.pop(key, None)
-            back = {_key(line): line for line in part.in_flight_back.pop(fact.attempt_id, [])}
-            part.taken_back |= {key: line for key, line in back.items() if key not in part.said_why}
+            part.taken_back |= {_key(line): line for line in part.in_flight_back.pop(fact.attempt_id, [])}
             part.failures += fact.reason.startswith(("SMTP_5", "NO_MAILBOX", "BAD_ADDRESS"))
 
 
@@ -179,14 +188,14 @@ def _withdraw(part: DropoutPart, key: str, over: Over) -> None:
 
 
 def react(office: Office, ticked: datetime) -> list[Fact]:
-    """What was told and no longer holds is taken back (domain F-02); its next mail says so."""
+    """What was told and no longer holds is taken back (domain F-02), and once more where why it is over is another reason than the office
+    knows or is to hear; its next mail says so."""
     over = office.dropout.over
-    gone = {key: line for key, line in office.notification.told.items() if key not in office.dropout.open}
+    told = {key: line for key, line in office.notification.told.items() if key not in office.dropout.open}
+    gone = {key: line._replace(reason=over[key].reason if key in over else None) for key, line in told.items()}
     return [
-        NotificationWithdrawn(
-            by=LOTSE, line=_notice("WITHDRAWN", line._replace(reason=over[key].reason if key in over else None))
-        )
-        for key, line in sorted(gone.items())
+        NotificationWithdrawn(by=LOTSE, line=_notice("WITHDRAWN", line))
+        for _, line in sorted((gone | _otherwise(office)).items())
     ]
 
 
@@ -208,11 +217,7 @@ def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     goes_on = Counter(item.case_id for key, item in office.dropout.open.items() if part.believed(key))
     raised = [_notice("RAISED", Line(*item[:4]), goes_on[item.case_id]) for _, item in new]
     goes_on += Counter(item.case_id for _, item in new)  # a mail that says both of one case names no course
-    # since it was taken back it may have been raised again, and have ended otherwise
-    back = [
-        _notice("WITHDRAWN", line._replace(reason=over[key].reason) if key in over else line, goes_on[line.case_id])
-        for key, line in untrue
-    ]
+    back = [_notice("WITHDRAWN", line, goes_on[line.case_id]) for _, line in untrue]
     lines = [*raised, *back][:MOST_LINES]
     if not lines:
         return []
@@ -243,19 +248,24 @@ def _untold(office: Office, today: date, untrue: list[tuple[str, Line]]) -> list
 def _untrue(office: Office) -> list[tuple[str, Line]]:
     """What the office believes to hold, or to be over for a reason, and is wrong about. Not what was raised again: it holds. Nor what an
     attempt in flight says: nothing is taken back before it is known that it was said."""
-    part = office.notification
-    flying = {key for keys in part.in_flight.values() for key in keys}
-    flying |= {_key(line) for back in part.in_flight_back.values() for line in back}
-    found = part.taken_back | _otherwise(office)
-    return [(key, line) for key, line in sorted(found.items()) if key not in office.dropout.open and key not in flying]
+    part, flying = office.notification, office.notification.flying
+    return [
+        (key, line)
+        for key, line in sorted(part.taken_back.items())
+        if key not in office.dropout.open and key not in flying
+    ]
 
 
 def _otherwise(office: Office) -> dict[str, Line]:
-    """What the office rightly believes to be over, but for another reason than the one that stands."""
+    """What the office rightly believes to be over, or is to hear so, and not for the reason that stands."""
     over, part = office.dropout.over, office.notification
-    wrong = [key for key, told in part.said_why.items() if key in over and over[key].reason != told.reason]
-    named = [(key, *key.split("|")) for key in wrong]
-    return {key: Line(case, about, rule, date.fromisoformat(first_on)) for key, case, about, rule, first_on in named}
+    known = part.said_why | part.taken_back
+    wrong = {key for key, one in known.items() if key in over and over[key].reason != one.reason}
+    named = [(key, *key.split("|")) for key in wrong - office.dropout.open.keys() - part.flying]
+    return {
+        key: Line(case, about, rule, date.fromisoformat(first_on), over[key].reason)
+        for key, case, about, rule, first_on in named
+    }
 
 
 def due(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> datetime | None:
@@ -281,7 +291,7 @@ def view(office: Office) -> dict[str, list[tuple[Any, ...]]]:
     ]
     rows += [
         (office.id, *line[:4], office.tenant, part.believed(key), None, None, True)
-        for key, line in sorted((part.taken_back | _otherwise(office)).items())
+        for key, line in sorted(part.taken_back.items())
         if key not in holds
     ]
     return {"notice_list": rows}

@@ -336,6 +336,54 @@ def test_where_the_mail_with_another_reason_failed_it_is_said_again_and_nobody_b
     assert lines(office, TICK + 3 * DAY + QUARTER) == []  # the office knows so, and why
 
 
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("told_why", [False, True])
+def test_whoever_had_no_mailbox_for_weeks_hears_the_newest_reason_once(told_why: bool, refuses: bool) -> None:
+    """What else was over meanwhile made it forgotten: of the older reason the office heard too late, or of the newer never."""
+    office = told_and_over() if told_why else Office(f"rkn:{OFFICE}", "rkn")
+    if not told_why:
+        assert lines(heard(office, raised("a")), TICK + QUARTER) == [("RAISED", "a")]
+        between(office, TICK + QUARTER, sent(last(office)), withdrawn("a", TICK + QUARTER))
+    between(office, TICK + DAY, withdrawn("a", TICK + DAY, RiskEnd.ENDED))
+    between(office, TICK + DAY, withdrawn("a", TICK + DAY, RiskEnd.ATTENDED))
+    for week in range(1, 8):
+        at = TICK + week * 7 * DAY
+        between(office, at, raised(str(week), as_of=at), withdrawn(str(week), at))
+        assert [(row[1][0], row[6]) for row in view(office)["notice_list"]] == [("a", not told_why)]
+        if refuses:
+            assert lines(office, at + QUARTER) == [("WITHDRAWN", "a")]
+            heard(office, failed(last(office), "SMTP_550"))
+    then = TICK + 50 * DAY
+    (attempt,) = [fact for fact in asked(office, then) if isinstance(fact, NotificationAttempted)]
+    assert [(line.kind, line.case_id[0], line.reason) for line in attempt.lines] == [("WITHDRAWN", "a", "ATTENDED")]
+    heard(office, sent(attempt))
+    assert asked(office, then + QUARTER) == [] and view(office)["notice_list"] == []
+
+
+def test_a_reason_that_waited_and_is_the_told_one_again_is_told_to_nobody_and_what_holds_again_is() -> None:
+    office = told_and_over()
+    between(office, TICK + DAY, withdrawn("a", TICK + DAY, RiskEnd.ATTENDED))
+    for n, case in ((20, "b"), (21, "a")):
+        between(office, TICK + n * DAY, withdrawn(case, TICK + n * DAY))
+    assert asked(office, TICK + 22 * DAY) == [] and view(office)["notice_list"] == []
+    between(office, TICK + 22 * DAY, withdrawn("a", TICK + 22 * DAY, RiskEnd.ENDED), raised("a", as_of=TICK + 22 * DAY))
+    assert lines(office, TICK + 23 * DAY) == [("RAISED", "a")]
+    heard(office, sent(last(office)), withdrawn("a", TICK + 23 * DAY, RiskEnd.ENDED))
+    assert lines(office, TICK + 24 * DAY) == [("WITHDRAWN", "a")]
+
+
+def test_what_is_on_its_way_and_is_over_for_another_reason_meanwhile_is_taken_back_for_the_last() -> None:
+    """Told again, over, and over for the reason that the office knew before: it would have gone on believing that it holds."""
+    office = told_and_over()
+    between(office, TICK + DAY, raised("a", as_of=TICK + DAY))
+    assert lines(office, TICK + DAY + QUARTER) == [("RAISED", "a")]
+    for reason in (RiskEnd.ENDED, RiskEnd.CORRECTED):
+        between(office, TICK + DAY + QUARTER, withdrawn("a", TICK + DAY + QUARTER, reason))
+    heard(office, sent(last(office)))
+    (attempt,) = [fact for fact in asked(office, TICK + 2 * DAY) if isinstance(fact, NotificationAttempted)]
+    assert [(line.kind, line.reason) for line in attempt.lines] == [("WITHDRAWN", "CORRECTED")]
+
+
 def test_of_what_was_told_again_it_is_not_known_any_more_that_it_was_over() -> None:
     """The mail that takes it back for the second time fails: the office believes that it holds."""
     office = told_and_over()
