@@ -1,7 +1,7 @@
 """The errand: one mail an attempt. Content-free beyond case number, since when, how often, and a sentence (domain 9, H-03)."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
 from email.message import EmailMessage
@@ -38,8 +38,8 @@ class Said(NamedTuple):
     case_id: str
     rule: str
     first_on: date
-    instead_of: date | None
-    """The first day that the office was told before, where that was wrong."""
+    instead_of: tuple[date, ...]
+    """The first days that the office was told before, where those were wrong."""
     others: int
     """How many other risks of the case go on: told of before, and, beside one that is over, in this mail."""
 
@@ -49,20 +49,23 @@ ORDER = ("RAISED", RiskEnd.ENDED, RiskEnd.CORRECTED, RiskEnd.REPLANNED, RiskEnd.
 
 
 def sections_of(lines: Sequence[NoticeLine]) -> list[tuple[str | None, list[tuple[Said, int]]]]:
-    """Lines as a person reads them: by section what is said, and of how many risks. Of a risk whose first day was corrected both
-    halves are one: alone, the half that takes back would say that nobody stayed away. What stands before all that holds was known to
+    """Lines as a person reads them: by section what is said, and of how many risks. Of a risk whose first day was corrected
+    what holds and all that it is said instead of are one: alone, what takes back would say that nobody stayed away. What stands before all that holds was known to
     be over: that it was wrong is said by itself."""
     first = next((n for n, line in enumerate(lines) if line.kind == NoticeKind.RAISED), len(lines))
-    wrong = {_what(line): line for line in lines[first:] if line.reason == RiskEnd.CORRECTED}
+    wrong: dict[tuple[str, str, str], list[NoticeLine]] = defaultdict(list)
+    for line in lines[first:]:
+        if line.reason == RiskEnd.CORRECTED:
+            wrong[_what(line)].append(line)
     found: dict[str | None, Counter[Said]] = {kind: Counter() for kind in ORDER}
     said_above = set[NoticeLine]()
     for line in sorted(lines, key=lambda line: line.kind != NoticeKind.RAISED):
         if line.kind == NoticeKind.RAISED:
-            before = wrong.pop(_what(line), None)
-            said_above |= {before} if before else set()
-            found["RAISED"][_said(line, before.first_on if before else None)] += 1
+            before = wrong.pop(_what(line), [])
+            said_above |= {*before}
+            found["RAISED"][_said(line, *before)] += 1
         elif line not in said_above:
-            found[line.reason if line.reason in found else None][_said(line, None)] += 1
+            found[line.reason if line.reason in found else None][_said(line)] += 1
     return [(kind, [*said.items()]) for kind, said in found.items() if said]
 
 
@@ -70,8 +73,8 @@ def _what(line: NoticeLine) -> tuple[str, str, str]:
     return line.case_id, line.about, line.rule
 
 
-def _said(line: NoticeLine, instead_of: date | None) -> Said:
-    return Said(line.case_id, line.rule, line.first_on, instead_of, line.others or 0)
+def _said(line: NoticeLine, *instead_of: NoticeLine) -> Said:
+    return Said(line.case_id, line.rule, line.first_on, tuple(wrong.first_on for wrong in instead_of), line.others or 0)
 
 
 def written(attempt: NotificationAttempted, recorded: Recorded, to: Mailbox, sender: str) -> EmailMessage:

@@ -152,6 +152,26 @@ def test_that_a_worry_long_over_was_wrong_is_said_by_itself_although_another_of_
         assert mail_of(attempt, "en")["Subject"] == "Lotse: 2 notices"
 
 
+def test_of_two_worries_of_a_course_that_were_believed_and_wrong_both_stand_beside_what_holds() -> None:
+    """She came again and stayed away anew; that the first was wrong came with the tick at which the second was told; then that moved."""
+    at = [START + timedelta(minutes=15 * n) for n in range(4)]
+    newer, newest = date(2026, 3, 6), date(2026, 3, 9)
+    first, second, both = told(
+        [raised(1, at[0], rule=Rule.S2)],
+        [over(1, at[1], RiskEnd.ATTENDED, rule=Rule.S2), raised(1, at[1], rule=Rule.S2, first_on=newer),
+         over(1, at[2], RiskEnd.CORRECTED, rule=Rule.S2)],
+        [over(1, at[2], RiskEnd.CORRECTED, rule=Rule.S2, first_on=newer), raised(1, at[2], rule=Rule.S2, first_on=newest)],
+    )  # fmt: skip
+    assert [[line.kind for line in one.lines] for one in (first, second)] == [["RAISED"]] * 2
+    for language, words in (
+        ("de", "  (nicht seit dem 02.03.2026, wie wir geschrieben hatten)\n  (nicht seit dem 06.03.2026, wie wir geschrieben hatten)\n"),
+        ("en", "  (not since 2 March 2026, as we wrote)\n  (not since 6 March 2026, as we wrote)\n"),
+    ):  # fmt: skip
+        made = mail_of(both, language)
+        assert words in made.get_content() and made.get_content().count(CASE) == 1
+        assert made["Subject"] in ("Lotse: 1 Hinweis", "Lotse: 1 notice")
+
+
 RAISED, WITHOUT_A_REASON = {"kind": "RAISED"}, {"reason": None}
 ATTENDED, CORRECTED, ENDED, REPLANNED = (
     {"reason": reason} for reason in (RiskEnd.ATTENDED, RiskEnd.CORRECTED, RiskEnd.ENDED, RiskEnd.REPLANNED)
