@@ -151,8 +151,8 @@ def evolve(office: Office, fact: Fact, cause: str) -> None:
         case NotificationWithdrawn():
             key, line = _key(fact.line), _line(fact.line)
             part.taken_back[key] = line
-            known = part.said_why.get(key)
-            if part.told.pop(key, None) is None and known is not None and known.reason == line.reason:
+            why = part.said_why.get(key)
+            if part.told.pop(key, None) is None and why is not None and why.reason == line.reason:
                 del part.taken_back[key]  # another reason waited, and this is the one that the office knows
         case NotificationSent() | NotificationUncertain():
             _heard(part, part.in_flight.pop(fact.attempt_id, []), part.in_flight_back.pop(fact.attempt_id, []))

@@ -49,9 +49,9 @@ ORDER = ("RAISED", RiskEnd.ENDED, RiskEnd.CORRECTED, RiskEnd.REPLANNED, RiskEnd.
 
 
 def sections_of(lines: Sequence[NoticeLine]) -> list[tuple[str | None, list[tuple[Said, int]]]]:
-    """Lines as a person reads them: by section what is said, and of how many risks. Of a risk whose first day was corrected
-    what holds and all that it is said instead of are one: alone, what takes back would say that nobody stayed away. What stands before all that holds was known to
-    be over: that it was wrong is said by itself."""
+    """Lines as a person reads them: by section what is said, and of how many risks. A risk whose first day was corrected is one with all
+    that it is said instead of: alone, what takes back would say that nobody stayed away. What stands before all that holds was known
+    to be over: that it was wrong is said by itself."""
     first = next((n for n, line in enumerate(lines) if line.kind == NoticeKind.RAISED), len(lines))
     wrong: dict[tuple[str, str, str], list[NoticeLine]] = defaultdict(list)
     for line in lines[first:]:

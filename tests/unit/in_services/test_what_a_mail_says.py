@@ -1,5 +1,7 @@
 """A mail as a case worker reads it: each worry told apart, each end by its reason, nothing that names a course."""
 
+import re
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
@@ -7,6 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from contracts.codes import RiskEnd, Rule
 from contracts.dropout import DropoutRiskRaised, DropoutRiskWithdrawn
@@ -87,7 +91,7 @@ def test_of_two_worries_of_one_case_it_says_that_there_are_two_and_of_the_one_th
     assert mail_of(both, "de")["Subject"] == "Lotse: 2 Hinweise"
     for language, words, goes_on in (
         ("de", "Hinweis „seit dem 02.03.2026 erwartet, noch nicht begonnen“", "ein anderer Hinweis zu diesem Fall gilt weiter"),
-        ("en", 'notice "expected since 2 March 2026, not started yet"', "another notice of this case still holds"),
+        ("en", 'notice "expected since 2 March 2026, not started yet"', "another notice about this case still holds"),
     ):  # fmt: skip
         text = mail_of(one, language).get_content()
         assert f"{CASE}\n  {words}\n  {goes_on}\n\n" in text
@@ -111,7 +115,7 @@ def test_of_one_case_no_mail_says_in_the_same_words_that_it_holds_and_that_it_is
     """She comes again in one course; the provider of the other hands in absences of the same days."""
     then = START + timedelta(minutes=15)
     _, both = told([raised(1, START, rule=Rule.S2)], [over(1, then, RiskEnd.ATTENDED, rule=Rule.S2), raised(2, then, rule=Rule.S2)])  # fmt: skip
-    for language, goes_on in (("de", "ein anderer Hinweis zu diesem Fall gilt weiter"), ("en", "another notice of this case still holds")):  # fmt: skip
+    for language, goes_on in (("de", "ein anderer Hinweis zu diesem Fall gilt weiter"), ("en", "another notice about this case still holds")):  # fmt: skip
         holds, settled = mail_of(both, language).get_content().split(CASE)[1:]
         assert goes_on not in holds and goes_on in settled
 
@@ -183,17 +187,17 @@ SECTIONS: list[tuple[dict[str, Any], str, str, str]] = [
     (ATTENDED, "en", "This notice is settled: the person has", "These notices are settled: the person has"),
     (CORRECTED, "de", "dieser Hinweis war falsch.", "diese Hinweise waren falsch."),
     (CORRECTED, "en", "This notice was wrong.", "These notices were wrong."),
-    (ENDED, "de", "hier ist die Teilnahme, die Vermittlung", "hier ist die Teilnahme, die Vermittlung"),
-    (ENDED, "en", "Here the participation, the referral", "Here the participation, the referral"),
+    (ENDED, "de", "bei diesem Fall ist die Teilnahme, die", "bei diesen Fällen ist die Teilnahme, die"),
+    (ENDED, "en", "In this case the participation, the", "In these cases the participation, the"),
     (REPLANNED, "de", "dieser Hinweis gilt nicht mehr: Die Person war", "diese Hinweise gelten nicht mehr: Die Person war"),
     (REPLANNED, "en", "This notice no longer holds: the person had", "These notices no longer hold: the person had"),
     (WITHOUT_A_REASON, "de", "dieser Hinweis gilt nicht mehr.", "diese Hinweise gelten nicht mehr."),
     (WITHOUT_A_REASON, "en", "This notice no longer holds.", "These notices no longer hold."),
 ]  # fmt: skip
 ALONE = {
-    "bei diesem Fall": RAISED, "this case:": RAISED, "hat sich erledigt": ATTENDED, "is settled": ATTENDED,
-    "nicht so ferngeblieben": CORRECTED, "did not stay away": CORRECTED, "Bitte berichtigen Sie": CORRECTED, "correct your own": CORRECTED,
-    "Was ist der nächste Schritt?": ENDED, "what is the\nnext step?": ENDED, "nicht mehr.\n": WITHOUT_A_REASON, "notice no longer holds.": WITHOUT_A_REASON,
+    "jetzt nachzufragen": RAISED, "worth asking now": RAISED, "hat sich erledigt": ATTENDED, "is settled": ATTENDED,
+    "nicht so gefehlt": CORRECTED, "not absent in the way": CORRECTED, "Bitte berichtigen Sie": CORRECTED, "correct your own": CORRECTED,
+    "Was ist der nächste Schritt?": ENDED, "what is the next step?": ENDED, "nicht mehr.\n": WITHOUT_A_REASON, "notice no longer holds.": WITHOUT_A_REASON,
     "neuer Beginn vereinbart": REPLANNED, "another\nstart has been agreed": REPLANNED,
 }  # fmt: skip
 """Words that no other section says."""
@@ -215,6 +219,203 @@ def test_each_section_says_why_and_one_is_one_and_two_are_two(
     text = mail(line, language=language).get_content()
     said = {words for words in ALONE if words in text}
     assert said and all(ALONE[words] is line for words in said)
+
+
+WHOLE = {
+    "de": """Guten Tag,
+
+bei diesen Fällen lohnt es sich, jetzt nachzufragen:
+
+- Fall 00000000-0000-0000-0000-000000000001
+  seit dem 01.03.2026 mehrmals unentschuldigt gefehlt
+  ein anderer Hinweis zu diesem Fall gilt weiter
+- Fall 00000000-0000-0000-0000-000000000002
+  seit dem 02.03.2026 erwartet, noch nicht begonnen
+- Fall 00000000-0000-0000-0000-000000000003
+  seit dem 03.03.2026 mehrmals unentschuldigt gefehlt
+  (nicht seit dem 13.03.2026, wie wir geschrieben hatten)
+
+Bei diesem Fall ist die Teilnahme, die Vermittlung oder der Fall
+selbst beendet, oder die Einwilligung gilt nicht mehr. Der Hinweis ist
+damit nicht erledigt: Was ist der nächste Schritt?
+
+- Fall 00000000-0000-0000-0000-000000000005
+  Hinweis „seit dem 05.03.2026 mehrmals unentschuldigt gefehlt“
+
+Diese Hinweise waren falsch. Was uns gemeldet worden war, wurde berichtigt:
+Die Person hat nicht so gefehlt, wie wir geschrieben hatten.
+Bitte berichtigen Sie auch Ihre eigenen Vermerke dazu.
+
+- Fall 00000000-0000-0000-0000-000000000004
+  Hinweis „seit dem 04.03.2026 erwartet, noch nicht begonnen“
+- Fall 00000000-0000-0000-0000-000000000006
+  Hinweis „seit dem 06.03.2026 mehrmals unentschuldigt gefehlt“
+  2 andere Hinweise zu diesem Fall gelten weiter
+
+Dieser Hinweis gilt nicht mehr: Die Person war nicht gekommen,
+inzwischen ist ein neuer Beginn vereinbart. Kommt sie auch dann nicht,
+schreiben wir wieder.
+
+- Fall 00000000-0000-0000-0000-000000000007
+  Hinweis „seit dem 07.03.2026 erwartet, noch nicht begonnen“
+
+Dieser Hinweis hat sich erledigt: Die Person ist wieder gekommen
+oder hat begonnen.
+
+- Fall 00000000-0000-0000-0000-000000000008
+  Hinweis „seit dem 08.03.2026 mehrmals unentschuldigt gefehlt“
+
+Dieser Hinweis gilt nicht mehr.
+
+- Fall 00000000-0000-0000-0000-000000000009
+  Hinweis „seit dem 09.03.2026 erwartet, noch nicht begonnen“
+
+Näheres zeigt der Verlauf des Falls: lotse case FALLNUMMER
+Diese Nachricht wurde automatisch erstellt; entschieden wird nichts
+automatisch.
+""",
+    "en": """Hello,
+
+It is worth asking now in these cases:
+
+- Case 00000000-0000-0000-0000-000000000001
+  absent without excuse several times since 1 March 2026
+  another notice about this case still holds
+- Case 00000000-0000-0000-0000-000000000002
+  expected since 2 March 2026, not started yet
+- Case 00000000-0000-0000-0000-000000000003
+  absent without excuse several times since 3 March 2026
+  (not since 13 March 2026, as we wrote)
+
+In this case the participation, the referral or the case itself has
+ended, or the consent no longer holds. That does not settle the notice:
+what is the next step?
+
+- Case 00000000-0000-0000-0000-000000000005
+  notice "absent without excuse several times since 5 March 2026"
+
+These notices were wrong. What we had been told has been corrected: the
+person was not absent in the way we wrote. Please correct your own notes
+of it, too.
+
+- Case 00000000-0000-0000-0000-000000000004
+  notice "expected since 4 March 2026, not started yet"
+- Case 00000000-0000-0000-0000-000000000006
+  notice "absent without excuse several times since 6 March 2026"
+  2 other notices about this case still hold
+
+This notice no longer holds: the person had not come, and another
+start has been agreed since. If the person does not come then either, we
+will write again.
+
+- Case 00000000-0000-0000-0000-000000000007
+  notice "expected since 7 March 2026, not started yet"
+
+This notice is settled: the person has come back, or has started.
+
+- Case 00000000-0000-0000-0000-000000000008
+  notice "absent without excuse several times since 8 March 2026"
+
+This notice no longer holds.
+
+- Case 00000000-0000-0000-0000-000000000009
+  notice "expected since 9 March 2026, not started yet"
+
+The timeline of a case says more: lotse case CASE
+This message was made automatically; nothing is decided automatically.
+""",
+}
+"""Of a line of each kind, its case and day the same number, of two rules in turn; the fourth, known to be over, stands first."""
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_a_mail_says_each_line_of_its_attempt_once_and_nothing_else(language: str) -> None:
+    def line(n: int, *more: dict[str, Any], **others: Any) -> dict[str, Any]:
+        found = {
+            "case_id": str(UUID(int=n)),
+            "about": str(UUID(int=n + 99)),
+            "first_on": date(2026, 3, n),
+            "rule": ("S6", "S2")[n % 2],
+        }
+        return found | {name: value for one in (*more, others) for name, value in one.items()}
+
+    made = mail(line(4, CORRECTED), line(1, RAISED, others=1), line(2, RAISED), line(3, RAISED), line(3, CORRECTED, first_on=date(2026, 3, 13)),
+                line(5, ENDED), line(6, CORRECTED, others=2, rule="S2"), line(7, REPLANNED, rule="S6"), line(8, ATTENDED, rule="S2"),
+                line(9, WITHOUT_A_REASON, rule="S6"), language=language)  # fmt: skip
+    assert made.get_content() == WHOLE[language]
+    assert made["Subject"] == {"de": "Lotse: 9 Hinweise", "en": "Lotse: 9 notices"}[language]
+
+
+SECTION = {
+    "nachzufragen": "RAISED", "worth asking": "RAISED", "nächste Schritt": "ENDED", "next step": "ENDED", "falsch": "CORRECTED",
+    "wrong": "CORRECTED", "neuer Beginn": "REPLANNED", "another\nstart": "REPLANNED", "sich erledigt": "ATTENDED", "settled": "ATTENDED",
+}  # fmt: skip
+Item = tuple[str | None, str, str, int, tuple[int, ...], int]
+"""Section, case, rule, day, days instead of which it is said, how many others go on."""
+
+
+def read(text: str) -> Counter[Item]:
+    """A mail as a person counts its worries: a paragraph that says why, a list, and so on."""
+    _, *parts, _ = text.split("\n\n")
+    found = Counter[Item]()
+    for why, listed in zip(parts[::2], parts[1::2], strict=True):
+        kind = next((kind for words, kind in SECTION.items() if words in why), None)
+        for item in re.split(r"^- \w+ ", listed, flags=re.MULTILINE)[1:]:
+            rule = "S2" if "mehrmals" in item or "several" in item else "S6"
+            day, *instead = (int(n) for n in re.findall(r"(?:seit dem|since) (\d+)", item))
+            many = re.search(r"(\d+) (?:Angeboten|offers|Hinweise|notices)\b", item)
+            others = re.search(r"(\d+|ein|another) (?:andere|other|notice about)", item)
+            going_on = 0 if others is None else int(others[1]) if others[1].isdigit() else 1
+            found[kind, item.split()[0], rule, day, tuple(instead), going_on] += int(many[1]) if many else 1
+    return found
+
+
+@settings(deadline=None)
+@given(
+    known=st.sets(st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(1, 5), st.sampled_from([*RiskEnd, None])), max_size=3),
+    holds=st.dictionaries(st.tuples(st.integers(1, 2), st.integers(1, 2)), st.tuples(st.integers(6, 9), st.integers(0, 2)), max_size=4),
+    believed=st.sets(st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(10, 14), st.sampled_from([*RiskEnd, None])), max_size=5),
+    language=st.sampled_from(["de", "en"]), rule=st.sampled_from(["S2", "S6"]),
+)  # fmt: skip
+def test_whatever_an_attempt_says_each_of_its_worries_is_counted_once_in_its_mail(
+    known: set[tuple[int, int, int, str | None]],
+    holds: dict[tuple[int, int], tuple[int, int]],
+    believed: set[tuple[int, int, int, str | None]],
+    language: str,
+    rule: str,
+) -> None:
+    """By case and about: what the office knew to be over, what holds since a day and how many others, what it believed."""
+
+    def line(case: int, about: int, day: int, **more: Any) -> dict[str, Any]:
+        return {
+            "case_id": str(UUID(int=case)),
+            "about": str(UUID(int=90 + about)),
+            "rule": rule,
+            "first_on": date(2026, 3, day),
+            **more,
+        }
+
+    over = [[line(*one[:3], reason=one[3]) for one in sorted(ones, key=str)] for ones in (known, believed)]
+    raised = [line(*what, day, kind="RAISED", others=others or None) for what, (day, others) in holds.items()]
+    assume(
+        raised or not known or not believed
+    )  # an attempt in which nothing holds does not tell them apart, and need not
+    assume(over[0] or raised or over[1])
+    expected, halves = Counter[Item](), 0
+    for what, (day, others) in holds.items():
+        instead = [on for *of, on, why in sorted(believed, key=str) if tuple(of) == what and why == RiskEnd.CORRECTED]
+        expected["RAISED", str(UUID(int=what[0])), rule, day, tuple(instead), others] += 1
+        halves += len(instead)
+    for case, _, day, why in [
+        *known,
+        *(one for one in believed if one[:2] not in holds or one[3] != RiskEnd.CORRECTED),
+    ]:
+        expected[why, str(UUID(int=case)), rule, day, (), 0] += 1
+    made = mail(*over[0], *raised, *over[1], language=language)
+    text = made.get_content()
+    assert read(text) == expected
+    assert made["Subject"].split()[1] == str(sum(expected.values())) == str(len([*over[0], *raised, *over[1]]) - halves)
+    assert {*re.findall(r"[0-9a-f]{8}-[-0-9a-f]+", text)} == {case for _, case, *_ in expected}
 
 
 @pytest.mark.parametrize("language", ["de", "en"])
