@@ -2,7 +2,7 @@
 holds becomes a line in the next mail."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar, NamedTuple
@@ -199,10 +199,12 @@ def react(office: Office, ticked: datetime) -> list[Fact]:
     ]
 
 
-def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> list[Fact]:
+def attempts(
+    office: Office, ticked: datetime, mailboxes: Mapping[str, Any], quarantined: Collection[str] = ()
+) -> list[Fact]:
     """One mail with all that is news, no single mails (domain F-03); said once (H-04), and once more where why it is over was another
     reason than the office was told (domain 8.3; Art. 19 GDPR). A mailbox that refuses gets one a day.
-    What is more than a mail can hold is said at the next tick."""
+    What is more than a mail can hold is said at the next tick; of a case in quarantine, once it is released."""
     part = office.notification
     if part.in_flight:
         return []  # what it ends with decides what the office believes; that of two at once nobody could tell
@@ -213,7 +215,9 @@ def attempts(office: Office, ticked: datetime, mailboxes: Mapping[str, Any]) -> 
     # raised or withdrawn by an earlier tick: the barrier of this one says that all of that has been heard
     over = office.dropout.over
     untrue = [(key, line) for key, line in _untrue(office) if key not in over or over[key].as_of < ticked]
-    new = sorted(item for item in _untold(office, day_of(ticked), untrue) if item[1].as_of < ticked)
+    untrue = [(key, line) for key, line in untrue if line.case_id not in quarantined]
+    untold = _untold(office, day_of(ticked), untrue)
+    new = sorted((key, item) for key, item in untold if item.as_of < ticked and item.case_id not in quarantined)
     goes_on = Counter(item.case_id for key, item in office.dropout.open.items() if part.believed(key))
     raised = [_notice("RAISED", Line(*item[:4]), goes_on[item.case_id]) for _, item in new]
     goes_on += Counter(item.case_id for _, item in new)  # a mail that says both of one case names no course

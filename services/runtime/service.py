@@ -2,7 +2,7 @@
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -33,9 +33,10 @@ class Errand:
     """A side effect on the world: the attempt is a fact first, then claimed, made once, and its result recorded."""
 
     fact: type[Fact]
-    attempts: Callable[[State, datetime], list[Fact]]
+    attempts: Callable[[State, datetime, Collection[str]], list[Fact]]
     """What the world has not been told. Asked only at a tick, and only where react is silent: between ticks half of a correction may
-    have been heard. `due` says at which tick a state is asked."""
+    have been heard. `due` says at which tick a state is asked. Nothing is to be said of the subjects named, those in quarantine: what is
+    known of them is not all there is."""
     perform: Callable[[Recorded], Awaitable[Fact]]
     uncertain: Callable[[Any], Fact]
     """What is recorded of an attempt (its fact) nobody knows the end of."""

@@ -646,7 +646,7 @@ class Work:
     def _missing(self, state: State, ticked: datetime) -> list[Fact]:
         """What rules miss; at a tick then what the world has not been told."""
         errand = self.service.errand if self.by_time else None
-        return self.service.react(state, ticked) or (errand.attempts(state, ticked) if errand else [])
+        return self.service.react(state, ticked) or (errand.attempts(state, ticked, self.quarantined) if errand else [])
 
     # --- save
 

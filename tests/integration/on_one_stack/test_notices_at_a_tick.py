@@ -152,6 +152,24 @@ async def test_an_office_on_which_a_rule_broke_at_a_tick_hears_at_the_tick_after
     assert await world.said() == ["notification_attempted"]
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_of_a_case_in_quarantine_an_office_hears_at_the_tick_after_its_release(
+    world: World, is_over: bool
+) -> None:
+    """What took the worry back was kept there: it was mailed that somebody stays away who had come."""
+    node, case = world.node, str(uuid4())
+    await world.hears(world.says(case, 1, DropoutRiskRaised, **RAISED))
+    await node.pool.execute("insert into quarantine (subject, why) values ($1, 'Broken')", case)
+    if is_over:
+        await world.hears(world.says(case, 2, DropoutRiskWithdrawn, reason=RiskEnd.ATTENDED))
+    await world.ticks(ACTED + timedelta(minutes=15))
+    assert await world.said() == []
+    assert await release(node, case) == (int(is_over), "", False)
+    assert await world.said() == []
+    await world.ticks(ACTED + timedelta(minutes=30))
+    assert await world.said() == ["notification_attempted"] * (not is_over)
+
+
 @pytest.mark.parametrize(("hours", "reason"), [(2, "UNREACHABLE"), (4, "TOO_OLD")])
 async def test_a_mail_that_waited_for_hours_is_not_sent_and_its_office_hears_at_the_next_tick_what_holds_then(
     world: World, hours: int, reason: str

@@ -439,6 +439,22 @@ def test_what_was_taken_back_says_how_it_ended_last() -> None:
     assert [(line.kind, line.reason) for line in attempt.lines] == [("WITHDRAWN", "ATTENDED")]
 
 
+def test_nothing_is_said_of_a_case_in_quarantine_until_it_is_released() -> None:
+    """What is known of it is not all there is: of who came again it was mailed that she stays away."""
+    office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a"), raised("b"))
+    for quarantined, said in (({of("a")}, ["b"]), ({of("a")}, []), (set[str](), ["a"])):
+        at = (office.notification.last_as_of or TICK) + QUARTER
+        mails = attempts(office, at, MAILBOXES, quarantined)
+        assert [
+            line.case_id[0] for mail in mails if isinstance(mail, NotificationAttempted) for line in mail.lines
+        ] == said
+        assert due(office, at, MAILBOXES) is not None  # it asks at each tick
+        heard(office, *mails, *(sent(mail) for mail in mails if isinstance(mail, NotificationAttempted)))
+    between(office, TICK + DAY, withdrawn("a", TICK + DAY))
+    assert attempts(office, TICK + 2 * DAY, MAILBOXES, {of("a")}) == []
+    assert lines(office, TICK + 2 * DAY) == [("WITHDRAWN", "a")]
+
+
 def test_a_risk_that_goes_on_is_told_although_it_began_long_ago_and_once() -> None:
     office = heard(Office(f"rkn:{OFFICE}", "rkn"), raised("a", evidence=date(2026, 2, 10)))
     goes_on = DropoutRiskContinued(
