@@ -309,7 +309,14 @@ async def test_why_an_office_was_told_that_something_is_over_is_what_a_rebuild_m
     before = json.loads(known)
     del before["notification"]["said_why"]
     earlier = json.dumps(before, separators=(",", ":"))
-    assert await migrated(prepared, "0006", 6, earlier, facts) == (Office.shape, known, True)
+    assert await migrated(prepared, "0006", 6, earlier, facts) == (7, known, True)
+
+
+async def test_whose_reasons_may_have_been_forgotten_is_asked_at_the_next_tick_and_by_no_earlier_version(
+    prepared: LocalStack,
+) -> None:
+    known = encode(Office(OFFICE, TENANT)).decode()
+    assert await migrated(prepared, "0007", 7, known, []) == (Office.shape, known, True)
 
 
 async def migrated(
