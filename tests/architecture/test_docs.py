@@ -91,3 +91,9 @@ def test_the_documentation_names_what_a_service_shows(service: str) -> None:
     router = import_module(f"services.{service}.api").routes(None)
     shown = {(route.path, "".join(f"{one.name}=" for one in route.dependant.query_params)) for route in router.routes}
     assert sorted(told) == sorted(shown) and shown
+
+
+def test_the_page_for_developers_names_each_file_beside_the_rooms() -> None:
+    there = {f"services/{file.name}" for file in (ROOT / "services").glob("*.py") if file.stem != "__init__"}
+    named = re.findall(r"^\| `(services/\w+\.py)` \|", (ROOT / "docs" / "developing.md").read_text(), re.M)
+    assert sorted(named) == sorted(there)
