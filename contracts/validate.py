@@ -265,7 +265,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lotse", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="Exit codes: 0 no message is at fault, 1 some are, 2 usage.")  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("validate", help="Say what is wrong with messages.", epilog=parser.epilog)
+    command = commands.add_parser("validate", help="Say what is wrong with messages.", description=__doc__, epilog=parser.epilog,
+                                  formatter_class=parser.formatter_class)  # fmt: skip
     command.add_argument("file", nargs="?", default="-", help="a file, or - for standard input")
     command.add_argument("--type", help="bodies alone, all of this type")
     command.add_argument("--format", choices=["table", "json", "csv"], default="table")

@@ -290,6 +290,14 @@ def test_bodies_alone_need_their_type(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["validate", str(file)]) == 0
 
 
+def test_its_help_says_what_a_file_may_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who was handed the wheel has no other page."""
+    with pytest.raises(SystemExit):
+        main(["validate", "--help"])
+    said = capsys.readouterr().out
+    assert "structured mode" in said and "`kcat -J`" in said and "bodies alone" in said
+
+
 STRANGER = """
 import sys
 from datetime import datetime, timezone
