@@ -160,13 +160,13 @@ def _stops(stop: threading.Event) -> Iterator[None]:
 @contextlib.contextmanager
 def _announced(fleet: Fleet, ours: bool) -> Iterator[None]:
     """Other commands find this stack where it is ours to announce; people are told where it is either way."""
+    kafka, asks = fleet.stack.kafka, "`lotse sources`, `lotse status`, `lotse answer kreis ID` ask about it"
     if ours:
         announce(fleet, STATE)
     else:
-        say.print("another stack is up: `lotse status` and the like speak of that one")
-    say.print(
-        f"Kafka listens at {fleet.stack.kafka}; `lotse sources`, `lotse status`, `lotse answer kreis ID` ask about it"
-    )
+        asks = ("these ask about it: `lotse sources`, `lotse answer kreis ID`, each with"
+                f" LOTSE_KAFKA={kafka} LOTSE_PUBLISHERS={fleet.setup.publishers}; without these, about another stack, which is up")  # fmt: skip
+    say.print(f"Kafka listens at {kafka}; {asks}")
     try:
         yield
     finally:

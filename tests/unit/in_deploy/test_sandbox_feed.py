@@ -3,11 +3,14 @@
 import json
 from collections import Counter
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from contracts.topics import load_publishers
 from contracts.validate import judge
+from deploy.commands.sandbox import _announced
 from deploy.demo.kreis import Kreis
 from deploy.places import EXAMPLES
 from deploy.sandbox.feed import BREAKS, Dials, Sending, feed
@@ -112,3 +115,11 @@ def test_turning_one_dial_leaves_what_another_does() -> None:
     late = [message for message in made(Dials(late=0.3)) if message.what == "late"]
     both = [message for message in made(Dials(late=0.3, duplicates=0.5, malformed=0.5)) if message.what == "late"]
     assert late == both and 0.2 < len(late) / len(SOUND) < 0.4
+
+
+def test_beside_another_stack_it_says_with_which_settings_this_one_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    fleet: Any = SimpleNamespace(stack=SimpleNamespace(kafka="127.0.0.1:9"), setup=SimpleNamespace(publishers="p.toml"))
+    with _announced(fleet, ours=False):
+        said = capsys.readouterr().err
+    assert "`lotse sources`" in said and "LOTSE_KAFKA=127.0.0.1:9 LOTSE_PUBLISHERS=p.toml" in said
+    assert "lotse status" not in said  # that one speaks of the other
