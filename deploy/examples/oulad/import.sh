@@ -39,7 +39,7 @@ ended() {
     if [ "$status" -eq 0 ] || [ ! -e "$files/attendance.csv" ]; then
         rm -rf -- "$files"
     else
-        echo "import.sh: not all went in; the row numbers above are those of the files in $files" >&2
+        echo "import.sh: not all went in; the files are kept in $files, and row numbers above are theirs" >&2
     fi
     exit "$status"
 }
