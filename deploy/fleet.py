@@ -155,9 +155,8 @@ def ephemeral(setup: Setup, *, doors: int = 0, brokers: int = 1) -> Iterator[Fle
     with LocalStack.ephemeral(doors, brokers) as stack:
         fleet = Fleet(stack, setup)
         try:
-            say.print(
-                f"starting {f'{brokers} times ' if brokers > 1 else ''}Kafka, Postgres, a mail sink and four services ..."
-            )
+            kafka = "Kafka" if brokers == 1 else f"Kafka ({brokers} brokers)"
+            say.print(f"starting {kafka}, Postgres, a mail sink and four services ...")
             fleet.start()
             yield fleet
         finally:
