@@ -198,7 +198,9 @@ class Store:
             with self._db:  # all of it, or none
                 self._db.execute("begin immediate")
                 self._db.executemany(f"insert into sent values ({', '.join('?' * len(Sent._fields))})", new)
-                self._db.executemany("insert or replace into participation values (?, ?, ?, ?)", part)
+                self._db.executemany(
+                    "insert or replace into participation (reference, run, person, consent) values (?, ?, ?, ?)", part
+                )
         self._new, self._taking_part = {}, {}
 
     def unanswered(self) -> set[str]:
