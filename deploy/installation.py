@@ -9,8 +9,8 @@ from deploy.errors import USAGE, Trouble
 from deploy.local.announced import running
 from deploy.places import STATE
 from deploy.services import publishers_from
-from services.connections import KafkaSecurity
 from services.host.settings import BadSettings, KafkaSettings, loaded
+from services.process.connections import KafkaSecurity
 
 
 @dataclass(frozen=True)

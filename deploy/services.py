@@ -20,7 +20,7 @@ from aiokafka.protocol.admin import AlterConfigsRequest
 from contracts.topics import BadPublishers, Publisher, Topic, catalogue, load_publishers
 from deploy.errors import REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.places import ROOT
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 from services.runtime.service import Service
 
 DBMATE = Path(sys.executable).with_name("dbmate")

@@ -19,7 +19,7 @@ from contracts.referral import OfferRunSubmitted, ParticipationStartReported, Re
 from contracts.topics import answers_topic, submissions_topic
 from deploy.fleet import pause
 from services.clock import publish
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 
 SOURCE, NAME, TENANT = "https://kreis.example/lotse", "kreis", "rkn"
 OWNER, PROVIDER = By(organisation_id="rkn-thm"), By(organisation_id="vhs-neuss")

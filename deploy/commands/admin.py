@@ -35,7 +35,7 @@ from deploy.services import (
     schema_against_code,
 )
 from deploy.services import migrate as migrate_service
-from services.connections import is_dsn
+from services.process.connections import is_dsn
 
 
 def use_running(name: str) -> None:
@@ -182,12 +182,12 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     from aiokafka.errors import KafkaError  # noqa: PLC0415
     from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415
 
-    from services.beside import TwoDatabases  # noqa: PLC0415
-    from services.failpoints import arm  # noqa: PLC0415
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
-    from services.rebuild import BROKEN_AT_MOST, Broken, Unfinished  # noqa: PLC0415
-    from services.rebuild import rebuild as run  # noqa: PLC0415
-    from services.telemetry import set_up_logs  # noqa: PLC0415
+    from services.operating.beside import TwoDatabases  # noqa: PLC0415
+    from services.operating.rebuild import BROKEN_AT_MOST, Broken, Unfinished  # noqa: PLC0415
+    from services.operating.rebuild import rebuild as run  # noqa: PLC0415
+    from services.process.failpoints import arm  # noqa: PLC0415
+    from services.process.telemetry import set_up_logs  # noqa: PLC0415
 
     use_running(service)
     started = said = time.monotonic()

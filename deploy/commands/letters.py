@@ -36,9 +36,9 @@ from deploy.places import SERVICES
 from deploy.printed import dry_run, formats, plain, printed
 from deploy.progress import counted
 from deploy.saying import say
-from services.audit import LONGEST_WHO, LONGEST_WHY
-from services.dead_letters import Origin, told
-from services.shapes import names_in, shape_of
+from services.kept.dead_letters import Origin, told
+from services.operating.audit import LONGEST_WHO, LONGEST_WHY
+from services.operating.shapes import names_in, shape_of
 
 NAMES = names_in(kind for module in (intake, referral, attendance) for kind in module.SUBMISSIONS)
 

@@ -28,7 +28,7 @@ from deploy.sandbox.feed import Dials, Sending, feed
 from deploy.sandbox.sending import send
 from deploy.saying import say
 from deploy.services import publishers_from
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 
 SHARE = click.FloatRange(0, 1)
 

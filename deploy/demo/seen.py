@@ -15,7 +15,7 @@ from contracts.referral import ParticipationStartReported
 from contracts.topics import facts_topic
 from deploy.demo.kreis import Event
 from deploy.feeds.log import opened
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 
 Key = tuple[str, str, str, date]
 """Case, what the rule looks at, rule, first day: a risk is these."""

@@ -10,7 +10,7 @@ from deploy.installation import kafka_settings
 from deploy.local.announced import named, running
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, SERVICES, STATE
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from deploy.errors import UNREACHABLE, Trouble
-from services.connections import KafkaSecurity
 from services.host.kafka import Reader
+from services.process.connections import KafkaSecurity
 from services.runtime.messages import Part
 
 PATIENCE = 30.0  # seconds without a single record until Kafka counts as silent

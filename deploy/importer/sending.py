@@ -19,7 +19,7 @@ from deploy.errors import FAULT, PARTLY, UNREACHABLE, Trouble
 from deploy.importer.files import CsvFile, Row
 from deploy.importer.plan import TAKEN_BACK, Planner, RowRefused, Step
 from deploy.importer.store import Said, Store
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
 ROWS_AT_ONCE = 2_000  # each with one step on its way

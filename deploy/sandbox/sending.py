@@ -15,7 +15,7 @@ from deploy.errors import UNREACHABLE, Trouble
 from deploy.sandbox.feed import Sending
 from deploy.saying import say
 from services.clock import publish
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 
 BREATH = 0.02  # seconds between two looks at what is due: at most so much is sent in one go
 WAITS_AT_MOST = timedelta(days=8)

@@ -24,9 +24,6 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
 from prometheus_client import generate_latest
 
-from services import errands, operate
-from services.dead_letters import sum_up
-from services.failpoints import arm
 from services.host.inputs import Inputs
 from services.host.kafka import Reader
 from services.host.own_logs import letters_beyond, look_for_lost
@@ -34,15 +31,19 @@ from services.host.relay import Relay
 from services.host.running import running, say_held, settle_in
 from services.host.settings import Settings
 from services.host.status import Status
-from services.otherwise import read_otherwise
+from services.kept import errands
+from services.kept.dead_letters import sum_up
+from services.kept.taking_up import catch_up, replay
+from services.operating import operate
+from services.process.failpoints import arm
+from services.process.otherwise import read_otherwise
+from services.process.telemetry import set_up_logs, set_up_traces
+from services.process.watchdog import Watchdog
 from services.runtime import positions
 from services.runtime.database import RETRY, connect
 from services.runtime.failures import name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
-from services.taking_up import catch_up, replay
-from services.telemetry import set_up_logs, set_up_traces
-from services.watchdog import Watchdog
 
 log = structlog.get_logger()
 

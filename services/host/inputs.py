@@ -12,17 +12,17 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from contracts.envelope import Recorded
-from services.dead_letters import UNREADABLE_LIMIT, Origin, expected_again, unreadable_this_hour
-from services.failpoints import failpoint
 from services.host.own_logs import OlderThanLog, look_back
 from services.host.running import Running, say_held
+from services.kept.dead_letters import UNREADABLE_LIMIT, Origin, expected_again, unreadable_this_hour
+from services.process.failpoints import failpoint
+from services.process.telemetry import spanning
 from services.runtime import batch, clock, positions
 from services.runtime.database import encode
 from services.runtime.failures import Held, name_of
 from services.runtime.messages import Message, Part, decode
 from services.runtime.positions import NOWHERE, Astray
 from services.runtime.work import BadFact, Fork, Work
-from services.telemetry import spanning
 
 log = structlog.get_logger()
 

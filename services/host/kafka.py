@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaTimeoutError
 
-from services.connections import KafkaSecurity
-from services.otherwise import read_otherwise
+from services.process.connections import KafkaSecurity
+from services.process.otherwise import read_otherwise
 from services.runtime.messages import Part
 
 PROOF_MS, PROOF_BYTES = 300, 16 << 10  # some 200 markers at once; a whole fetch of each partition stood in memory

@@ -12,10 +12,10 @@ from aiokafka.errors import KafkaError as ReaderError
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from contracts.topics import MOST_OF_A_REPORT
-from services.failpoints import failpoint
 from services.host.own_logs import hold_lost, look_back, mark, marks_of
 from services.host.running import Running, say_held
-from services.leader import alive, session
+from services.process.failpoints import failpoint
+from services.process.leader import alive, session
 from services.runtime.database import RETRY
 from services.runtime.failures import name_of
 from services.runtime.messages import Part

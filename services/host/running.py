@@ -12,10 +12,10 @@ from joserfc.jwk import ECKey
 from contracts.topics import load_publishers
 from services.host.kafka import Reader
 from services.host.settings import BadSettings, Settings
+from services.process.telemetry import Metrics
 from services.runtime.failures import Held
 from services.runtime.node import Node
 from services.runtime.service import Service
-from services.telemetry import Metrics
 
 log = structlog.get_logger()
 

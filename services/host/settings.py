@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.connections import Dsn, KafkaSecurity, Security, Servers
+from services.process.connections import Dsn, KafkaSecurity, Security, Servers
 
 FROM_ENVIRONMENT = SettingsConfigDict(
     env_prefix="LOTSE_", env_ignore_empty=True, hide_input_in_errors=True, use_attribute_docstrings=True

@@ -7,14 +7,14 @@ from typing import Any
 
 from contracts.envelope import stamp
 from contracts.topics import CLOCK
-from services.certificates import Certificates
 from services.host.inputs import Inputs
 from services.host.running import Running
+from services.kept.waiting import TOLD, WAKING
+from services.process.certificates import Certificates
 from services.runtime import positions
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import Held, name_of
 from services.runtime.messages import Part
-from services.waiting import TOLD, WAKING
 
 VERSION = 2
 

@@ -6,8 +6,8 @@ import asyncpg
 from fastapi import APIRouter, HTTPException, Response
 
 from services.intake import projection
-from services.listed import listed
-from services.timeline import timeline_of
+from services.reading.listed import listed
+from services.reading.timeline import timeline_of
 
 
 def routes(pool: asyncpg.Pool) -> APIRouter:

@@ -5,9 +5,9 @@ from typing import Any
 import asyncpg
 from fastapi import APIRouter, Response
 
-from services.listed import listed
 from services.notification import projection
-from services.timeline import timeline_of
+from services.reading.listed import listed
+from services.reading.timeline import timeline_of
 
 
 def routes(pool: asyncpg.Pool) -> APIRouter:

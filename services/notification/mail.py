@@ -17,7 +17,7 @@ from contracts.envelope import Fact, Recorded
 from contracts.notification import NoticeLine, NotificationAttempted
 from services.notification.domain import failed, sent, uncertain
 from services.notification.organisations import Mailbox, MailSettings
-from services.telemetry import calling
+from services.process.telemetry import calling
 
 SUBJECTS = {"de": ("Hinweis", "Hinweise"), "en": ("notice", "notices")}
 TIMEOUT = 30.0  # seconds a step of the conversation may take

@@ -3,7 +3,7 @@
 import asyncpg
 from fastapi import APIRouter, Response
 
-from services.listed import as_json
+from services.reading.listed import as_json
 from services.reporting import projection
 
 

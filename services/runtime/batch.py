@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from services import errands
+from services.kept import errands
+from services.kept.taking_up import quarantined
 from services.runtime import clock, positions
 from services.runtime.database import Connection
 from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.work import NOT_THE_DATA, BeginAgain, Work, transact
-from services.taking_up import quarantined
 
 
 class Around(NamedTuple):

@@ -37,9 +37,10 @@ from contracts.envelope import (
 from contracts.hints import unread
 from contracts.stream import Stream
 from contracts.topics import answers_topic, facts_topic
-from services import answered
-from services.dead_letters import bury
-from services.failpoints import failpoint
+from services.kept import answered
+from services.kept.dead_letters import bury
+from services.kept.waiting import MOST_WOKEN, Kept, keep, until_next, until_released, waiting_for
+from services.process.failpoints import failpoint
 from services.runtime import positions
 from services.runtime.database import RETRY, Connection, Rows, Table, columns, encode, unpack
 from services.runtime.failures import TooMuch, into_quarantine, name_of
@@ -47,7 +48,6 @@ from services.runtime.messages import Message, Part, read
 from services.runtime.node import Node
 from services.runtime.outbox import Letter, Outgoing
 from services.runtime.service import Given, Name, State
-from services.waiting import MOST_WOKEN, Kept, keep, until_next, until_released, waiting_for
 
 MAX_ROUNDS = 50  # react must come to rest; a rule that never does is a bug, seen here instead of in a full disk
 MAX_ATTEMPTS = 20

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.cli import cli
 from deploy.places import ROOT
-from services.telemetry import Metrics
+from services.process.telemetry import Metrics
 
 ALERTS = sorted((ROOT / "deploy" / "alerts").glob("*.yaml"))
 TESTS = Path(__file__).parent / "alerts"

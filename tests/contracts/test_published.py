@@ -24,7 +24,7 @@ from deploy.published.released import EXAMPLES
 from deploy.published.samples import samples_of
 from deploy.published.schemas import schema_of
 from deploy.services import declared
-from services.dead_letters import UNREADABLE_LIMIT
+from services.kept.dead_letters import UNREADABLE_LIMIT
 from tests.conftest import ORGANISATIONS
 
 SAMPLES = sorted((ROOT / EXAMPLES).rglob("*.json"))

@@ -14,10 +14,10 @@ from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack
 from deploy.places import CACHE
 from deploy.services import declared
-from services.connections import KafkaSecurity
 from services.host.kafka import Reader
 from services.host.running import Running, running
 from services.host.settings import Settings
+from services.process.connections import KafkaSecurity
 from services.runtime.database import connect
 from tests.certificates import made
 from tests.conftest import PUBLISHERS

@@ -33,8 +33,8 @@ from deploy.local.postgres import Postgres
 from deploy.local.processes import Process, free_port
 from deploy.places import ROOT
 from deploy.services import make_topics, migrate
-from services.connections import KafkaSecurity
 from services.host.kafka import Reader
+from services.process.connections import KafkaSecurity
 from tests.certificates import BROKERS, USERS, made
 from tests.conftest import PUBLISHERS
 from tests.forked import run

@@ -39,8 +39,8 @@ from deploy.places import ROOT
 from deploy.services import make_topics, settings_of
 from deploy.soak.faults.processes import clock_off
 from services.clock import publish
-from services.connections import KafkaSecurity
 from services.intake.domain import Case
+from services.process.connections import KafkaSecurity
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.forked import run
 from tests.publishing import Course, Publisher

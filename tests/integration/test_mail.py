@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from aiosmtpd.smtp import SMTP
 
-import services.errands
+import services.kept.errands
 import services.notification.mail
 from contracts.envelope import Attributes, Fact, Recorded
 from contracts.notification import NoticeLine, NotificationAttempted, NotificationFailed, NotificationSent
@@ -130,7 +130,7 @@ async def test_a_server_that_takes_its_time_before_the_mail_has_none(monkeypatch
 
 def test_an_attempt_lasts_longer_than_all_the_steps_of_its_mail() -> None:
     """Whoever is told to stop waiting in the midst of it does not know what the world has."""
-    assert services.notification.mail.HELLO + 2 * services.notification.mail.TIMEOUT < services.errands.LONGEST
+    assert services.notification.mail.HELLO + 2 * services.notification.mail.TIMEOUT < services.kept.errands.LONGEST
 
 
 def test_one_organisation_in_two_spellings_has_not_silently_the_mailbox_of_the_last(tmp_path: Path) -> None:

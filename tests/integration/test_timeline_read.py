@@ -8,8 +8,8 @@ import asyncpg
 import httpx
 
 from deploy.fleet import Fleet
-from services import timeline
 from services.host.running import Running
+from services.reading import timeline
 from tests.publishing import Course, Publisher
 
 

@@ -12,8 +12,8 @@ from deploy.places import ROOT
 
 PROGRAM = """
 import asyncio, pathlib, sys
-from services import watchdog
-from services.telemetry import set_up_logs
+from services.process import watchdog
+from services.process.telemetry import set_up_logs
 
 watchdog.BLOCKED_AFTER = 3
 set_up_logs("alone", "INFO")

@@ -22,9 +22,9 @@ from deploy.commands.status import BESIDE, COLUMNS, findings_of, rows_of
 from deploy.errors import DONE, FAULT, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.local.processes import Process
 from deploy.places import EXAMPLES, SERVICES
-from services.audit import LONGEST_WHO, LONGEST_WHY
 from services.host.settings import Settings
 from services.notification.organisations import MailSettings
+from services.operating.audit import LONGEST_WHO, LONGEST_WHY
 from tests.unit.in_services.test_settings import GOOD
 
 Out = pytest.CaptureFixture[str]

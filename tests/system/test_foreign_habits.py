@@ -26,9 +26,9 @@ from contracts.intake import CaseClosureRequested, CaseOpened, ConsentWithdrawn,
 from contracts.topics import submissions_topic
 from deploy.fleet import Fleet
 from deploy.places import SERVICES
-from services.connections import KafkaSecurity
 from services.host.kafka import Reader
-from services.waiting import MOST_WOKEN
+from services.kept.waiting import MOST_WOKEN
+from services.process.connections import KafkaSecurity
 from tests.conftest import four_services, new_stack
 from tests.publishing import OWNER, PROVIDER, SOURCE, TENANT, Course, Publisher, until
 from tests.typing_commands import typed

@@ -24,7 +24,7 @@ from deploy.local.kafka import Kafka
 from deploy.local.processes import tied_to_us
 from deploy.places import CACHE, ROOT
 from deploy.services import make_topics, publishers_from
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 from tests.conftest import PUBLISHERS
 from tests.forked import run
 

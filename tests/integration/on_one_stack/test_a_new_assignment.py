@@ -13,7 +13,7 @@ from contracts.intake import RegistrationSubmitted
 from contracts.topics import submissions_topic
 from services.host.inputs import Inputs
 from services.host.running import Running, say_held
-from services.operate import go_on
+from services.operating.operate import go_on
 from services.runtime import batch, positions
 from services.runtime.messages import Part
 from tests.publishing import NAME, OWNER, SOURCE, TENANT

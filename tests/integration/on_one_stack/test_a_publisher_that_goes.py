@@ -12,11 +12,11 @@ from contracts.topics import answers_topic, submissions_topic
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
-from services.operate import go_on
+from services.kept.taking_up import replay
+from services.operating.operate import go_on
 from services.runtime import positions
 from services.runtime.batch import apply
 from services.runtime.messages import Message, Part
-from services.taking_up import replay
 from tests.in_hand import AROUND, in_hand
 from tests.publishing import NAME, OWNER, SOURCE, TENANT
 

@@ -17,7 +17,7 @@ from deploy.services import migrations
 from services.clock import publish
 from services.host import own_logs
 from services.host.running import Running
-from services.rebuild import Learner, rebuild
+from services.operating.rebuild import Learner, rebuild
 from services.runtime.outbox import Letter, Outgoing
 from tests.integration.conftest import node_of
 from tests.publishing import OWNER

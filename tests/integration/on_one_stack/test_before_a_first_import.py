@@ -23,7 +23,7 @@ from deploy.local.processes import child_environment
 from deploy.local.stack import LocalStack
 from deploy.places import EXAMPLES, ROOT
 from deploy.services import make_topics, publishers_from
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 from tests.forked import run
 from tests.system.in_one_house.test_rows_that_come_back import ROW
 

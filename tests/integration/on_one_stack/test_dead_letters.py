@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
 from contracts.topics import dead_letters_topic, submissions_topic
-from services import operate
-from services.dead_letters import Origin, expect_again, expected_again, learn_buried, sum_up, unreadable_this_hour
 from services.host import inputs
 from services.host.running import Running
+from services.kept.dead_letters import Origin, expect_again, expected_again, learn_buried, sum_up, unreadable_this_hour
+from services.operating import operate
 from services.runtime import positions
 from services.runtime.database import pack
 from services.runtime.messages import Part

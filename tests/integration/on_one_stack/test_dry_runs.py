@@ -19,7 +19,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-import services.rebuild
+import services.operating.rebuild
 from contracts.envelope import Attributes, Submission
 from contracts.intake import NeedRecorded, NeedReported, RegistrationSubmitted
 from contracts.referral import OfferRunPublished
@@ -31,11 +31,11 @@ from deploy.local.processes import child_environment, ran
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT, SERVICES
 from deploy.services import make_topics, mend_topics, migrate, migrations
-from services import operate
-from services.beside import TwoDatabases, in_one_database
-from services.connections import KafkaSecurity
 from services.host.running import Running
-from services.rebuild import BROKEN_AT_MOST, Broken, rebuild
+from services.operating import operate
+from services.operating.beside import TwoDatabases, in_one_database
+from services.operating.rebuild import BROKEN_AT_MOST, Broken, rebuild
+from services.process.connections import KafkaSecurity
 from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import pack
@@ -424,7 +424,7 @@ async def test_a_rule_that_breaks_on_everything_ends_the_sweep(
     emptied: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It put all there are into quarantine, one by one, and each needed its own release."""
-    monkeypatch.setattr(services.rebuild, "BROKEN_AT_MOST", 2)
+    monkeypatch.setattr(services.operating.rebuild, "BROKEN_AT_MOST", 2)
     node, cases = emptied, sorted(str(uuid4()) for _ in range(4))
     await applied(node, *(fetched(node, offset, registered(), case) for offset, case in enumerate(cases)))
     await node.pool.execute("update alliance set ticked = now()")
@@ -488,7 +488,7 @@ async def test_a_rebuild_waits_for_another_and_takes_nothing_of_it_away(
 ) -> None:
     """A dry run is begun lightly: dropped under a real one, the schema beside would end it. What an unfinished one left is not
     its to clear away."""
-    monkeypatch.setattr(services.rebuild, "LOCK_LIMIT", "500ms")
+    monkeypatch.setattr(services.operating.rebuild, "LOCK_LIMIT", "500ms")
     node = emptied
     files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
     first = await asyncpg.connect(owner_of(node))

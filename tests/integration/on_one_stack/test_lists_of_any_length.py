@@ -13,8 +13,8 @@ from fastapi import FastAPI
 
 from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack
-from services import listed
 from services.intake.api import routes
+from services.reading import listed
 from services.runtime.database import connect
 
 MORE_THAN_A_SOCKET_HOLDS = 120_000

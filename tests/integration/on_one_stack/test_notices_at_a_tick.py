@@ -20,14 +20,14 @@ from contracts.notification import NoticeLine, NotificationAttempted, Notificati
 from contracts.topics import facts_topic
 from deploy.local.stack import LocalStack
 from deploy.services import migrate, migrations
-from services import errands
 from services.host.running import Running
+from services.kept import errands
+from services.kept.taking_up import release
 from services.notification.domain import LOTSE, Office, due, evolve, failed, sent, uncertain
 from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import encode
 from services.runtime.messages import Message, Part
-from services.taking_up import release
 from tests.conftest import ORGANISATIONS
 from tests.in_hand import AROUND, in_hand
 from tests.integration.conftest import node_of

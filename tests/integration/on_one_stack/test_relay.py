@@ -19,9 +19,9 @@ from contracts.envelope import Attributes, headers_of
 from contracts.reporting import Cell, ParticipationReport
 from contracts.topics import REPORT
 from deploy.local.stack import LocalStack
-from services import leader
 from services.host import own_logs, relay
 from services.host.running import Running
+from services.process import leader
 from services.reporting import projection
 from services.runtime import clock
 from services.runtime.database import RETRY, pack

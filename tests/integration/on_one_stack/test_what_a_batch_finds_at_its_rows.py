@@ -16,7 +16,7 @@ from services.host import own_logs
 from services.host.inputs import Inputs
 from services.host.own_logs import OlderThanLog
 from services.host.running import Running
-from services.operate import go_on
+from services.operating.operate import go_on
 from services.runtime import positions
 from services.runtime.database import unpack
 from tests.integration.on_one_stack.test_a_new_assignment import PART, TP, Sought, sent

@@ -19,7 +19,7 @@ from deploy.local.stack import LocalStack
 from deploy.places import ROOT
 from deploy.services import migrate, migrations
 from services.host.running import Running
-from services.rebuild import Unfinished, rebuild
+from services.operating.rebuild import Unfinished, rebuild
 from services.runtime.clock import act
 from tests.conftest import PUBLISHERS
 
@@ -76,7 +76,7 @@ async def test_a_rebuild_says_that_it_has_swapped_where_only_what_comes_after_di
 ) -> None:
     """Somebody reads an old table, which so can't go: called "not rebuilt" it would send people to look in the wrong place. The
     next one clears it away."""
-    monkeypatch.setattr("services.rebuild.LOCK_LIMIT", "500ms")
+    monkeypatch.setattr("services.operating.rebuild.LOCK_LIMIT", "500ms")
     settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["intake"].owner)})
     files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
     before = await node.pool.fetchval("select 'lotse.state'::regclass::oid")

@@ -20,8 +20,8 @@ from services.host import own_logs, relay
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
-from services.operate import TooLate, republish
-from services.rebuild import rebuild
+from services.operating.operate import TooLate, republish
+from services.operating.rebuild import rebuild
 from services.runtime.database import pack
 from services.runtime.messages import Part
 from services.runtime.outbox import KEPT_DAYS

@@ -25,11 +25,12 @@ from contracts.intake import (
 )
 from contracts.topics import dead_letters_topic, facts_topic, submissions_topic
 from deploy.local.stack import LocalStack
-from services import operate, taking_up
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
 from services.intake import domain
+from services.kept import taking_up
+from services.operating import operate
 from services.referral import domain as rules
 from services.referral.domain.state import Case
 from services.runtime import batch, positions, work

@@ -19,10 +19,11 @@ from contracts.messages import to_message
 from contracts.topics import facts_topic, submissions_topic
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
-from services import operate, taking_up, waiting
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
+from services.kept import taking_up, waiting
+from services.operating import operate
 from services.runtime import positions
 from services.runtime.batch import apply
 from services.runtime.database import unpack
@@ -125,7 +126,8 @@ import asyncio, sys
 from pathlib import Path
 from pydantic import SecretStr
 from deploy.services import declared
-from services import failpoints, taking_up
+from services.kept import taking_up
+from services.process import failpoints
 from services.host.running import running
 from services.host.settings import Settings
 from services.runtime.database import connect

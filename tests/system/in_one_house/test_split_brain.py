@@ -16,7 +16,7 @@ from deploy.fleet import Fleet
 from deploy.places import SERVICES
 from deploy.services import declared, migrations
 from services.host.settings import load_settings
-from services.rebuild import rebuild
+from services.operating.rebuild import rebuild
 from tests.conftest import second_worker
 from tests.publishing import Course, Publisher, until
 

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.intake import RegistrationSubmitted
 from deploy.commands.letters import MOMENT
-from services.shapes import names_in, shape_of
+from services.operating.shapes import names_in, shape_of
 
 
 @pytest.mark.parametrize(

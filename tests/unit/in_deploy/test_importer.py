@@ -31,7 +31,7 @@ from deploy.importer.plan import Planner, RowRefused, Step
 from deploy.importer.sending import Sender, Unanswered, send_rows
 from deploy.importer.store import KEPT, Said, Store
 from deploy.places import EXAMPLES
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 
 OULAD = EXAMPLES / "oulad"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

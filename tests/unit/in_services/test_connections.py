@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 from faststream.kafka.security import parse_security
 from pydantic import ValidationError
 
-from services.connections import KafkaSecurity, is_dsn
+from services.process.connections import KafkaSecurity, is_dsn
 from tests.certificates import Made, made
 
 USER = {"sasl_plain_username": "intake", "sasl_plain_password": "hush"}

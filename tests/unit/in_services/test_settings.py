@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from services.failpoints import arm
 from services.host.settings import BadSettings, load_settings
+from services.process.failpoints import arm
 
 GOOD = {
     "LOTSE_KAFKA": "127.0.0.1:9092", "LOTSE_DATABASE": "postgresql://u:hush@h/d", "LOTSE_PUBLISHERS": "publishers.toml",

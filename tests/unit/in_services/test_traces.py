@@ -15,7 +15,7 @@ from contracts.notification import NoticeLine, NotificationAttempted
 from services.notification.domain import LOTSE
 from services.notification.mail import Post
 from services.notification.organisations import MailSettings
-from services.telemetry import spanning
+from services.process.telemetry import spanning
 
 SENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

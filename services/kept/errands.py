@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from contracts.envelope import Attributes, Fact, Recorded
-from services.failpoints import failpoint
+from services.process.failpoints import failpoint
 from services.runtime.database import RETRY, Connection, columns, encode
 from services.runtime.failures import into_quarantine, name_of
 from services.runtime.messages import Message

@@ -1,5 +1,5 @@
 """What an operator may do to a running service: judge again what was set aside, give it up, release a subject from
-quarantine (`services/taking_up.py`), send again what Kafka lost. Each is written down: who, what, why. A dry run finds out what it
+quarantine (`services/kept/taking_up.py`), send again what Kafka lost. Each is written down: who, what, why. A dry run finds out what it
 would do and does nothing."""
 
 import asyncio
@@ -16,15 +16,15 @@ from pydantic import StringConstraints
 
 from contracts.envelope import stamp
 from contracts.messages import claim_of
-from services.audit import LONGEST_WHO, LONGEST_WHY, write_down
-from services.dead_letters import expect_again
 from services.host.running import Running
+from services.kept.dead_letters import expect_again
+from services.kept.taking_up import release, replay
+from services.kept.waiting import TOLD
+from services.operating.audit import LONGEST_WHO, LONGEST_WHY, write_down
+from services.operating.shapes import names_in, shape_of
 from services.runtime import positions
 from services.runtime.database import Connection, columns, unpack
 from services.runtime.messages import Part, decode
-from services.shapes import names_in, shape_of
-from services.taking_up import release, replay
-from services.waiting import TOLD
 
 PAGE = 100
 """Kept messages a question: of those in structured mode each is read whole for its type."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from cryptography.x509 import load_der_x509_certificate
 
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 
 LIMIT = 3  # seconds a broker may take to show its own: whoever asks has other things to mind
 

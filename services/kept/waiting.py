@@ -17,7 +17,7 @@ MOST_WOKEN = 500
 than a minute, and whoever ended the process for its silence began the same again."""
 WAKING = "Waking"
 """Why a subject is in quarantine of which more woke than the transaction could judge: what wakes is taken up in chunks
-(`services/taking_up.py`), and what comes meanwhile is kept behind it."""
+(`services/kept/taking_up.py`), and what comes meanwhile is kept behind it."""
 TOLD = f"""case when why <> 'quarantined' or exists (select from unnest(string_to_array(rests_on, ' ')) one
  where one not in (select '!' || subject from quarantine where why = '{WAKING}')) then why
  when publisher = '' then 'early' else 'waiting' end"""

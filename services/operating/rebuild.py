@@ -19,22 +19,22 @@ import structlog
 
 from contracts.envelope import Answer, fact_id_of, read_attributes, read_id
 from contracts.topics import CLOCK, dead_letters_topic
-from services import answered
-from services.beside import BESIDE, LIVE, OLD, differences, in_one_database, make_beside
-from services.dead_letters import learn_buried
-from services.failpoints import failpoint
 from services.host.kafka import Reader
 from services.host.own_logs import letters_beyond, mark, unsent
 from services.host.running import Running, running, settle_in
 from services.host.settings import Settings
+from services.kept import answered
+from services.kept.dead_letters import learn_buried
+from services.kept.taking_up import REBUILDING, quarantined
+from services.kept.waiting import WAKING
+from services.operating.beside import BESIDE, LIVE, OLD, differences, in_one_database, make_beside
+from services.process.failpoints import failpoint
 from services.runtime import clock, positions
 from services.runtime.database import Connection, connect, encode, unpack
 from services.runtime.failures import name_of
 from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work
-from services.taking_up import REBUILDING, quarantined
-from services.waiting import WAKING
 
 log = structlog.get_logger()
 

@@ -10,13 +10,13 @@ import structlog
 from contracts.envelope import reference_of, refused
 from contracts.messages import read_message
 from contracts.topics import MIB
+from services.kept.waiting import STRANDED, WAKING, until_released
 from services.runtime import clock, positions
 from services.runtime.database import RETRY, Connection, unpack
 from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
 from services.runtime.work import BeginAgain, Fork, Work, transact
-from services.waiting import STRANDED, WAKING, until_released
 
 log = structlog.get_logger()
 

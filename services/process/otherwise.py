@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 
-from services.connections import KafkaSecurity
+from services.process.connections import KafkaSecurity
 from services.runtime.messages import Part
 
 MOST, WAITS, MORE = 500, 2.0, 0.1
