@@ -173,7 +173,9 @@ def _heard(part: NotificationPart, raised: list[str], back: list[Line]) -> None:
         why = {_key(line): Over(line.reason, part.last_as_of) for line in back}
         oldest = part.last_as_of - REMEMBERED
         part.said_over = {what: at for what, at in (part.said_over | over).items() if at >= oldest}
-        part.said_why = {key: one for key, one in (part.said_why | why).items() if one.as_of >= oldest}
+        # while another reason waits it must be known that one was told: else the office would be taken to believe that it holds
+        known = (part.said_why | why).items()
+        part.said_why = {key: one for key, one in known if one.as_of >= oldest or key in part.taken_back}
     for key in raised:
         part.said_over.pop(_what(key), None)
         part.said_why.pop(key, None)

@@ -360,6 +360,20 @@ def test_whoever_had_no_mailbox_for_weeks_hears_the_newest_reason_once(told_why:
     assert asked(office, then + QUARTER) == [] and view(office)["notice_list"] == []
 
 
+def test_while_another_reason_waits_the_office_is_not_thought_to_believe_that_it_holds() -> None:
+    """A case stood in quarantine for nine weeks, while other mails went out: that she stays away again was told to nobody."""
+    office = told_and_over()
+    between(office, TICK + DAY, withdrawn("a", TICK + DAY, RiskEnd.ATTENDED))
+    then = TICK + 63 * DAY
+    between(office, then, raised("b", evidence=then.date(), as_of=then))
+    (attempt,) = attempts(office, then + QUARTER, MAILBOXES, {of("a")})
+    assert isinstance(attempt, NotificationAttempted) and [line.case_id for line in attempt.lines] == [of("b")]
+    heard(office, attempt, sent(attempt))
+    assert [row[6] for row in view(office)["notice_list"] if row[1] == of("a")] == [False]
+    between(office, then + DAY, raised("a", evidence=then.date(), as_of=then + DAY))
+    assert lines(office, then + DAY + QUARTER) == [("RAISED", "a")]
+
+
 def test_a_reason_that_waited_and_is_the_told_one_again_is_told_to_nobody_and_what_holds_again_is() -> None:
     office = told_and_over()
     between(office, TICK + DAY, withdrawn("a", TICK + DAY, RiskEnd.ATTENDED))
