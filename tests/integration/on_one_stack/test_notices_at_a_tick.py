@@ -312,6 +312,38 @@ async def test_why_an_office_was_told_that_something_is_over_is_what_a_rebuild_m
     assert await migrated(prepared, "0006", 6, earlier, facts) == (7, known, True)
 
 
+async def test_another_reason_of_a_mail_that_failed_waits_as_a_rebuild_makes_of_it(prepared: LocalStack) -> None:
+    """Shape 7 did not keep it: until referral said yet another reason, a rebuild differed. Of each: known and another by a mail that
+    failed; the same, sent since; the same, told again since; over by a mail that failed alone; told and withdrawn."""
+    office, facts = Office(OFFICE, TENANT), list[Fact]()
+
+    def line(case: str, why: str) -> NoticeLine:
+        kind, reason = ("RAISED", None) if why == "holds" else ("WITHDRAWN", RiskEnd(why))
+        return NoticeLine(kind=kind, case_id=str(UUID(int=ord(case))), about=str(UUID(int=1)), rule=Rule.S2, first_on=ACTED.date(),
+                          reason=reason)  # fmt: skip
+
+    def says(fact: Fact) -> None:
+        evolve(office, fact, "")
+        facts.append(fact)
+
+    def mailed(result: Callable[[NotificationAttempted], Fact], **cases: str) -> None:
+        lines = tuple(line(case, why) for case, why in cases.items())
+        says(NotificationAttempted(by=LOTSE, attempt_id=str(uuid4()), lines=lines, as_of=ACTED))
+        says(result(facts[-1]))  # type: ignore[arg-type]
+
+    mailed(sent, a="ENDED", b="ENDED", c="ENDED", e="holds")
+    mailed(lambda attempt: failed(attempt, "SMTP_550"), a="ATTENDED", b="ATTENDED", c="ATTENDED", d="CORRECTED")
+    mailed(uncertain, b="ATTENDED", c="holds")
+    says(NotificationWithdrawn(by=LOTSE, line=line("e", "CORRECTED")))
+    known = encode(office).decode()
+    waits = json.loads(known)["notification"]["taken_back"]
+    assert [key[35] for key in waits] == list("145")  # a, d and e
+    earlier = json.loads(known)
+    earlier["notification"]["taken_back"] = {key: line for key, line in waits.items() if key[35] != "1"}
+    text = json.dumps(earlier, separators=(",", ":"))
+    assert await migrated(prepared, "0007", 7, text, facts) == (Office.shape, known, True)
+
+
 async def test_whose_reasons_may_have_been_forgotten_is_asked_at_the_next_tick_and_by_no_earlier_version(
     prepared: LocalStack,
 ) -> None:
