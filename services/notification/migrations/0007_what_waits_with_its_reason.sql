@@ -5,6 +5,8 @@ set lock_timeout = '5s';
 -- too. A version before this one, still running, would take that for a belief that the risk holds, and not say that it holds again: the
 -- shape makes it stand. Who is asked at the next tick may be told a reason that had been forgotten. States are set to what a rebuild
 -- makes of them, letter by letter: another reason of a mail that failed, of which nothing was said since, waits among the others.
+-- Locked first, by a statement of its own: what an earlier version takes back meanwhile would be overwritten.
+select from state where kind = 'office' and shape = 7 order by kind, id for update;
 with said as (
     select a.subject, a.number, line, line ->> 'kind' = 'WITHDRAWN' and f.attempt_id is not null as waits
     from timeline a
