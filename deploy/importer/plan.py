@@ -22,7 +22,7 @@ from contracts.messages import verdict_of
 from contracts.topics import ANSWER_DAYS
 from deploy.importer.files import Row, unguarded
 from deploy.importer.mapping import Mapping, NotMapped
-from deploy.importer.store import Said, Sent, Store
+from deploy.importer.store import Said, Sent, Store, consent_of
 
 MADE_OF = {"run": ("run",), "consent": ("consent",), "referral": ("participation",),
            "participation": ("participation",), "meeting": ("participation", "meeting")}  # fmt: skip
@@ -125,8 +125,8 @@ class Planner:
                     way_out = f"{_IT_LACKS_ITS_TIME if self._is_log(name) else ''}{_ONE_IS_WRONG}"
                     hint = f"Another row says something else of this {name}. {way_out}"
                     raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", hint)
-                if name == "request" and taken and taken[2] != named["consent"]:
-                    named = {**named, "consent": taken[2]}  # it goes on to rest on the one it was requested under
+                if name == "request" and (consent := self._requested_under(key, named, row)) != named["consent"]:
+                    named = {**named, "consent": consent}
                     statement = self._statement(name, named, row)
                 yield self._step(name, key, named, statement, self._before(name, key), self._moment(name, row))
             elif key in self._spoken_of:
@@ -164,12 +164,22 @@ class Planner:
             named["person"] = self._person(named["participation"])
             return named
         consent = named.get("consent")
-        named["consent"] = f"of\x1f{named['person']}\x1f{consent}" if consent else named["participation"]
+        named["consent"] = consent_of(named["person"], consent) if consent else named["participation"]
         taken = self.store.participation(named["participation"])
         mine = (named["run"], named["person"])
         if (taken[:2] if taken else self._named_first.setdefault(named["participation"], mine)) != mine:
             raise RowRefused("REFERENCE_REUSED", "", "This reference is another person's or run's; give a new one.")
         return named
+
+    def _requested_under(self, key: str, named: dict[str, str], row: Row) -> str:
+        """The consent a referral rests on: where it was requested already, the one of then, also where nobody read the answer."""
+        if taken := self.store.participation(named["participation"]):
+            return taken[2]
+        if stands := _stands(self.store.of_key(key)):
+            for consent in (named["participation"], *self.store.consents(named["person"])):
+                if self._statement("request", {**named, "consent": consent}, row).content == stands.content:
+                    return consent
+        return named["consent"]
 
     def _person(self, participation: str) -> str:
         person, started = self.persons.get(participation, ("", False))

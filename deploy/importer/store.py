@@ -82,6 +82,11 @@ KEPT = "put its copy back, with the secret that ids are made of: with a new one 
 """The way out where a memory is gone."""
 
 
+def consent_of(person: str, reference: str) -> str:
+    """What a consent with a reference of its own is known by: it is that person's."""
+    return f"of\x1f{person}\x1f{reference}"
+
+
 class Store:
     """The memory of one source. One process at a time writes into it. `reading` one that is there hinders nobody, nor does
     `trying`, which has a copy of it for as long as it is open. Raises Trouble where the memory is gone, can't be read, or is of
@@ -202,6 +207,13 @@ class Store:
                     "insert or replace into participation (reference, run, person, consent) values (?, ?, ?, ?)", part
                 )
         self._new, self._taking_part = {}, {}
+
+    def consents(self, person: str) -> list[str]:
+        """This person's consents that have a reference of their own and were sent."""
+        known, after = f"consent\x1f{consent_of(person, '')}", len("consent\x1f")
+        # the separator's successor ends what begins with it
+        rows = self._db.execute("select distinct key from sent where key > ? and key < ?", (known, f"{known[:-1]}\x20"))
+        return [key[after:] for (key,) in rows]
 
     def unanswered(self) -> set[str]:
         """Ids of what was sent and has no answer here."""

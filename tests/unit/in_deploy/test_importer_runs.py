@@ -335,6 +335,21 @@ def test_a_renewed_consent_is_another_one_and_a_later_referral_rests_on_it(store
     assert [said["consent_id"] for said in service.of("requested_on")] == [first, renewed, renewed]
 
 
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("moves", range(15))
+def test_a_request_that_was_sent_stays_with_its_consent_wherever_the_import_was_killed(
+    tmp_path: Path, moves: int, named: bool
+) -> None:
+    """Before its answer was read the renewed one took its place: REFERRAL_EXISTS, for good, and nobody's start got in."""
+    service, mapping, first = Desk(), with_consents(), FIRST if named else {**FIRST, "consent": ""}
+    with Store(tmp_path, "urn:source", "vhs-neuss") as store:
+        call(store, service, mapping, [row(ROW, **first)], later(0), moves=moves)
+    with Store(tmp_path, "urn:source", "vhs-neuss") as store:
+        for day in (1, 2):
+            assert call(store, service, mapping, [row(ROW, **RENEWED)], later(day)).rows == ["in"]
+    assert len(service.of("requested_on")) == len(service.of("started_on")) == 1
+
+
 def test_a_request_that_no_consent_covered_is_in_with_one_that_was_renewed(store: Store) -> None:
     service, asked = Desk(), {"requested_on": "2014-03-01"}
     for cells, rows in (
