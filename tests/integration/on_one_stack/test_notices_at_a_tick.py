@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -344,6 +344,38 @@ async def test_another_reason_of_a_mail_that_failed_waits_as_a_rebuild_makes_of_
     assert await migrated(prepared, "0007", 7, text, facts) == (Office.shape, known, True)
 
 
+async def test_what_an_earlier_version_takes_back_while_offices_are_migrated_waits_too(prepared: LocalStack) -> None:
+    office = Office(OFFICE, TENANT)
+    line = {"kind": "WITHDRAWN", "about": str(UUID(int=1)), "rule": "S2", "first_on": ACTED.date(), "reason": "ENDED"}
+    one, other = (NoticeLine.model_validate({**line, "case_id": str(UUID(int=n))}) for n in (1, 2))
+    attempt = NotificationAttempted(by=LOTSE, attempt_id=str(uuid4()), lines=(one,), as_of=ACTED)
+    facts = [attempt, failed(attempt, "SMTP_550")]
+    con = await asyncpg.connect(prepared.databases["notification"].owner, server_settings={"search_path": "lotse"})
+    earlier = con.transaction()
+
+    async def takes_back() -> None:
+        """The earlier version's transaction, which ends once the migration waits for it."""
+        await earlier.start()
+        evolve(office, NotificationWithdrawn(by=LOTSE, line=other), "")
+        await con.execute("update state set body = $1", encode(office).decode())
+
+    async def ends() -> None:
+        waits = "select from pg_locks where not granted and pid <> pg_backend_pid()"
+        while not await con.fetch(waits):
+            await asyncio.sleep(0.02)
+        await earlier.commit()
+
+    try:
+        async with asyncio.timeout(30):
+            _, body, _ = await migrated(
+                prepared, "0007", 7, encode(office).decode(), facts, before=takes_back, beside=ends
+            )
+    finally:
+        await con.close()
+    keys = [*json.loads(body)["notification"]["taken_back"]]
+    assert [key[35] for key in keys] == ["1", "2"]
+
+
 async def test_whose_reasons_may_have_been_forgotten_is_asked_at_the_next_tick_and_by_no_earlier_version(
     prepared: LocalStack,
 ) -> None:
@@ -352,10 +384,11 @@ async def test_whose_reasons_may_have_been_forgotten_is_asked_at_the_next_tick_a
 
 
 async def migrated(
-    prepared: LocalStack, version: str, shape: int, state: str, facts: list[Fact]
-) -> tuple[int, str, bool | None]:
+    prepared: LocalStack, version: str, shape: int, state: str, facts: list[Fact], *,
+    before: Callable[[], Awaitable[None]] | None = None, beside: Callable[[], Awaitable[None]] | None = None,
+) -> tuple[int, str, bool | None]:  # fmt: skip
     """An office's state as an earlier version wrote it, after a migration that has these facts in the timeline: its shape, itself, and
-    whether it is asked at the next tick."""
+    whether it is asked at the next tick. What goes on meanwhile: `before` it begins, and `beside` it."""
     con = await asyncpg.connect(prepared.databases["notification"].owner, server_settings={"search_path": "lotse"})
     try:
         await con.execute("delete from timeline; delete from state")
@@ -366,7 +399,12 @@ async def migrated(
             await con.execute(note, OFFICE, number, str(number), fact.ce_type, ACTED, fact.to_json().decode())
         table = next(table for table, folder in migrations("notification") if folder.parent.name == "notification")
         assert await con.execute(f"delete from {table} where version = $1", version) == "DELETE 1"  # noqa: S608  # ours
-        assert version in migrate("notification", prepared.databases["notification"].owner)
+        if before:
+            await before()
+        done = asyncio.create_task(asyncio.to_thread(migrate, "notification", prepared.databases["notification"].owner))
+        if beside:
+            await beside()
+        assert version in await done
         (row,) = await con.fetch("select shape, body, due_at <= now() from state where id = $1", OFFICE)
         return tuple(row)
     finally:
