@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 import traceback
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class Stopped(Exception):
     """Nothing more is sent, this step neither."""
 
 
-class Answers:
+class Answers(ABC):
     """Who is asked what becomes of a step."""
 
     def __init__(self, store: Store) -> None:
@@ -98,9 +99,9 @@ class Answers:
         self._before = store.unanswered()
         """Sent by an earlier run that never saw the answers: they may stand on the topics, and are read before we ask."""
 
+    @abstractmethod
     async def ask(self, step: Step) -> Said:
         """The answer. Raises Unanswered, Stopped."""
-        raise NotImplementedError
 
     def sent_before(self, step: Step) -> bool:
         """Whether an earlier run sent it and never saw its answer."""

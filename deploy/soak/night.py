@@ -290,9 +290,7 @@ class Night:
         await self.caught_up()
         for second in (0, 1):
             await self.tick_through(at + second * TICK if at else None)
-            await (
-                self.nothing_lags()
-            )  # what the first raised stands on its topic: told at the second, and beside no other mail
+            await self.nothing_lags()  # what the first raised is told at the second, and beside no other mail
             await self._until(self.fleet.mailed, "a result for each attempt", LEASE_OVER)
         await self.nothing_lags()
 

@@ -30,8 +30,8 @@ async def listed(pool: asyncpg.Pool, table: Table, where: str, *args: Any) -> Li
 
 
 async def as_json(pages: AsyncIterator[Sequence[Any]]) -> Listed:
-    """Pages as one list. The first is asked for before anything is said, so that a database that is away is an answer of its own;
-    where a later one breaks off, so does the answer: nobody takes a part for the whole."""
+    """Pages as one list; none of them is empty. The first is asked for before anything is said, so that a database that is away is an
+    answer of its own; where a later one breaks off, so does the answer: nobody takes a part for the whole."""
     first = await anext(pages, None) or []
 
     async def said() -> AsyncIterator[bytes]:
@@ -49,11 +49,8 @@ async def _pages(pool: asyncpg.Pool, table: Table, where: str, args: Sequence[An
     while True:
         marks = ", ".join(f"${n}::{table.columns[name]}" for n, name in enumerate(table.key, len(args) + 1))
         beyond = f"and ({key}) > ({marks})" if after else ""
-        rows = await pool.fetch(
-            f"select * from {table.name} where ({where}) {beyond} order by {key} limit {PAGE}",
-            *args,
-            *after,  # noqa: S608
-        )
+        page = f"select * from {table.name} where ({where}) {beyond} order by {key} limit {PAGE}"  # noqa: S608  # our own names
+        rows = await pool.fetch(page, *args, *after)
         if rows:
             yield [dict(row) for row in rows]
         if len(rows) < PAGE:

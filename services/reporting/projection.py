@@ -182,8 +182,10 @@ async def latest(pool: asyncpg.Pool, tenant: str | None) -> AsyncIterator[list[d
         tenant,
     )
     for key in newest:
-        rows = await pool.fetch(
+        (
+            row,
+        ) = await pool.fetch(  # none is there any more where a rebuild swapped meanwhile: no list is better than a part of one
             "select tenant, month, vintage, as_of, digest, body from release where (tenant, month, vintage) = ($1, $2, $3)",
             *key,
         )
-        yield [{**row, "body": msgspec.Raw(row["body"].encode())} for row in rows]
+        yield [{**row, "body": msgspec.Raw(row["body"].encode())}]
