@@ -62,8 +62,8 @@ class DropoutRiskContinued(DropoutFact):
     first_on: Day
     """As in the risk that was raised."""
     last_missed_on: Day
-    """The newest of the days that cause it, as known now, perhaps an older one than was said before: of S2 the last unexcused course day, of S6 the day of the tick or, where
-    that came before, the last of the run."""
+    """The newest of the days that cause it, as known now, perhaps an older one than was said before: of S2 the last unexcused course
+    day, of S6 the day of the tick or, where that came before, the last of the run."""
     owner_organisation_id: OrganisationId
     """Whose next step it is: the case's owner."""
     as_of: Moment

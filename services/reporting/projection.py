@@ -181,11 +181,10 @@ async def latest(pool: asyncpg.Pool, tenant: str | None) -> AsyncIterator[list[d
         "select tenant, month, max(vintage) as vintage from release where $1::text is null or tenant = $1 group by 1, 2 order by 1, 2",
         tenant,
     )
+    one = (
+        "select tenant, month, vintage, as_of, digest, body from release where (tenant, month, vintage) = ($1, $2, $3)"
+    )
     for key in newest:
-        (
-            row,
-        ) = await pool.fetch(  # none is there any more where a rebuild swapped meanwhile: no list is better than a part of one
-            "select tenant, month, vintage, as_of, digest, body from release where (tenant, month, vintage) = ($1, $2, $3)",
-            *key,
-        )
+        # where a rebuild swapped meanwhile none may be there any more: no list is better than a part of one
+        (row,) = await pool.fetch(one, *key)
         yield [{**row, "body": msgspec.Raw(row["body"].encode())}]
