@@ -16,6 +16,7 @@ from deploy.errors import UNREACHABLE, Trouble
 from deploy.fleet import Fleet
 from deploy.places import SERVICES
 from services.clock import publish
+from services.process.ending import closed
 
 TENANT = "rkn"
 ACTS_WITHIN = 60.0  # seconds; far more than any day of the largest play takes
@@ -86,7 +87,7 @@ class Player:
             await self._read_to_the_end()
         finally:
             await self._producer.stop()
-            await self._consumer.stop()
+            await closed(self._consumer)
         return self.played
 
     async def _send(self, events: list[Event]) -> None:

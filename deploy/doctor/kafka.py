@@ -38,6 +38,7 @@ from deploy.doctor.databases import CLOCKS_MAY_DIFFER, used
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked, noted
 from deploy.services import differences, settings_of
+from services.process.ending import closed
 
 PATIENCE = 8.0  # seconds Kafka has for one question
 READ, WRITE = 3, 4  # AclOperation, as Kafka numbers them
@@ -318,7 +319,7 @@ async def _consumer(place: Place) -> AsyncIterator[AIOKafkaConsumer]:
         await consumer.start()
         yield consumer
     finally:
-        await consumer.stop()
+        await closed(consumer)
 
 
 async def _used(place: Place, topic: str, partitions: int) -> bool:

@@ -21,6 +21,7 @@ from deploy.importer.files import CsvFile, Row
 from deploy.importer.plan import TAKEN_BACK, Planner, RowRefused, Step
 from deploy.importer.store import Said, Store
 from services.process.connections import KafkaSecurity
+from services.process.ending import closed
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
 ROWS_AT_ONCE = 2_000  # each with one step on its way
@@ -185,7 +186,7 @@ class Sender(Answers):
         await self._close()
 
     async def _close(self) -> None:
-        await self._consumer.stop()
+        await closed(self._consumer)
         await self._producer.stop()
 
     async def ask(self, step: Step) -> Said:

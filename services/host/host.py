@@ -35,6 +35,7 @@ from services.kept import errands
 from services.kept.dead_letters import sum_up
 from services.kept.taking_up import catch_up, replay
 from services.operating import operate
+from services.process.ending import ended
 from services.process.failpoints import arm
 from services.process.otherwise import read_otherwise
 from services.process.telemetry import set_up_logs, set_up_traces
@@ -125,7 +126,7 @@ class Host:
             for task in making:
                 task.cancel()  # begins no other, and ends the one in hand while FastStream stops
             try:
-                await broker.stop()
+                await ended(broker.stop())
             finally:
                 for one in tasks:
                     one.cancel()

@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaTimeoutError
 
 from services.process.connections import KafkaSecurity
+from services.process.ending import closed, ended
 from services.process.otherwise import read_otherwise
 from services.runtime.messages import Part
 
@@ -50,7 +51,7 @@ class Reader:
 
     async def stop(self) -> None:
         """Closes both clients."""
-        await asyncio.gather(self._consumer.stop(), self._admin.close())
+        await asyncio.gather(closed(self._consumer), ended(self._admin.close()))
 
     async def parts(self, topics: Iterable[str], *, led: bool = False) -> list[Part]:
         """Partitions of those of the topics that exist. `led`: only those with a leader: of the end of one without aiokafka asks on
@@ -78,7 +79,7 @@ class Reader:
                 await consumer.start()
                 found = await consumer.end_offsets([TopicPartition(*part) for part in parts])
         finally:
-            await asyncio.shield(consumer.stop())
+            await closed(consumer)
         return {Part(*tp): offset for tp, offset in found.items()}
 
     async def _ask(self, what: str, parts: Iterable[Part]) -> dict[Part, int]:
@@ -141,5 +142,4 @@ class Reader:
                         yield wanted
                 open_ = {tp: end for tp, end in open_.items() if await consumer.position(tp) < end}
         finally:
-            # shielded: aiokafka's way of ending forgets that whoever waits for it was told to end (a rebuild hung on it)
-            await asyncio.shield(consumer.stop())
+            await closed(consumer)
