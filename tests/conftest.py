@@ -25,6 +25,15 @@ ORGANISATIONS = EXAMPLES / "organisations.toml"
 Process.begun_by = Forked
 
 
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    """How fast a machine draws or runs an example decides no test. (Imported where it is used: that takes half a second.)"""
+    if "hypothesis" in module_path.read_text():
+        from hypothesis import HealthCheck, settings  # noqa: PLC0415
+
+        settings.register_profile("lotse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("lotse")
+
+
 def new_stack() -> LocalStack:
     """A stack from packages, or with LOTSE_TEST_STACK=containers from images where a Docker engine answers."""
     wanted = os.environ.get("LOTSE_TEST_STACK", "packages")

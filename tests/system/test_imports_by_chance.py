@@ -44,7 +44,7 @@ CALLS = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150, derandomize="LOTSE_SEED" not in os.environ)  # else others each time
+@settings(max_examples=150, derandomize="LOTSE_SEED" not in os.environ)  # else others each time
 @given(logs=st.sampled_from([(), ("end",), ("start", "end")]), days_dated=st.booleans(),
        calls=st.lists(CALLS, min_size=1, max_size=6))  # fmt: skip
 def test_whatever_was_imported_before_what_the_last_file_says_stands_or_is_refused(

@@ -202,7 +202,7 @@ ALONE = st.one_of(st.tuples(st.just("hears"), st.integers(1, 3)), st.tuples(st.j
                   st.tuples(st.just("mailbox"), st.booleans()))  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.one_of(CORRECTED, CORRECTED, CORRECTED, OTHERWISE, WEEKS, ROUND, ROUND, ALONE), min_size=30, max_size=60
@@ -250,7 +250,6 @@ def test_once_the_dust_has_settled_an_office_believes_what_holds(steps: list[tup
         assert worry in world.holds or late or world.over[worry][0] == why
 
 
-@settings(deadline=None)
 @given(late=st.integers(0, 120), lasts=st.integers(1, 150), named=st.integers(0, 60))
 def test_who_did_not_come_is_told_of_however_late_that_is_heard_while_the_run_lasts(
     late: int, lasts: int, named: int

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.envelope import Again
@@ -612,7 +612,6 @@ NAMES = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(names=NAMES, rows=st.lists(st.lists(CELLS, min_size=1, max_size=8), min_size=1, max_size=4))
 def test_a_row_that_comes_back_unmended_is_the_row_that_was_read_first(names: list[str], rows: list[list[str]]) -> None:
     """Cell by cell, and as whole or ragged as it was; only what was cut off is filled up, and still counts as ragged."""

@@ -32,7 +32,7 @@ KNOWN = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(st.sampled_from(IDS) | st.uuids().map(str), KNOWN),
@@ -63,7 +63,7 @@ def test_a_sheet_holds_what_a_dictionary_would(said: list[tuple[str, Meeting]]) 
 DAYS = 9
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.lists(st.tuples(st.integers(0, DAYS), st.sampled_from(list(Presence))), max_size=16),
     st.integers(0, 3),

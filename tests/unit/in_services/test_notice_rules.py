@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.codes import RiskEnd, Rule
@@ -415,7 +415,6 @@ def test_why_what_was_withdrawn_is_over_is_the_same_whatever_came_first_and_is_n
     assert {key[0] for key in orders[0]} == set("cde") and all(order == orders[0] for order in orders)
 
 
-@settings(deadline=None)
 @given(said=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40), st.sampled_from(list(RiskEnd))), min_size=1))
 def test_what_is_known_of_what_is_over_is_that_of_a_fortnight_and_the_last_said_of_each(
     said: list[tuple[int, int, RiskEnd]],

@@ -425,7 +425,7 @@ UPLOAD = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(uploads=st.lists(UPLOAD, min_size=1, max_size=3), chance=st.randoms(use_true_random=False))
 def test_what_becomes_of_a_worry_that_was_told_is_the_same_in_whatever_order_each_tick_came(
     uploads: list[list[tuple[int, str]]], chance: Random
@@ -856,7 +856,6 @@ def test_of_a_worry_no_day_stands_as_said_that_is_corrected_since(raised_with: i
     assert due(case, tick) is None
 
 
-@settings(deadline=None)
 @given(late=st.integers(0, 90), lasts=st.integers(1, 80), steps=st.lists(st.integers(1, 30), min_size=1, max_size=12))
 def test_a_no_show_goes_on_with_each_day_of_the_run_once_a_week_and_no_longer(
     late: int, lasts: int, steps: list[int]
@@ -1269,7 +1268,7 @@ def test_a_participation_whose_start_and_end_have_both_moved_is_corrected_in_the
     assert participation.ended_before_on == START + timedelta(days=9 + moved)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.integers(1, 4),
                           st.sampled_from(["PRESENT", "UNEXCUSED", "LATE"])),
                 unique_by=lambda r: r[:3], max_size=14), st.randoms())  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from contracts.codes import RiskEnd, Rule
@@ -370,7 +370,6 @@ def read(text: str) -> Counter[Item]:
     return found
 
 
-@settings(deadline=None)
 @given(
     known=st.sets(st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(1, 5), st.sampled_from([*RiskEnd, None])), max_size=3),
     holds=st.dictionaries(st.tuples(st.integers(1, 2), st.integers(1, 2)), st.tuples(st.integers(6, 9), st.integers(0, 2)), max_size=4),
