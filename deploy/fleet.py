@@ -41,11 +41,12 @@ def pause(began: float) -> float:
 class Fleet:
     """The services and the clock on a local stack, each in its own process."""
 
-    def __init__(self, stack: LocalStack, setup: Setup) -> None:
+    def __init__(self, stack: LocalStack, setup: Setup, *, patience: float = 5.0) -> None:
+        """`patience`: seconds that an answer may take."""
         self.stack, self.setup = stack, setup
         self.processes = {name: Process(stack.folder / "services", name) for name in ORDER}
         self.ports: dict[str, int] = {}
-        self._http = httpx.Client(timeout=5)  # one for all questions: making one costs more than asking
+        self._http = httpx.Client(timeout=patience)  # one for all questions: making one costs more than asking
 
     def environment(self, name: str, **more: str) -> dict[str, str]:
         """A service's settings."""
@@ -85,7 +86,7 @@ class Fleet:
         for name in SERVICES:
             self.wait_ready(name, or_older=True)
 
-    def wait_ready(self, name: str, patience: float = 60.0, *, or_older: bool = False) -> None:
+    def wait_ready(self, name: str, patience: float = 180.0, *, or_older: bool = False) -> None:
         """Waits until a service says it is ready; with `or_older` also until it says that only a rebuild can make it so.
         Raises Trouble with its last words."""
         began = time.monotonic()
@@ -109,12 +110,18 @@ class Fleet:
         """What a service says at a path. Raises HTTPError, and ValueError where no JSON answers."""
         return self._http.get(f"{self.url(name)}{path}").json()
 
-    def status(self, name: str) -> dict[str, Any]:
-        """A service's /status; `{"running": False}` where it does not answer."""
-        try:
-            return {"running": True, **self.get(name, "/status")}
-        except (httpx.HTTPError, KeyError, ValueError):  # a ValueError: what answers is no JSON
-            return {"running": False, "service": name}
+    def status(self, name: str, patience: float = 0.0) -> dict[str, Any]:
+        """A service's /status; `{"running": False}` where it does not answer. With patience (seconds) one that runs is asked until it
+        says all there is: on a busy machine its database has no time for that at once, and what it knows is missing."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                said = {"running": True, **self.get(name, "/status")}
+            except (httpx.HTTPError, KeyError, ValueError):  # a ValueError: what answers is no JSON
+                said = {"running": False, "service": name}
+            if "outbox" in said or self.processes[name].pid is None or time.monotonic() >= until:
+                return said
+            time.sleep(0.1)
 
     def older(self, name: str) -> int:
         """By how many records the log is ahead of a service's database; 0 where it is not."""

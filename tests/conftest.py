@@ -11,16 +11,16 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.fleet import Fleet, Setup
+from deploy.fleet import Fleet
 from deploy.local.processes import Process, free_port
 from deploy.local.stack import LocalStack
-from deploy.places import EXAMPLES, ROOT
+from deploy.places import ROOT
 from deploy.services import make_topics, migrate, publishers_from
 from tests.foreign.tools import said_by, skip_out_of_reach, was_out_of_reach
 from tests.forked import MAIN, Forked
+from tests.house import HOUSES, ORGANISATIONS, PUBLISHERS, House, pytest_runtest_makereport, whole
 
-PUBLISHERS = EXAMPLES / "publishers.toml"
-ORGANISATIONS = EXAMPLES / "organisations.toml"
+__all__ = ["ORGANISATIONS", "PUBLISHERS", "pytest_runtest_makereport", "whole"]
 
 Process.begun_by = Forked
 
@@ -57,11 +57,13 @@ def stack() -> Iterator[LocalStack]:
 @contextmanager
 def four_services(stack: LocalStack) -> Iterator[Fleet]:
     """The four services in processes of their own, on simulated time."""
-    found = Fleet(stack, Setup(PUBLISHERS, ORGANISATIONS, simulated=True, testing=True))
+    found = House(stack)
     try:
         found.start()
+        HOUSES.append(found)
         yield found
     finally:
+        HOUSES[:] = [house for house in HOUSES if house is not found]
         found.stop()
 
 

@@ -184,7 +184,7 @@ class Kafka:
 
     def wait(self) -> None:
         """Returns when it listens. Raises Trouble with its last words."""
-        self.process.wait_for_port(self.port, 120)
+        self.process.wait_for_port(self.port)
 
 
 def short_lived(cache: Path) -> dict[str, str]:

@@ -132,7 +132,7 @@ class Postgres:
         self.process.wait_for_port(self.port)
 
         async def ask() -> None:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while True:
                     self.process.alive_or_raise()
                     try:

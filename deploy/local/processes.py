@@ -147,7 +147,7 @@ class Process:
             raise Trouble(f"{self.name} ended with code {self.child.returncode}:\n{self.last_words()}",
                           f"see {self.log}", UNREACHABLE)  # fmt: skip
 
-    def wait_for_port(self, port: int, patience: float = 60.0) -> None:
+    def wait_for_port(self, port: int, patience: float = 180.0) -> None:
         """Waits until it listens; raises Trouble when it ends or patience (seconds) is over."""
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
