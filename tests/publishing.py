@@ -1,6 +1,7 @@
 """A publisher as any other: it keeps its own journal and sees only topics."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from contracts.attendance import AttendanceReported
@@ -24,6 +26,8 @@ from services.process.connections import KafkaSecurity
 SOURCE, NAME, TENANT = "https://kreis.example/lotse", "kreis", "rkn"
 OWNER, PROVIDER = By(organisation_id="rkn-thm"), By(organisation_id="vhs-neuss")
 FAMILIES = ("intake", "referral", "attendance")
+PATIENCE = 300.0
+"""Seconds until what should come counts as missing: one that is well comes within a second or ten, and nobody waits for it then."""
 AT_ONCE = 200
 """Sends that wait at a time: aiokafka wakes each that waits for room at each batch, and five thousand took longer than a send may."""
 
@@ -39,7 +43,8 @@ class Publisher:
         self.trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
     async def __aenter__(self) -> "Publisher":
-        self.producer = AIOKafkaProducer(enable_idempotence=True, **self.kafka)
+        limit = int(PATIENCE * 1000)
+        self.producer = AIOKafkaProducer(enable_idempotence=True, request_timeout_ms=limit, **self.kafka)
         await self.producer.start()
         self.consumer = AIOKafkaConsumer(isolation_level="read_committed", **self.kafka)
         await self.consumer.start()
@@ -91,7 +96,7 @@ class Publisher:
                 answer = json.loads(record.value)
                 self.answers.setdefault(answer["submission_id"], []).append(answer)
 
-    async def answered(self, *ids: str, patience: float = 120) -> list[dict[str, Any]]:
+    async def answered(self, *ids: str, patience: float = PATIENCE) -> list[dict[str, Any]]:
         """Waits until each id has an answer; the first answer of each."""
         async with asyncio.timeout(patience):
             while not all(id in self.answers for id in ids):
@@ -107,12 +112,14 @@ class Publisher:
         return await publish(self.producer, Tick(at=at))
 
 
-async def until(what: Callable[[], Any], patience: float = 120) -> Any:
-    """Waits for a fact, with a deadline."""
-    began = time.monotonic()
+async def until(what: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    """Waits for a fact, with a deadline. Who does not answer meanwhile is asked again: a busy machine takes its time."""
+    began, found = time.monotonic(), None
     async with asyncio.timeout(patience):
-        while not (found := await asyncio.to_thread(what)):
-            await asyncio.sleep(pause(began))
+        while not found:
+            with contextlib.suppress(OSError, httpx.TransportError):
+                found = await asyncio.to_thread(what)
+            await asyncio.sleep(0 if found else pause(began))
     return found
 
 
@@ -120,8 +127,8 @@ async def told_again(kafka: str, *topics: str, which: Callable[[Any], bool] = la
     """Every record of these topics (that is picked) once more, as it is, behind the others of its partition; how many."""
     parts = [TopicPartition(topic, part) for topic in topics for part in range(4)]
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest")
-    producer = AIOKafkaProducer(bootstrap_servers=kafka)
-    again = 0
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, enable_idempotence=True)  # which keeps their order
+    sent = list[asyncio.Future[Any]]()
     async with consumer, producer:
         consumer.assign(parts)
         ends = await consumer.end_offsets(parts)
@@ -129,10 +136,10 @@ async def told_again(kafka: str, *topics: str, which: Callable[[Any], bool] = la
             for part, records in (await consumer.getmany(timeout_ms=100)).items():
                 for record in records:
                     if record.offset < ends[part] and which(record):
-                        await producer.send_and_wait(part.topic, record.value, key=record.key, headers=list(record.headers),
-                                                     partition=part.partition)  # fmt: skip
-                        again += 1
-    return again
+                        sent.append(await producer.send(part.topic, record.value, key=record.key, headers=list(record.headers),
+                                                        partition=part.partition))  # fmt: skip
+        await asyncio.gather(*sent)
+    return len(sent)
 
 
 class Course:

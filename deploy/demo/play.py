@@ -19,7 +19,7 @@ from services.clock import publish
 from services.process.ending import closed
 
 TENANT = "rkn"
-ACTS_WITHIN = 60.0  # seconds; far more than any day of the largest play takes
+ACTS_WITHIN = 180.0  # seconds; far more than any day of the largest play takes
 
 
 @dataclass
@@ -146,7 +146,7 @@ class Player:
                               "look at its log", UNREACHABLE)  # fmt: skip
 
     async def _mailed(self) -> None:
-        """Waits until each attempt has its result; after half a minute what is missing stays missing."""
-        deadline = time.monotonic() + 30
+        """Waits until each attempt has its result; after `patience` seconds what is missing stays missing."""
+        deadline = time.monotonic() + self.patience
         while not await asyncio.to_thread(self.fleet.mailed) and time.monotonic() < deadline:
             await asyncio.sleep(0.1)

@@ -22,7 +22,7 @@ from deploy.local.kafka import short_lived
 from deploy.local.processes import child_environment, tied_to_us
 from deploy.places import CACHE, ROOT
 
-LIMIT = 600.0  # seconds a mutated row may take, its stack included
+LIMIT = 1200.0  # seconds a mutated row may take, its stack included
 COPIED = ("contracts", "services", "deploy")
 FAILED, HOLDS, NOT_SEEN = "fails", "holds", "not seen"
 

@@ -59,7 +59,7 @@ async def records_of(kafka: str, topics: Iterable[str]) -> list[Any]:
         ends = await consumer.end_offsets(parts)
         await consumer.seek_to_beginning(*parts)
         found: list[Any] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while any([await consumer.position(part) < ends[part] for part in parts]):
                 for got in (await consumer.getmany(timeout_ms=200, max_records=5000)).values():
                     found += got
@@ -125,13 +125,13 @@ def _logs(folder: Path) -> list[Path]:
 
 
 async def _ask(fleet: Fleet, seen: Observed) -> None:
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=120) as client:
 
         async def get(service: str, path: str) -> Any:
             return (await client.get(f"{fleet.url(service)}{path}")).raise_for_status().json()
 
         for name in SERVICES:
-            seen.status[name] = await get(name, "/status")
+            seen.status[name] = await asyncio.to_thread(fleet.status, name, 120)
             if CANARY in (await client.get(f"{fleet.url(name)}/metrics")).text + json.dumps(seen.status[name]):
                 seen.leaks.append(f"metrics or status of {name}")
         seen.cases = [row["case_id"] for row in await get("intake", "/cases")]
@@ -146,7 +146,7 @@ async def _ask(fleet: Fleet, seen: Observed) -> None:
 async def session(fleet: Fleet, service: str) -> AsyncIterator[asyncpg.Connection]:
     """A superuser's session on a service's database."""
     dsn = fleet.stack.admin_dsn.rpartition("/")[0]
-    con = await asyncpg.connect(f"{dsn}/{service}", timeout=10, server_settings={"search_path": "lotse"})
+    con = await asyncpg.connect(f"{dsn}/{service}", timeout=60, server_settings={"search_path": "lotse"})
     try:
         yield con
     finally:

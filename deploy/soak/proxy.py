@@ -39,7 +39,7 @@ class Proxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if not self._up.wait(10):
+        if not self._up.wait(60):
             raise TimeoutError("the proxy does not listen")
         return self
 

@@ -77,7 +77,7 @@ class Sender:
         await self._consumer.seek_to_beginning(*parts)
         ends = await self._consumer.end_offsets(parts)
         self._listening = asyncio.create_task(self._listen())
-        async with asyncio.timeout(60):  # what was answered before this shift is not progress of it
+        async with asyncio.timeout(240):  # what was answered before this shift is not progress of it
             while any([await self._consumer.position(part) < ends[part] for part in parts]):
                 await asyncio.sleep(0.05)
         self.times.clear()
@@ -190,11 +190,11 @@ class Sender:
 
     async def ends(self, parts: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where partitions end now, open transactions left out. Raises KafkaError."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             found: dict[TopicPartition, int] = await self._consumer.end_offsets(list(parts))
         return found
 
-    async def acknowledged(self, patience: float = 120.0) -> None:
+    async def acknowledged(self, patience: float = 240.0) -> None:
         """Waits until Kafka has all; sends again what it refused. Raises Trouble with what it was refused with."""
         try:
             async with asyncio.timeout(patience):
@@ -209,7 +209,7 @@ class Sender:
             raise Trouble(f"after {patience:.0f} s {left} submissions are not acknowledged; refused with {dict(self.refused)}",
                           "see the broker's log", UNREACHABLE) from None  # fmt: skip
 
-    async def play(self, wave: Wave, pace: float = 0.0, patience: float = 180.0) -> None:
+    async def play(self, wave: Wave, pace: float = 0.0, patience: float = 300.0) -> None:
         """A whole wave: what may come in any order, then, once the acceptances are answered, the rest. What a broker that died
         has refused of it goes out again meanwhile: nobody answers what never arrived."""
         await self.send(wave.first, pace)

@@ -226,7 +226,7 @@ async def _one(night: Night, traffic: Traffic, row: Row) -> Result:
         result.seen = await row.run(night)
 
     try:
-        result = await tried(night, row, amid, 2 * ROW_LIMIT, f"soak-row-{row.number}")
+        result = await tried(night, row, amid, ROW_LIMIT, f"soak-row-{row.number}")
     finally:
         traffic.go_on()
     result.ledger = THE_SOAKS

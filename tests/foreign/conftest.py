@@ -20,7 +20,7 @@ from deploy.places import ROOT, SERVICES
 from deploy.services import make_topics, publishers_from
 from tests.conftest import PUBLISHERS, new_stack
 from tests.foreign.tools import SUBSCRIBER, npm, packages
-from tests.publishing import NAME, PROVIDER, Course, Publisher, until
+from tests.publishing import NAME, PATIENCE, PROVIDER, Course, Publisher, until
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def played(fleet: Fleet) -> Fleet:
 
 
 async def _play(fleet: Fleet) -> None:
-    done = await Player(fleet, publishers_from(PUBLISHERS)[NAME]).play(Kreis(persons=60, weeks=7, seed=6))
+    done = await Player(fleet, publishers_from(PUBLISHERS)[NAME], PATIENCE).play(Kreis(persons=60, weeks=7, seed=6))
     assert done.answered_once == len(done.journal) > 300
 
 

@@ -14,6 +14,7 @@ from deploy.fleet import Fleet
 from tests.foreign.conftest import PLAYED_UNTIL
 from tests.foreign.log import fact, records_on
 from tests.foreign.tools import node
+from tests.publishing import PATIENCE
 
 Subscriber = tuple[int, dict[str, Any]]
 """Exit code and the document on stdout."""
@@ -25,7 +26,7 @@ async def count(built: Path, kafka: str, *words: str) -> Subscriber:
         node() / "bin" / "node", built / "build" / "subscriber.js", "--brokers", kafka, "--once", *words,
         stdout=asyncio.subprocess.PIPE, env={"PATH": os.environ["PATH"]},
     )  # fmt: skip
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         out, _ = await process.communicate()
     return process.returncode or 0, json.loads(out or "{}")
 
@@ -118,7 +119,7 @@ async def test_it_goes_on_and_tells_again_when_something_came(built: Path, log: 
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(60), AIOKafkaProducer(bootstrap_servers=log) as producer:
+        async with asyncio.timeout(PATIENCE), AIOKafkaProducer(bootstrap_servers=log) as producer:
             first = json.loads(await process.stdout.readline())
             subject = str(uuid4())
             await fact(producer, subject, 2, "")

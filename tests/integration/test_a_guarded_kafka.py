@@ -96,13 +96,13 @@ def give(admin: AdminClient, *rights: Right) -> None:
     """Gives rights. Raises KafkaException."""
     wanted = [_bound(AclBinding, right) for right in rights]
     for done in admin.create_acls(wanted).values():
-        done.result(20)
+        done.result(60)
 
 
 def take(admin: AdminClient, right: Right) -> None:
     """Takes one away: from now on the broker says no."""
     (done,) = admin.delete_acls([_bound(AclBindingFilter, right)]).values()
-    assert len(done.result(20)) == 1
+    assert len(done.result(60)) == 1
 
 
 def _bound(kind: Any, right: Right) -> Any:
@@ -122,18 +122,18 @@ async def test_intake_the_clock_and_commands_get_through(house: House) -> None:
         processes = {name: Process(house.folder / listener, name) for name in ("intake", "clock")}
         try:
             processes["intake"].start([sys.executable, "-m", "deploy.cli", "serve", "intake"], env)
-            await until(lambda: ready(processes["intake"], env["LOTSE_HTTP_PORT"]), 60)  # noqa: B023
+            await until(lambda: ready(processes["intake"], env["LOTSE_HTTP_PORT"]))  # noqa: B023
             admin = KafkaSecurity.model_validate(house.kafka.options(listener, "admin"))
             async with Publisher(house.kafka.addresses[listener], admin) as sender:
                 registration = Course(date(2026, 3, 2)).steps()[1]
                 id = await sender.send(*registration)
-                (told,) = await sender.answered(id, patience=60)
+                (told,) = await sender.answered(id)
             assert told["outcome"] == "recorded"
             before = status(env)["clock"]["read"]
             processes["clock"].start(
                 [sys.executable, "-m", "deploy.cli", "serve", "clock"], house.environment(listener, "clock")
             )
-            await until(lambda: status(env)["clock"]["read"] > before, 60)  # noqa: B023
+            await until(lambda: status(env)["clock"]["read"] > before)  # noqa: B023
             words = ("answer", NAME, id, "--format", "json")
             done = await asyncio.to_thread(run, *words, env=house.environment(listener, "admin"))
             assert ends_in(env) == pytest.approx(ENDS[listener], abs=600)
@@ -148,7 +148,7 @@ def ready(process: Process, port: str) -> bool:
     """Whether it serves. Raises Trouble with its last words where it has ended."""
     process.alive_or_raise()
     try:
-        with urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:  # noqa: S310
+        with urlopen(f"http://127.0.0.1:{port}/ready", timeout=60) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -156,14 +156,14 @@ def ready(process: Process, port: str) -> bool:
 
 def ends_in(env: dict[str, str]) -> float:
     """Seconds until the first certificate ends, as Prometheus is told."""
-    with urlopen(f"http://127.0.0.1:{env['LOTSE_HTTP_PORT']}/metrics", timeout=5) as answer:  # noqa: S310
+    with urlopen(f"http://127.0.0.1:{env['LOTSE_HTTP_PORT']}/metrics", timeout=60) as answer:  # noqa: S310
         (line,) = re.findall(r"^lotse_certificate_seconds (\S+)$", answer.read().decode(), re.M)
     return float(line)
 
 
 def status(env: dict[str, str]) -> dict[str, Any]:
     """A service's own words."""
-    with urlopen(f"http://127.0.0.1:{env['LOTSE_HTTP_PORT']}/status", timeout=5) as answer:  # noqa: S310
+    with urlopen(f"http://127.0.0.1:{env['LOTSE_HTTP_PORT']}/status", timeout=60) as answer:  # noqa: S310
         said: dict[str, Any] = json.load(answer)
         return said
 
@@ -186,22 +186,22 @@ async def test_a_right_that_is_taken_away_and_given_back(
     intake.start([sys.executable, "-m", "deploy.cli", "serve", "intake"], env)
     steps = Course(date(2026, 3, 2)).steps()
     try:
-        await until(lambda: ready(intake, env["LOTSE_HTTP_PORT"]), 60)
+        await until(lambda: ready(intake, env["LOTSE_HTTP_PORT"]))
         async with Publisher(address, security) as sender:
             if at_work:
-                (first,) = await sender.answered(await sender.send(*steps[1]), patience=60)
+                (first,) = await sender.answered(await sender.send(*steps[1]))
                 assert first["outcome"] == "recorded"
             take(admin, right)
             id = await sender.send(*steps[2] if at_work else steps[1])
-            await until(lambda: denied(intake, env) & held, 60)
+            await until(lambda: denied(intake, env) & held)
             if not at_work:
                 group = "group " * (right[1] is ResourceType.GROUP)
                 of = f"the right {right[4].name.capitalize()} on {group}{right[2]}"
                 assert f"\nrights: intake lacks {of}" in await asyncio.to_thread(seen_by_the_doctor, env)
             give(admin, right)
-            (told,) = await sender.answered(id, patience=90)
+            (told,) = await sender.answered(id)
         assert told["outcome"] == "recorded"
-        await until(lambda: not denied(intake, env), 60)
+        await until(lambda: not denied(intake, env))
     finally:
         intake.stop()
 
@@ -214,12 +214,12 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
     intake = Process(house.folder, "intake-expired")
     intake.start([sys.executable, "-m", "deploy.cli", "serve", "intake"], env)
     try:
-        await until(lambda: ready(intake, env["LOTSE_HTTP_PORT"]), 60)
+        await until(lambda: ready(intake, env["LOTSE_HTTP_PORT"]))
         house.kafka.shows(False)
         async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:  # by the other door
             id = await sender.send(*steps[1])
-            await until(lambda: stands(intake, env), 90)
-            await until(lambda: "certificate has expired" in intake.last_words(1000), 60)
+            await until(lambda: stands(intake, env))
+            await until(lambda: "certificate has expired" in intake.last_words(1000))
             await until(lambda: ends_in(env) < 0, 90)  # who can't be spoken to is not one who has none
             doctor = await asyncio.to_thread(run, "doctor", "intake", env=env)
             assert doctor.returncode == 3
@@ -228,9 +228,9 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
             )
         house.kafka.shows(True)
         async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:
-            (told,) = await sender.answered(id, patience=120)
+            (told,) = await sender.answered(id)
         assert told["outcome"] == "recorded"
-        await until(lambda: not stands(intake, env), 60)
+        await until(lambda: not stands(intake, env))
     finally:
         intake.stop()
         house.kafka.shows(True)
@@ -285,7 +285,7 @@ async def test_a_broker_for_whom_nobody_we_trust_signed_is_not_spoken_to(
         if trusted:
             await reader.start()
             await reader.stop()
-            assert await asyncio.to_thread(relay.list_topics, timeout=20)
+            assert await asyncio.to_thread(relay.list_topics, timeout=60)
         else:
             with pytest.raises(KafkaConnectionError):
                 await reader.start()

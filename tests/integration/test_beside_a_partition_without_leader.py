@@ -28,7 +28,7 @@ from services.host import own_logs
 from services.runtime.messages import Part
 from tests.conftest import PUBLISHERS
 from tests.integration.conftest import node_of
-from tests.publishing import NAME, Course, Publisher, until
+from tests.publishing import NAME, PATIENCE, Course, Publisher, until
 
 ALONE = submissions_topic("intake", "oulad")
 """Another partner's topic: its only copies lie with the third broker."""
@@ -39,7 +39,7 @@ TICKS = "clock.ticks/0"
 
 def led(admin: AdminClient, topic: str = ALONE) -> bool:
     """Whether somebody leads it."""
-    return all(part.leader > 0 for part in admin.list_topics(topic, timeout=10).topics[topic].partitions.values())
+    return all(part.leader > 0 for part in admin.list_topics(topic, timeout=60).topics[topic].partitions.values())
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Service:
         """Nothing while it does not serve. Raises Trouble with its last words where it has ended."""
         self.process.alive_or_raise()
         try:
-            with urlopen(f"http://127.0.0.1:{self.port}/status", timeout=10) as answer:  # noqa: S310
+            with urlopen(f"http://127.0.0.1:{self.port}/status", timeout=60) as answer:  # noqa: S310
                 said: dict[str, Any] = json.load(answer)
                 return said
         except OSError:
@@ -78,10 +78,19 @@ def three() -> Iterator[LocalStack]:
         admin = AdminClient({"bootstrap.servers": stack.kafka})
         alone = [NewTopic(topic, 4, replica_assignment=[[3]] * 4) for topic in (ALONE, ANSWERS_ALONE)]
         for made in admin.create_topics(alone).values():
-            made.result(20)
+            made.result(60)
         asyncio.run(make_topics(stack.kafka, publishers_from(PUBLISHERS), local=True))
         migrate("intake", stack.databases["intake"].owner)
         yield stack
+
+
+@pytest.fixture(autouse=True)
+def all_three(three: LocalStack) -> Iterator[None]:
+    """Each test finds them: one that breaks off leaves the broker away that it has killed."""
+    yield
+    for name in three.brokers:
+        if three.processes[name].pid is None:
+            three.start_again(name)()
 
 
 @pytest.fixture
@@ -107,7 +116,7 @@ async def test_an_own_one_holds_up_nobody_and_what_it_lost_is_told_once_it_has_a
 
         async def told() -> list[Part]:
             """What has lost its tail."""
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     try:
                         await own_logs.look_for_lost(node)
@@ -118,22 +127,22 @@ async def test_an_own_one_holds_up_nobody_and_what_it_lost_is_told_once_it_has_a
             return [Part(*row) for row in rows]
 
         three.processes[three.brokers[2]].kill()
-        await until(lambda: not any(led(admin, ANSWERS_ALONE) for _ in range(10)), 60)  # whichever broker is asked
+        await until(lambda: not any(led(admin, ANSWERS_ALONE) for _ in range(10)))  # whichever broker is asked
         assert await told() == lost[:1]
         three.start_again(three.brokers[2])()
-        await until(lambda: all(led(admin, ANSWERS_ALONE) for _ in range(10)), 90)
+        await until(lambda: all(led(admin, ANSWERS_ALONE) for _ in range(10)))
         assert await told() == sorted(lost)
 
 
 async def test_time_waits_and_nothing_else(three: LocalStack, intake: Service) -> None:
     """A tick that asked for its end held up whatever had come with it, time and again, for as long as the broker was away."""
     admin, steps = AdminClient({"bootstrap.servers": three.kafka}), Course(date(2026, 3, 2)).steps()
-    await until(lambda: intake.status().get("ready"), 60)
+    await until(lambda: intake.status().get("ready"))
     async with Publisher(three.kafka) as sender:
         before = await sender.tick(datetime(2026, 3, 1, 6, tzinfo=UTC))
-        await until(lambda: intake.has_acted(before), 60)
+        await until(lambda: intake.has_acted(before))
         three.processes[three.brokers[2]].kill()
-        await until(lambda: not led(admin), 60)
+        await until(lambda: not led(admin))
 
         stood: list[set[str]] = []
 
@@ -144,17 +153,17 @@ async def test_time_waits_and_nothing_else(three: LocalStack, intake: Service) -
 
         watching = asyncio.create_task(watch())
         tick = await sender.tick(datetime(2026, 3, 2, 6, tzinfo=UTC))
-        await until(lambda: any(TICKS in held or "everything" in held for held in stood), 60)
+        await until(lambda: any(TICKS in held or "everything" in held for held in stood))
         for submission, subject in steps[1:3]:
-            (told,) = await sender.answered(await sender.send(submission, subject), patience=60)
+            (told,) = await sender.answered(await sender.send(submission, subject))
             assert told["outcome"] == "recorded"
         watching.cancel()
         assert not any("everything" in held for held in stood) and TICKS in stood[-1]
         assert intake.status()["clock"]["read"] == tick
 
         three.start_again(three.brokers[2])()
-        await until(lambda: intake.has_acted(tick), 90)
-        await until(lambda: not intake.held(), 60)
+        await until(lambda: intake.has_acted(tick))
+        await until(lambda: not intake.held())
 
 
 async def test_the_minder_goes_on_beside_it(three: LocalStack, intake: Service) -> None:
@@ -166,9 +175,9 @@ async def test_the_minder_goes_on_beside_it(three: LocalStack, intake: Service) 
         Course(date(2026, 3, 2)).steps()[1],
         f"{ALONE}/",
     )
-    await until(lambda: intake.status().get("ready"), 60)
+    await until(lambda: intake.status().get("ready"))
     three.processes[three.brokers[2]].kill()
-    await until(lambda: not any(led(admin) for _ in range(10)), 60)
+    await until(lambda: not any(led(admin) for _ in range(10)))
     place = Place("three", local=False, folder=three.folder, kafka=three.kafka, publishers=PUBLISHERS)
     said = [one.what async for one in kafka_checks.kafka(place)]
     assert f"{ALONE} has a partition without a leader" in said and not any("silent" in what for what in said)
@@ -178,22 +187,22 @@ async def test_the_minder_goes_on_beside_it(three: LocalStack, intake: Service) 
             if again:
                 intake.process.stop()
                 intake.process.start(intake.argv, intake.environment)
-                await until(lambda: intake.status().get("ready"), 60)
+                await until(lambda: intake.status().get("ready"))
             async with Publisher(three.kafka) as sender:
                 async with con.transaction():
                     await con.execute(
                         "lock table answered in exclusive mode"
                     )  # nothing is applied, and all can be read
                     id = await sender.send(registered, subject)
-                    await until(lambda: sum(intake.status().get("lag", {}).values()), 60)
-                    await until(lambda: intake.status().get("lag_seconds", 0) >= 1, 60)
-                assert await sender.answered(id, patience=60)
+                    await until(lambda: sum(intake.status().get("lag", {}).values()))
+                    await until(lambda: intake.status().get("lag_seconds", 0) >= 1)
+                assert await sender.answered(id)
                 await until(
-                    lambda: {w for w in intake.held() if w.startswith(lacks)} == {f"{lacks}{n}" for n in range(4)}, 60
+                    lambda: {w for w in intake.held() if w.startswith(lacks)} == {f"{lacks}{n}" for n in range(4)}
                 )
-                await until(lambda: "minder" not in intake.held(), 60)
+                await until(lambda: "minder" not in intake.held())
         three.start_again(three.brokers[2])()
-        await until(lambda: all(led(admin) for _ in range(10)), 90)
-        await until(lambda: not intake.held(), 60)
+        await until(lambda: all(led(admin) for _ in range(10)))
+        await until(lambda: not intake.held())
     finally:
         await con.close()

@@ -43,7 +43,7 @@ from services.intake.domain import Case
 from services.process.connections import KafkaSecurity
 from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.forked import run
-from tests.publishing import Course, Publisher
+from tests.publishing import PATIENCE, Course, Publisher
 
 FACTS = "intake.events"
 
@@ -65,7 +65,7 @@ class Asked:
 def ask(*arguments: str, **environment: str) -> Asked:
     """Runs `lotse` as a person would, with nothing set but what is given."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LOTSE_")}
-    done = run(*arguments, env={**clean, "PYTHONPATH": str(ROOT), **environment}, timeout=120)
+    done = run(*arguments, env={**clean, "PYTHONPATH": str(ROOT), **environment}, timeout=PATIENCE)
     return Asked(done.returncode, done.stdout.splitlines(), done.stdout + done.stderr)
 
 
@@ -202,7 +202,7 @@ def typed(ward: Ward, mend: str, said: str = "") -> subprocess.CompletedProcess[
         "PGPASSWORD": ward.stack.postgres.password("postgres"),
     }
     return subprocess.run(mend, shell=True, check=False, text=True, capture_output=True, env=environment, input=said,
-                          start_new_session=True, timeout=60)  # fmt: skip  # no terminal, so it asks on stdin
+                          start_new_session=True, timeout=PATIENCE)  # fmt: skip  # no terminal, so it asks on stdin
 
 
 async def test_who_may_not_connect_is_found_and_let_in(ward: Ward) -> None:
@@ -322,7 +322,7 @@ async def test_a_topic_that_keeps_longer_is_said_and_nothing_shortens_it(ward: W
             ]
             await kafka.alter_configs(said)
             # the controller has it before the broker says so
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while [has["retention.ms"][0] for has in await settings_of(kafka, [*values])] != [*values.values()]:
                     await asyncio.sleep(0.1)
 
@@ -408,7 +408,7 @@ async def test_a_topic_of_nobody_is_found(ward: Ward) -> None:
     async with admin(ward.stack.kafka) as kafka:
         await kafka.create_topics([NewTopic(topic, 1, 1)])
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while topic not in await kafka.list_topics():  # the controller has it before the broker says so
                     await asyncio.sleep(0.1)
             asked = await asyncio.to_thread(ward.examined, "intake")
@@ -595,7 +595,7 @@ async def test_a_database_set_back_is_found_and_rebuilt(ward: Ward) -> None:
             "revoke all on database intake from public", "grant connect on database intake to intake_runtime",
         )  # fmt: skip
         await asyncio.to_thread(ward.fleet.start_one, "intake")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not (await asyncio.to_thread(ward.fleet.status, "intake")).get("older_than_log"):
                 await asyncio.sleep(0.1)
         asked = await asyncio.to_thread(ward.examined, "intake")
@@ -623,7 +623,7 @@ async def test_a_release_is_gone_back_from_for_good_as_the_documentation_says(wa
         await asyncio.to_thread(ward.fleet.wait_ready, "intake")
         async with Publisher(ward.stack.kafka) as sender:
             assert (await sender.ask(*registration))["outcome"] == "recorded"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while ward.fleet.status("intake")["outbox"]["rows"]:
                 await asyncio.sleep(0.1)
         ward.fleet.processes["intake"].stop()
@@ -793,7 +793,7 @@ async def test_a_right_that_is_missing_is_found_and_given(ward: Ward, guarded: s
         for topic in writes[1:]:
             await give("Write", topic)
         every = DescribeAclsRequest(TOPIC, None, ANY, None, None, ANY, ANY)
-        async with asyncio.timeout(60):  # a busy broker goes by them a moment after it has taken them
+        async with asyncio.timeout(PATIENCE):  # a busy broker goes by them a moment after it has taken them
             while sum(len(one["acls"]) for one in (await kafka._send_request(every)).to_object()["resources"]) < (
                 len(reads) + len(writes) - 1
             ):

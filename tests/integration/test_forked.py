@@ -13,6 +13,7 @@ import pytest
 from deploy.local.processes import Process, child_environment, free_port
 from deploy.places import ROOT
 from tests.forked import MAIN, Forked, run
+from tests.publishing import PATIENCE
 
 ENV = child_environment(PYTHONPATH=str(ROOT))
 PARENT = """
@@ -44,7 +45,7 @@ def test_it_is_our_child_and_told_to_end_by_its_id(tmp_path: Path, sign: signal.
     assert process.child is not None and psutil.Process(process.child.pid).ppid() == os.getpid()
     assert os.getpgid(process.child.pid) == process.child.pid
     process.child.send_signal(sign)
-    assert process.child.wait(60) in (-sign, 0)
+    assert process.child.wait(PATIENCE) in (-sign, 0)
 
 
 def test_what_asks_for_an_interpreter_of_its_own_gets_one() -> None:
@@ -62,7 +63,7 @@ def test_with_a_parent_that_is_killed_it_ends() -> None:
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until, "it runs on"
         time.sleep(0.05)

@@ -15,6 +15,7 @@ from deploy.commands.test import LANES
 from deploy.lanes import Done, Step, side_by_side
 from deploy.local.processes import child_environment
 from deploy.places import ROOT
+from tests.publishing import PATIENCE
 
 
 def python(name: str, code: str) -> Step:
@@ -103,14 +104,14 @@ def interrupted(folder: Path, how: int, *, deaf: bool = False) -> int:
                               env=child_environment(PYTHONPATH=str(ROOT), TMPDIR=str(folder.parent)),  # a killed one leaves a folder
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while len(list(folder.iterdir())) < LANES:
             assert parent.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         children = psutil.Process(parent.pid).children(recursive=True)
         os.killpg(parent.pid, how)  # as a terminal does: to all of the group
-        code = parent.wait(60)
-        assert len(children) == LANES and not psutil.wait_procs(children, timeout=20)[1]
+        code = parent.wait(PATIENCE)
+        assert len(children) == LANES and not psutil.wait_procs(children, timeout=PATIENCE)[1]
         assert list(folder.iterdir()) == []  # they had the time to take down what they made, and the next never began
         return code
     finally:

@@ -22,6 +22,7 @@ from deploy.local.processes import child_environment, free_port
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
 from tests.forked import run
+from tests.publishing import PATIENCE
 
 
 async def test_a_runtime_role_has_no_ddl_and_reaches_no_other_service(prepared: LocalStack) -> None:
@@ -76,7 +77,7 @@ def test_a_child_whose_parent_dies_before_it_has_begun_ends(tmp_path: Path) -> N
         child = psutil.Process(int(note.read_text()))
         starter.kill()
     try:
-        assert not psutil.wait_procs([child], timeout=20)[1]
+        assert not psutil.wait_procs([child], timeout=PATIENCE)[1]
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
@@ -114,7 +115,7 @@ def test_who_does_not_wait_for_its_end_leaves_nothing_either() -> None:
     assert not stack.folder.exists()
     for name in ("kafka", "postgres"):
         one = stack.processes[name].child
-        assert one is not None and one.wait(20) == -signal.SIGKILL
+        assert one is not None and one.wait(PATIENCE) == -signal.SIGKILL
 
 
 CLAIM = "from deploy.local.announced import claimed; print(claimed(), flush=True); input()"
@@ -145,7 +146,7 @@ def test_a_state_folder_that_can_not_be_one_is_named(tmp_path: Path, where: str,
             "--format",
             "json",
             env=child_environment(PYTHONPATH=str(ROOT), LOTSE_STATE=where.format(tmp_path)),
-            timeout=60,
+            timeout=PATIENCE,
         )
         (error,) = json.loads(done.stdout)["errors"]
         assert (done.returncode, error["code"], says in error["message"]) == (2, "USAGE", True)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from deploy.places import ROOT
+from tests.publishing import PATIENCE
 
 PROGRAM = """
 import asyncio, pathlib, sys
@@ -53,7 +54,7 @@ def test_what_blocks_the_loop_is_named_once_by_its_functions(tmp_path: Path) -> 
     assert json.loads(said)["event"] == "the loop does not turn" and json.loads(said)["service"] == "alone"
     assert "in a_rule_that_never_ends" in said
     ended.touch()
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, rest) == (0, "")
 
 
@@ -65,5 +66,5 @@ def test_who_was_frozen_for_longer_than_that_says_nothing_and_lives(tmp_path: Pa
         process.send_signal(signal.SIGCONT)
         time.sleep(0.2)
     ended.touch()
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, "")

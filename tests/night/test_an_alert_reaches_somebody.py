@@ -21,7 +21,7 @@ from deploy.fleet import Fleet
 from deploy.local.processes import Process, free_port
 from deploy.places import ROOT
 from tests.conftest import four_services, new_stack
-from tests.publishing import Course, Publisher, until
+from tests.publishing import PATIENCE, Course, Publisher, until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("prometheus-alertmanager") is None,
@@ -108,7 +108,7 @@ async def forged(fleet: Fleet, case: str) -> None:
         parts = [TopicPartition("intake.events", part) for part in range(4)]
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             mine = [record async for record in _of(consumer, case)]
         headers = [(name, str(uuid4()).encode() if name == "ce_id" else value) for name, value in mine[-1].headers]
         await producer.send_and_wait(
@@ -137,13 +137,13 @@ async def test_a_fork_reaches_a_webhook_with_its_runbook(own: Fleet, tmp_path: P
             said = httpx.get(f"{prometheus}/api/v1/query", params={"query": "sum(up)"}).json()["data"]["result"]
             return bool(said and said[0]["value"][1] == "4")
 
-        await until(up, 60)
+        await until(up)
         async with Publisher(own.stack.kafka) as sender:
             for submission, subject in course.steps()[:3]:
                 assert (await sender.ask(submission, subject))["outcome"] == "recorded"
         assert told == []  # a house that works wakes nobody
         await forged(own, course.case)
-        await until(lambda: {alert["labels"]["job"] for alert in told} >= {"referral"}, 60)
+        await until(lambda: {alert["labels"]["job"] for alert in told} >= {"referral"})
     (alert,) = [alert for alert in told if alert["labels"]["job"] == "referral"]
     assert alert["status"] == "firing"
     assert (alert["labels"]["alertname"], alert["labels"]["severity"]) == ("LotseFork", "critical")
@@ -167,4 +167,4 @@ async def test_while_postgres_is_away_the_figures_say_that_everything_is_held(ow
     postgres.child.wait()
     async with Publisher(own.stack.kafka) as sender:
         await sender.send(*Course(date(2026, 3, 2)).steps()[1])
-        await until(lambda: held() > 0, 30)
+        await until(lambda: held() > 0)

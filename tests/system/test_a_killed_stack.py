@@ -22,7 +22,9 @@ from deploy.local.operations import PRIVATE
 from deploy.local.processes import tied_to_us
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
-from tests.publishing import Course, Publisher
+from tests.publishing import PATIENCE, Course, Publisher
+
+AT_ONCE = 15.0  # seconds: an orderly end waits twenty for each of those that stand still here
 
 
 def started(state: Path, *more: str, **settings: str) -> "subprocess.Popen[bytes]":
@@ -37,7 +39,7 @@ def ended(process: "subprocess.Popen[bytes]") -> int:
     """Stopped as it is told to, or else killed, and its children with it."""
     process.terminate()
     try:
-        return process.wait(60)
+        return process.wait(PATIENCE)
     finally:
         process.kill()
         process.wait()
@@ -46,7 +48,7 @@ def ended(process: "subprocess.Popen[bytes]") -> int:
 def up(state: Path) -> tuple["subprocess.Popen[bytes]", dict[str, str]]:
     """`lotse up` in a state folder; its addresses once it serves."""
     (state / "running.json").unlink(missing_ok=True)
-    process, deadline = started(state), time.monotonic() + 120
+    process, deadline = started(state), time.monotonic() + PATIENCE
     try:
         while not (state / "running.json").exists():
             assert process.poll() is None and time.monotonic() < deadline, (state / "said").read_text()
@@ -73,7 +75,7 @@ async def test_killed_it_comes_up_again_with_its_data_beside_another(stack: Loca
             database(tmp_path)
         )  # a backend at work does not notice that its postmaster was killed
         while not await look.fetchval("select true from pg_stat_activity where state = 'active' and pid = $1", pid):
-            pass
+            await asyncio.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
         (tmp_path / "stack" / PRIVATE).rename(
@@ -91,20 +93,21 @@ async def test_killed_it_comes_up_again_with_its_data_beside_another(stack: Loca
         await asyncio.gather(work, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("times", "patience", "words"), [(1, 60, ()), (2, 5, ()), (2, 5, ("--ephemeral",))],
+@pytest.mark.parametrize(("times", "patience", "words"), [(1, PATIENCE, ()), (2, AT_ONCE, ()), (2, AT_ONCE, ("--ephemeral",))],
                          ids=["once", "twice", "twice, of one that keeps nothing"])  # fmt: skip
 def test_ctrl_c_while_it_starts_takes_down_what_has_started(
-    tmp_path: Path, times: int, patience: int, words: tuple[str, ...]
+    tmp_path: Path, times: int, patience: float, words: tuple[str, ...]
 ) -> None:
     """As a terminal does; a second one ends it at once. What an earlier start wrote down is another process's by now."""
     (tmp_path / "running.json").write_text(json.dumps({"pid": os.getpid(), "born": 1.0}))
     (temporary := tmp_path / "temporary").mkdir()
-    process, deadline = started(tmp_path, *words, TMPDIR=str(temporary)), time.monotonic() + 120
+    process, deadline = started(tmp_path, *words, TMPDIR=str(temporary)), time.monotonic() + PATIENCE
     children: list[psutil.Process] = []
 
     def wait_for(what: Callable[[], bool]) -> None:
         while not what():
             assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "said").read_text()
+            time.sleep(0.02)
 
     def has_started(name: str) -> bool:
         return any(tmp_path.glob(f"{'temporary/lotse-*' if words else 'stack'}/{name}/{name}.pid"))
@@ -125,7 +128,7 @@ def test_ctrl_c_while_it_starts_takes_down_what_has_started(
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.resume()
         ended(process)
-    assert not psutil.wait_procs(children, timeout=20)[1] and "Traceback" not in (tmp_path / "said").read_text()
+    assert not psutil.wait_procs(children, timeout=PATIENCE)[1] and "Traceback" not in (tmp_path / "said").read_text()
     assert not list(temporary.glob("lotse-[!p]*"))  # but for who has which port
 
 

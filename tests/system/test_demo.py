@@ -13,6 +13,7 @@ import psutil
 from contracts.attendance import AttendanceReported
 from deploy.demo.kreis import Event, Kreis
 from deploy.places import ROOT, SERVICES
+from tests.publishing import PATIENCE
 
 
 def demo(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +29,7 @@ def figures(*arguments: str) -> dict[str, Any]:
 
 
 def test_same_seed_same_figures_and_each_answered_once() -> None:
-    play = ("--persons", "60", "--weeks", "8", "--seed", "7")
+    play = ("--persons", "60", "--weeks", "8", "--seed", "7", "--patience", str(PATIENCE))
     first, second = figures(*play), figures(*play)
     for release in (*first["report"], *second["report"]):
         release.pop("as_of", None)
@@ -73,7 +74,7 @@ def test_one_lost_on_the_way_is_told_and_nothing_is_left_but_what_was_written_do
     temporary.mkdir()
     places = {"LOTSE_STATE": str(state), "TMPDIR": str(temporary)}
     # the 41st is a need, on which nothing rests
-    done = demo("--persons", "15", "--weeks", "2", "--drop", "41", "--patience", "3", **places)
+    done = demo("--persons", "15", "--weeks", "2", "--drop", "41", "--patience", "20", **places)
     assert done.returncode == 1 and done.stdout, (done.returncode, done.stderr)
     last = done.stdout.strip().splitlines()[-1]
     once, _, total = last.removeprefix("answered once: ").partition(" of ")

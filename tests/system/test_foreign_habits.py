@@ -15,7 +15,6 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -30,7 +29,7 @@ from services.host.kafka import Reader
 from services.kept.waiting import MOST_WOKEN
 from services.process.connections import KafkaSecurity
 from tests.conftest import four_services, new_stack
-from tests.publishing import OWNER, PROVIDER, SOURCE, TENANT, Course, Publisher, until
+from tests.publishing import OWNER, PATIENCE, PROVIDER, SOURCE, TENANT, Course, Publisher, until
 from tests.typing_commands import typed
 
 DAY = date(2026, 3, 2)
@@ -126,13 +125,13 @@ async def test_an_id_that_two_cases_use_is_two_things(house: Fleet) -> None:
             for submission, subject in course.steps():
                 assert (await sender.ask(submission, subject))["outcome"] == "recorded"
     for course in (first, second):
-        case = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/cases/{course.case}")).json()
+        case = await asyncio.to_thread(house.get, "referral", f"/cases/{course.case}")
         assert [row["participation_id"] for row in case["participation_list"]] == [first.participation]
         assert [row["run_id"] for row in case["referral_board"]] == [course.run]
     con = await asyncpg.connect(house.stack.databases["reporting"].runtime, server_settings={"search_path": "lotse"})
     try:
         count = "select count(*) from participation_period where participation_id = $1"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while await con.fetchval(count, first.participation) < 2:
                 await asyncio.sleep(0.1)
     finally:
@@ -247,14 +246,14 @@ async def test_two_contents_of_one_id_that_come_again_the_other_way_round_are_an
 
 async def until_answered(sender: Publisher, id: str, times: int) -> None:
     """Waits for so many answers."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         while len(sender.answers.get(id, ())) < times:
             await sender.read()
 
 
 async def balanced(house: Fleet, sender: Publisher, ids: list[str]) -> None:
     """Answered + waiting + set aside = journal."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         while True:
             await sender.read()
             said = await asyncio.to_thread(house.status, "referral")
@@ -292,7 +291,7 @@ async def test_many_cases_that_waited_for_one_thing_go_on_when_it_comes(house: F
             for course in courses:
                 ids = [await sender.send(submission, subject) for submission, subject in course.steps()[1:4]]
                 assert len(ids) == 3
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(PATIENCE):
                 while await con.fetchval(waits, courses[0].run) < len(courses):
                     await asyncio.sleep(0.05)
             await sender.send(*run)
@@ -559,8 +558,8 @@ async def test_after_two_days_without_a_service_nobody_is_missed_who_said_in_tim
 
 async def missed(house: Fleet, course: Course) -> list[str]:
     """The rules under which referral ever missed somebody, as its facts say."""
-    async with httpx.AsyncClient(base_url=house.url("referral")) as reader:
-        return [one["rule"] for one in (await reader.get(f"/cases/{course.case}")).json()["risk_list"]]
+    case = await asyncio.to_thread(house.get, "referral", f"/cases/{course.case}")
+    return [one["rule"] for one in case["risk_list"]]
 
 
 async def test_a_fork_puts_its_subject_into_quarantine_and_nothing_else(house: Fleet) -> None:

@@ -22,7 +22,7 @@ from deploy.local.operations import PRIVATE
 from deploy.places import SERVICES
 from deploy.soak.collector import collecting
 from tests.conftest import four_services, new_stack
-from tests.publishing import SOURCE, TENANT, Course, Publisher, until
+from tests.publishing import PATIENCE, SOURCE, TENANT, Course, Publisher, until
 
 DAY = date(2026, 3, 2)
 NAME = "Zainab-Kanarienvogel"
@@ -176,7 +176,7 @@ async def test_what_wakes_at_once_is_bounded_by_its_bytes(house: Fleet) -> None:
                 await sender.read()
             return {(answer["outcome"], answer.get("reason")) for id in of for answer in sender.answers[id]}
 
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE):
             assert await answers(ids[fitting:]) == {("refused", "TOO_MANY_WAITING")}
             assert house.status("referral")["waiting"] == before + fitting
             assert not sender.answers.keys() & set(ids[:fitting])
@@ -213,7 +213,7 @@ async def test_a_publisher_with_ten_thousand_that_wait_is_refused_more_and_nobod
         await send("oulad", submissions_topic("attendance", "oulad"), other)
         await producer.flush()
         await until(lambda: house.status("referral")["waiting"] == 10_001)  # nobody else is refused
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while len(refused := [a for id in ids for a in sender.answers.get(id, ())]) < 7:
                 await sender.read()
         assert [(a["outcome"], a["reason"], a["again"]) for a in refused] == [

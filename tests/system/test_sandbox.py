@@ -27,6 +27,7 @@ from deploy.services import make_topics, publishers_from
 from services.process.connections import KafkaSecurity
 from tests.conftest import PUBLISHERS
 from tests.forked import run
+from tests.publishing import PATIENCE
 
 DIALS = ["--persons", "20", "--weeks", "8", "--duplicates", "0.1", "--disorder", "0.1", "--late", "0.1", "--malformed", "0.15",
          "--unknown-fields", "0.2", "--next-minor"]  # fmt: skip
@@ -88,7 +89,7 @@ class Sandbox:
     def said(self) -> str:
         return self._said.read_text()
 
-    def until(self, words: str, patience: float = 180) -> None:
+    def until(self, words: str, patience: float = PATIENCE) -> None:
         deadline = time.monotonic() + patience
         while words not in self.said:
             assert self.process.poll() is None and time.monotonic() < deadline, self.said
@@ -102,7 +103,7 @@ class Sandbox:
     def end(self) -> tuple[int, dict[str, Any]]:
         """Ctrl-C, which a terminal sends to the whole group: exit code, and the envelope."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(60), json.loads(self._printed.read_text())
+        return self.process.wait(PATIENCE), json.loads(self._printed.read_text())
 
 
 @contextlib.contextmanager
@@ -114,12 +115,12 @@ def sandbox(folder: Path, *words: str) -> Iterator[Sandbox]:
         children = psutil.Process(found.process.pid).children(recursive=True) if found.process.poll() is None else []
         if found.process.poll() is None:
             found.end()
-        assert not psutil.wait_procs(children, timeout=20)[1]
+        assert not psutil.wait_procs(children, timeout=PATIENCE)[1]
         assert not list(found.temporary.glob("lotse-[!p]*"))  # but for who has which port
     finally:
         found.process.terminate()
         try:
-            found.process.wait(60)
+            found.process.wait(PATIENCE)
         finally:
             found.process.kill()
             found.process.wait()
@@ -149,7 +150,7 @@ def frozen(running: Sandbox, service: str) -> Iterator[None]:
         process.resume()
 
 
-def until_answered(running: Sandbox, patience: float = 120) -> dict[str, Any]:
+def until_answered(running: Sandbox, patience: float = PATIENCE) -> dict[str, Any]:
     """The publisher's account when nothing it sent waits."""
     deadline = time.monotonic() + patience
     while (row := running.ask("sources", "kreis")[0])["waiting"]:
@@ -167,7 +168,7 @@ def test_a_stack_of_its_own_answers_each_message_as_its_dials_say_and_ctrl_c_end
         running.until(" at 100/s")
         # of ticks that wait together the latest alone is acted on: what waited longest is refused by the one after it
         with frozen(running, "referral"):
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + PATIENCE
             while running.ask("sources", "kreis")[0]["sent"] < len(ids):
                 assert time.monotonic() < deadline, running.said
             assert "all is sent" not in running.said
@@ -181,20 +182,20 @@ def test_a_stack_of_its_own_answers_each_message_as_its_dials_say_and_ctrl_c_end
         code, said = running.end()
         assert (code, said["ok"], said["command"]) == (0, True, "sandbox")
         assert sum(one["messages"] for one in said["data"]) == ids.total() + nameless
-        assert len(children) > 5 and not psutil.wait_procs(children, timeout=20)[1]
+        assert len(children) > 5 and not psutil.wait_procs(children, timeout=PATIENCE)[1]
     assert not (running.state / "running.json").exists()
 
 
 def test_ctrl_c_while_a_stack_of_its_own_is_fed_ends_all_of_it_in_order(tmp_path: Path) -> None:
     with sandbox(tmp_path, "--rate", "100", "--format", "json") as running:
         running.until(" at 100/s")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while running.ask("sources", "kreis")[0]["sent"] < 100:
             assert time.monotonic() < deadline, running.said
         children = psutil.Process(running.process.pid).children(recursive=True)
         code, said = running.end()
         assert (code, said["errors"][0]["code"]) == (130, "INTERRUPTED"), running.said
-        assert len(children) > 5 and not psutil.wait_procs(children, timeout=20)[1]
+        assert len(children) > 5 and not psutil.wait_procs(children, timeout=PATIENCE)[1]
     assert not (running.state / "running.json").exists() and "Traceback" not in running.said
 
 
@@ -202,10 +203,10 @@ def test_while_it_starts_no_other_stack_takes_its_place_and_a_polite_end_leaves_
     """Two started within the same seconds took each other's announcement away, and neither was found for as long as it ran."""
     with sandbox(tmp_path) as running:
         running.until("starting Kafka")
-        other = run("up", "--format", "json", env=running.env, timeout=60)
+        other = run("up", "--format", "json", env=running.env, timeout=PATIENCE)
         assert (other.returncode, "starting already" in json.loads(other.stdout)["errors"][0]["message"]) == (4, True)
         running.process.terminate()
-        assert running.process.wait(60) == 143
+        assert running.process.wait(PATIENCE) == 143
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_into_a_kafka_it_sends_no_faster_than_it_was_told_and_ctrl_c_ends_it_wit
     )
     asyncio.run(make_topics(broker, publishers_from(PUBLISHERS), local=True))
     with sandbox(tmp_path, "--kafka", broker, "--rate", "50", "--format", "json") as running:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while len(asyncio.run(stamps(broker))) < 150:
             assert time.monotonic() < deadline, running.said
         code, said = running.end()

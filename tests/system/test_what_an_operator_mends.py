@@ -15,7 +15,6 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -30,9 +29,10 @@ from deploy.local.operations import PRIVATE
 from deploy.local.stack import LocalStack
 from deploy.places import SERVICES
 from deploy.services import make_topics, publishers_from
+from deploy.soak.night import in_one_hour
 from tests.conftest import four_services, new_stack
 from tests.forked import run
-from tests.publishing import NAME, OWNER, SOURCE, Course, Publisher, until
+from tests.publishing import NAME, OWNER, PATIENCE, SOURCE, Course, Publisher, until
 from tests.typing_commands import typed
 
 DAY = date(2026, 3, 2)
@@ -66,7 +66,7 @@ async def test_a_fact_that_breaks_a_service_puts_its_subject_aside_until_the_ser
         assert (await sender.ask(need, course.case))["outcome"] == "recorded"  # intake is another's house
         (quarantined,) = await until(lambda: house.status("referral")["quarantined"])
         assert (quarantined["subject"], quarantined["why"]) == (course.case, "Broken")
-        kept = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/kept")).json()
+        kept = await asyncio.to_thread(house.get, "referral", "/kept")
         replay = ["dead-letters", "replay", "referral", str(kept[0]["seq"]), "--why", "mended", "--format", "json"]
         code, said = await typed(house, "referral", *replay)
         (wrong,) = json.loads(said)["errors"]
@@ -116,10 +116,9 @@ async def test_a_rule_that_breaks_at_a_tick_stops_its_subjects_and_neither_time_
             assert (await typed(house, "referral", "release", "referral", case, "--why", "mended"))[0] == 0
         tick = await sender.tick(datetime(2026, 4, 23, 6, tzinfo=UTC))
         await until(lambda: house.has_acted("referral", tick))
-        async with httpx.AsyncClient(base_url=house.url("referral")) as reader:
-            for case in cases:
-                (risk,) = (await reader.get(f"/cases/{case}")).json()["risk_list"]
-                assert (risk["rule"], risk["raised"], risk["open"]) == ("S6", 1, True)
+        for case in cases:
+            (risk,) = (await asyncio.to_thread(house.get, "referral", f"/cases/{case}"))["risk_list"]
+            assert (risk["rule"], risk["raised"], risk["open"]) == ("S6", 1, True)
 
 
 async def test_what_waited_and_breaks_is_set_aside_and_hurts_nothing_that_woke_it(house: Fleet) -> None:
@@ -167,6 +166,7 @@ async def test_what_waited_and_breaks_where_its_fact_is_folded_hurts_neither_who
 
 
 async def test_one_publishers_flood_of_unreadable_messages_stops_it_alone_until_the_next_hour(house: Fleet) -> None:
+    await in_one_hour()
     topic = submissions_topic("attendance", "oulad")
     async with (
         AIOKafkaProducer(bootstrap_servers=house.stack.kafka) as producer,
@@ -248,7 +248,7 @@ async def test_spans_link_what_was_sent_to_what_was_done_and_a_collector_that_is
             for day in (20, 22):
                 report = course.attendance(str(uuid4()), date(2026, 4, day), Presence.UNEXCUSED)
                 assert (await sender.ask(report, course.case))["outcome"] == "recorded"
-            await until(lambda: course.case in httpx.get(f"{house.url('notification')}/notices").text)
+            await until(lambda: course.case in str(house.get("notification", "/notices")))
             await sender.tick(datetime(2026, 4, 24, 8, tzinfo=UTC))
             await until(lambda: any(span.name == "send mail" and span.trace_id == trace for span in spans()))
             for id in (subject, course.case):
@@ -386,7 +386,7 @@ async def test_a_forks_wrong_half_that_was_left_out_stays_left_out(house: Fleet)
         assert (await sender.ask(*course.steps()[0]))["outcome"] == "recorded"
         asked = await sender.send(*course.steps()[3])  # what she asks for meanwhile is kept with it
         await until(lambda: [one["kept"] for one in house.status("referral")["quarantined"]] == [3])
-        kept = (await asyncio.to_thread(httpx.get, f"{house.url('referral')}/kept")).json()
+        kept = await asyncio.to_thread(house.get, "referral", "/kept")
         wrong, hers = kept[0]["seq"], kept[-1]["seq"]
         release = ["release", "referral", course.case, "--why", "a stranger's", "--without", str(wrong), "--without"]
         for more in (["--dry-run"], []):  # left out it would never be answered
@@ -422,12 +422,12 @@ def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(
         assert {name: house.status(name)["facts"] for name in SERVICES} == {**facts, "referral": facts["referral"] + 1}
         for name in SERVICES:  # started anew it does not take its own log for another's
             asyncio.run(again(house, name))
-        case = httpx.get(f"{house.url('referral')}/cases/{lost.case}").json()
+        case = house.get("referral", f"/cases/{lost.case}")
         assert len(case["participation_list"]) == 1
         assert [house.status(name)["dead_letters"] for name in SERVICES] == letters  # read again, they are no new ones
         _, listed = asyncio.run(typed(house, "referral", "dead-letters", "list", "referral", "--format", "json"))
         assert len(json.loads(listed)["data"]) == 8 == len(asyncio.run(sealed(house)))
-        shown = httpx.get(f"{house.url('reporting')}/reports/participation").json()
+        shown = house.get("reporting", "/reports/participation")
         told = sorted(
             (json.loads(record.value) for record in asyncio.run(records_of(house, REPORT))), key=itemgetter("vintage")
         )
@@ -548,7 +548,7 @@ async def deleted_and_mended(house: Fleet, old: Course, young: Course) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=house.stack.kafka)
     await admin.start()
     await admin.delete_topics([topic])
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while topic in await admin.list_topics():
             await asyncio.sleep(0.1)
     await admin.close()

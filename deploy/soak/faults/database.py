@@ -189,7 +189,7 @@ async def relay_kept(night: Night, service: str) -> AsyncIterator[None]:
     mine = "select pg_try_advisory_lock(hashtext('lotse relay'))"
     theirs = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
     async with session(night.fleet, service) as con:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(150):
             while not await con.fetchval(mine):  # the relay asks for it again twice a second
                 await con.execute(theirs, f"lotse-relay-{service}")
                 await asyncio.sleep(0.05)
@@ -249,7 +249,7 @@ async def standby(night: Night, *, deaf: bool = False) -> AsyncIterator[Postgres
             await _told(second.dsn("postgres", "postgres"), "alter system set primary_conninfo = ''")
         else:
             await _told(night.fleet.stack.admin_dsn, "alter system set synchronous_standby_names = '*'")
-            async with session(night.fleet, "postgres") as con, asyncio.timeout(30):
+            async with session(night.fleet, "postgres") as con, asyncio.timeout(150):
                 while not await con.fetchval(
                     "select exists (select from pg_stat_replication where sync_state = 'sync')"
                 ):

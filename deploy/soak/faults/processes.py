@@ -70,7 +70,7 @@ async def mended(night: Night) -> None:
     if night.spoiled:
         raise Trouble(night.spoiled, "a new house", UNREACHABLE)
     fleet = night.fleet
-    for name in ("postgres", "kafka"):
+    for name in ("postgres", *fleet.stack.brokers):
         if fleet.stack.processes[name].pid is None:
             await start(night, name)
     for name in SERVICES:
@@ -141,7 +141,7 @@ async def armed(night: Night, name: str, failpoint: str, **settings: str) -> Asy
         await restart(night, name)
 
 
-async def dead(night: Night, one: Process, patience: float = 60.0) -> int:
+async def dead(night: Night, one: Process, patience: float = 150.0) -> int:
     """Waits until a process has ended; its exit code."""
     await night.until(lambda: one.pid is None, f"the end of {one.name}", patience)
     assert one.child is not None

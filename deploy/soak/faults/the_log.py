@@ -84,7 +84,7 @@ async def topic_set(night: Night, topic: str, settings: dict[str, str]) -> Async
 async def _topic_is(admin: AIOKafkaAdminClient, topic: str, settings: dict[str, str]) -> None:
     """These settings and no others are the topic's own; the controller takes them, and the broker follows a moment later."""
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(150):
         while await _own(admin, topic) != settings:
             await asyncio.sleep(0.1)
 
@@ -100,7 +100,7 @@ async def topic_missing(night: Night, topic: str) -> AsyncIterator[None]:
     """A topic is deleted; what `lotse topics` does makes it again, empty."""
     async with _asked(night) as admin:
         await admin.delete_topics([topic])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(150):
             while topic in await admin.list_topics():
                 await asyncio.sleep(0.2)
         await asyncio.sleep(1)  # Kafka forgets the name a moment later
@@ -134,7 +134,7 @@ async def members(night: Night, service: str) -> set[str]:
         return set()
 
 
-async def became(night: Night, service: str, right: Callable[[set[str]], bool], patience: float = 45.0) -> bool:
+async def became(night: Night, service: str, right: Callable[[set[str]], bool], patience: float = 150.0) -> bool:
     """Waits until the members of a service's group are as they should be; whether they came to be."""
     until = time.monotonic() + patience
     while not (there := right(await members(night, service))) and time.monotonic() < until:
@@ -157,8 +157,8 @@ async def aborted(night: Night, topics: list[str], body: bytes, headers: list[tu
 
 
 async def in_sync(night: Night, copies: int = 3) -> None:
-    """Waits until so many copies of every partition are in sync, and no more. Raises TimeoutError after a minute."""
-    async with _asked(night) as admin, asyncio.timeout(60):
+    """Waits until so many copies of every partition are in sync, and no more. Raises TimeoutError where that does not come."""
+    async with _asked(night) as admin, asyncio.timeout(150):
         while True:
             with contextlib.suppress(KafkaError):
                 parts = [part for topic in await admin.describe_topics() for part in topic["partitions"]]
@@ -183,8 +183,8 @@ async def leader(night: Night, topic: str, part: int = 0) -> int:
 
 
 async def led_by_another(night: Night, topic: str, node: int) -> None:
-    """Waits until a partition that a node led has another leader. Raises TimeoutError after a minute."""
-    async with asyncio.timeout(60):
+    """Waits until a partition that a node led has another leader. Raises TimeoutError where that does not come."""
+    async with asyncio.timeout(150):
         while True:
             with contextlib.suppress(KafkaError):  # whom we ask may be the one that is gone
                 if await leader(night, topic) not in (node, -1):

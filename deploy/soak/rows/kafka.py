@@ -75,10 +75,10 @@ async def offsets_lost(night: Night) -> str:
     night.wave(4, 8)
     # answered is not enough: what one service recorded another has still to hear, and then says a fact of its own
     await night.rest()
-    async with asyncio.timeout(30):  # there must be some to lose
+    async with asyncio.timeout(150):  # there must be some to lose
         while not all([await the_log.committed(night, name) for name in names]):
             await asyncio.sleep(0.5)
-    before = {name: night.fleet.status(name) for name in names}
+    before = {name: night.status(name) for name in names}
     async with night.broken("committed offsets set back"):
         parts = 0
         for name in names:
@@ -88,7 +88,7 @@ async def offsets_lost(night: Night) -> str:
         for name in names:
             await start(night, name)
     for name, said in before.items():
-        now = night.fleet.status(name)
+        now = night.status(name)
         for what in ("answered", "facts"):
             see(now[what] == said[what], f"{name}: {what} {said[what]}, and {now[what]} after it read all again")
     night.wave(6, 12)
@@ -115,15 +115,15 @@ async def gap(night: Night) -> str:
     await night.until(lambda: stands_still(night, "reporting", topic), "a gap that is named")
     await night.wave(8, 8)
     await settled(night)
-    async with asyncio.timeout(60):  # its siblings are read to their ends
+    async with asyncio.timeout(150):  # its siblings are read to their ends
         while set(await the_log.behind(night, "reporting", topic)) != {part}:
             await asyncio.sleep(0.2)
-    await night.until(lambda: set(night.fleet.status("reporting")["lag"]) <= {topic}, "progress of the other topics")
+    await night.until(lambda: set(night.status("reporting")["lag"]) <= {topic}, "progress of the other topics")
     tick = await night.tick()
     others = [name for name in SERVICES if name != "reporting"]
     await night.until(lambda: all(night.fleet.has_acted(name, tick) for name in others), "a tick acted on beside it")
     await night.until(
-        lambda: any("no report is taken" in one for one in night.fleet.status("reporting")["findings"]), "who says why"
+        lambda: any("no report is taken" in one for one in night.status("reporting")["findings"]), "who says why"
     )
     see(not night.fleet.has_acted("reporting", tick), "a month would have been released without what is missing")
     see(stands_still(night, "reporting", topic) == {f"{topic}/{part}"}, "not that partition alone is held for a gap")
@@ -141,12 +141,12 @@ async def settled(night: Night) -> None:
     """What was sent is answered, and the facts are on their topics; of a publisher that another row stopped nothing is asked."""
     await night.sender.acknowledged()
     await night.until(lambda: not any(name != "loud" for name, _, _ in night.sender.awaited), "answers")
-    await night.until(lambda: night.fleet.status("referral")["outbox"]["rows"] == 0, "an empty outbox")
+    await night.until(lambda: night.status("referral")["outbox"]["rows"] == 0, "an empty outbox")
 
 
 def stands_still(night: Night, name: str, topic: str) -> set[str]:
     """Partitions of a topic that a service holds because of a gap."""
-    said = night.fleet.status(name)
+    said = night.status(name)
     return {one["what"] for one in [*said.get("held", []), *said.get("gaps", [])]
             if one["what"].startswith(f"{topic}/") and one["why"].startswith(("Gap", "PastEnd"))}  # fmt: skip
 
@@ -159,8 +159,8 @@ async def made_again(night: Night) -> str:
     read = {f"{topic}/{part}" for part, next in (await the_log.stands(night, "referral", topic)).items() if next}
     async with the_log.topic_missing(night, topic):
         pass
-    await night.until(lambda: stands_still(night, "referral", topic) == read, "positions past the end", 90)
-    said = night.fleet.status("referral")
+    await night.until(lambda: stands_still(night, "referral", topic) == read, "positions past the end")
+    said = night.status("referral")
     see(said["ready"] and read, "referral calls itself not ready, or had read nothing")
     return f"{len(read)} partitions held and named"
 
@@ -183,9 +183,9 @@ async def broker_disk_full(night: Night) -> str:
                 async with database.relay_kept(night, "referral"):  # so that rows wait for certain
                     await night.until(lambda: outbox_rows(night), "rows that wait")
                     disk.fill()
-                    await night.until(lambda: kafka.pid is None, "the end of a broker without space", 60)
+                    await night.until(lambda: kafka.pid is None, "the end of a broker without space")
                 night.fleet.stack.start_again("kafka")
-                await night.until(lambda: kafka.pid is None, "its end when started without space", 60)
+                await night.until(lambda: kafka.pid is None, "its end when started without space")
                 asked, refused = await alive_meanwhile(night, night.lasts(8, 30))
                 waits = outbox_rows(night)
             finally:
@@ -291,7 +291,7 @@ def acknowledged(night: Night) -> int:
 
 def outbox_rows(night: Night) -> int:
     """Rows that wait in the outboxes of all services."""
-    return sum(night.fleet.status(name)["outbox"]["rows"] for name in SERVICES)
+    return sum(night.status(name)["outbox"]["rows"] for name in SERVICES)
 
 
 @row(
@@ -312,7 +312,7 @@ async def coordinator_killed(night: Night) -> str:
             killed = time.monotonic()
             await window.bites()
             await night.until(
-                lambda: progressed(night, "referral", killed + 1, 30), "answers of referral without that broker", 60
+                lambda: progressed(night, "referral", killed + 1, 30), "answers of referral without that broker"
             )
             took = time.monotonic() - killed
             there = await the_log.coordinator(night, "referral")

@@ -75,7 +75,7 @@ async def nobody_leaves(night: Night, service: str) -> AsyncIterator[None]:
 
 def held_by(night: Night, name: str) -> set[str]:
     """What a service says it holds."""
-    return {one["what"] for one in night.fleet.status(name).get("held", [])}
+    return {one["what"] for one in night.status(name).get("held", [])}
 
 
 def progressed(night: Night, service: str, since: float, least: int) -> bool:

@@ -16,7 +16,7 @@ from deploy.soak.faults import processes, the_log
 from deploy.soak.faults.processes import another, armed
 from deploy.soak.journal import Meant
 from deploy.soak.load import CANARY, POISONS, PROVIDER, Wave
-from deploy.soak.night import Night
+from deploy.soak.night import Night, in_one_hour
 from deploy.soak.observed import FACTS, LETTERS, records_of, session
 from deploy.soak.rows.matrix import SOAK, Unseen, held_by, progressed, row, see
 from deploy.soak.sending import headers_of
@@ -44,7 +44,7 @@ async def poison(night: Night) -> str:
 async def unreadable(night: Night) -> str:
     def classes() -> dict[tuple[str, str], int]:
         found: dict[tuple[str, str], int] = {}
-        for one in night.fleet.status("referral")["dead_letters"]:
+        for one in night.status("referral")["dead_letters"]:
             found[one["type"], one["rule"]] = found.get((one["type"], one["rule"]), 0) + one["letters"]
         return found
 
@@ -154,17 +154,15 @@ async def letters_kept(night: Night) -> int:
     wave = night.load.wave(12, 12, noise=False)  # of six cases three may attend: too few to answer so often
     sound = [meant for meant in wave.then if meant.type == "attendance_reported"]
     refused = f"outbox/{LETTERS_OF_REFERRAL}"
-    until = time.monotonic() + 60  # a broker follows its controller a moment later: until then letters are written
-    while refused not in [one["what"] for one in night.fleet.status("referral")["held"]]:
+    until = time.monotonic() + 150  # a broker follows its controller a moment later: until then letters are written
+    while refused not in [one["what"] for one in night.status("referral")["held"]]:
         see(time.monotonic() < until, "there are no letters kept in the outbox: nothing is held")
         night.play(Wave(then=[night.load.poisoned(night.chance.choice(sound)) for _ in range(4)]))
         await asyncio.sleep(2)
     began = time.monotonic()
     night.play(wave, pace=0.01)
-    await night.until(
-        lambda: progressed(night, "referral", began, 60), "60 answers beside letters that can't leave", 30
-    )
-    said = night.fleet.status("referral")
+    await night.until(lambda: progressed(night, "referral", began, 60), "60 answers beside letters that can't leave")
+    said = night.status("referral")
     held = [one["what"] for one in said["held"]]
     see(held == [refused], f"held {said['held']}: that the letters can't leave, and nothing else")
     see(said["outbox"]["rows"], "there are no letters kept in the outbox")
@@ -183,7 +181,7 @@ async def replayed_twice(night: Night) -> str:
     async with armed(night, "referral", "decide:raise:8"):
         night.wave(6, 6, noise=False)
         # how many depends on the order in which they come: what rests on one that is set aside waits
-        await night.until(lambda: night.fleet.status("referral")["set_aside"]["count"], "submissions set aside")
+        await night.until(lambda: night.status("referral")["set_aside"]["count"], "submissions set aside")
         broken = await asyncio.gather(
             *(processes.lotse(night, "referral", *typed, night.fleet.url("referral")) for _ in range(3))
         )
@@ -196,7 +194,7 @@ async def replayed_twice(night: Night) -> str:
     see(all(one.returncode == 0 for one in done), f"{done[0].stdout} {done[0].stderr}")
     see(all(f"{len(ids)} of {len(ids)} are settled" in one.stdout for one in done), f"{len(ids)} IDs: {done[0].stdout}")
     await night.nothing_lags()
-    see(not night.fleet.status("referral")["set_aside"]["count"], "something is still set aside")
+    see(not night.status("referral")["set_aside"]["count"], "something is still set aside")
     async with session(night.fleet, "referral") as con:
         written = await con.fetchval("select count(*) from lotse.audit where why = $1", why)
     see(written == 6, f"{written} audit entries")
@@ -237,11 +235,11 @@ def tripled(night: Night, submissions: list[Meant]) -> list[Meant]:
 )
 async def out_of_order(night: Night) -> str:
     wave = night.load.wave(10, 10)
-    before = night.fleet.status("referral")["waiting"]
+    before = night.status("referral")["waiting"]
     await night.sender.send([meant for meant in wave.first if meant.family != "intake"])
     late = [meant for meant in wave.first if meant.family == "intake"]
-    await night.until(lambda: night.fleet.status("referral")["waiting"] >= before + 10, "what waits")
-    waited = night.fleet.status("referral")["waiting"] - before
+    await night.until(lambda: night.status("referral")["waiting"] >= before + 10, "what waits")
+    waited = night.status("referral")["waiting"] - before
     await night.play(replace(wave, first=late))
     await night.caught_up()
     return f"{waited} waited, all were answered, no dead letter"
@@ -252,12 +250,12 @@ async def out_of_order(night: Night) -> str:
 async def many_waited(night: Night) -> str:
     wave = night.load.wave(60, 4, a_run=60)
     run = [meant for meant in wave.first if meant.type == "offer_run_submitted"]
-    before = night.fleet.status("referral")["waiting"]
+    before = night.status("referral")["waiting"]
     await night.sender.send([meant for meant in wave.first if meant.type != "offer_run_submitted"])
-    await night.until(lambda: night.fleet.status("referral")["waiting"] >= before + 60, "what waits")
+    await night.until(lambda: night.status("referral")["waiting"] >= before + 60, "what waits")
     orphans = sum(meant.waits for meant in wave.then)  # on a slow machine they are there before anybody looks
     playing = night.play(replace(wave, first=run))
-    await night.until(lambda: night.fleet.status("referral")["waiting"] <= before + orphans,
+    await night.until(lambda: night.status("referral")["waiting"] <= before + orphans,
                       "60 cases that go on at once with their run")  # fmt: skip
     await playing
     await night.caught_up()
@@ -338,11 +336,12 @@ async def strange_times(night: Night) -> str:
 @row(36, "everything one publisher sends is poison", "1,500 unreadable ones of one publisher, sound ones of two others beside",
      rough=True)  # fmt: skip
 async def all_poison(night: Night) -> str:
+    await in_one_hour()
     bad = [night.load.unknown_type("loud") for _ in range(1500)]
     before = len(await records_of(night.fleet.stack.kafka, LETTERS))
     night.play(Wave(then=bad))
     night.wave(10, 16, pace=0.005)
-    await night.until(lambda: "publisher:loud" in held_by(night, "referral"), "loud's own limit", 30)
+    await night.until(lambda: "publisher:loud" in held_by(night, "referral"), "loud's own limit")
     await night.until(lambda: not any(name != "loud" for name, _, _ in night.sender.awaited), "answers to the others")
     letters = len(await records_of(night.fleet.stack.kafka, LETTERS)) - before
     see(letters < 1500, f"{letters} dead letters: flooded")
@@ -358,16 +357,14 @@ async def forked(night: Night) -> str:
     async with AIOKafkaProducer(bootstrap_servers=night.fleet.stack.kafka) as producer:
         for number in (2, 3):
             await the_log.write_fact(producer, "need_recorded", case, number, body)
-        await night.until(lambda: night.fleet.status("referral")["early"] == 2, "two early facts")
+        await night.until(lambda: night.status("referral")["early"] == 2, "two early facts")
         await the_log.write_fact(producer, "need_recorded", case, 1, body)
-        await night.until(lambda: night.fleet.status("referral")["early"] == 0, "no early fact")
+        await night.until(lambda: night.status("referral")["early"] == 0, "no early fact")
         await the_log.write_fact(producer, "need_recorded", case, 2, body)
         await the_log.write_fact(producer, "need_recorded", case, 3, body, id=str(uuid4()))
-        await night.until(
-            lambda: case in str(night.fleet.status("referral").get("quarantined")), "the case in quarantine"
-        )
+        await night.until(lambda: case in str(night.status("referral").get("quarantined")), "the case in quarantine")
         await the_log.write_fact(producer, "need_recorded", other, 1, body)
-    said = night.fleet.status("referral")
+    said = night.status("referral")
     see(len(said["quarantined"]) == 1 and not said["held"], f"held: {said['held']}")
     await night.wave(4, 8)
     await night.caught_up()

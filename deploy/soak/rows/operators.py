@@ -33,7 +33,7 @@ async def settings(night: Night) -> str:
         see(secret not in said and database not in said, f"{'/'.join(names)}: the value is printed")
         see(key in said, f"{'/'.join(names)} is not named: {said[-200:]}")
         seen.append(f"{'/'.join(names)} exit {done.returncode}")
-    see(night.fleet.status("referral")["ready"], "the one that runs is disturbed")
+    see(night.status("referral")["ready"], "the one that runs is disturbed")
     return "; ".join(seen) + "; no value printed, the running one undisturbed"
 
 

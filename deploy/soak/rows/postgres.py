@@ -42,7 +42,7 @@ async def failover(night: Night) -> str:
         await asyncio.sleep(night.chance.uniform(1, 2))
         kill(night, "postgres")
         await database.failed_over(night, second)
-    older = {name: night.fleet.status(name).get("older_than_log") for name in SERVICES}
+    older = {name: night.status(name).get("older_than_log") for name in SERVICES}
     see(not any(older.values()), f"older than the log: {older}")
     return f"no database older than its log; {night.recovered}"
 
@@ -98,6 +98,7 @@ async def exhausted(night: Night) -> str:
             see(said["running"] and time.monotonic() - began < 15, "/status does not come back")
             await night.until(partial(_says, night, TOO_MANY), f"/status with {TOO_MANY}: no connection was refused")
             reads = await asyncio.gather(*(asyncio.to_thread(_read, night) for _ in range(12)))
+            await window.lasts()
             see(not (odd := [read for read in reads if read not in ("200", "503 5")]), f"reads gave {odd}")
             one = night.fleet.processes["referral"]
             see(one.pid is not None, f"referral ended: {one.last_words()}")
@@ -132,8 +133,9 @@ async def refused(night: Night) -> str:
                 await window.bites()
                 await night.until(partial(_says, night, what), f"/status with {what}")
                 await asyncio.sleep(night.lasts(8, 60))
+                await window.lasts()
                 see(one.pid == ran, f"referral ended: {one.last_words()}")
-        aside = night.fleet.status("referral")["set_aside"]["count"]
+        aside = night.status("referral")["set_aside"]["count"]
         see(aside == 0, f"{aside} submissions set aside for {what}")
         seen.append(f"{what} named, {night.recovered}")
     return f"{'; '.join(seen)}; nothing set aside, the process went on"
@@ -221,7 +223,7 @@ async def other_schema(night: Night) -> str:
             rewritten = await con.fetch("update lotse.state set shape = shape + 1 where kind = 'case' returning id")
             try:  # a later release wrote them, and was taken back
                 await night.until(
-                    lambda: "NewerShape" in str(night.fleet.status("referral").get("held")),
+                    lambda: "NewerShape" in str(night.status("referral").get("held")),
                     "referral to hold what it can't read",
                 )
             finally:
@@ -248,6 +250,7 @@ async def slow_database(night: Night) -> str:
             await asyncio.sleep(night.lasts(8, 30))
             proxy.delay, proxy.rate = 0.0, 1e6
             await asyncio.sleep(4)
+            await window.lasts()
             proxy.heal()
         grown = processes.rss(night.fleet.processes["referral"]) - before
         see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
@@ -306,7 +309,7 @@ async def refuses(night: Night, name: str) -> str:
         return ended or night.fleet.status(name).get("older_than_log")
 
     await night.until(said, f"{name} to refuse")
-    status = night.fleet.status(name)
+    status = night.status(name)
     if status["running"]:
         see(not status["ready"], f"{name} calls itself ready")
         return f"{name} is not ready, {status['older_than_log']} facts behind"
@@ -329,7 +332,7 @@ async def refuses(night: Night, name: str) -> str:
 async def database_disk_full(night: Night) -> str:
     if why := disks.no_disk():
         raise NotRun(why)
-    before = night.fleet.status("referral")
+    before = night.status("referral")
     with disks.disk(night, await database.megabytes(night, "referral") * 2 + 64) as disk:
         async with disks.database_on(night, "referral", disk):
             full_up = night.broken("referral's disk is full", beside=BESIDE)
@@ -339,10 +342,10 @@ async def database_disk_full(night: Night) -> str:
                 disk.fill()
                 await window.bites()
                 try:
-                    await night.until(lambda: full(night), "a disk that is called full", 40)
+                    await night.until(lambda: full(night), "a disk that is called full")
                     asked = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
                     await asyncio.sleep(night.lasts(10, 30))
-                    said = night.fleet.status("referral")
+                    said = night.status("referral")
                 finally:
                     disk.clear()
             see(asked.status_code == 200, f"a read gave {asked.status_code}")
@@ -354,8 +357,7 @@ async def database_disk_full(night: Night) -> str:
 def full(night: Night) -> bool:
     """Whether referral holds everything because its disk is full."""
     return any(
-        one["what"] == "everything" and one["why"].startswith("DiskFull")
-        for one in night.fleet.status("referral")["held"]
+        one["what"] == "everything" and one["why"].startswith("DiskFull") for one in night.status("referral")["held"]
     )
 
 
@@ -371,14 +373,15 @@ async def idle_operator(night: Night) -> str:
         night.wave(16, 16, pace=0.01)
         async with database.idle_operator(night, "referral") as pid:
             await window.bites()
-            await night.until(lambda: blocked_by(night, pid), "a blocker that is named", 30)
+            await night.until(lambda: blocked_by(night, pid), "a blocker that is named")
             await asyncio.sleep(12)
-            said = night.fleet.status("referral")
+            await window.lasts()
+            said = night.status("referral")
     see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
     return f"held, the blocker named (session {pid}); {night.recovered}"
 
 
 def blocked_by(night: Night, pid: int) -> bool:
     """Whether referral holds, and names the session in its way and its role."""
-    said = night.fleet.status("referral")
+    said = night.status("referral")
     return bool(said.get("held")) and any(f"session {pid} (operator)" in text for text in said.get("findings", []))

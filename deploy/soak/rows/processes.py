@@ -110,13 +110,14 @@ async def zombie(night: Night) -> str:
         async with night.broken("a member frozen", beside=beside) as window:
             night.wave(16, 24, pace=0.02)
             await asyncio.sleep(2)
-            leads = await database.came_to_lead(night, "referral", one, 10)
+            leads = await database.came_to_lead(night, "referral", one, 60)
             see(leads, "the member to be frozen does not lead the relay")
             async with processes.frozen(one, night.lasts(30, 40)):
                 await window.bites()
                 see(processes.struck(one), "the member is not frozen")
                 moved = await the_log.became(night, "referral", lambda now: bool(now) and not now & before)
                 see(moved, "the frozen member is still one of its group: no partition moved")
+                await window.lasts()
         back = await the_log.became(night, "referral", lambda now: len(now) == 2)
         see(back, "the zombie did not come back into its group")
     return f"put out of its group, the other went on, the zombie came back; {night.recovered}"
@@ -131,14 +132,15 @@ async def zombie_relay(night: Night) -> str:
     one = night.fleet.processes["referral"]
     async with another(night, "referral") as other:
         async with night.broken("the leading relay frozen", limit=45, beside={"referral": 20}) as window:
-            leads = await database.came_to_lead(night, "referral", one, 10)
+            leads = await database.came_to_lead(night, "referral", one, 60)
             see(leads, "the worker to be frozen does not lead the relay")
             night.wave(12, 24, pace=0.01)
             async with processes.frozen(one, 30.0):
                 await window.bites()
                 see(processes.struck(one), "the leader is not frozen")
-                taken = await database.came_to_lead(night, "referral", other, 28)
+                taken = await database.came_to_lead(night, "referral", other, 90)
                 see(taken, "nobody leads the relay in the place of who is frozen")
+                await window.lasts()
         see(await database.leads(night, "referral", other), "who awoke leads the relay again")
     return f"{night.progress[-1].done} answers left meanwhile; {night.recovered}"
 
@@ -160,7 +162,7 @@ async def slow_handler(night: Night) -> str:
             night.wave(16, 16, pace=0.01)
             proxy.delay = 1.0
             await window.bites()
-            took = await longest_batch(night, "referral", SESSION, patience=90)
+            took = await longest_batch(night, "referral", SESSION, patience=150)
             proxy.heal()
         see(took > SESSION, f"no batch took longer than {took:.1f} s")
         tries = held_batches(night, "referral") - retried
@@ -194,7 +196,8 @@ async def lock_held(night: Night) -> str:
         async with database.locked(night, "referral"):
             await window.bites()
             await asyncio.sleep(22)
-            see(night.fleet.status("referral").get("held"), "nothing is called held")
+            see(night.status("referral").get("held"), "nothing is called held")
+            await window.lasts()
     return f"held, no member left, {night.recovered}"
 
 
@@ -233,8 +236,10 @@ async def rebalances(night: Night) -> str:
                 night.wave(6, 12, pace=0.01)
                 await night.tick()  # risks are raised by it: notification has something to go on with
                 await asyncio.sleep(1.5)
-                while not progressed(night, "referral", came, 25) and time.monotonic() < came + 15:
+                while not progressed(night, "referral", came, 25) and time.monotonic() < came + 60:
                     await asyncio.sleep(0.1)  # a busy machine takes longer to move partitions, and is no standstill
+                if n == 4:
+                    await window.lasts()
             await window.heals()
             see(
                 progressed(night, "referral", came, 5), f"referral gave hardly an answer while member {n} came and went"
@@ -246,7 +251,7 @@ async def rebalances(night: Night) -> str:
 @row(12, "more members than partitions", "ten members of reporting on nine partitions")
 async def idle_members(night: Night) -> str:
     workers = [another(night, "reporting", own_group=False) for _ in range(9)]
-    async with asyncio.timeout(150), night.broken("ten members of reporting"):
+    async with asyncio.timeout(PATIENCE), night.broken("ten members of reporting"):
         ready = await asyncio.gather(*(worker.__aenter__() for worker in workers), return_exceptions=True)
         try:
             see(not (late := [one for one in ready if isinstance(one, BaseException)]), f"not ready: {late}")
@@ -306,16 +311,17 @@ async def hangs(night: Night) -> str:
         night.wave(8, 16, pace=0.005)
         try:
             began, code = time.monotonic(), 200
-            while code == 200 and time.monotonic() - began < 30:
+            while code == 200 and time.monotonic() - began < 90:
                 code = await live(night, "referral")
                 await asyncio.sleep(0.2)
             see(code != 200, "/live said 200 of a hanging process")
             took = time.monotonic() - began
             await window.bites()
-            while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 60:
+            while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 150:
                 await asyncio.sleep(0.5)
             see(stacks, "nothing in the log says where it hangs")
             shown = time.monotonic() - began
+            await window.lasts()
         finally:  # whatever was seen, it hangs
             kill(night, "referral")
             began = time.monotonic()

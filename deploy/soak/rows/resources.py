@@ -103,6 +103,7 @@ async def few_descriptors(night: Night) -> str:
                 ended = await database.terminate_backends(night, "referral")
                 await window.bites()
                 await asyncio.sleep(10)
+                await window.lasts()
             finally:
                 if one.pid is not None:
                     process.rlimit(psutil.RLIMIT_NOFILE, usual)
@@ -135,7 +136,7 @@ async def wrong_clock(night: Night) -> str:
                 wave.then = [meant if meant.poison else replace(meant, time=now) for meant in wave.then]
                 night.play(wave, pace=0.002)  # what is said now lies ahead of a clock two hours behind
                 await asyncio.sleep(2)
-                await night.until(lambda: not night.fleet.status("referral")["outbox"]["rows"], "facts to leave", 30)
+                await night.until(lambda: not night.status("referral")["outbox"]["rows"], "facts to leave")
     finally:
         await restart(night, "referral")
     return "order by number, not by clock; nothing refused for it"

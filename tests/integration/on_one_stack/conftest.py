@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from deploy.local.stack import LocalStack
 from deploy.services import make_topics, migrate, publishers_from
 from tests.conftest import PUBLISHERS
+from tests.publishing import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ async def emptied_databases(stack: LocalStack) -> None:
 
 def without_topics(stack: LocalStack) -> None:
     """Every topic but Kafka's own goes; returns when none is told of any more."""
-    admin, until = AdminClient({"bootstrap.servers": stack.kafka}), time.monotonic() + 60
-    while names := [name for name in admin.list_topics(timeout=20).topics if not name.startswith("__")]:
+    admin, until = AdminClient({"bootstrap.servers": stack.kafka}), time.monotonic() + PATIENCE
+    while names := [name for name in admin.list_topics(timeout=60).topics if not name.startswith("__")]:
         for gone in admin.delete_topics(names).values():
-            gone.exception(20)  # it may be gone already, and still be told of
+            gone.exception(60)  # it may be gone already, and still be told of
         assert time.monotonic() < until, f"still there: {names}"

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from contracts.topics import CLOCK
 from deploy.local.stack import LocalStack
 from services.process.ending import closed, ended
-from tests.publishing import until
+from tests.publishing import PATIENCE, until
 
 RESTS_MS = 60_000  # a consumer that lost its connection is found at rest however slow the machine is
 
@@ -62,7 +62,7 @@ async def test_whoever_is_told_to_end_meanwhile_ends_and_the_client_too() -> Non
     with pytest.raises(asyncio.CancelledError):
         await waits
     may_end.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await has_ended.wait()
 
 

@@ -25,13 +25,13 @@ def test_a_migration_hides_the_address_from_who_looks_at_the_machine() -> None:
 
         running = threading.Thread(target=migrating)
         running.start()
-        server.settimeout(20)
+        server.settimeout(120)
         connection, _ = server.accept()  # by now it runs, and has read its address
         (child,) = [one for one in psutil.Process().children() if one.name() == "dbmate"]
         argv, environment = child.cmdline(), child.environ()
         connection.close()
         server.close()
-        running.join(20)
+        running.join(120)
     assert not any("canary" in word for word in argv) and "canary" in environment["DATABASE_URL"]
     (trouble,) = failed
     assert trouble.exit_code == UNREACHABLE and "canary" not in str(trouble) + trouble.way_out

@@ -25,6 +25,7 @@ from deploy.places import EXAMPLES, ROOT
 from deploy.services import make_topics, publishers_from
 from services.process.connections import KafkaSecurity
 from tests.forked import run
+from tests.publishing import PATIENCE
 from tests.system.in_one_house.test_rows_that_come_back import ROW
 
 FAMILIES = ("intake", "referral", "attendance")
@@ -77,7 +78,7 @@ class Provider:
             "--format",
             "json",
         )
-        done = run("import", *words, *more, env=env, timeout=30)
+        done = run("import", *words, *more, env=env, timeout=PATIENCE)
         said = json.loads(done.stdout)
         return done.returncode, said["data"] or said["errors"][0]
 
@@ -106,7 +107,7 @@ class Provider:
         await admin.start()
         try:
             all_ = RecordsToDelete(before_offset=-1)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while True:  # until who leads them knows it
                     with suppress(NotLeaderForPartitionError):
                         await admin.delete_records(

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
 from contracts.topics import dead_letters_topic, submissions_topic
+from deploy.soak.night import in_one_hour
 from services.host import inputs
 from services.host.running import Running
 from services.kept.dead_letters import Origin, expect_again, expected_again, learn_buried, sum_up, unreadable_this_hour
@@ -179,6 +180,7 @@ async def test_go_on_begins_where_the_log_begins_once_its_letters_are_known(
 
 async def test_hours_older_than_their_letters_become_one_figure(node: Running) -> None:
     """Nothing is lost of it, also not where two processes do so: status adds up the hours there are."""
+    await in_one_hour(60)
     add = "insert into dead_letter values ($1, $2, 'header', $3, $4, date_trunc('hour', now()) - make_interval(days => $5))"
     for rule, letters, days in (("a", 1, 0), ("a", 2, 29), ("a", 4, 31), ("a", 8, 400), ("b", 16, 40)):
         await node.pool.execute(add, TOPIC, NAME, rule, letters, days)
@@ -194,6 +196,7 @@ async def test_hours_older_than_their_letters_become_one_figure(node: Running) -
 
 async def test_the_letters_of_an_hour_are_found_by_it(node: Running) -> None:
     """Asked for with each batch that holds something unreadable, of a year of rules and hours."""
+    await in_one_hour(60)
     await node.pool.execute(
         "insert into dead_letter select $1, $2, 'body', r::text, 1, date_trunc('hour', now()) - make_interval(hours => h)"
         " from generate_series(1, 10) r, generate_series(0, 700) h", TOPIC, NAME)  # fmt: skip

@@ -44,7 +44,7 @@ from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
 from tests.forked import run
 from tests.in_hand import AROUND, in_hand
 from tests.integration.on_one_stack.test_a_rebuild_from_nothing import fact
-from tests.publishing import NAME, OWNER, SOURCE, TENANT
+from tests.publishing import NAME, OWNER, PATIENCE, SOURCE, TENANT
 
 CAME = datetime.now(UTC)
 PART = Part(submissions_topic("intake", NAME), 0)
@@ -621,7 +621,7 @@ async def test_topics_that_would_be_made_are_not_and_what_kafka_would_refuse_it_
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     await admin.delete_topics([gone])
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while gone in await admin.list_topics():  # the controller has forgotten it before the broker says so
             await asyncio.sleep(0.1)
     await admin.close()
@@ -636,7 +636,7 @@ async def test_topics_that_would_be_made_are_not_and_what_kafka_would_refuse_it_
         assert await everything(node) == before
     assert refused[0] == refused[1]
     assert await make_topics(kafka, all_, local=True) == would
-    async with asyncio.timeout(60):  # the broker says so later than the controller
+    async with asyncio.timeout(PATIENCE):  # the broker says so later than the controller
         while not await node.reader.parts([gone]):
             await asyncio.sleep(0.1)
 

@@ -16,6 +16,7 @@ from deploy.local.stack import LocalStack
 from services.intake.api import routes
 from services.reading import listed
 from services.runtime.database import connect
+from tests.publishing import PATIENCE
 
 MORE_THAN_A_SOCKET_HOLDS = 120_000
 """Rows of 230 bytes: 27 MB, where the kernel keeps ten at most between two who do not read."""
@@ -39,7 +40,7 @@ async def served(pool: asyncpg.Pool) -> AsyncIterator[httpx.AsyncClient]:
     app.include_router(routes(pool))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not server.started:
             await asyncio.sleep(0.01)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

@@ -31,7 +31,7 @@ from services.runtime.messages import Message, Part
 from tests.conftest import ORGANISATIONS
 from tests.in_hand import AROUND, in_hand
 from tests.integration.conftest import node_of
-from tests.publishing import OWNER, TENANT
+from tests.publishing import OWNER, PATIENCE, TENANT
 
 ACTED = datetime(2026, 3, 10, 6, tzinfo=UTC)
 LATE = ACTED - timedelta(hours=1)
@@ -185,7 +185,7 @@ async def test_a_mail_that_waited_for_hours_is_not_sent_and_its_office_hears_at_
     await errands.expire(world.node, claimed)  # it was claimed, and never begun
     making = asyncio.create_task(errands.run(world.node, claimed))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not await pool.fetchval("select done from claim"):
                 await asyncio.sleep(0.05)
     finally:
@@ -217,7 +217,7 @@ async def test_a_mail_on_its_way_is_not_called_uncertain_by_another_process(worl
     mine.put_nowait(attempt)
     making = asyncio.create_task(errands.run(one, mine))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await begun.wait()
             await errands.expire(world.node, others)
             taken.set()
@@ -366,7 +366,7 @@ async def test_what_an_earlier_version_takes_back_while_offices_are_migrated_wai
         await earlier.commit()
 
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             _, body, _ = await migrated(
                 prepared, "0007", 7, encode(office).decode(), facts, before=takes_back, beside=ends
             )

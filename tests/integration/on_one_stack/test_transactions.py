@@ -38,7 +38,7 @@ from services.runtime.messages import Message, Part
 from services.runtime.node import Node
 from services.runtime.work import BeginAgain, Known, Work, transact
 from tests.in_hand import AROUND, in_hand
-from tests.publishing import NAME, PROVIDER, SOURCE, TENANT, Course
+from tests.publishing import NAME, PATIENCE, PROVIDER, SOURCE, TENANT, Course
 from tests.unit.in_services.test_referral_rules import running as in_a_course
 
 
@@ -145,7 +145,7 @@ async def test_a_case_that_another_worker_makes_meanwhile_is_met_and_not_made_tw
                 await work.judge(message)
             await work.save()
             theirs = asyncio.create_task(apply(node, [second], {}, {}, AROUND))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while not await con.fetchval("select exists (select from pg_locks where not granted)"):
                     assert not theirs.done()
                     await asyncio.sleep(0.02)
@@ -174,7 +174,7 @@ async def test_a_tick_gets_its_turn_beside_workers_that_never_rest(node: Running
     try:
         await asyncio.sleep(0.5)
         at = datetime(2026, 3, 4, 7, tzinfo=UTC)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             for n in range(5):
                 await node.pool.execute(
                     "insert into tick (id, at, ends) values ($1, $2, '[]')", f"tick {n}", at + timedelta(hours=n)

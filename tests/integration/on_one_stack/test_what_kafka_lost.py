@@ -25,7 +25,7 @@ from services.operating.rebuild import rebuild
 from services.runtime.database import pack
 from services.runtime.messages import Part
 from services.runtime.outbox import KEPT_DAYS
-from tests.publishing import NAME
+from tests.publishing import NAME, PATIENCE
 
 PART = Part(answers_topic("intake", NAME), 0)
 TO_ALL: list[tuple[bytes, bytes, list[tuple[str, bytes]]]] = [(str(n).encode(), b"{}", []) for n in range(40)]
@@ -67,7 +67,7 @@ async def led(node: Running, until: Callable[[], Awaitable[bool]]) -> None:
     """A relay leads until this is so."""
     leading = asyncio.create_task(relay.Relay(node, "lost").run())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not await until():
                 await asyncio.sleep(0.05)
     finally:

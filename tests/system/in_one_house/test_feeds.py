@@ -31,7 +31,7 @@ from deploy.places import ROOT
 from tests.architecture.test_formats import ENVELOPE, PRINTING
 from tests.conftest import ORGANISATIONS, PUBLISHERS
 from tests.forked import run
-from tests.publishing import NAME, OWNER, PROVIDER, SOURCE, Course, Publisher
+from tests.publishing import NAME, OWNER, PATIENCE, PROVIDER, SOURCE, Course, Publisher
 
 DAY = date(2026, 3, 2)
 
@@ -74,7 +74,7 @@ async def test_a_publisher_learns_what_became_of_a_submission_and_whether_sendin
 
         other_content = register[0].model_copy(update={"municipality": "05162008"})
         await sender.send(other_content, str(uuid4()), id=good)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while len(sender.answers[good]) < 2:
                 await sender.read()
         code, said = await asked(fleet, "answer", NAME, good)
@@ -116,7 +116,7 @@ async def test_where_kafka_is_away_the_commands_say_so_and_end(fleet: Fleet) -> 
         ["sandbox", "--kafka", away, "--weeks", "1"],
     ):
         env = child_environment(PYTHONPATH=str(ROOT), LOTSE_KAFKA=away, LOTSE_PUBLISHERS=str(PUBLISHERS))
-        done = await asyncio.to_thread(run, *words, "--format", "json", env=env, timeout=60)
+        done = await asyncio.to_thread(run, *words, "--format", "json", env=env, timeout=PATIENCE)
         assert done.returncode == 3, (words, done.stdout, done.stderr)
         said = json.loads(done.stdout)
         assert said["ok"] is False and said["errors"][0]["hint"] and "Traceback" not in done.stderr
@@ -256,11 +256,11 @@ async def test_status_is_shown_anew_until_ctrl_c(fleet: Fleet, tmp_path: Path) -
     os.close(theirs)
     shown = b""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while shown.count(b"reporting") < 2:  # shown, and shown anew
                 shown += await asyncio.to_thread(os.read, ours, 4096)
         watching.send_signal(signal.SIGINT)
-        assert await asyncio.to_thread(watching.wait, 20) == 130
+        assert await asyncio.to_thread(watching.wait, PATIENCE) == 130
     finally:
         watching.kill()
         os.close(ours)

@@ -23,7 +23,7 @@ from deploy.fleet import Fleet
 from deploy.local.operations import PRIVATE
 from deploy.places import SERVICES
 from deploy.published.asyncapi import headers_schema
-from tests.publishing import FAMILIES, NAME, Course, Publisher, told_again, until
+from tests.publishing import FAMILIES, NAME, PATIENCE, Course, Publisher, told_again, until
 
 
 async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet) -> None:
@@ -46,7 +46,7 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
         (risk,) = await until(lambda: risks(fleet, course))
         assert (risk["rule"], risk["holds_from_on"], risk["open"]) == ("S2", "2026-03-06", True)
 
-        await until(lambda: httpx.get(f"{fleet.url('notification')}/notices").json())
+        await until(lambda: fleet.get("notification", "/notices"))
         await ticks(sender, datetime(2026, 3, 11, 6, tzinfo=UTC))
         mails = await until(lambda: list(fleet.stack.mail_folder.glob("*.eml")))
         mail = email.message_from_bytes(mails[0].read_bytes())
@@ -67,7 +67,7 @@ async def test_one_persons_way_from_registration_to_mail_and_report(fleet: Fleet
         assert (await twice(sender, early, course.case))["reason"] == "NOT_RUNNING"
 
         await ticks(sender, datetime(2026, 4, 2, 6, tzinfo=UTC))
-        reports = await until(lambda: httpx.get(f"{fleet.url('reporting')}/reports/participation").json())
+        reports = await until(lambda: fleet.get("reporting", "/reports/participation"))
         cells = [cell for cell in reports[0]["body"]["cells"] if cell["municipality"] == "05162024"]
         assert reports[0]["month"] == "2026-03" and (cells[0]["entries"], cells[0]["stock"]) == (1, 1)
         assert (reports[0]["month"], reports[0]["vintage"]) == ("2026-03", 1)
@@ -95,14 +95,14 @@ async def read_by_people(fleet: Fleet, course: Course) -> dict[str, Any]:
     """What each service says of a case, its office, and the months."""
     pages = {"intake": f"cases/{course.case}", "referral": f"cases/{course.case}", "notification": "attempts",
              "reporting": "reports/participation"}  # fmt: skip
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         read = {name: (await client.get(f"{fleet.url(name)}/{page}")).json() for name, page in pages.items()}
         return read | {"notices": (await client.get(f"{fleet.url('notification')}/notices")).json()}
 
 
 def told(fleet: Fleet) -> dict[str, int]:
     """Of the only office's mails: how many of each."""
-    return {row["what"]: row["n"] for row in httpx.get(f"{fleet.url('notification')}/attempts").json()}
+    return {row["what"]: row["n"] for row in fleet.get("notification", "/attempts")}
 
 
 async def ticks(sender: Publisher, at: datetime) -> None:
@@ -164,7 +164,7 @@ async def dead_letter(fleet: Fleet, id: bytes) -> tuple[Any, dict[str, bytes]]:
     async with AIOKafkaConsumer(bootstrap_servers=fleet.stack.kafka, isolation_level="read_committed") as consumer:
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     for record in records:
@@ -180,17 +180,15 @@ def b64(text: bytes) -> str:
 
 async def page(url: str) -> bytes:
     """A page as bytes."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         return (await client.get(url)).content
 
 
 async def until_read(reader: Publisher, id: str, count: int) -> None:
     """Reads until an id has so many answers."""
-    for _ in range(100):
-        if len(reader.answers.get(id, [])) >= count:
-            return
-        await reader.read()
-    raise AssertionError(f"{id} has {len(reader.answers.get(id, []))} answers")
+    async with asyncio.timeout(PATIENCE):
+        while len(reader.answers.get(id, [])) < count:
+            await reader.read()
 
 
 async def test_what_comes_before_what_it_rests_on_waits_and_is_answered(fleet: Fleet) -> None:
@@ -215,7 +213,7 @@ async def test_a_case_whose_id_a_run_has_goes_on_and_is_numbered_behind_it(fleet
             assert (await sender.ask(submission, subject))["outcome"] == "recorded"
         await until(lambda: fleet.status("reporting")["lag"] == fleet.status("notification")["lag"] == {})
         assert [fleet.status(name)["early"] for name in SERVICES] == [0, 0, 0, 0]
-    facts = (await asyncio.to_thread(httpx.get, f"{fleet.url('referral')}/cases/{course.case}")).json()["timeline"]
+    facts = (await asyncio.to_thread(fleet.get, "referral", f"/cases/{course.case}"))["timeline"]
     numbers = [fact["number"] for fact in facts if fact["family"] == "referral"]
     assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) == 4
 
@@ -230,7 +228,7 @@ async def headers_are_as_documented(fleet: Fleet) -> Counter[str]:
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
         left = {part: end for part, end in (await consumer.end_offsets(parts)).items() if end}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while left:
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     for record in records:
@@ -257,5 +255,5 @@ async def acted(fleet: Fleet, day: str) -> None:
 
 def risks(fleet: Fleet, course: Course) -> list[dict[str, object]]:
     """Rows of risk_list about a course's participation."""
-    rows: list[dict[str, object]] = httpx.get(f"{fleet.url('referral')}/cases/{course.case}").json()["risk_list"]
+    rows: list[dict[str, object]] = fleet.get("referral", f"/cases/{course.case}")["risk_list"]
     return [row for row in rows if row["about"] == course.participation]

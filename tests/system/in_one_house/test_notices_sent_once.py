@@ -16,7 +16,7 @@ from contracts.codes import Presence
 from contracts.envelope import By, Submission
 from deploy.fleet import Fleet
 from tests.conftest import second_worker
-from tests.publishing import OWNER, Course, Publisher, told_again, until
+from tests.publishing import OWNER, PATIENCE, Course, Publisher, told_again, until
 
 FIRST_TICK = {
     "after_claim:kill:2": datetime(2026, 4, 4, 6, tzinfo=UTC),
@@ -85,7 +85,7 @@ async def test_what_waits_behind_a_slow_mail_server_is_sent_and_not_called_uncer
             await sender.tick(datetime(2026, 4, 22, 6, tzinfo=UTC))
             claimed = "select count(*), min(lease_until) as until from claim where not done"
             first = None
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(PATIENCE):
                 while True:  # renewed for longer than a lease lasts, or given up
                     now = await con.fetchrow(claimed)
                     assert now is not None
@@ -118,7 +118,7 @@ async def test_who_is_stopped_sends_the_mail_in_hand_and_hands_back_the_other(fl
             fleet.stack.mail_hold.touch()
             await sender.tick(datetime(2026, 4, 29, 6, tzinfo=UTC))
             begun = "select count(*) filter (where begun_by is not null) as begun, count(*) from claim where not done"
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(PATIENCE):
                 while [tuple(row) for row in await asked(fleet, begun)] != [(1, 2)]:
                     await asyncio.sleep(0.1)
         assert process.child is not None
@@ -126,7 +126,7 @@ async def test_who_is_stopped_sends_the_mail_in_hand_and_hands_back_the_other(fl
         await until(lambda: not ready(fleet, "notification"))
         assert process.child.poll() is None  # it has a mail in hand
         fleet.stack.mail_hold.unlink()
-        assert await asyncio.to_thread(process.stop) == 0
+        assert await asyncio.to_thread(process.stop, PATIENCE) == 0
         news = {attempt: found for attempt, found in (await results_of(fleet)).items() if attempt not in before}
         assert sorted(news.values()) == [[], ["notification_sent"]]
         fleet.start_one("notification")
@@ -144,7 +144,7 @@ async def test_who_is_stopped_sends_the_mail_in_hand_and_hands_back_the_other(fl
 def ready(fleet: Fleet, name: str) -> bool:
     """Whether a service says that it serves."""
     try:
-        return httpx.get(f"{fleet.url(name)}/ready").status_code == 200
+        return httpx.get(f"{fleet.url(name)}/ready", timeout=PATIENCE).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -183,7 +183,7 @@ def attempted(record: Any) -> bool:
 
 def settled(fleet: Fleet) -> bool:
     """Every attempt has its result; a dead worker's claim gets one when its lease is over."""
-    rows = httpx.get(f"{fleet.url('notification')}/attempts").json()
+    rows = fleet.get("notification", "/attempts")
     of: Counter[str] = Counter()
     for row in rows:
         of[row["what"]] += row["n"]

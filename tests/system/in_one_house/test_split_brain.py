@@ -18,7 +18,7 @@ from deploy.services import declared, migrations
 from services.host.settings import load_settings
 from services.operating.rebuild import rebuild
 from tests.conftest import second_worker
-from tests.publishing import Course, Publisher, until
+from tests.publishing import PATIENCE, Course, Publisher, until
 
 TICKED, MINUTES = datetime(2026, 5, 1, 6, tzinfo=UTC), itertools.count()
 """Later than anybody's ticks in this house before, since time only goes forward."""
@@ -56,7 +56,7 @@ async def test_two_workers_on_all_partitions_and_one_killed_at_a_seam(fleet: Fle
             async def killed() -> bool:
                 return worker.child is not None and worker.child.poll() is not None
 
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(PATIENCE):
                 while not (await killed() and len(sent) >= 150):
                     await reports()
             await sender.answered(*sent)

@@ -1,9 +1,12 @@
 """What a soak draws, what it must have in it, and from when on a window counts; without any service."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +19,7 @@ import pytest
 
 from deploy.errors import Trouble
 from deploy.soak import results, soaking
+from deploy.soak.busy import Busy
 from deploy.soak.faults.disks import elsewhere
 from deploy.soak.faults.processes import mended
 from deploy.soak.journal import Journal, Meant
@@ -195,3 +199,23 @@ def test_a_flood_has_each_three_times_and_no_copy_beside_its_original() -> None:
     assert {n for key, n in times.items() if key[2]} == {1}  # poison
     beside = sum(one.id == other.id for one, other in pairwise(flood))
     assert beside < len(flood) / 50
+
+
+def test_what_others_work_takes_from_a_house_is_told_and_what_its_own_take_from_each_other_is_not() -> None:
+    """Beside a load of twenty a sound recovery took 33 of the 30 seconds it may."""
+    with ExitStack() as all_:
+
+        def begun(*argv: str) -> int:
+            one = all_.enter_context(subprocess.Popen(argv))  # noqa: S603
+            all_.callback(one.kill)
+            return one.pid
+
+        house, rests = begun(sys.executable, "-c", "while True: pass"), begun("sleep", "60")
+        for _ in range(2 * (os.cpu_count() or 1)):
+            begun(sys.executable, "-c", "while True: pass")
+        began = time.monotonic()
+        beside, among, resting = Busy(house, lambda: [house]), Busy(os.getpid(), lambda: [house]), Busy(rests, lambda: [rests])  # fmt: skip
+        time.sleep(0.7)
+        told, ours, nothing = (busy.took() for busy in (beside, among, resting))
+        assert nothing < 0.1 < told < time.monotonic() - began and ours < told
+        assert Busy(rests, list).took() == 0
