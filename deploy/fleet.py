@@ -107,21 +107,21 @@ class Fleet:
         return f"http://127.0.0.1:{self.ports[name]}"
 
     def get(self, name: str, path: str) -> Any:
-        """What a service says at a path. Raises HTTPError, and ValueError where no JSON answers."""
-        return self._http.get(f"{self.url(name)}{path}").json()
+        """What a service says at a path. Raises HTTPError, also where it is told to come again, and ValueError where no JSON answers."""
+        return self._http.get(f"{self.url(name)}{path}").raise_for_status().json()
 
     def status(self, name: str, patience: float = 0.0) -> dict[str, Any]:
         """A service's /status; `{"running": False}` where it does not answer. With patience (seconds) one that runs is asked until it
         says all there is: on a busy machine its database has no time for that at once, and what it knows is missing."""
-        until = time.monotonic() + patience
+        began = time.monotonic()
         while True:
             try:
                 said = {"running": True, **self.get(name, "/status")}
             except (httpx.HTTPError, KeyError, ValueError):  # a ValueError: what answers is no JSON
                 said = {"running": False, "service": name}
-            if "outbox" in said or self.processes[name].pid is None or time.monotonic() >= until:
+            if "outbox" in said or self.processes[name].pid is None or time.monotonic() >= began + patience:
                 return said
-            time.sleep(0.1)
+            time.sleep(pause(began))
 
     def older(self, name: str) -> int:
         """By how many records the log is ahead of a service's database; 0 where it is not."""

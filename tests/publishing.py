@@ -113,11 +113,11 @@ class Publisher:
 
 
 async def until(what: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """Waits for a fact, with a deadline. Who does not answer meanwhile is asked again: a busy machine takes its time."""
+    """Waits for a fact, with a deadline. Who does not answer meanwhile, or says that one shall come again, is asked again."""
     began, found = time.monotonic(), None
     async with asyncio.timeout(patience):
         while not found:
-            with contextlib.suppress(OSError, httpx.TransportError):
+            with contextlib.suppress(OSError, httpx.HTTPError):
                 found = await asyncio.to_thread(what)
             await asyncio.sleep(0 if found else pause(began))
     return found

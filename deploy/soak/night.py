@@ -156,7 +156,7 @@ class Night:
         self.note(f"begins: {fault}")
         window = Window(self, fault, beside or {})
         yield window
-        healed, busy = time.monotonic(), Busy(os.getpid(), self._pids)
+        healed, busy = time.monotonic(), Busy(os.getpid())
         self.note(f"healed: {fault} after {healed - window.began:.1f} s")
         self.progress += await window.progress(healed)
         await self.read_up()
@@ -168,10 +168,6 @@ class Night:
         took, others = time.monotonic() - healed, busy.took()
         self.recoveries.append(Recovery(fault, took - others, limit))
         self.note(f"recovered: {fault} in {took:.1f} s, {others:.1f} of them taken by others' work")
-
-    def _pids(self) -> list[int]:
-        """Of the services, and ours."""
-        return [os.getpid(), *(pid for name in SERVICES if (pid := self.fleet.processes[name].pid) is not None)]
 
     @property
     def recovered(self) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.stream import Fork, Gap, Heard, Kept, Streams
@@ -12,6 +12,7 @@ from contracts.stream import Fork, Gap, Heard, Kept, Streams
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_order_and_any_repeats_give_the_same_stream(data: st.DataObject) -> None:
     sent = {subject: [f"{subject}-{n}" for n in range(1, data.draw(st.integers(1, 8)) + 1)] for subject in ("a", "b")}
@@ -33,6 +34,7 @@ def test_any_order_and_any_repeats_give_the_same_stream(data: st.DataObject) -> 
     }
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.sampled_from("xxxxy")), max_size=25), st.data())
 def test_who_keeps_what_was_heard_and_what_waits_goes_on_where_it_stopped(
     deliveries: list[tuple[str, int, str]], data: st.DataObject
@@ -111,6 +113,7 @@ def test_who_took_a_fact_out_of_what_was_kept_is_told_instead_of_losing_what_fol
     assert not late.kept() and late.take("intake", "x", 5, "e", "e", NOON) == ["e"]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_with_every_second_fact_left_out_the_stream_is_whole(data: st.DataObject) -> None:
     """However many facts came under one number, under however many numbers, and whenever it dies and is told."""

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.envelope import Tick
@@ -184,6 +184,7 @@ SAID: dict[str, tuple[dict[str, Any], list[str]]] = {
 """Messages, and the pointers of what is wrong with each."""
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_message_is_judged_by_itself_under_the_line_an_editor_shows(data: st.DataObject) -> None:
     """Of a file of lines, of documents or of one list, whatever is broken in it and wherever."""

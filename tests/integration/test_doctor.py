@@ -572,6 +572,8 @@ def test_what_a_killed_run_left_is_found(tmp_path: Path) -> None:
         left.kill()
         left.wait()
     assert asked.code == 1
+    at = next(n for n, line in enumerate(asked.lines) if line.startswith("leftovers:"))
+    asked = replace(asked, lines=asked.lines[at:])  # before it may stand what else this machine lacks
     assert asked.first == (f"leftovers: kafka of a killed `lotse up` still runs (pid {left.pid})", f"kill {left.pid}")
     assert asked.lines[3].startswith(f"leftovers: {old} is the folder of a temporary stack that no longer runs")
     assert asked.lines[5] == f"  mend  rm -r {old}" and "lotse-young" not in asked.said

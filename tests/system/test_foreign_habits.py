@@ -356,8 +356,8 @@ async def test_a_header_whose_name_nobody_can_read_is_a_dead_letter_and_nothing_
         for n, (run, subject) in enumerate(runs):
             ids.append(await sender.send(run, subject, part=n % 4))
             if n in (30, 31, 77):
-                await asyncio.to_thread(send_latin_1, house.stack.kafka, "referral.submissions.oulad", n % 4)
-                await asyncio.to_thread(send_latin_1, house.stack.kafka, "referral.submissions.kreis", n % 4)
+                topics = [submissions_topic("referral", name) for name in ("oulad", "kreis")]
+                await asyncio.to_thread(send_latin_1, house.stack.kafka, n % 4, *topics)
         house.start_one("referral")
         await asyncio.to_thread(house.wait_ready, "referral")
         told = await sender.answered(*ids)
@@ -392,20 +392,21 @@ class Latin1(str):
     def encode(self, *_):
         return super().encode("latin-1")
 
-async def main(kafka, topic, part):
+async def main(kafka, part, *topics):
     producer = AIOKafkaProducer(bootstrap_servers=kafka, linger_ms=50)
     await producer.start()
-    sent = [await producer.send(topic, b"{}", partition=part, headers=[(Latin1("größe"), b"1")]) for _ in range(2)]
+    sent = [await producer.send(topic, b"{}", partition=int(part), headers=[(Latin1("größe"), b"1")])
+            for topic in topics for _ in range(2)]
     await asyncio.gather(*sent)
     await producer.stop()
 
-asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def send_latin_1(kafka: str, topic: str, part: int) -> None:
-    """Two records with a header whose name is Latin-1, in one batch, as a program in another language may write them."""
-    subprocess.run([sys.executable, "-c", LATIN_1, kafka, topic, str(part)],  # noqa: S603
+def send_latin_1(kafka: str, part: int, *topics: str) -> None:
+    """To each two records with a header whose name is Latin-1, in one batch, as a program in another language may write them."""
+    subprocess.run([sys.executable, "-c", LATIN_1, kafka, str(part), *topics],  # noqa: S603
                    check=True, env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"})  # fmt: skip
 
 

@@ -155,6 +155,7 @@ def until_answered(running: Sandbox, patience: float = PATIENCE) -> dict[str, An
     deadline = time.monotonic() + patience
     while (row := running.ask("sources", "kreis")[0])["waiting"]:
         assert time.monotonic() < deadline, f"{row['waiting']} wait: {row}"
+        time.sleep(0.5)
     found: dict[str, Any] = row
     return found
 
@@ -171,6 +172,7 @@ def test_a_stack_of_its_own_answers_each_message_as_its_dials_say_and_ctrl_c_end
             deadline = time.monotonic() + PATIENCE
             while running.ask("sources", "kreis")[0]["sent"] < len(ids):
                 assert time.monotonic() < deadline, running.said
+                time.sleep(0.5)  # each question is a process
             assert "all is sent" not in running.said
         running.until("all is sent; the stack stays until Ctrl-C")
         row = until_answered(running)
@@ -192,6 +194,7 @@ def test_ctrl_c_while_a_stack_of_its_own_is_fed_ends_all_of_it_in_order(tmp_path
         deadline = time.monotonic() + PATIENCE
         while running.ask("sources", "kreis")[0]["sent"] < 100:
             assert time.monotonic() < deadline, running.said
+            time.sleep(0.5)
         children = psutil.Process(running.process.pid).children(recursive=True)
         code, said = running.end()
         assert (code, said["errors"][0]["code"]) == (130, "INTERRUPTED"), running.said
@@ -243,6 +246,7 @@ def test_into_a_kafka_it_sends_no_faster_than_it_was_told_and_ctrl_c_ends_it_wit
         deadline = time.monotonic() + PATIENCE
         while len(asyncio.run(stamps(broker))) < 150:
             assert time.monotonic() < deadline, running.said
+            time.sleep(0.1)
         code, said = running.end()
     there, sent = asyncio.run(stamps(broker)), sum(one["messages"] for one in said["data"])
     assert (code, said["ok"], said["errors"][0]["code"]) == (130, False, "INTERRUPTED")

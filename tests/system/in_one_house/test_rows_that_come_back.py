@@ -18,7 +18,7 @@ import pytest
 from deploy.fleet import Fleet
 from deploy.places import EXAMPLES
 from tests.conftest import PUBLISHERS
-from tests.publishing import until
+from tests.publishing import PATIENCE, until
 from tests.typing_commands import typed, typing
 
 MAPPING = EXAMPLES / "oulad" / "participations.toml"
@@ -48,7 +48,19 @@ def handed_in(path: Path, *rows: dict[str, str]) -> str:
 
 def words(file: str, *more: str) -> list[str]:
     """Each test's is a first import, whatever the others have imported into this house."""
-    return ["import", "participations", file, "--mapping", str(MAPPING), "--format", "json", "--first", *more]
+    patience = ["--patience", str(PATIENCE)]
+    return [
+        "import",
+        "participations",
+        file,
+        "--mapping",
+        str(MAPPING),
+        "--format",
+        "json",
+        "--first",
+        *patience,
+        *more,
+    ]
 
 
 async def imported(fleet: Fleet, file: str, *more: str) -> tuple[int, dict[str, Any]]:
@@ -160,7 +172,7 @@ async def test_ctrl_c_once_waits_for_what_is_on_its_way_and_twice_for_nothing(
             assert b"stopping" in await process.stderr.readline()
         if times == 1:
             go_on()
-        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     said = json.loads(out)
     assert (process.returncode, said["ok"], said["data"].get(word)) == (130, False, 2), said
     assert said["data"]["rows"] == 2 and said["data"]["refused"] == said["data"]["recorded"] == 0
@@ -178,7 +190,7 @@ async def test_ctrl_c_while_refused_rows_are_written_leaves_them_whole_and_the_a
     while not (found := [*state.glob("*-refused-*.csv")]):  # noqa: ASYNC110  # its first moment, not one half a second later
         await asyncio.sleep(0.001)
     process.send_signal(signal.SIGINT)
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     said = json.loads(out)
     assert (process.returncode, said["data"]["recorded"], said["data"]["refused"]) == (5, 1, 20_000)
     with found[0].open(encoding="utf-8-sig", newline="") as came_back:

@@ -214,8 +214,7 @@ def test_what_others_work_takes_from_a_house_is_told_and_what_its_own_take_from_
         for _ in range(2 * (os.cpu_count() or 1)):
             begun(sys.executable, "-c", "while True: pass")
         began = time.monotonic()
-        beside, among, resting = Busy(house, lambda: [house]), Busy(os.getpid(), lambda: [house]), Busy(rests, lambda: [rests])  # fmt: skip
+        beside, among, resting = Busy(house), Busy(os.getpid()), Busy(rests)
         time.sleep(0.7)
         told, ours, nothing = (busy.took() for busy in (beside, among, resting))
         assert nothing < 0.1 < told < time.monotonic() - began and ours < told
-        assert Busy(rests, list).took() == 0
