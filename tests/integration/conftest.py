@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -37,10 +38,17 @@ async def node_of(stack: LocalStack, name: str) -> AsyncIterator[Running]:
     settings = Settings(kafka=stack.kafka, database=SecretStr(dsn), publishers=PUBLISHERS,
                         operations_key=stack.operations_key, http_port=0)  # fmt: skip
     reader, pool = Reader(stack.kafka, KafkaSecurity(), "alone"), await connect(dsn)
+    pool._init = unhurried
+    await unhurried(pool)  # the one there is
     await reader.start()
     yield running(declared(name), settings, pool, reader)
     await reader.stop()
     pool.terminate()
+
+
+async def unhurried(session: Any) -> None:
+    """A transaction of a test may wait for a processor: of the largest release Postgres once ended the session, beside a load of eight."""
+    await session.execute("set idle_in_transaction_session_timeout = 0")
 
 
 GUARDED = """\

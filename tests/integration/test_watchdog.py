@@ -29,6 +29,7 @@ async def main():
     if sys.argv[1] == "hangs":
         a_rule_that_never_ends()
     while not pathlib.Path(sys.argv[2]).exists():
+        pathlib.Path(sys.argv[3]).touch()
         await asyncio.sleep(0.05)
     watched.cancel()
 
@@ -40,7 +41,8 @@ FREEZES = 6  # whoever goes by the clock is seen in every other: it depends on w
 
 
 def begun(what: str, until: Path) -> subprocess.Popen[str]:
-    found = subprocess.Popen([sys.executable, "-c", PROGRAM, what, str(until)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,  # noqa: S603
+    """A process whose loop turns, and says so by a file `turned`, until there is another; or hangs."""
+    found = subprocess.Popen([sys.executable, "-c", PROGRAM, what, str(until), str(until.with_name("turned"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,  # noqa: S603
                              stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
     assert found.stdout is not None and found.stdout.readline() == "began\n"
     return found
@@ -59,12 +61,16 @@ def test_what_blocks_the_loop_is_named_once_by_its_functions(tmp_path: Path) -> 
 
 
 def test_who_was_frozen_for_longer_than_that_says_nothing_and_lives(tmp_path: Path) -> None:
-    process = begun("turns", ended := tmp_path / "ended")
+    process, turned = begun("turns", ended := tmp_path / "ended"), tmp_path / "turned"
     for _ in range(FREEZES):
         process.send_signal(signal.SIGSTOP)
         time.sleep(3.5)  # at least: longer than it may be silent
+        turned.unlink(missing_ok=True)
         process.send_signal(signal.SIGCONT)
-        time.sleep(0.2)
+        deadline = time.monotonic() + PATIENCE
+        while not turned.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     ended.touch()
     said, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, "")

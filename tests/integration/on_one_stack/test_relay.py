@@ -185,11 +185,7 @@ async def test_the_largest_release_that_is_taken_leaves_and_a_larger_one_is_not_
     assert most > 229_000
     add = ("insert into participation_period (case_id, participation_id, tenant, municipality, block, started_on)"
            " select n, n, 'rkn', lpad(n::text, 8, '0'), 'F4', date '2026-05-04' from generate_series(1, $1) n")  # fmt: skip
-    limits = {"search_path": "lotse", "timezone": "UTC"}  # none of time: how large it may be is looked at
-    async with (
-        node_of(prepared, "reporting") as node,
-        asyncpg.create_pool(prepared.databases["reporting"].runtime, min_size=1, server_settings=limits) as node.pool,
-    ):
+    async with node_of(prepared, "reporting") as node:
         await caught_up(node)
         leading = asyncio.create_task(relay.Relay(node, "border").run())
         try:
