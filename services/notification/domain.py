@@ -203,11 +203,11 @@ def react(office: Office, ticked: datetime) -> list[Fact]:
 
 
 def attempts(
-    office: Office, ticked: datetime, mailboxes: Mapping[str, Any], quarantined: Collection[str] = ()
+    office: Office, ticked: datetime, mailboxes: Mapping[str, Any], incomplete: Collection[str] = ()
 ) -> list[Fact]:
     """One mail with all that is news, no single mails (domain F-03); said once (H-04), and once more where why it is over was another
     reason than the office was told (domain 8.3; Art. 19 GDPR). A mailbox that refuses gets one a day.
-    What is more than a mail can hold is said at the next tick; of a case in quarantine, once it is released."""
+    What is more than a mail can hold is said at the next tick; what is known of a case that is `incomplete`, once it is not any more."""
     part = office.notification
     if part.in_flight:
         return []  # what it ends with decides what the office believes; that of two at once nobody could tell
@@ -218,9 +218,9 @@ def attempts(
     # raised or withdrawn by an earlier tick: the barrier of this one says that all of that has been heard
     over = office.dropout.over
     untrue = [(key, line) for key, line in _untrue(office) if key not in over or over[key].as_of < ticked]
-    untrue = [(key, line) for key, line in untrue if line.case_id not in quarantined]
+    untrue = [(key, line) for key, line in untrue if line.case_id not in incomplete]
     untold = _untold(office, day_of(ticked), untrue)
-    new = sorted((key, item) for key, item in untold if item.as_of < ticked and item.case_id not in quarantined)
+    new = sorted((key, item) for key, item in untold if item.as_of < ticked and item.case_id not in incomplete)
     goes_on = Counter(item.case_id for key, item in office.dropout.open.items() if part.believed(key))
     raised = [_notice("RAISED", Line(*item[:4]), goes_on[item.case_id]) for _, item in new]
     goes_on += Counter(item.case_id for _, item in new)  # a mail that says both of one case names no course

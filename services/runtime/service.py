@@ -35,8 +35,8 @@ class Errand:
     fact: type[Fact]
     attempts: Callable[[State, datetime, Collection[str]], list[Fact]]
     """What the world has not been told. Asked only at a tick, and only where react is silent: between ticks half of a correction may
-    have been heard. `due` says at which tick a state is asked. Nothing is to be said of the subjects named, those in quarantine: what is
-    known of them is not all there is."""
+    have been heard. `due` says at which tick a state is asked. Nothing is to be said of the subjects named, in quarantine or with a
+    fact that is missing: what is known of them is not all there is."""
     perform: Callable[[Recorded], Awaitable[Fact]]
     uncertain: Callable[[Any], Fact]
     """What is recorded of an attempt (its fact) nobody knows the end of."""

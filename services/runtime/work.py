@@ -63,6 +63,11 @@ STATE = Table("state", ("kind", "id"), {"kind": "text", "id": "text", "tenant": 
               "known": "text", "last": "text", "due_at": "timestamptz"})  # fmt: skip
 HEARD = Table("heard", ("family", "subject"), {"family": "text", "subject": "text", "number": "bigint", "id": "text",
               "early": "boolean"})  # fmt: skip
+INCOMPLETE = (
+    "select subject, false as early from quarantine union all select subject, true from kept where why = 'early' and $1"
+)
+"""Subjects of which what is known is not all there is. Those with a fact that came before the missing one are asked for only where
+the world is to be told of them."""
 TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_at", "cause", "body")
 """Columns of a service's own facts as they were recorded, for people to read."""
 
@@ -181,6 +186,7 @@ class Work:
         self.slots: dict[Name, Slot] = {}
         self.alliances: dict[str, Alliance] = {}
         self.quarantined: set[str] = set()
+        self.incomplete: set[str] = set()
         self.streams: dict[tuple[str, str], Stream[Message]] = defaultdict(Stream)
         """What was learned of each family and subject, with early facts: read as any subscriber reads (contracts/stream.py)."""
         self.out = Outgoing()
@@ -220,7 +226,9 @@ class Work:
         await self._lock(asked | known.names, most, BeginAgain(full=True) if woken else TooMuch())
         self.now = datetime.now(UTC)
         # a statement of its own, after the locks: under a lock only the locked row itself is fresh
-        self.quarantined = {row["subject"] for row in await self.con.fetch("select subject from quarantine")}
+        rows = await self.con.fetch(INCOMPLETE, self.by_time and self.service.errand is not None)
+        self.quarantined = {subject for subject, early in rows if not early}
+        self.incomplete = {subject for subject, _ in rows}
         facts = {(m.family, m.attributes.subject) for m in readable if m.input.kind == "fact"}
         early = await self._load_heard(sorted(facts))
         gives = {pair for m in readable for pair in m.gives}
@@ -646,7 +654,7 @@ class Work:
     def _missing(self, state: State, ticked: datetime) -> list[Fact]:
         """What rules miss; at a tick then what the world has not been told."""
         errand = self.service.errand if self.by_time else None
-        return self.service.react(state, ticked) or (errand.attempts(state, ticked, self.quarantined) if errand else [])
+        return self.service.react(state, ticked) or (errand.attempts(state, ticked, self.incomplete) if errand else [])
 
     # --- save
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from contracts.codes import RiskEnd, Rule
-from contracts.dropout import DropoutFact, DropoutRiskRaised, DropoutRiskWithdrawn
+from contracts.dropout import DropoutFact, DropoutRiskContinued, DropoutRiskRaised, DropoutRiskWithdrawn
 from contracts.envelope import Attributes, Fact, Recorded
 from contracts.notification import NoticeLine, NotificationAttempted, NotificationWithdrawn
 from contracts.topics import facts_topic
@@ -86,6 +86,7 @@ async def world(prepared: LocalStack, monkeypatch: pytest.MonkeyPatch) -> AsyncI
             "claim",
             "alliance",
             "quarantine",
+            "kept",
         ):
             await node.pool.execute(f"delete from {table}")  # noqa: S608
         await node.pool.execute("insert into alliance (tenant, ticked, acted) values ($1, $2, $2)", TENANT, ACTED)
@@ -167,6 +168,24 @@ async def test_of_a_case_in_quarantine_an_office_hears_at_the_tick_after_its_rel
     assert await release(node, case) == (int(is_over), "", False)
     assert await world.said() == []
     await world.ticks(ACTED + timedelta(minutes=30))
+    assert await world.said() == ["notification_attempted"] * (not is_over)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_of_a_case_of_which_a_fact_is_missing_an_office_hears_at_the_tick_after_it_came(
+    world: World, is_over: bool
+) -> None:
+    """What took the worry back was here, and kept behind it: it was mailed that somebody stays away who had come."""
+    case, more = str(uuid4()), {"last_missed_on": date(2026, 3, 9)}
+    first = world.says(case, 1, DropoutRiskRaised, **RAISED)
+    third = world.says(case, 3, DropoutRiskWithdrawn, reason=RiskEnd.ATTENDED) if is_over else world.says(
+        case, 3, DropoutRiskContinued, **more)  # fmt: skip
+    await world.hears(first, third)
+    for minutes in (15, 30):
+        await world.ticks(ACTED + timedelta(minutes=minutes))
+        assert await world.said() == []
+    await world.hears(world.says(case, 2, DropoutRiskContinued, **more))
+    await world.ticks(ACTED + timedelta(minutes=45))
     assert await world.said() == ["notification_attempted"] * (not is_over)
 
 
