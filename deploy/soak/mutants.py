@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant((59,), "the minder outlives Kafka's absence", ("ended by itself",),
            (Edit(HOST, "except (*RETRY, KafkaError) as error:", "except asyncpg.PostgresError as error:"),)),
     Mutant((53,), "a state of a shape to come is not read: it is", ("to hold what it can't read",),
-           (Edit(WORK, "if row[\"shape\"] > self.service.states[kind].shape:", "if False:"),)),
+           (Edit(WORK, "row[\"shape\"] != ours:", "row[\"shape\"] < ours:"),)),
     Mutant((64,), "the relay outlives its session in Postgres", ("ended by itself",),
            (Edit(RELAY, "except (*RETRY, ReaderError, KafkaException, asyncpg.PostgresError) as error:",
                  "except (ReaderError, KafkaException) as error:"),)),

@@ -81,7 +81,6 @@ class Case:
     needs_told_by: dict[str, int] = field(default_factory=dict)
     """How many of the needs each body has told."""
     shape: ClassVar[int] = 2
-    """2 counts who told the needs."""
 
     def is_of(self, organisation_id: str) -> bool:
         """Whether that body owns the case, or opened it: who talks with the person in intake (domain 3)."""

@@ -64,11 +64,6 @@ class DropoutPart:
     """The tick of the newest withdrawal. What is older than a fortnight before it goes when it moves, not with each of the tens of
     thousands that a year's import withdraws: 50,000 looked through each time were 11 ms a message."""
 
-    def __post_init__(self) -> None:
-        """A state of shape 3 does not say it."""
-        if self.newest is None and self.over:
-            self.newest = max(one.as_of for one in self.over.values())
-
 
 @dataclass(slots=True)
 class NotificationPart:
@@ -109,9 +104,6 @@ class Office:
     dropout: DropoutPart = field(default_factory=DropoutPart)
     notification: NotificationPart = field(default_factory=NotificationPart)
     shape: ClassVar[int] = 8
-    """6 has what is over and was not said on the list (a version before it, still running, would write the rows without); 7 knows why
-    the office believes that something is over; 8 has another reason among what is taken back, which 7 takes for a belief that it
-    holds."""
 
     @staticmethod
     def of(fact: Fact, tenant: str) -> list[str]:

@@ -11,7 +11,8 @@ COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("fami
             "timeline": ("family, subject, number", "fact_id, type, time, recorded_at, cause, body")}  # fmt: skip
 """Table to key and compared columns; projections are compared in all their columns."""
 
-LOWER = f"select l.kind, l.id from {LIVE}.state l join {BESIDE}.state b using (kind, id) where l.shape < b.shape"
+OLDER = (f"select l.kind, l.id from {LIVE}.state l join (select kind, max(shape) as ours from {BESIDE}.state group by kind) b using (kind)"
+         " where l.body is not null and l.shape < b.ours")  # fmt: skip
 """States of a shape before ours: a rebuild is how they get it."""
 
 
@@ -46,12 +47,17 @@ async def make_beside(owner: Any, role: str, migrations: list[Path], *, dry: boo
 
 
 async def differences(owner: Any, service: Service, most: int = 10) -> list[str]:
-    """`table: key` of the first rows that differ between live and beside, compared as whole sets by named columns."""
+    """`table: key` of the first rows that differ between live and beside, compared as whole sets by named columns. Where an earlier
+    version wrote states, these are not compared, nor what people read of them."""
     found: list[str] = []
-    tables = [*service.tables, *([service.reports.table] if service.reports else [])]
+    older = await owner.fetchval(f"select exists ({OLDER})")
+    tables = [*(() if older else service.tables), *([service.reports.table] if service.reports else [])]
     own = {t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in tables}
     for name, (key, compared) in sorted((COMPARED | own).items()):
-        where = f"where body is not null and (kind, id) not in ({LOWER})" if name == "state" else ""
+        where = (
+            f"s where body is not null and not exists (select from ({OLDER}) o where (o.kind, o.id) = (s.kind, s.id))"
+        )
+        where = where if name == "state" else ""
         one, other = (f"select {key}, {compared} from {schema}.{name} {where}" for schema in (LIVE, BESIDE))
         rows = await owner.fetch(f"(select {key} from ({one} except {other}) a) union (select {key} from ({other} except {one}) b)"
                                  f" order by {key} limit {most}")  # fmt: skip

@@ -108,6 +108,11 @@ class NewerShape(Exception):
     """A state was written by a newer version of this service. Way out: run that version (docs/operating.md, Going back a release)."""
 
 
+class OlderShape(Exception):
+    """A state was written by an earlier version of this service, which folded it otherwise: whoever goes on from it writes what no
+    rebuild makes. Way out: `lotse rebuild` (docs/operating.md, Going forward a release)."""
+
+
 class Known(msgspec.Struct):
     """What a state's row says beside the state: ids it made known, and its own families' last numbers."""
 
@@ -145,7 +150,7 @@ class Alliance(NamedTuple):
     tick_id: str | None
 
 
-NOT_THE_DATA: tuple[type[Exception], ...] = (*RETRY, positions.Astray, BeginAgain, NewerShape)
+NOT_THE_DATA: tuple[type[Exception], ...] = (*RETRY, positions.Astray, BeginAgain, NewerShape, OlderShape)
 """Errors that no splitting of a batch would mend."""
 
 _read_known, _read_last = msgspec.json.Decoder(Known).decode, msgspec.json.Decoder(Last).decode
@@ -268,14 +273,13 @@ class Work:
             raise beyond
         for row in rows:
             kind, id, body = row["kind"], row["id"], row["body"]
-            if row["shape"] > self.service.states[kind].shape:  # type: ignore[attr-defined]
-                raise NewerShape(f"{kind} has shape {row['shape']}")
+            ours = self.service.states[kind].shape  # type: ignore[attr-defined]
+            if body is not None and row["shape"] != ours:
+                raise (NewerShape if row["shape"] > ours else OlderShape)(f"{kind} has shape {row['shape']}")
             self.slots[kind, id] = Slot(kind, id) if body is None else Slot(
                 kind, id, row["tenant"], self.service.read_state[kind](body), _read_known(row["known"]),
                 _read_last(row["last"]), row["due_at"] and row["due_at"].replace(tzinfo=UTC),  # ALWAYS_DUE is read without a zone
             )  # fmt: skip
-            if not self.service.is_spoken_to:
-                self.slots[kind, id].known.given.clear()  # reporting's rows of shape 1 name ids nobody asks for
         await self._look_for_others()
 
     async def _look_for_others(self) -> None:

@@ -167,15 +167,6 @@ class ReferralPart:
 class AttendancePart:
     sheets: dict[str, Sheet] = field(default_factory=dict)
     """Participation to what is known of its meetings."""
-    meetings: dict[str, dict[str, Meeting]] = field(default_factory=dict)
-    """What a state of shape 6 says instead; empty once it is read. Goes when no row says it any more."""
-
-    def __post_init__(self) -> None:
-        """A state of shape 6 is read as one of 7."""
-        for id, known in self.meetings.items():
-            for meeting_id, meeting in known.items():
-                self.sheets[id] = meetings.noted(self.sheets.get(id, b""), meeting_id, meeting)
-        self.meetings = {}
 
 
 @dataclass(slots=True)
@@ -200,9 +191,7 @@ class Case:
     referral: ReferralPart = field(default_factory=ReferralPart)
     attendance: AttendancePart = field(default_factory=AttendancePart)
     dropout: DropoutPart = field(default_factory=DropoutPart)
-    shape: ClassVar[int] = 11
-    """7 packs what is known of meetings; 8 was asked about no-shows that go on; of 9 the newest yes stands, not the last heard; of 10
-    the list says since when a risk is open; 11 knows why what was withdrawn is over, and all yeses."""
+    shape: ClassVar[int] = 12
 
     def courses(self) -> Iterator[tuple[str, Participation, Referral]]:
         """Participations whose referral is known, joined with it."""
@@ -230,7 +219,7 @@ class Case:
         case any more. A yes from then on counts for nothing, whichever of both is heard first."""
         referral = self.referral.referrals[referral_id]
         yes_on = referral.first_yes_on or referral.accepted_on
-        in_time = yes_on is None or not self.over_on(referral, yes_on)  # of old states no day is known
+        in_time = yes_on is None or not self.over_on(referral, yes_on)
         return (referral.was_accepted and in_time) or referral_id in self.started()
 
     def withdrawn_from_on(self, referral: Referral) -> date | None:

@@ -3,7 +3,6 @@
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +11,7 @@ from contracts.codes import ExcuseReason, Presence
 from services.referral.domain import Case, meetings
 from services.referral.domain.meetings import Meeting
 from services.referral.domain.risks import absences
-from services.referral.domain.state import AttendancePart, End, Participation, Start
+from services.referral.domain.state import End, Participation, Start
 from services.runtime.database import encode
 from tests.publishing import Course
 from tests.unit.in_services.test_referral_rules import START, running
@@ -109,21 +108,6 @@ def test_absences_are_those_of_a_calendar(
             standing = [*standing, START + timedelta(days=day)]
     expected += [(standing, False, after)] if standing else []
     assert [tuple(run) for run in absences(case, course.participation, participation, referral)] == expected
-
-
-def test_a_state_of_the_shape_before_is_read_as_one_of_this() -> None:
-    old = (
-        '{"meetings":{"c0ffee00-0000-4000-8000-000000000001":{'
-        '"0b4ad7e2-0d0a-4f57-9d0c-9f4a2c6a4d11":["2026-03-09","UNEXCUSED",4,0,null,"2026-03-09T18:00:00Z",1],'
-        '"1b4ad7e2-0d0a-4f57-9d0c-9f4a2c6a4d11":["2026-03-02","EXCUSED",4,0,"CARE","2026-03-02T18:00:00.123456Z",3]}}}'
-    )
-    read = msgspec.json.decode(old, type=AttendancePart)
-    sheet = read.sheets["c0ffee00-0000-4000-8000-000000000001"]
-    assert (meetings.presences(sheet), read.meetings) == (b"EU", {})
-    assert meetings.meeting(sheet, "1b4ad7e2-0d0a-4f57-9d0c-9f4a2c6a4d11") == Meeting(
-        date(2026, 3, 2), "EXCUSED", 4, 0, "CARE", datetime(2026, 3, 2, 18, 0, 0, 123456, UTC), 3
-    )
-    assert msgspec.json.decode(encode(read), type=AttendancePart) == read
 
 
 def test_every_code_has_its_letter_and_a_year_its_size() -> None:

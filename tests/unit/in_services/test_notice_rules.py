@@ -1,12 +1,10 @@
 """Rules of notice as functions of values: who is told what, once, at a tick; and nobody is silenced."""
 
-import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +17,6 @@ from services.notification.domain import LOTSE, Office, attempts, due, evolve, f
 from services.notification.mail import written
 from services.notification.organisations import Mailbox
 from services.notification.projection import NOTICE_LIST
-from services.runtime.database import encode
 
 OFFICE, MAILBOXES = "rkn-thm", {"rkn-thm": object()}
 FIRST = date(2026, 1, 5)
@@ -428,16 +425,6 @@ def test_what_is_known_of_what_is_over_is_that_of_a_fortnight_and_the_last_said_
         known = {case: one for case, one in known.items() if one[1] >= newest - 14}
         assert {key[:36]: (one.reason, (one.as_of - TICK).days)
                 for key, one in office.dropout.over.items()} == known  # fmt: skip
-
-
-def test_a_state_that_was_kept_before_its_newest_withdrawal_was_is_what_a_rebuild_makes_of_it() -> None:
-    """Of shape 3, which did not say it; a fact that is no withdrawal writes it anew."""
-    facts = [withdrawn("a", TICK), withdrawn("b", TICK + 3 * DAY)]
-    rebuilt = heard(Office(f"rkn:{OFFICE}", "rkn"), *facts, raised("c"), withdrawn("d", TICK + DAY))
-    kept = json.loads(encode(heard(Office(f"rkn:{OFFICE}", "rkn"), *facts)))
-    del kept["dropout"]["newest"]
-    live = heard(msgspec.json.decode(json.dumps(kept), type=Office), raised("c"), withdrawn("d", TICK + DAY))
-    assert encode(live) == encode(rebuilt)
 
 
 def test_what_was_taken_back_says_how_it_ended_last() -> None:

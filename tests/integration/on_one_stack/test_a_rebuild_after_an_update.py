@@ -1,0 +1,49 @@
+"""What an earlier version made of the log, and what becomes of it in an update (house 8: a new shape is a rebuild beside and a swap)."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from deploy.local.stack import LocalStack
+from deploy.services import migrations
+from services.host.running import Running
+from services.intake.domain import Case
+from services.operating.rebuild import rebuild
+from services.runtime.work import OlderShape
+from tests.integration.on_one_stack.test_dry_runs import applied, fetched, missing, need, registered
+from tests.publishing import TENANT
+
+
+async def test_what_an_earlier_version_made_of_the_log_is_gone_on_from_only_once_a_rebuild_has_made_it_anew(
+    prepared: LocalStack, node: Running
+) -> None:
+    """Gone on from at once it became what no rebuild makes, and each one kept the old. What newer rules say of what was known before is
+    said then, of cases to which no message comes any more, too, and once."""
+    cases, known = [str(uuid4()) for _ in range(2)], "select id, shape, body from state order by id"
+    for offset, case in enumerate(cases):
+        await applied(node, fetched(node, offset, registered(), case))
+    await node.pool.execute("update alliance set ticked = now(), tick_id = 'one' where tenant = $1", TENANT)
+    made = await node.pool.fetch(known)
+    await node.pool.execute("update state set shape = shape - 1, body = replace(body, '\"GK\"', '\"C\"')")
+    await node.pool.execute("update case_list set programme = 'C'")
+    before = await node.pool.fetch(known)
+    with pytest.raises(OlderShape):
+        await applied(node, fetched(node, 2, need(), cases[0]))
+    assert before == await node.pool.fetch(known) != made
+    assert await node.pool.fetch("select from kept union all select from quarantine") == []
+
+    settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["intake"].owner)})
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    done = await rebuild(node.service, settings, files)
+    assert (done.compared, done.differences, done.swept) == (True, [], 0)
+    assert await node.pool.fetch(known) == made and {row["shape"] for row in made} == {Case.shape}
+    assert {row[0] for row in await node.pool.fetch("select programme from case_list")} == {"GK"}
+    await node.pool.execute("update state set shape = shape - 1")
+    newer = replace(node.service, react=missing(need()))
+    for swept in (2, 0):
+        done = await rebuild(newer, settings, files)
+        assert (done.compared, done.differences, done.swept) == (True, [], swept)
+    await applied(node, fetched(node, 2, need(), cases[0]))
+    assert await node.pool.fetchval("select count(*) from timeline") == 5
