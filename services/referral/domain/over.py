@@ -17,7 +17,7 @@ class Risk(NamedTuple):
     about: str
     rule: str
     first_on: date
-    last_on: date | None = None
+    last_on: date
     """The newest of the days that were said of it."""
 
 
@@ -27,8 +27,6 @@ class Over(NamedTuple):
     about: str
     rule: str
     first_on: date
-    last_on: date
-    """The newest of the days that were said of it. Nothing is judged by it: it depends on the order in which they came."""
     reason: str
     as_of: datetime
     """The tick by which it was said."""
@@ -53,15 +51,11 @@ def raised(over: Sequence[Over], said: DropoutRiskRaised) -> list[Over]:
     return [again if again and one is known else one for one in over]
 
 
-def withdrawn(over: Sequence[Over], said: DropoutRiskWithdrawn, last_on: date | None) -> list[Over]:
-    """What is over once this risk was withdrawn: it stands last. `last_on`: the newest of its days, where it was open."""
+def withdrawn(over: Sequence[Over], said: DropoutRiskWithdrawn) -> list[Over]:
+    """What is over once this risk was withdrawn: it stands last."""
     key, known = key_of(said), _known(over, said)
-    last_on = last_on or (known.last_on if known else said.first_on)
     others = [one for one in over if key_of(one) != key and one.as_of >= said.as_of - REMEMBERED]
-    return [
-        *others[1 - MOST :],
-        Over(*key, last_on, said.reason, said.as_of, known.told(said.as_of) if known else None),
-    ]
+    return [*others[1 - MOST :], Over(*key, said.reason, said.as_of, known.told(said.as_of) if known else None)]
 
 
 def _known(over: Sequence[Over], said: DropoutRiskRaised | DropoutRiskWithdrawn) -> Over | None:

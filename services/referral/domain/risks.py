@@ -239,18 +239,17 @@ def _said(days: list[date]) -> tuple[date, ...]:
 def _goes_on(risk: Risk, last_on: date, today: date) -> bool:
     """Whether what was said of a risk has grown old while it goes on. The rule of notice (nobody is told of evidence older than
     a fortnight at the tick) sees only what is said: of a month handed in at once, the oldest days."""
-    said_on = risk.last_on or risk.first_on
-    return said_on < today - SAID_AGAIN and said_on < last_on and last_on >= today - FRESH
+    return risk.last_on < today - SAID_AGAIN and risk.last_on < last_on and last_on >= today - FRESH
 
 
 def _is_corrected(risk: Risk, last_on: date) -> bool:
     """Whether the newest day that was said of a risk no longer causes it: it would be taken for news, and be none."""
-    return (risk.last_on or risk.first_on) > last_on
+    return risk.last_on > last_on
 
 
 def _said_again_on(case: Case) -> Iterator[date]:
     """Days on which what was said of an open risk grows old though no report comes, if `_goes_on` still says so then."""
-    said_on = {(risk.rule, risk.about): risk.last_on or risk.first_on for risk in case.dropout.open}
+    said_on = {(risk.rule, risk.about): risk.last_on for risk in case.dropout.open}
     lasts = [((Rule.S6, id), _last_day_on(case, id)) for id, _ in _unstarted(case)] if said_on else []
     for id, participation, referral in case.courses() if said_on else ():
         runs = absences(case, id, participation, referral) if (Rule.S2, id) in said_on else []
@@ -316,7 +315,7 @@ def _s6(case: Case, ticked: datetime) -> Iterator[Fact]:
                 by=LOTSE, case_id=case.id, about=id, rule=Rule.S6, rule_version=S6_VERSION, first_on=day, days_on=(day,),
                 owner_organisation_id=owner, as_of=ticked,
             )  # fmt: skip
-        risk = open_.get((id, day), Risk(id, Rule.S6, day))
+        risk = open_.get((id, day), Risk(id, Rule.S6, day, day))
         if _goes_on(risk, last_on, day_of(ticked)):
             yield _continued(case.id, risk, last_on, owner, ticked)
 
@@ -365,8 +364,7 @@ def _continued(case_id: str, risk: Risk, last_on: date, owner: str, ticked: date
 def _withdrawing(case: Case, risk: Risk, ticked: datetime) -> Over:
     """The risk as it will be remembered, its reason still to be found."""
     known = next((one for one in _remembered(case, risk.rule, ticked) if key_of(one) == key_of(risk)), None)
-    last_on, before = risk.last_on or risk.first_on, known.told(ticked) if known else None
-    return Over(*key_of(risk), last_on, "", ticked, before)
+    return Over(*key_of(risk), "", ticked, known.told(ticked) if known else None)
 
 
 def _withdrawn(case_id: str, one: Over, reason: RiskEnd, owner: str, ticked: datetime) -> DropoutRiskWithdrawn:

@@ -373,8 +373,7 @@ def _evolve_dropout(part: DropoutPart, fact: Fact) -> None:
             part.raised[key] = part.raised.get(key, 0) + 1
             part.over = raised(part.over, fact)
         case DropoutRiskWithdrawn():
-            lasts = [risk.last_on for risk in part.open if key_of(risk) == key_of(fact)]
-            part.over = withdrawn(part.over, fact, next(iter(lasts), None))
+            part.over = withdrawn(part.over, fact)
             part.open = [risk for risk in part.open if key_of(risk) != key_of(fact)]
         case DropoutRiskContinued():
             part.open = [
