@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant((58,), "/status names who holds a lock that can't be had", ("a blocker that is named",),
            (Edit(STATUS, "if any(\":55P03\" in h[\"why\"] for h in held):", "if False:"),)),
     Mutant((59,), "the minder outlives Kafka's absence", ("ended by itself",),
-           (Edit(HOST, "except (*RETRY, KafkaError) as error:", "except asyncpg.PostgresError as error:"),)),
+           (Edit(HOST, "except (*NOT_THE_DATA, KafkaError) as error:", "except asyncpg.PostgresError as error:"),)),
     Mutant((53,), "a state of a shape to come is not read: it is", ("to hold what it can't read",),
            (Edit(WORK, "row[\"shape\"] != ours:", "row[\"shape\"] < ours:"),)),
     Mutant((64,), "the relay outlives its session in Postgres", ("ended by itself",),

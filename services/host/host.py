@@ -45,6 +45,7 @@ from services.runtime.database import RETRY, connect
 from services.runtime.failures import name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
+from services.runtime.work import NOT_THE_DATA
 
 log = structlog.get_logger()
 
@@ -221,7 +222,7 @@ class Host:
                     compared = time.monotonic()
                     await look_for_lost(self.node)
                 self.inputs.held.pop("minder", None)
-            except (*RETRY, KafkaError) as error:
+            except (*NOT_THE_DATA, KafkaError) as error:
                 say_held(self.inputs.held, "minder", name_of(error))
                 refreshed = 0.0  # perhaps one has lost its leader, and is not asked again
 

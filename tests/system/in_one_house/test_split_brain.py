@@ -101,9 +101,14 @@ async def test_a_rebuild_is_equal_and_a_row_edited_by_hand_is_named(
     settings = load_settings()
     files = [file for _, folder in migrations(name) for file in sorted(folder.glob("*.sql"))]
     con = await asyncpg.connect(fleet.stack.databases[name].runtime, server_settings={"search_path": "lotse"})
-    older = "update state set shape = 0 where (kind, id) in (select kind, id from state where body is not null limit 1)"
+    older = "update state set shape = 0, due_at = '0001-01-01Z' where (kind, id) in (select kind, id from state where body is not null limit 1)"  # fmt: skip
     await con.execute(older)  # a version before ours wrote it: a rebuild is its way to the present shape
     await con.close()
+    async with Publisher(fleet.stack.kafka) as sender:
+        await sender.tick(TICKED + timedelta(minutes=next(MINUTES)))
+    await until(
+        lambda: "OlderShape" in str(fleet.status(name)["held"])
+    )  # and it waits for one, whatever it is asked for
     traffic, over = asyncio.create_task(_traffic(fleet)), asyncio.Event()
     reading = asyncio.create_task(_read(f"{fleet.url(name)}{READ[name]}", over))
     try:
