@@ -1,8 +1,6 @@
 """`lotse serve`: one service, or the clock, in the foreground; what a container runs."""
 
 import asyncio
-import contextlib
-import signal
 import socket
 from datetime import UTC, datetime
 from errno import errorcode
@@ -88,19 +86,20 @@ async def _missing(name: str, dsn: str) -> list[str]:
 
     from deploy.services import schema_against_code  # noqa: PLC0415
     from services.host.settings import BadSettings  # noqa: PLC0415
+    from services.runtime.database import RETRY  # noqa: PLC0415
 
     try:
-        con = await asyncpg.connect(dsn, timeout=10)
-    except (OSError, TimeoutError, asyncpg.PostgresError):
-        return []
+        con = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
     except ValueError as error:  # a ClientConfigurationError is one
         raise BadSettings(f"wrong: LOTSE_DATABASE ({type(error).__name__})") from None
+    except (*RETRY, asyncpg.PostgresError):
+        return []
     try:
         return (await schema_against_code(name, con))[0]
-    except asyncpg.PostgresError:
+    except (*RETRY, asyncpg.PostgresError):
         return []
     finally:
-        await con.close()
+        con.terminate()
 
 
 async def clock() -> int:
@@ -111,26 +110,26 @@ async def clock() -> int:
     from contracts.envelope import Tick  # noqa: PLC0415
     from deploy.installation import kafka_settings  # noqa: PLC0415
     from services.clock import publish  # noqa: PLC0415
+    from services.process.ending import ended, until_told  # noqa: PLC0415
 
     said = kafka_settings()
     if said.kafka is None:
         raise Trouble("missing: LOTSE_KAFKA", "set it to host:port of a broker", USAGE)
-    stop = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     producer = AIOKafkaProducer(
         bootstrap_servers=said.kafka, enable_idempotence=True, client_id="clock", **said.kafka_security.aiokafka()
     )
-    try:
+
+    async def tick() -> None:
         await producer.start()
-        while not stop.is_set():
+        while True:
             now = datetime.now(UTC)
             await publish(producer, Tick(at=now))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUARTER - now.timestamp() % QUARTER):
-                    await stop.wait()
+            await asyncio.sleep(QUARTER - now.timestamp() % QUARTER)
+
+    try:
+        await until_told(tick())
     except (KafkaError, OSError) as error:
         raise Trouble(f"Kafka does not answer ({type(error).__name__})", "check LOTSE_KAFKA", UNREACHABLE) from None
     finally:
-        await producer.stop()
+        await ended(producer.stop())
     return 0

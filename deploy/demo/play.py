@@ -16,7 +16,7 @@ from deploy.errors import UNREACHABLE, Trouble
 from deploy.fleet import Fleet
 from deploy.places import SERVICES
 from services.clock import publish
-from services.process.ending import closed
+from services.process.ending import closed, ended
 
 TENANT = "rkn"
 ACTS_WITHIN = 180.0  # seconds; far more than any day of the largest play takes
@@ -86,7 +86,7 @@ class Player:
             await self._mailed()
             await self._read_to_the_end()
         finally:
-            await self._producer.stop()
+            await ended(self._producer.stop())
             await closed(self._consumer)
         return self.played
 

@@ -21,7 +21,7 @@ from deploy.importer.files import CsvFile, Row
 from deploy.importer.plan import TAKEN_BACK, Planner, RowRefused, Step
 from deploy.importer.store import Said, Store
 from services.process.connections import KafkaSecurity
-from services.process.ending import closed
+from services.process.ending import closed, ended
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
 ROWS_AT_ONCE = 2_000  # each with one step on its way
@@ -187,7 +187,7 @@ class Sender(Answers):
 
     async def _close(self) -> None:
         await closed(self._consumer)
-        await self._producer.stop()
+        await ended(self._producer.stop())
 
     async def ask(self, step: Step) -> Said:
         """The answer. A submission several rows share is sent once. Raises Unanswered, Stopped."""

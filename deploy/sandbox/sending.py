@@ -16,6 +16,7 @@ from deploy.sandbox.feed import Sending
 from deploy.saying import say
 from services.clock import publish
 from services.process.connections import KafkaSecurity
+from services.process.ending import ended
 
 BREATH = 0.02  # seconds between two looks at what is due: at most so much is sent in one go
 WAITS_AT_MOST = timedelta(days=8)
@@ -75,7 +76,7 @@ async def send(
         raise Trouble(f"Kafka does not take the feed ({type(error).__name__})", "`lotse doctor`; check --kafka and the rights",
                       UNREACHABLE) from None  # fmt: skip
     finally:
-        await producer.stop()
+        await ended(producer.stop())
     return sent
 
 

@@ -88,7 +88,7 @@ MUTANTS = (
     Mutant((4,), "the relay sends the oldest first: it sends the newest first", ("4 disordered",),
            (Edit(RELAY, "< $3 order by id\"", "< $3 order by id desc\""),)),
     Mutant((5, 10), "SIGTERM is heard", ("ended with -15", "did not end with 0"),
-           (Edit(HOST, "for sign in (signal.SIGTERM, signal.SIGINT):", "for sign in (signal.SIGINT,):"),)),
+           (Edit("services/process/ending.py", "for sign in (signal.SIGTERM, signal.SIGINT):", "for sign in (signal.SIGINT,):"),)),
     Mutant((108,), "a lock that can't be had is the infrastructure's fault, not the message's", ("nothing is called held",),
            (Edit(DATABASE, "    asyncpg.LockNotAvailableError,\n", ""),)),
     Mutant((15,), "where the loop stands is said where it does not turn: not said", ("nothing in the log says where it hangs",),

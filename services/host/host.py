@@ -35,7 +35,7 @@ from services.kept import errands
 from services.kept.dead_letters import sum_up
 from services.kept.taking_up import catch_up, replay
 from services.operating import operate
-from services.process.ending import ended
+from services.process.ending import ended, until_told
 from services.process.failpoints import arm
 from services.process.otherwise import read_otherwise
 from services.process.telemetry import set_up_logs, set_up_traces
@@ -53,6 +53,9 @@ BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made
 READERS = 2  # connections of those who read what the service shows: were they the loop's own, six who ask at once would stop it
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
+GRACE, LEAVE = 20, 21
+"""Seconds the batch in hand has to end, and with it Kafka to let us go: of one that is silent a member takes leave for forty, and
+Kubernetes kills after thirty, before anything is handed back."""
 
 
 def _revive(consumer: Any) -> None:
@@ -76,31 +79,23 @@ class Host:
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT. While its database is older than the log it is up, not ready, and does not serve.
         Raises BadPublishers, OlderThanLog where it is set back meanwhile, and what Kafka and Postgres raise before it serves."""
-        stop = asyncio.Event()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+        await until_told(self._run())
+        log.info("stopped")
+
+    async def _run(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
             dsn = self.settings.database.get_secret_value()
             pool, self.readers = await connect(dsn), await connect(dsn, size=READERS)
             stack.callback(pool.terminate)
             stack.callback(self.readers.terminate)
             reader = Reader(self.settings.kafka, self.settings.kafka_security, self.service.name)
-            await reader.start()
             stack.push_async_callback(reader.stop)
+            await reader.start()
             self.node = running(self.service, self.settings, pool, reader)
             self.inputs = Inputs(self.node)
             self.status = Status(self.node, self.inputs)
             await stack.enter_async_context(self._http())
-            stopping = asyncio.create_task(stop.wait())
-            serving = asyncio.create_task(self._serve())
-            await asyncio.wait([stopping, serving], return_when=asyncio.FIRST_COMPLETED)
-            if stop.is_set():
-                serving.cancel()
-                await asyncio.wait([serving])
-            else:
-                stopping.cancel()
-                serving.result()  # it ended by itself: so does the process, with its reason
-        log.info("stopped")
+            await self._serve()
 
     async def _serve(self) -> None:
         while older := await letters_beyond(self.node):
@@ -127,7 +122,7 @@ class Host:
             for task in making:
                 task.cancel()  # begins no other, and ends the one in hand while FastStream stops
             try:
-                await ended(broker.stop())
+                await ended(broker.stop(), LEAVE)
             finally:
                 for one in tasks:
                     one.cancel()
@@ -140,7 +135,7 @@ class Host:
         # Split: FastStream takes a text with commas for one address. Topics are looked for as often as the minder looks: with aiokafka's
         # five minutes a partner whose topics had just been made waited so long for its first answer.
         broker = KafkaBroker(kafka.split(","), security=security.faststream(), metadata_max_age_ms=int(REFRESH_REST * 1000),
-                             apply_types=False, graceful_timeout=20, logger=None)  # fmt: skip
+                             apply_types=False, graceful_timeout=GRACE, logger=None)  # fmt: skip
         subscriber: Any = None
 
         async def parse(records: tuple["ConsumerRecord[Any, Any]", ...]) -> KafkaAckableMessage:
@@ -303,7 +298,7 @@ def serve(service: Service, settings: Settings) -> int:
         arm(settings.failpoint)
     try:
         asyncio.run(Host(service, settings).run())
-    except (KafkaError, asyncpg.PostgresError, OSError, TimeoutError) as error:
+    except (KafkaError, *RETRY, asyncpg.PostgresError) as error:
         name = "LOTSE_KAFKA" if isinstance(error, KafkaError) else "LOTSE_DATABASE"
         log.error("a dependency is unreachable", name=name, error=name_of(error))
         return 3

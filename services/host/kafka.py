@@ -39,11 +39,11 @@ class Reader:
             "client_id": f"{name}-reader",
         } | security.aiokafka()
         self._alone = asyncio.Lock()
-
-    async def start(self) -> None:
-        """Connects. Raises KafkaError where no broker answers."""
         self._admin = AIOKafkaAdminClient(**self._options)
         self._consumer = self._made(auto_offset_reset="none", max_partition_fetch_bytes=PROOF_BYTES)
+
+    async def start(self) -> None:
+        """Connects. Raises KafkaError where no broker answers; then, too, `stop` closes what it has opened."""
         await asyncio.gather(self._admin.start(), self._consumer.start())
 
     def _made(self, **more: Any) -> AIOKafkaConsumer:

@@ -70,7 +70,8 @@ class Relay:
             try:
                 sent = await asyncio.shield(turn)
             except asyncio.CancelledError:  # what Kafka has is marked before we go: no copies at the next start
-                await asyncio.wait([turn], timeout=3)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.gather(turn, return_exceptions=True), 3)
                 raise
             self.node.unsent.pop("relay", None)  # it goes round
             if not sent:
