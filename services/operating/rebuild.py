@@ -101,7 +101,9 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
         stack.push_async_callback(owner.close)
         await in_one_database(live, owner)
         # another rebuild, a dry one, too, would take away what is learnt beside
-        await owner.execute(f"set lock_timeout = '{LOCK_LIMIT}'; select pg_advisory_lock({REBUILDING})")
+        # and whoever is frozen, or lost, while everybody is held would hold them for good
+        limits = f"set lock_timeout = '{LOCK_LIMIT}'; set idle_in_transaction_session_timeout = '{HELD_LIMIT}s'"
+        await owner.execute(f"{limits}; select pg_advisory_lock({REBUILDING})")
         if dry:
             stack.push_async_callback(owner.execute, f"drop schema if exists {BESIDE} cascade")
         reader = Reader(settings.kafka, settings.kafka_security, f"{service.name}-rebuild")

@@ -1,10 +1,12 @@
 """What a service knows that is rebuilt with nothing to compare with: its time, and what is gone with its database."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
@@ -57,6 +59,28 @@ async def test_what_an_older_database_had_not_sent_is_named_and_what_the_log_hol
     assert (done.compared, done.differences, done.swept) == (False, [], 0)
     assert done.unsent == {"intake.events": 1, "intake.dead-letters": 1}
     assert await node.pool.fetchval("select count(*) from outbox") == 0
+
+
+async def test_a_rebuild_that_is_frozen_while_everybody_is_held_lets_go(
+    prepared: LocalStack, node: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its limit is its own clock's: of one whose machine sleeps, or is lost, only Postgres can end the hold."""
+    went_on = []
+
+    async def frozen(*_: object) -> None:
+        async with node.pool.acquire() as con, con.transaction():
+            await con.execute("set local lock_timeout = '50s'; lock table position in row exclusive mode")
+            went_on.append("a service")
+
+    monkeypatch.setattr("services.operating.rebuild.HELD_LIMIT", 2.0)
+    for what in ("learn", "learn_unsent"):
+        monkeypatch.setattr(Learner, what, lambda *_: asyncio.sleep(0))
+    monkeypatch.setattr(Learner, "finish", frozen)
+    settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["intake"].owner)})
+    files = [file for _, folder in migrations("intake") for file in sorted(folder.glob("*.sql"))]
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+        await rebuild(node.service, settings, files)
+    assert went_on == ["a service"]
 
 
 async def test_an_own_log_in_which_facts_came_late_and_twice_is_learnt_and_a_gap_is_held(
