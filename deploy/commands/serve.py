@@ -1,14 +1,16 @@
 """`lotse serve`: one service, or the clock, in the foreground; what a container runs."""
 
 import asyncio
+import signal
 import socket
+import sys
 from datetime import UTC, datetime
 from errno import errorcode
 from typing import Any
 
 import click
 
-from deploy.errors import FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
+from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.places import SERVICES
 
 QUARTER = 900  # seconds between ticks
@@ -16,6 +18,14 @@ QUARTER = 900  # seconds between ticks
 
 class Serving(click.Command):
     """Its help says which settings there are: what is missing or wrong is named, and here is what it means."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Told to end before it serves it ends at once: the first process of a container would pass over it until it is killed."""
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))
+        try:
+            return super().invoke(ctx)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from services.host.settings import Settings  # noqa: PLC0415

@@ -61,8 +61,8 @@ async def opened(kafka: str, security: KafkaSecurity, name: str) -> AsyncIterato
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says we say ourselves, once
     reader = Reader(kafka, security, name)
     try:
-        await reader.start()
         try:
+            await reader.start()
             yield Log(reader)
         finally:
             await reader.stop()

@@ -107,8 +107,8 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
         if dry:
             stack.push_async_callback(owner.execute, f"drop schema if exists {BESIDE} cascade")
         reader = Reader(settings.kafka, settings.kafka_security, f"{service.name}-rebuild")
-        await reader.start()
         stack.push_async_callback(reader.stop)
+        await reader.start()
         await make_beside(owner, await live.fetchval("select current_user"), sql, dry=dry)
         beside = await connect(owner_dsn, schema=BESIDE)
         stack.callback(beside.terminate)

@@ -1,6 +1,7 @@
 """A command that can't do its work says why and the way out, to people and programs, and never a value it was given."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -236,6 +237,34 @@ def announced(folder: Path, url: str, simulated: str = "yes") -> None:
         dict.fromkeys(("intake", "referral", "notification", "reporting"), url)
         | {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(folder), "simulated": simulated, "publishers": str(EXAMPLES / "publishers.toml")}
     ))  # fmt: skip
+
+
+def test_where_kafka_does_not_answer_nothing_else_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Below the way out stood the address in memory of what a library had not closed."""
+    monkeypatch.setenv("LOTSE_KAFKA", NOWHERE)
+    monkeypatch.setenv("LOTSE_PUBLISHERS", str(EXAMPLES / "publishers.toml"))
+    assert said(capsys, "sources")[0] == UNREACHABLE
+    gc.collect()
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("settings")
+def test_who_is_told_to_end_before_it_serves_ends_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading takes a busy machine some seconds; the first process of a container did not hear it, and was killed after thirty."""
+
+    def told() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("nobody heard it"))
+    try:
+        monkeypatch.setattr("services.host.settings.load_settings", told)
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", "intake"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == DONE
 
 
 ASKING = (["risks"], ["case", "one"], ["report", "participation"])
