@@ -81,9 +81,13 @@ class ConsentGiven(IntakeSubmission):
 
     consent_id: Id
     purpose: Annotated[ConsentPurpose, Privacy.INTERNAL]
-    categories: Annotated[tuple[DataCategory, ...], Field(min_length=1, max_length=20), Privacy.INTERNAL]
+    categories: Annotated[
+        tuple[DataCategory, ...], Field(min_length=1, max_length=20, fail_fast=True), Privacy.INTERNAL
+    ]
     """Which kinds of data; their order means nothing."""
-    recipients: Annotated[tuple[OrganisationId, ...], Field(min_length=1, max_length=50), Privacy.INTERNAL]
+    recipients: Annotated[
+        tuple[OrganisationId, ...], Field(min_length=1, max_length=50, fail_fast=True), Privacy.INTERNAL
+    ]
     """Who may receive them, organisation by organisation: "all partners" is no consent. Their order means nothing."""
     valid_from_on: Day
     """The first day on which it is valid."""

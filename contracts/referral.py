@@ -88,7 +88,9 @@ class ReferralRequested(ReferralSubmission):
     referral_id: Id
     run_id: Id
     consent_id: Id
-    categories: Annotated[tuple[DataCategory, ...], Field(min_length=1, max_length=20), Privacy.INTERNAL]
+    categories: Annotated[
+        tuple[DataCategory, ...], Field(min_length=1, max_length=20, fail_fast=True), Privacy.INTERNAL
+    ]
     """Which kinds of data go to the provider; the consent must cover each. Their order means nothing."""
     requested_on: Day
     """The day of the request, on which the consent must be valid."""
