@@ -619,6 +619,13 @@ class ReferralRecomputed:
                            self.raised.get((id, "S2"), 0), since is not None, self.owner, since))  # fmt: skip
         return {"referral_board": board, "participation_list": people, "risk_list": risks}
 
+    def periods(self, municipality: str) -> list[tuple[Any, ...]]:
+        """What reporting counts of a case of this place: who took part in which block, from which day on and until before which."""
+        return [
+            (self.id, id, self.tenant, municipality, self.referrals[one.referral_id].run.block, one.started_on, one.ended_before_on)
+            for id, one in self.participations.items()
+        ]  # fmt: skip
+
     def _raised_since(self, about: str, rule: str) -> int | None:
         """The first day of the worry that is open."""
         return max((risk.first_on for risk in self.open if risk[:2] == (about, rule)), default=None)

@@ -1,5 +1,5 @@
-"""Intake and referral beside a recomputation: whatever is said, in whatever order, late, twice and corrected, and whenever it ticks,
-both answer, say and show the same. LOTSE_SEED begins elsewhere; a sequence that differs is printed with its own."""
+"""Intake, referral and what reporting counts beside a recomputation: whatever is said, in whatever order, late, twice and corrected, and
+whenever it ticks, they answer, say and show the same. LOTSE_SEED begins elsewhere; a sequence that differs is printed with its own."""
 
 import os
 from collections import Counter, defaultdict
@@ -41,22 +41,24 @@ from contracts.referral import (
 from services.intake import domain as intake
 from services.referral import domain as referral
 from services.referral.domain import risks
+from services.reporting import domain as reporting
 from services.runtime.database import encode
 from tests import rules_recomputed as recomputed
 from tests.rules_recomputed import Expected, Given, IntakeRecomputed, ReferralRecomputed, day_of
 
 SEED, SEQUENCES, STEPS = int(os.environ.get("LOTSE_SEED", "2606")), 200, 150
-"""Some ten seconds of one core."""
+"""Some twenty seconds of one core."""
 OWNER, OPENER, STRANGER, PROVIDERS = "rkn-thm", "jmd-neuss", "caritas-rkn", ("awo-neuss", "vhs-neuss")
 CATEGORIES = ("EDUCATION", "LANGUAGE")
-FIRST = date(2026, 3, 2).toordinal()
-"""Around it all happens; the night in which summer begins is among the days."""
-VERSIONS: tuple[tuple[tuple[int, int, dict[str, int], int], ...], ...] = (
-    ((1, 1, {}, 2),),
-    ((1, 1, {"LANGUAGE_COURSE": 3}, 2), (2, FIRST + 12, {"LANGUAGE_COURSE": 2}, 4)),
-    ((1, 1, {}, 2), (3, FIRST + 8, {}, 4), (4, FIRST + 20, {"COACHING": 3}, 2)),
+FIRSTS = (*[date(2026, 3, 2)] * 4, date(2026, 10, 12), date(2027, 12, 13), date(2028, 2, 14), date(2100, 2, 15))
+"""Around one of them all happens: the night in which summer begins is among the days, that in which it ends, a year's end, a 29th of
+February, and one that is not there though four divides its year."""
+VERSIONS: tuple[tuple[tuple[int, int | None, dict[str, int], int], ...], ...] = (
+    ((1, None, {}, 2),),
+    ((1, None, {"LANGUAGE_COURSE": 3}, 2), (2, 12, {"LANGUAGE_COURSE": 2}, 4)),
+    ((1, None, {}, 2), (3, 8, {}, 4), (4, 20, {"COACHING": 3}, 2)),
 )
-"""Of S2: version, first day, days in a row by type of offer, and otherwise."""
+"""Of S2: version, first day, counted from where it all happens, days in a row by type of offer, and otherwise."""
 OFTEN = {"time": 3, "ticks": 4, "learns": 7, "again": 4, "register": 1, "need": 1, "give": 2, "publish": 1, "refer": 3, "accept": 5,
          "start": 6, "end": 3, "attend": 24}  # fmt: skip
 SELDOM = ("revoke", "close", "withdraw", "decline")
@@ -116,15 +118,19 @@ class World:
         self.log = [f"LOTSE_SEED={seed}"]
         self.seen = set[str]()
         """What was answered, and which facts were recorded."""
-        self.versions = [recomputed.Thresholds(*version) for version in chance.choice(VERSIONS)]
-        self.now = datetime(
-            2026, 3, chance.choice((2, 9, 16, 23, 28)), chance.choice((3, 12, 21, 22, 23)), 30, tzinfo=UTC
-        )
+        self.first = chance.choice(FIRSTS).toordinal()
+        self.versions = [recomputed.Thresholds(version, 1 if after is None else self.first + after, *days)
+                         for version, after, *days in chance.choice(VERSIONS)]  # fmt: skip
+        self.away = chance.random() < 0.05
+        """Somebody stays away for months, and each day of it is told."""
+        days, at = chance.choice((0, 7, 14, 21, 26)) + 90 * self.away, time(chance.choice((3, 12, 21, 22, 23)), 30)
+        self.now = datetime.combine(date.fromordinal(self.first + days), at, UTC)
         self.ticked = chance.choice((None, self.now, self.now - timedelta(hours=20)))
         self.runs = {id: referral.Run(id, "rkn") for id in self.ids(3)}
         self.published = dict[str, recomputed.Run]()
         self.cases = [self.case(id) for id in self.ids(2)]
         self.weights = OFTEN | {what: chance.choice((0, 0.3, 1.5)) for what in SELDOM}
+        self.weights |= {"attend": 300} if self.away else {}
 
     def ids(self, n: int) -> list[str]:
         return [str(UUID(int=self.chance.getrandbits(128), version=4)) for _ in range(n)]
@@ -132,7 +138,7 @@ class World:
     def case(self, id: str) -> Case:
         witness = ReferralRecomputed(id, "rkn", self.versions)
         return Case(intake.Case(id, "rkn"), referral.Case(id, "rkn"), IntakeRecomputed(), witness, consents=self.ids(3),
-                    referrals=self.ids(3), participations=self.ids(4), meetings=self.ids(9))  # fmt: skip
+                    referrals=self.ids(3), participations=self.ids(4), meetings=self.ids(90 if self.away else 9))  # fmt: skip
 
     @property
     def today(self) -> int:
@@ -144,7 +150,7 @@ class World:
         for case in self.cases:
             if self.chance.random() < 0.9:  # else most is refused
                 self.begins(case)
-        for _ in range(STEPS):
+        for _ in range(STEPS * (4 if self.away else 1)):
             case = self.chance.choice(self.cases)
             (what,) = self.chance.choices([*self.weights], [*self.weights.values()])
             if what == "time":
@@ -252,15 +258,21 @@ class World:
             same(table, shown[table], rows)
 
     def is_kept(self, case: Case) -> None:
-        """As it is written down, and learnt anew from its facts, whose families keep their own order alone."""
+        """As it is written down, and learnt anew from its facts, whose families keep their own order alone: by referral itself, and by
+        reporting, which counts what it learns."""
         assert msgspec.json.decode(encode(case.referral), type=referral.Case) == case.referral
         families = defaultdict[str, list[Fact]](list)
         for fact in case.facts:
             families[fact.family].append(fact)
-        anew, left = referral.Case(case.referral.id, "rkn"), [*families.values()]
+        anew, counted = referral.Case(case.referral.id, "rkn"), reporting.Case(case.referral.id, "rkn")
+        left = [*families.values()]
         while left := [facts for facts in left if facts]:
-            referral.evolve(anew, self.chance.choice(left).pop(0), "")
+            fact = self.chance.choice(left).pop(0)
+            referral.evolve(anew, fact, "")
+            reporting.evolve(counted, fact, "")
         assert anew == case.referral
+        shown = [plain(row) for row in reporting.view(counted)["participation_period"]]
+        same("participation_period", shown, case.referred.periods("05162024"))
 
     # --- what is said
 
@@ -270,13 +282,15 @@ class World:
 
     def day(self, first: int = -3, last: int = 45) -> int:
         """Mostly one that has come; sometimes the next, or any."""
-        on, chance = FIRST + self.chance.randint(first, last), self.chance.random()
+        on, chance = self.first + self.chance.randint(first, last), self.chance.random()
         return on if chance < 0.04 else min(on, self.today + (chance < 0.08))
 
     def ordered(self) -> tuple[datetime, int]:
-        """Few moments and revisions, so that they meet."""
+        """Few moments and revisions, so that they meet; and what software says that has none: its zero."""
         later = timedelta(days=self.chance.randint(0, 3), microseconds=self.chance.randint(0, 1))
-        return datetime(2026, 3, 1, tzinfo=UTC) + later, self.chance.randint(1, 3)
+        first = date.min if self.chance.random() < 0.03 else date.fromordinal(self.first - 1)
+        revision = 1_000_000_000 if self.chance.random() < 0.02 else self.chance.randint(1, 3)
+        return datetime.combine(first, time(), UTC) + later, revision
 
     def of_intake(self, case: Case, said: Submission, rule: Any, expected: Callable[[], Expected]) -> Statement | None:
         def folded(fact: Fact) -> None:
@@ -311,8 +325,8 @@ class World:
             purpose=self.chance.choices(("REFERRAL", "EVALUATION"), (9, 1))[0],
             categories=tuple(self.chance.sample(CATEGORIES, self.chance.choice((1, 2, 2)))),
             recipients=tuple(self.chance.sample(PROVIDERS, self.chance.choice((1, 2, 2)))),
-            valid_from_on=date.fromordinal(FIRST + self.chance.choice((-30, -30, 0, 5))),
-            last_valid_on=date.fromordinal(FIRST + self.chance.choice((-40, 10, 300, 300, 300))),
+            valid_from_on=date.fromordinal(self.first + self.chance.choice((-30, -30, 0, 5))),
+            last_valid_on=date.fromordinal(self.first + self.chance.choice((-40, 10, 300, 300, 300))),
         )  # fmt: skip
         return self.of_intake(case, said, intake.give_consent,
                               lambda: case.registered.give(said.by.organisation_id, said.consent_id, given(said)))  # fmt: skip
@@ -335,8 +349,8 @@ class World:
 
     def publish(self, case: Case) -> Statement:
         id, provider = self.chance.choice([*self.runs]), self.chance.choice(PROVIDERS)
-        first = FIRST + self.chance.randint(-5, 20)
-        run = recomputed.Run(provider, "F4", self.chance.choice(("LANGUAGE_COURSE", "COACHING")), first,
+        first = self.first + self.chance.randint(-5, 20)
+        run = recomputed.Run(provider, self.chance.choice(("F1", "F4")), self.chance.choice(("LANGUAGE_COURSE", "COACHING")), first,
                              first + self.chance.choice((-1, 5, 20, 60)))  # fmt: skip
         said = OfferRunSubmitted(by=self.by(provider), provider_organisation_id=provider, block=run.block, offer_type=run.offer_type,
                                  starts_on=date.fromordinal(first), ends_before_on=date.fromordinal(run.ends_before_on))  # fmt: skip
@@ -429,12 +443,14 @@ class World:
             self.chance.choice(case.meetings),
             self.ordered(),
         )
-        first = case.referred.participations[id].started_on - FIRST
-        on = self.day(first - 1, first + 14) if self.chance.random() < 0.8 else self.day()
-        (presence,) = self.chance.choices(("PRESENT", "LATE", "EXCUSED", "UNEXCUSED", "NOT_RECORDED"), (3, 1, 2, 9, 1))
+        first = case.referred.participations[id].started_on - self.first
+        on = self.day(first - 1, first + (90 if self.away else 14)) if self.chance.random() < 0.8 else self.day()
+        (presence,) = self.chance.choices(
+            ("PRESENT", "LATE", "EXCUSED", "UNEXCUSED", "NOT_RECORDED"), (3, 1, 2, 900 if self.away else 9, 1)
+        )
         there, excused = presence in ("PRESENT", "LATE"), (self.chance.random() < 0.97) == (presence == "EXCUSED")
         said = AttendanceReported(by=self.by(self.provider(case, id)), participation_id=id, meeting_id=meeting, presence=presence,
-            meeting_on=date.fromordinal(on), units_planned=self.chance.choice((4, 4, 4, 2)),
+            meeting_on=date.fromordinal(on), units_planned=self.chance.choice((4, 4, 4, 2, 32)),
             units_attended=self.chance.choice((4, 2, 4, 5) if there else (0,) * 15 + (1,)),
             excuse_reason="CARE" if excused else None, reported_at=order[0], revision=order[1])  # fmt: skip
         report = recomputed.Meeting(
