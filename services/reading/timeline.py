@@ -1,5 +1,6 @@
 """What people read of a subject's own facts: they stand in every service's database as they were recorded."""
 
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -21,4 +22,5 @@ be written with each fact."""
 async def timeline_of(con: Connection, subject: str) -> list[dict[str, Any]]:
     """A subject's own facts as recorded, oldest first, superseded ones included."""
     rows = await con.fetch(_OF, subject)
-    return [{**dict(row), "body": msgspec.json.decode(row["body"])} for row in rows]
+    # asyncpg reads year 1's first moment, the zero of many a sender's clock, without a zone
+    return [{**row, "time": row["time"].replace(tzinfo=UTC), "body": msgspec.json.decode(row["body"])} for row in rows]

@@ -1,15 +1,18 @@
 """What people read of a subject, beside the loop: by the key, and from connections of their own."""
 
 import asyncio
+import json
 from datetime import UTC, date, datetime
 from uuid import uuid4
 
 import asyncpg
 import httpx
 
+from deploy.commands.read import in_the_zone
 from deploy.fleet import Fleet
 from services.host.running import Running
 from services.reading import timeline
+from services.runtime.database import encode
 from tests.publishing import Course, Publisher
 
 
@@ -34,6 +37,19 @@ async def test_a_subject_is_found_by_its_families_key_on_every_postgres(node: Ru
         assert "Index Cond: ((family = each.one) AND (subject = " in "".join(row[0] for row in plan)
         await ours.rollback()
         assert await timeline.timeline_of(con, one) == []
+
+
+async def test_a_clocks_zero_is_told_as_any_moment(node: Running) -> None:
+    """Software that knows no time says 0001-01-01T00:00:00Z. asyncpg keeps that moment as -infinity and reads it without a zone, and
+    `lotse case` ended with a fault of ours, for good, for whoever asked for that case."""
+    async with node.pool.acquire() as con:
+        ours = con.transaction()
+        await ours.start()
+        add = "insert into timeline values ('intake', 'zero', 1, 'f', 't', $1, now(), null, '{}')"
+        await con.execute(add, datetime(1, 1, 1, tzinfo=UTC))
+        (found,) = await timeline.timeline_of(con, "zero")
+        await ours.rollback()
+    assert in_the_zone(json.loads(encode(found))["time"]) == "0001-01-01T00:53+00:53:28"  # Berlin's own time, then
 
 
 async def test_who_reads_never_stops_the_loop(fleet: Fleet) -> None:
