@@ -49,7 +49,7 @@ def hint_of(verdict: Verdict, cls: type[BaseModel] | None = None) -> str:
         if allowed:
             return f"One of {', '.join(allowed)}.{UNSAID if 'PERSONAL' in allowed else ''}"
     if verdict.rule.startswith("date"):
-        return "There is no such day or moment in the calendar."
+        return "A day of the calendar, written 2026-03-02; a moment, written 2026-03-02T16:00:00+01:00."
     return HINTS.get(verdict.rule, f"It is against the rule {verdict.rule} of its schema.")
 
 

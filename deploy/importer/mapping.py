@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from dataclasses import field as default
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +67,33 @@ class Field:
     constant: Any = None
     values: Map[str, Any] = default(default_factory=dict)
     time: str = ""
+    is_day: bool = False
+    last_day: bool = False
+    """The column has the last day that belongs to it, where the field is the first that does not."""
 
     def of(self, row: Map[str, str]) -> Any:
-        """The value for a row; None where the cell is empty. Raises NotMapped."""
+        """The value for a row; None where the cell is empty, unless `values` say what that is. Raises NotMapped."""
         if self.column is None:
             return self.constant
         cell = row[self.column].strip()
         if self.values:
             found = self.values.get(cell, self.values.get("*"))
-            if found is None:
+            if found is None and cell:
                 raise NotMapped
             return found
+        if self.is_day:
+            cell = day_of(cell, self.last_day)
         return f"{cell}T{self.time}" if cell and self.time else cell or None
+
+
+def day_of(cell: str, last: bool = False) -> str:
+    """A day as contracts write it, of one written so or as German offices do (31.01.2026); where it is the `last`, the day
+    after. What is no day stays as it is, to be refused."""
+    try:
+        day = datetime.strptime(cell, "%d.%m.%Y").date() if "." in cell else date.fromisoformat(cell)
+        return (day + timedelta(days=last)).isoformat() if last or "." in cell else cell
+    except (ValueError, OverflowError):
+        return cell
 
 
 @dataclass(frozen=True)
@@ -155,9 +171,15 @@ def _field(no: Any, step: str, name: str, entry: Any, cls: type[Submission]) -> 
         raise no(f"{where}: {'made by the importer' if name in OURS else f'{cls.__name__} has no such field'}")
     if not isinstance(entry, dict) or ("column" in entry) == ("constant" in entry):
         raise no(f'{where}: give either {{ column = "..." }} or {{ constant = ... }}')
-    if strange := sorted(set(entry) - {"column", "constant", "map", "time"}):
-        raise no(f"{where}: {strange[0]} is not known; column, constant, map and time are")
-    for word, shape in (("column", str), ("map", dict), ("time", str)):
+    if strange := sorted(set(entry) - {"column", "constant", "map", "time", "last_day"}):
+        raise no(f"{where}: {strange[0]} is not known; column, constant, map, time and last_day are")
+    for word, shape, called in (("column", str, "text"), ("map", dict, "table"), ("time", str, "text"),
+                                ("last_day", bool, "true or false")):  # fmt: skip
         if not isinstance(entry.get(word, shape()), shape):
-            raise no(f"{where}: {word} is no {'table' if shape is dict else 'text'}")
-    return Field(entry.get("column"), entry.get("constant"), entry.get("map", {}), entry.get("time", ""))
+            raise no(f"{where}: {word} is no {called}")
+    if (last_day := entry.get("last_day", False)) and not ("column" in entry and name.endswith("_before_on")):
+        raise no(f"{where}: last_day goes with a column of a field that ends in _before_on")
+    is_day = name.endswith("_on") or "time" in entry
+    return Field(
+        entry.get("column"), entry.get("constant"), entry.get("map", {}), entry.get("time", ""), is_day, last_day
+    )

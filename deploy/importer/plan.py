@@ -21,7 +21,7 @@ from contracts.hints import hint_of
 from contracts.messages import verdict_of
 from contracts.topics import ANSWER_DAYS
 from deploy.importer.files import Row, unguarded
-from deploy.importer.mapping import Mapping, NotMapped
+from deploy.importer.mapping import Mapping, NotMapped, day_of
 from deploy.importer.store import Said, Sent, Store, consent_of
 
 MADE_OF = {"run": ("run",), "consent": ("consent",), "referral": ("participation",),
@@ -123,7 +123,7 @@ class Planner:
                 statement = self._statement(name, named, row, self._newest.get(key))
                 if self._contradicts(key, statement):
                     way_out = f"{_IT_LACKS_ITS_TIME if self._is_log(name) else ''}{_ONE_IS_WRONG}"
-                    hint = f"Another row says something else of this {name}. {way_out}"
+                    hint = f"Another row says something else of this {name}. {way_out if name in REPORTED else _SAY_THE_SAME}"
                     raise RowRefused("CONTRADICTS_ANOTHER_ROW", "", hint)
                 if name == "request" and (consent := self._requested_under(key, named, row)) != named["consent"]:
                     named = {**named, "consent": consent}
@@ -153,7 +153,7 @@ class Planner:
         """Whom and what the row is about. A consent is a person's, or without a reference of its own a participation's. Raises
         RowRefused."""
         if not row.whole:
-            raise RowRefused("RAGGED_ROW", "", "Its cells do not fit the header: mend them, then empty lotse_ragged.")
+            raise RowRefused("RAGGED_ROW", "", _BROKEN)
         named = {name: row.cells[column].strip() for name, column in self.mapping.about.items()}
         if empty := [self.mapping.about[name] for name in self.mapping.kind.about if not named[name]]:
             raise RowRefused("NO_REFERENCE", "", f"The column {empty[0]} is empty.")
@@ -196,7 +196,9 @@ class Planner:
         """What a no to a step means for its row. Where it says only that a run, case or consent stands as an earlier row had it,
         start and end of a participation known since then hang on that one, and go on. A referral that is another now, or a
         participation that is new, might be of another year or person under a reference that is used."""
-        no = RowRefused(said.reason or said.outcome.upper(), said.pointer, said.hint, said.way)
+        name = step.sent.key.partition("\x1f")[0]
+        hint = self._named_by(name, said.pointer, said.hint)
+        no = RowRefused(said.reason or said.outcome.upper(), said.pointer, hint, said.way)
         if no.reason.endswith("_EXISTS") and any(map(_is_in, self.store.of_key(step.sent.key))):
             known = self.store.participation(step.participation) is not None
             no.goes_on = known and no.reason != "REFERRAL_EXISTS"
@@ -240,8 +242,7 @@ class Planner:
             try:
                 time = self._times[content] = _MOMENT.validate_python(values["reported_at"])
             except ValidationError as error:
-                cls = self.mapping.kind.steps[name]
-                raise RowRefused("INVALID", "/reported_at", hint_of(verdict_of(cls, error), cls)) from None
+                raise self._invalid(name, error, "/reported_at") from None
         return _Statement(values, content, time)
 
     def _content(self, name: str, named: dict[str, str], values: dict[str, Any]) -> str:
@@ -250,11 +251,26 @@ class Planner:
 
     def _moment(self, name: str, row: Row) -> datetime | None:
         """Noon of the day on which it was said; a file knows no hour."""
-        day = row.cells[self.mapping.at[name]].strip() if name in self.mapping.at else ""
+        day = day_of(row.cells[self.mapping.at[name]].strip()) if name in self.mapping.at else ""
         try:
             return datetime.fromisoformat(f"{day}T12:00:00+00:00") if day else None
         except ValueError:
-            raise RowRefused("INVALID", "", f"{self.mapping.at[name]} holds no day (2026-01-31).") from None
+            raise RowRefused("INVALID", "", f"{self.mapping.at[name]}: {_NO_DAY}") from None
+
+    def _invalid(self, name: str, error: ValidationError, pointer: str = "") -> RowRefused:
+        cls = self.mapping.kind.steps[name]
+        verdict = verdict_of(cls, error)
+        pointer, hint = pointer or verdict.pointer, hint_of(verdict, cls)
+        if verdict.rule.startswith("missing:"):
+            pointer, hint = f"/{verdict.rule.removeprefix('missing:')}", "This cell is empty."
+        elif verdict.rule.startswith("date"):
+            hint = _NO_DAY
+        return RowRefused("INVALID", pointer, self._named_by(name, pointer, hint))
+
+    def _named_by(self, name: str, pointer: str, hint: str) -> str:
+        """A hint that begins with the column it speaks of: whoever mends the cell knows no field of ours."""
+        field = self.mapping.steps[name].get(pointer.partition("/")[2].partition("/")[0])
+        return f"{field.column}: {hint}".rstrip(" :") if field and field.column else hint
 
     def _before(self, name: str, key: str) -> list[Sent]:
         """What the key has said, in the order in which it stands; with times of report, where the memory or a row of this call
@@ -282,8 +298,7 @@ class Planner:
         try:
             submission = cls.model_validate(made)
         except ValidationError as error:
-            verdict = verdict_of(cls, error)
-            raise RowRefused("INVALID", verdict.pointer, hint_of(verdict, cls)) from None
+            raise self._invalid(name, error) from None
         if known is None:
             self.store.add(sent)
             self._made.add(sent.id)
@@ -398,5 +413,7 @@ TAKEN_BACK = "taken back"
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 _THE_REST_IS_IN = "What was recorded first stands; the rest of this row is in."
 _SAY_THE_SAME = "Say of it what the rows before said; or, where it is another one, give it a reference of its own."
+_NO_DAY = "This is no day of the calendar (2026-01-31 or 31.01.2026)."
+_BROKEN = "Its cells do not fit the header: mend them, then empty lotse_ragged; what is only the rest of the row above, delete."
 _IT_LACKS_ITS_TIME = "Fill in when it was reported, if that is missing. "
 _ONE_IS_WRONG = "Delete the row that is wrong: sent back by itself as it is, this one counts."

@@ -210,8 +210,12 @@ def test_until_the_referral_is_recorded_a_mistaken_person_is_mended_whole(store:
 def test_rows_that_contradict_each_other_are_not_both_sent(store: Store) -> None:
     once = planner(store)
     sent(store, once, row(ROW))
-    with pytest.raises(RowRefused, match="CONTRADICTS"):
+    with pytest.raises(RowRefused, match="CONTRADICTS") as no:
         sent(store, once, row(ROW, source_ref="AAA-2", person_ref="2", run_end="2014-07-01"))
+    assert "Say of it what the rows before said" in no.value.hint  # deleted, its person would be missing
+    with pytest.raises(RowRefused, match="CONTRADICTS") as no:
+        sent(store, once, row(ROW, started_on="2014-01-02"))
+    assert "Delete the row that is wrong" in no.value.hint
 
 
 def test_where_the_file_says_when_an_older_statement_is_known_again(store: Store) -> None:
@@ -250,7 +254,7 @@ def test_what_was_never_answered_goes_again_when_its_answer_can_be_read_no_more(
 
 
 @pytest.mark.parametrize(
-    "cells", [{"meeting_on": "7.1.2014"}, {"units_planned": "four"}, {"presence": "Anwesend"}, {"meeting_ref": " "}]
+    "cells", [{"meeting_on": "30.2.2014"}, {"units_planned": "four"}, {"presence": "Anwesend"}, {"meeting_ref": " "}]
 )
 def test_a_cell_that_can_not_be_read_is_refused_before_it_is_sent(store: Store, cells: dict[str, str]) -> None:
     sent(store, planner(store), row(ROW))
@@ -259,6 +263,76 @@ def test_a_cell_that_can_not_be_read_is_refused_before_it_is_sent(store: Store, 
     assert next(iter(cells.values())).strip() not in no.value.hint or cells == {
         "meeting_ref": " "
     }  # no value in a hint
+
+
+GERMAN = {"run_start": "1.1.2014", "run_end": "01.06.2014", "requested_on": "01.12.2013", "started_on": "01.01.2014",
+          "ended_on": "01.02.2014"}  # fmt: skip
+
+
+def test_a_day_as_german_offices_write_it_is_that_day(store: Store) -> None:
+    (start,) = [step for step in sent(store, planner(store), row(ROW, **GERMAN)) if step.sent.key.startswith("start")]
+    assert start.submission.model_dump(mode="json")["started_on"] == "2014-01-01"
+    assert start.time == datetime(2014, 1, 1, 12, tzinfo=UTC)
+    assert sent(store, planner(store, days=1), row(ROW)) == []  # and says nothing new where it is written otherwise
+
+
+@pytest.mark.parametrize("ended_on", ["2014-02-28", "28.02.2014"])
+def test_where_a_column_has_the_last_day_the_day_after_it_is_said(store: Store, tmp_path: Path, ended_on: str) -> None:
+    path, text = tmp_path / "m.toml", (OULAD / "participations.toml").read_text()
+    path.write_text(text.replace('{ column = "ended_on" }', '{ column = "ended_on", last_day = true }'))
+    steps = sent(store, Planner(load_mapping(path, "participations"), store, NOW), row(ROW, ended_on=ended_on))
+    assert steps[-1].submission.model_dump(mode="json")["ended_before_on"] == "2014-03-01"
+
+
+def test_a_last_day_behind_which_there_is_none_is_refused_and_no_fault_of_ours(store: Store, tmp_path: Path) -> None:
+    path, text = tmp_path / "m.toml", (OULAD / "participations.toml").read_text()
+    path.write_text(text.replace('{ column = "ended_on" }', '{ column = "ended_on", last_day = true }'))
+    steps = sent(store, Planner(load_mapping(path, "participations"), store, NOW), row(ROW, ended_on="9999-12-31"))
+    assert (
+        steps[-1].submission.model_dump(mode="json")["ended_before_on"] == "9999-12-31"
+    )  # a service calls it implausible
+
+
+def test_an_empty_cell_is_no_code_that_the_mapping_lacks(store: Store, tmp_path: Path) -> None:
+    """What need not be said is left out; an empty cell that must be filled is called so."""
+    path, text = tmp_path / "m.toml", (OULAD / "participations.toml").read_text()
+    path.write_text(
+        text.replace(', "*" = "UNKNOWN"', "").replace('"end_kind" }', '"end_kind", map = { x = "COMPLETED" } }')
+    )
+    mapping = load_mapping(path, "participations")
+    with pytest.raises(RowRefused, match="INVALID") as no:
+        sent(store, Planner(mapping, store, NOW), row(ROW, sex="", end_kind=""))
+    assert (no.value.pointer, no.value.hint) == ("/kind", "end_kind: This cell is empty.")
+    (opened,) = store.of_key("registration\x1f1")
+    assert opened.outcome == "recorded"
+    with pytest.raises(RowRefused, match="NOT_MAPPED"):
+        sent(store, Planner(mapping, store, NOW), row(ROW, sex="x", person_ref="2", source_ref="AAA-2"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "pointer", "begins"),
+    [
+        ({"run_end": "31.11.2014"}, "/ends_before_on", "run_end: This is no day of the calendar (2026-01-31 or "),
+        ({"started_on": "31.11.2014"}, "", "started_on: This is no day of the calendar"),  # `at`
+        ({"run_start": ""}, "/starts_on", "run_start: This cell is empty."),
+        ({"course_days": "many"}, "/course_days", "course_days: "),
+    ],
+)
+def test_a_refusal_names_the_column_whose_cell_is_to_be_mended(
+    store: Store, cells: dict[str, str], pointer: str, begins: str
+) -> None:
+    with pytest.raises(RowRefused) as no:
+        sent(store, planner(store), row(ROW, **cells))
+    assert no.value.pointer == pointer and no.value.hint.startswith(begins)
+
+
+def test_what_a_service_refuses_is_said_of_the_column_too(store: Store) -> None:
+    made = planner(store)
+    *_, end = sent(store, made, row(ROW))
+    assert made.refused(end, Said("refused", "END_BEFORE_START", "/ended_before_on", "It lies before.")).hint == (
+        "ended_on: It lies before."
+    )
+    assert made.refused(end, Said("refused", "NOT_YOURS", "", "Not yours.")).hint == "Not yours."
 
 
 def test_a_row_with_too_few_cells_is_refused(store: Store) -> None:
@@ -852,6 +926,12 @@ def test_rows_sent_back_are_no_formulas(tmp_path: Path) -> None:
         ('at = "started_on"', "at = 1", r"\[start\] at is no text"),
         ('{ column = "sex"', "{ column = 1", r"\[registration\] sex: column is no text"),
         ('map = { F = "FEMALE", M = "MALE", "*" = "UNKNOWN" }', 'map = "F"', r"\[registration\] sex: map is no table"),
+        (
+            '{ column = "started_on" }',
+            '{ column = "started_on", last_day = true }',
+            r"\[start\] started_on: last_day goes with a column of a field that ends in _before_on",
+        ),
+        ('{ column = "run_end" }', '{ column = "run_end", last_day = 1 }', "last_day is no true or false"),
         (
             '{ column = "started_on" }',
             '{ column = "started_on", time = 18:00:00 }',
