@@ -107,13 +107,18 @@ def in_the_zone(when: str) -> str:
 
 @click.command()
 @click.argument("case_id")
+@click.option("--source", help="CASE_ID is what this publisher calls the person in what it imported here.")
 @formats
-def case(case_id: str, shape: str) -> int:
+def case(case_id: str, source: str | None, shape: str) -> int:
     """Show one case as a timeline: when something happened, when it was recorded (both in Berlin time), what it was, and what it says
     of which consent, referral or participation (the first eight characters of its id)."""
+    if source:
+        with imported(source) as store:
+            case_id = store.id_of("case", case_id)
     intake, referral = get("intake", f"/cases/{case_id}"), get("referral", f"/cases/{case_id}")
     if intake is None:
-        raise Trouble("no such case", "case ids stand in the case list: GET /cases of intake", FINDINGS)
+        way_out = "compare it with the file" if source else "case ids stand in the case list: GET /cases of intake"
+        raise Trouble("no such case", way_out, FINDINGS)
     rows = [{"happened": in_the_zone(when), "recorded": in_the_zone(step["recorded_at"]), "what": step["type"].split(".")[2],
              "says": told(step), "number": f"{step['family']} {step['number']}"}
             for when, step in in_order([*intake["timeline"], *referral["timeline"]])]  # fmt: skip
@@ -137,15 +142,20 @@ def risks(tenant: str | None, source: str | None, shape: str) -> int:
     return 0
 
 
-def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
-    """Risks by the references of the partner's files, from the importer's own map. Raises Trouble where there is none."""
+def imported(source: str) -> Store:
+    """What an import of this publisher remembers, to be read. Raises Trouble where there was none."""
     found = running()
     publisher = publishers_from(Path(found["publishers"])).get(source)
     folder = Path(found["folder"]) / "import"
     if publisher is None or not (folder / f"{source}.sqlite").exists():
         raise Trouble(f"nothing was imported here for {source}", "`lotse import` first, or another name", FINDINGS)
+    return Store(folder, publisher.source, publisher.name, reading=True)
+
+
+def by_reference(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    """Risks by the references of the partner's files, from the importer's own map."""
     of: dict[str | None, dict[str, Any]] = {}
-    with Store(folder, publisher.source, publisher.name, reading=True) as store:
+    with imported(source) as store:
         for reference, run, _ in store.participations():
             for kind in ("participation", "referral"):  # a no-show (S6) is about the referral
                 of[store.id_of(kind, reference)] = {"run_ref": run, "source_ref": reference}

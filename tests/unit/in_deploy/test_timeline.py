@@ -1,8 +1,16 @@
 """The order in which a case manager reads a case."""
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from deploy.cli import main
+from deploy.commands import read
 from deploy.commands.read import RISKS, happened, in_order, in_the_zone, told
+from deploy.errors import DONE, FINDINGS
+from deploy.importer.store import Store
+from deploy.places import EXAMPLES
 from services.referral.projection import RISK_LIST
 
 
@@ -98,3 +106,25 @@ def test_in_a_play_a_drop_out_stands_on_the_day_of_its_report_not_of_the_clock()
 def test_all_that_the_list_of_risks_holds_is_printed() -> None:
     """The day since which one is open, too."""
     assert {*RISKS} == {*RISK_LIST.columns} > {"open_first_on"}
+
+
+def test_a_case_is_found_by_what_its_publisher_calls_the_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever imports has no ids of ours: references never leave the machine, and are ids in no file."""
+    asked: list[str] = []
+
+    def got(service: str, path: str) -> dict[str, list[Any]] | None:
+        asked.append(f"{service}{path}")
+        return {"timeline": []} if path.endswith(case) else None
+
+    monkeypatch.setattr(read, "running", lambda: {"publishers": EXAMPLES / "publishers.toml", "folder": tmp_path})
+    monkeypatch.setattr(read, "get", got)
+    assert main(["case", "007", "--source", "oulad"]) == FINDINGS
+    assert "nothing was imported here for oulad" in capsys.readouterr().err
+    with Store(tmp_path / "import", "oulad", "oulad") as store:
+        case = store.id_of("case", "007")
+    assert main(["case", "007", "--source", "oulad"]) == DONE
+    assert asked == [f"intake/cases/{case}", f"referral/cases/{case}"]
+    assert main(["case", "7", "--source", "oulad"]) == FINDINGS
+    assert "no such case" in capsys.readouterr().err
