@@ -215,7 +215,7 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
             asyncio.run(_fits(service, settings.database_owner.get_secret_value()))
             done = asyncio.run(run(declared(service), settings, files, progress, dry=dry_run))
     except BadSettings as bad:
-        raise Trouble(str(bad), "set it and try again", USAGE) from None
+        raise Trouble(str(bad), "`lotse serve --help` says what each one means", USAGE) from None
     except TwoDatabases as two:
         raise Trouble(f"not rebuilt: LOTSE_DATABASE and LOTSE_DATABASE_OWNER are in two databases, {two}",
                       f"set both to the one of {service}", REFUSED) from None  # fmt: skip

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import psutil
@@ -124,6 +125,10 @@ def ports(place: Place) -> Iterator[Said]:
                 yield good("ports", f"port {port} is free for {name}")
         elif status(host, port).get("service") == name:
             yield good("ports", f"{name} listens on port {port}")
+        elif (sitter := _sitter(port)) and sitter.command[-2:] == ["serve", name]:
+            yield found("ports", f"{name} (pid {sitter.pid}) has port {port} and does not answer there", "its process hangs",
+                        f"kill {sitter.pid}   # after 30 seconds kill -KILL {sitter.pid}; then start it again, or `lotse up`",
+                        unreachable=True)  # fmt: skip
         else:
             yield found("ports", f"port {port}, which {name} is to have, is taken{_by(port)}",
                         f"{name} can't start beside it", f"ss -ltnp 'sport = :{port}'   # then end it, or set LOTSE_HTTP_PORT")  # fmt: skip
@@ -155,11 +160,24 @@ def _taken(host: str, port: int) -> bool:
 
 
 def _by(port: int) -> str:
+    sitter = _sitter(port)
+    return f" by {sitter.name} (pid {sitter.pid})" if sitter else ""
+
+
+class _Sitter(NamedTuple):
+    pid: int
+    name: str
+    command: list[str]
+
+
+def _sitter(port: int) -> _Sitter | None:
+    """Who listens there, as far as we may know."""
     with contextlib.suppress(psutil.Error):
         for one in psutil.net_connections("tcp"):
             if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid:
-                return f" by {psutil.Process(one.pid).name()} (pid {one.pid})"
-    return ""
+                process = psutil.Process(one.pid)
+                return _Sitter(one.pid, process.name(), process.cmdline())
+    return None
 
 
 def leftovers(place: Place) -> Iterator[Said]:

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -286,6 +287,31 @@ def test_a_port_somebody_else_has_is_found_and_who(ward: Ward) -> None:
     me = f"{psutil.Process().name()} (pid {os.getpid()})"
     assert line == f"ports: port {port}, which intake is to have, is taken by {me}"
     assert mend.startswith(f"ss -ltnp 'sport = :{port}' ")
+
+
+SILENT = """import socket
+with socket.socket() as door:
+    door.bind(("127.0.0.1", 0))
+    door.listen()
+    print(door.getsockname()[1], flush=True)
+    input()
+"""
+
+
+def test_a_service_that_hangs_is_not_taken_for_somebody_else_on_its_port(ward: Ward) -> None:
+    """Who was told to look who has the port found the service itself."""
+    hung = subprocess.Popen(
+        [sys.executable, "-c", SILENT, "serve", "intake"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with hung:
+        assert hung.stdout
+        port = hung.stdout.readline().strip()
+        asked = ward.examined("intake", LOTSE_HTTP_PORT=port)
+        hung.kill()
+    assert asked.code == 3
+    line, mend = asked.first
+    assert line == f"ports: intake (pid {hung.pid}) has port {port} and does not answer there"
+    assert mend.startswith(f"kill {hung.pid} ")
 
 
 async def test_a_topic_with_another_retention_is_found_and_mended(ward: Ward) -> None:
