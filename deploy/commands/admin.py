@@ -236,7 +236,8 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
                             "differences": done.differences, "compared": done.compared, "unsent": done.unsent,
                             "swept": done.swept}  # fmt: skip
     if done.differences:
-        hint = "find who wrote those rows: another release? Run that one. Anybody else? Mend or remove them, then rebuild again"
+        hint = ("find who wrote those rows: another release? Run that one. A hand? Undo what it did, then rebuild again; or learn all"
+                " anew in an empty database: docs/operating.md, Going back a release, with the release that runs")  # fmt: skip
         errors = [Wrong("DIFFERS", difference, hint) for difference in done.differences]
         printed(
             shape, [data], data=data, errors=errors, people=[*told, *(f"differs: {one}" for one in done.differences)]
