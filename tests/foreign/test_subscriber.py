@@ -4,6 +4,7 @@ could not count."""
 import asyncio
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from deploy.fleet import Fleet
 from tests.foreign.conftest import PLAYED_UNTIL
 from tests.foreign.log import fact, records_on
-from tests.foreign.tools import node
+from tests.foreign.tools import SUBSCRIBER, node, npm
 from tests.publishing import PATIENCE
 
 Subscriber = tuple[int, dict[str, Any]]
@@ -29,6 +30,15 @@ async def count(built: Path, kafka: str, *words: str) -> Subscriber:
     async with asyncio.timeout(PATIENCE):
         out, _ = await process.communicate()
     return process.returncode or 0, json.loads(out or "{}")
+
+
+def test_on_a_node_that_is_too_old_it_is_not_built(tmp_path: Path) -> None:
+    """Built, it named the network for what that Node lacks."""
+    for name in (".npmrc", "package-lock.json"):
+        shutil.copy(SUBSCRIBER / name, tmp_path)
+    (tmp_path / "package.json").write_text((SUBSCRIBER / "package.json").read_text().replace(">=24.6", ">=999"))
+    done = npm("ci", "--ignore-scripts", "--no-audit", cwd=tmp_path)
+    assert done.returncode == 1 and "EBADENGINE" in done.stderr and ">=999" in done.stderr
 
 
 async def test_it_ends_at_the_counts_that_reporting_released(built: Path, played: Fleet) -> None:
