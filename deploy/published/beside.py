@@ -134,7 +134,7 @@ def messages(last: Release, now: State, subscribers: list[Expectation]) -> Itera
 def lists(last: Release, now: State, subscribers: list[Expectation], today: date) -> Iterator[Break]:
     """A code means what its list says on the day of the fact: of days that are past, nothing is taken back, and no code comes
     to mean what another meant."""
-    until = max(last.on, today).isoformat()
+    until, stand = max(last.on, today).isoformat(), coded(last.state)
     for name, was in last.state.lists.items():
         is_now = now.lists.get(name, {"complete": [], "codes": {}})
         words = [state.sentences.get(f"code list {name}", {}) for state in (last.state, now)]
@@ -144,7 +144,7 @@ def lists(last: Release, now: State, subscribers: list[Expectation], today: date
         whole = [prefix or "all" for prefix in is_now["complete"] if not _held(was, prefix)]
         bounded = [code for code, days in is_now["codes"].items()
                    if code not in was["codes"] and not _held(was, code) and _shorter([None, None], days, until)]  # fmt: skip
-        who = tuple(dict.fromkeys(one.subscriber for ce_type, at, _ in coded(last.state, name) for one in subscribers
+        who = tuple(dict.fromkeys(one.subscriber for ce_type, at, _ in stand.get(name, ()) for one in subscribers
                                   if one.touched(ce_type, at)))  # fmt: skip
         for what, codes, way in (
             ("codes gone", gone, "leave the code in, with the last day on which it may be used, and its successor"),
@@ -194,12 +194,14 @@ def _mapped(name: str, old: State, now: State, *, verified: bool) -> list[str]:
             for column, value in row.items() if column != "to_verify" and rows.get(code, {}).get(column) != value]  # fmt: skip
 
 
-def coded(state: State, name: str) -> Iterator[tuple[str, str, bool]]:
-    """Where codes of a list stand: wire type, pointer, and whether the list alone says which (the schema names none)."""
+def coded(state: State) -> dict[str, list[tuple[str, str, bool]]]:
+    """By list where its codes stand: wire type, pointer, and whether the list alone says which (the schema names none)."""
+    found: dict[str, list[tuple[str, str, bool]]] = {}
     for ce_type, schema in state.types.items():
         for at, said in places(schema):
-            if said.get("x-code-list") == name:
-                yield ce_type, at, "pattern" in said
+            if name := said.get("x-code-list"):
+                found.setdefault(name, []).append((ce_type, at, "pattern" in said))
+    return found
 
 
 def longer(old: State, now: State) -> Iterator[tuple[str, list[str]]]:

@@ -382,8 +382,10 @@ def orders(old: State, now: State, subscribers: list[Expectation]) -> Iterator[O
             who = [one.subscriber for one in subscribers if before in one.relies_on]
             yield Order(ce_type, ", ".join([readers, *who]), topic["writer"],
                         "a type a reader does not know is passed over, and learnt only by a rebuild")  # fmt: skip
-    for name, codes in beside.longer(old, now):
-        held = [now.topic_of(ce_type) for ce_type, _, by_list in beside.coded(now, name) if by_list]
+    longer = [*beside.longer(old, now)]
+    stand = beside.coded(now) if longer else {}  # of what nothing is asked, a schema may be one nobody can judge
+    for name, codes in longer:
+        held = [now.topic_of(ce_type) for ce_type, _, by_list in stand.get(name, ()) if by_list]
         owners = dict.fromkeys(reader for topic in held if topic["kind"] == "submission" for reader in topic["readers"])
         if owners:
             yield Order(f"code list {name}", spoken(*owners), "every publisher",
