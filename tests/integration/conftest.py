@@ -38,7 +38,7 @@ async def node_of(stack: LocalStack, name: str) -> AsyncIterator[Running]:
     settings = Settings(kafka=stack.kafka, database=SecretStr(dsn), publishers=PUBLISHERS,
                         operations_key=stack.operations_key, http_port=0)  # fmt: skip
     reader, pool = Reader(stack.kafka, KafkaSecurity(), "alone"), await connect(dsn)
-    pool._init = unhurried
+    pool._init = unhurried  # type: ignore[attr-defined]  # asked of each session it opens
     await unhurried(pool)  # the one there is
     await reader.start()
     yield running(declared(name), settings, pool, reader)

@@ -204,6 +204,7 @@ async def test_a_right_that_is_taken_away_and_given_back(
         await until(lambda: not denied(intake, env))
     finally:
         intake.stop()
+        give(admin, right)  # where this broke off the next would be without it
 
 
 async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> None:
