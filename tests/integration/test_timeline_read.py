@@ -53,29 +53,20 @@ async def test_a_clocks_zero_is_told_as_any_moment(node: Running) -> None:
 
 
 async def test_who_reads_never_stops_the_loop(fleet: Fleet) -> None:
-    """More than there are connections ask for what can't be had now, and who is told to come again does; a submission is answered all the
-    same."""
-    case, answered = Course(date(2026, 3, 2)), asyncio.Event()
+    """More than there are connections ask for what can't be had now; a submission is answered all the same."""
+    case = Course(date(2026, 3, 2))
     owner = await asyncpg.connect(fleet.stack.databases["intake"].owner)
     async with (
         Publisher(fleet.stack.kafka) as sender,
         httpx.AsyncClient(base_url=fleet.url("intake"), timeout=300) as client,
     ):
         _, register, *_ = case.steps()
-
-        async def reads() -> set[int]:
-            """Until somebody else was answered; the codes it heard."""
-            codes = set[int]()
-            while not (codes and answered.is_set()):
-                codes.add((await client.get(f"/cases/{case.case}")).status_code)
-            return codes
-
         assert (await sender.ask(*register))["outcome"] == "recorded"
         async with owner.transaction():
             await owner.execute(
                 "lock table lotse.timeline in access exclusive mode"
             )  # of what is refused nothing stands there
-            readers = [asyncio.create_task(reads()) for _ in range(90)]
+            readers = [asyncio.create_task(client.get(f"/cases/{case.case}")) for _ in range(90)]
             while (
                 await owner.fetchval(
                     "select count(*) from pg_locks where not granted and relation = 'lotse.timeline'::regclass"
@@ -85,6 +76,8 @@ async def test_who_reads_never_stops_the_loop(fleet: Fleet) -> None:
                 await asyncio.sleep(0.05)
             said = await sender.ask(register[0], register[1], tenant="nobody")
             assert (said["outcome"], said["reason"]) == ("refused", "NOT_YOURS")
-            answered.set()
-        assert set[int]().union(*await asyncio.gather(*readers)) <= {200, 503}
+            assert (
+                sum(not reader.done() for reader in readers) > 45
+            )  # it did not wait until they had been told to come again
+        assert {answer.status_code for answer in await asyncio.gather(*readers)} <= {200, 503}
     await owner.close()
