@@ -101,14 +101,18 @@ async def test_a_rebuild_is_equal_and_a_row_edited_by_hand_is_named(
     settings = load_settings()
     files = [file for _, folder in migrations(name) for file in sorted(folder.glob("*.sql"))]
     con = await asyncpg.connect(fleet.stack.databases[name].runtime, server_settings={"search_path": "lotse"})
-    older = "update state set shape = 0, due_at = '0001-01-01Z' where (kind, id) in (select kind, id from state where body is not null limit 1)"  # fmt: skip
-    await con.execute(older)  # a version before ours wrote it: a rebuild is its way to the present shape
+    older = ("update state set shape = 0, due_at = '0001-01-01 00:00:00+00' where (kind, id) in"
+             " (select kind, id from state where body is not null limit 1)")  # fmt: skip
+    await _traffic(fleet, courses=1)
+    async with asyncio.timeout(60):
+        while (
+            await con.execute(older) == "UPDATE 0"
+        ):  # a version before ours wrote it: a rebuild is its way to the present shape
+            await asyncio.sleep(0.1)
     await con.close()
     async with Publisher(fleet.stack.kafka) as sender:
         await sender.tick(TICKED + timedelta(minutes=next(MINUTES)))
-    await until(
-        lambda: "OlderShape" in str(fleet.status(name)["held"])
-    )  # and it waits for one, whatever it is asked for
+    await until(lambda: "OlderShape" in str(fleet.status(name)["held"]))  # and it is not gone on from
     traffic, over = asyncio.create_task(_traffic(fleet)), asyncio.Event()
     reading = asyncio.create_task(_read(f"{fleet.url(name)}{READ[name]}", over))
     try:
@@ -146,10 +150,10 @@ async def test_a_rebuild_is_equal_and_a_row_edited_by_hand_is_named(
         await con.close()
 
 
-async def _traffic(fleet: Fleet) -> None:
+async def _traffic(fleet: Fleet, courses: int = 10) -> None:
     """Something for each service: cases, courses, somebody who stays away, and time."""
     async with Publisher(fleet.stack.kafka) as sender:
-        for _ in range(10):
+        for _ in range(courses):
             course = Course(date(2026, 3, 2))
             ids = [await sender.send(submission, subject) for submission, subject in course.steps()]
             assert {answer["outcome"] for answer in await sender.answered(*ids)} == {"recorded"}
