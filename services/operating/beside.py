@@ -14,6 +14,8 @@ COMPARED = {"state": ("kind, id", "tenant, shape, body, known"), "heard": ("fami
 OLDER = (f"select l.kind, l.id from {LIVE}.state l join (select kind, max(shape) as ours from {BESIDE}.state group by kind) b using (kind)"
          " where l.body is not null and l.shape < b.ours")  # fmt: skip
 """States of a shape before ours: a rebuild is how they get it."""
+OURS = f"s where body is not null and not exists (select from ({OLDER}) o where (o.kind, o.id) = (s.kind, s.id))"
+"""The others, as `state` is compared."""
 
 
 class TwoDatabases(Exception):
@@ -54,10 +56,7 @@ async def differences(owner: Any, service: Service, most: int = 10) -> list[str]
     tables = [*(() if older else service.tables), *([service.reports.table] if service.reports else [])]
     own = {t.name: (", ".join(t.key), ", ".join(c for c in t.columns if c not in t.key) or "true") for t in tables}
     for name, (key, compared) in sorted((COMPARED | own).items()):
-        where = (
-            f"s where body is not null and not exists (select from ({OLDER}) o where (o.kind, o.id) = (s.kind, s.id))"
-        )
-        where = where if name == "state" else ""
+        where = OURS if name == "state" else ""
         one, other = (f"select {key}, {compared} from {schema}.{name} {where}" for schema in (LIVE, BESIDE))
         rows = await owner.fetch(f"(select {key} from ({one} except {other}) a) union (select {key} from ({other} except {one}) b)"
                                  f" order by {key} limit {most}")  # fmt: skip
