@@ -180,7 +180,7 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     release's or another service's, or the two settings name two databases.
     """
     from aiokafka.errors import KafkaError  # noqa: PLC0415
-    from asyncpg import InterfaceError, PostgresError  # noqa: PLC0415
+    from asyncpg import PostgresError  # noqa: PLC0415
 
     from services.host.settings import BadSettings, load_settings  # noqa: PLC0415
     from services.operating.beside import TwoDatabases  # noqa: PLC0415
@@ -188,6 +188,7 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     from services.operating.rebuild import rebuild as run  # noqa: PLC0415
     from services.process.failpoints import arm  # noqa: PLC0415
     from services.process.telemetry import set_up_logs  # noqa: PLC0415
+    from services.runtime.database import RETRY  # noqa: PLC0415
 
     use_running(service)
     started = said = time.monotonic()
@@ -224,7 +225,7 @@ def rebuild(service: str, dry_run: bool, shape: str) -> int:
     except Unfinished as error:
         raise Trouble(f"rebuilt, the new is in place; what comes after did not end: {error}",
                       "rebuild once more: it clears the old away, and sweeps", UNREACHABLE) from error  # fmt: skip
-    except (KafkaError, PostgresError, InterfaceError, OSError, TimeoutError) as error:
+    except (KafkaError, *RETRY, PostgresError) as error:
         raise Trouble(
             f"not rebuilt, the old stays in place: {type(error).__name__}",
             "check Kafka and the database, try again",

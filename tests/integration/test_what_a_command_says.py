@@ -26,6 +26,7 @@ from deploy.places import EXAMPLES, SERVICES
 from services.host.settings import Settings
 from services.notification.organisations import MailSettings
 from services.operating.audit import LONGEST_WHO, LONGEST_WHY
+from services.runtime.database import RETRY
 from tests.unit.in_services.test_settings import GOOD
 
 Out = pytest.CaptureFixture[str]
@@ -237,6 +238,23 @@ def announced(folder: Path, url: str, simulated: str = "yes") -> None:
         dict.fromkeys(("intake", "referral", "notification", "reporting"), url)
         | {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(folder), "simulated": simulated, "publishers": str(EXAMPLES / "publishers.toml")}
     ))  # fmt: skip
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("kind", RETRY, ids=lambda kind: str(kind.__name__))
+def test_a_rebuild_that_has_lost_its_database_is_no_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, kind: type[Exception]
+) -> None:
+    """asyncpg has errors that are none of Postgres' own, as where a server is killed between two of its messages."""
+
+    async def lost(*_: object) -> None:
+        await asyncio.sleep(0)
+        raise kind("canary")
+
+    monkeypatch.setenv("LOTSE_DATABASE_OWNER", f"postgresql://u:hush@{NOWHERE}/d")
+    monkeypatch.setattr("deploy.commands.admin._fits", lost)
+    code, message, _ = said(capsys, "rebuild", "intake")
+    assert (code, message) == (UNREACHABLE, f"not rebuilt, the old stays in place: {kind.__name__}")
 
 
 def test_where_kafka_does_not_answer_nothing_else_is_said(
