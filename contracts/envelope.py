@@ -313,8 +313,7 @@ class Answer(Model):
     reference: Id
     """uuid5(uuid5(NAMESPACE_URL, source), submission_id); the source is the one publishers.toml gives to the publisher."""
     content: Annotated[str, StringConstraints(pattern=r"^r1:[0-9a-f]{32}$"), Privacy.INTERNAL]
-    """`r1:` and the first 16 bytes, in hex, of the SHA-256 of reference (as text), ce_type and body, one after the other: which
-    content is answered here. The body as sent; of a structured message its `data`, byte for byte."""
+    """Which content: `r1:` and in hex the first 16 bytes of SHA-256(reference as text + ce_type + body, or `data`, as sent)."""
     outcome: Annotated[Outcome, Privacy.INTERNAL]
     """What became of the submission. There is no fifth outcome."""
     fact_id: Id | None = None
