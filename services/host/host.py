@@ -37,7 +37,7 @@ from services.kept.taking_up import catch_up, replay
 from services.operating import operate
 from services.process.ending import ended, until_told
 from services.process.failpoints import arm
-from services.process.otherwise import read_otherwise
+from services.process.otherwise import GIVEN_UP, read_otherwise
 from services.process.telemetry import set_up_logs, set_up_traces
 from services.process.watchdog import Watchdog
 from services.runtime import positions
@@ -167,7 +167,7 @@ class Host:
                 say_held(self.inputs.held, "fetch", name_of(error))
                 _revive(consumer)
                 stands = await self.inputs.back(consumer)
-                if not isinstance(error, UnicodeDecodeError):
+                if not isinstance(error, GIVEN_UP):
                     raise
                 read = await asyncio.to_thread(read_otherwise, kafka, security, stands)
                 # some may have left meanwhile

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaTimeoutError
 
 from services.process.connections import KafkaSecurity
 from services.process.ending import closed, ended
-from services.process.otherwise import read_otherwise
+from services.process.otherwise import GIVEN_UP, read_otherwise
 from services.runtime.messages import Part
 
 PROOF_MS, PROOF_BYTES = 300, 16 << 10  # some 200 markers at once; a whole fetch of each partition stood in memory
@@ -109,7 +109,7 @@ class Reader:
             try:
                 got = await self._consumer.getmany(tp, timeout_ms=PROOF_MS, max_records=1)
                 return not got.get(tp) and await self._consumer.position(tp) >= end
-            except UnicodeDecodeError:  # a record, of the kind that is read otherwise
+            except GIVEN_UP:  # a record, of the kind that is read otherwise
                 return False
             finally:
                 self._consumer.pause(tp)
@@ -131,7 +131,7 @@ class Reader:
             while open_:
                 try:
                     found = await consumer.getmany(*open_, timeout_ms=PROOF_MS, max_records=chunk)
-                except UnicodeDecodeError:
+                except GIVEN_UP:
                     stands = {Part(*tp): at[tp] for tp in open_}
                     found = await asyncio.to_thread(read_otherwise, self._servers, self._security, stands)
                     for tp in open_:

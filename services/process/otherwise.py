@@ -1,4 +1,5 @@
-"""What aiokafka gives up on is read by librdkafka: a fetch in which the name of one header is no UTF-8."""
+"""What aiokafka gives up on is read by librdkafka: a fetch in which the name of one header is no UTF-8, or one record's attributes, of
+which there are none yet, begin with a bit that aiokafka takes for a longer number's."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -6,12 +7,15 @@ from operator import methodcaller
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
-from confluent_kafka import Consumer
+from aiokafka.errors import CorruptRecordException
+from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as Place
 
 from services.process.connections import KafkaSecurity
 from services.runtime.messages import Part
 
+GIVEN_UP = (UnicodeDecodeError, CorruptRecordException)
+"""What aiokafka says of it. What is corrupt indeed, and all that follows it in its partition, librdkafka does not give either."""
 MOST, WAITS, MORE = 500, 2.0, 0.1
 """Records of a fetch at most; seconds for the first of them, and for others: waiting for so many, everybody else waited."""
 
@@ -23,17 +27,25 @@ called by its name, whatever is done next fails."""
 def read_otherwise(
     servers: str, security: KafkaSecurity, stands: Mapping[Part, int]
 ) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
-    """Records from these places on, read by librdkafka: aiokafka gives up on a whole fetch in which the name of one header is
-    no UTF-8, and any client but Java's may send such. That record comes without headers, which makes it a dead letter. Blocks
-    for some seconds; raises KafkaException."""
-    options = {"group.id": "lotse", "enable.auto.commit": False, "auto.offset.reset": "error", "log_level": 3}
+    """Records from these places on, read by librdkafka: aiokafka gives up on a whole fetch for one record (`GIVEN_UP`), and any client
+    but Java's may send such. Where a header's name is no UTF-8 it comes without headers, which makes it a dead letter. Blocks for some
+    seconds; raises KafkaException, and CorruptRecordException where nothing can be read before what is corrupt indeed."""
+    options = {
+        "group.id": "lotse",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "log_level": 3,
+        "check.crcs": True,
+    }
     consumer = Consumer(security.librdkafka(servers) | options)
     found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
+    corrupt = False
     try:
         consumer.assign([Place(*part, offset) for part, offset in stands.items()])
         for got in [*consumer.consume(1, WAITS), *consumer.consume(MOST, MORE)]:
-            topic, part, offset = got.topic(), got.partition(), got.offset()
-            if got.error() is not None or topic is None or part is None or offset is None:
+            topic, part, offset, error = got.topic(), got.partition(), got.offset(), got.error()
+            corrupt |= error is not None and error.code() == KafkaError._BAD_MSG
+            if error is not None or topic is None or part is None or offset is None:
                 continue
             try:
                 headers = _headers_of(got) or []
@@ -45,4 +57,6 @@ def read_otherwise(
             )
     finally:
         consumer.close()
+    if corrupt and not found:
+        raise CorruptRecordException
     return found

@@ -343,11 +343,13 @@ async def test_an_aborted_transaction_last_on_an_idle_partition_stops_no_clock(h
         assert said["held"] == said["gaps"] == said["dead_letters"] == []  # never acted on, no false gap
 
 
-async def test_a_header_whose_name_nobody_can_read_is_a_dead_letter_and_nothing_around_it_is_passed_over(
-    house: Fleet,
+@pytest.mark.parametrize("how", ["name", "attributes"])
+async def test_a_record_that_aiokafka_cannot_read_is_a_dead_letter_and_nothing_around_it_is_passed_over(
+    house: Fleet, how: str
 ) -> None:
-    """Kafka takes any bytes as a name; aiokafka gives up on all it has fetched, of other partitions, too. Sent by several
-    publishers, among sound ones of others, while the service is away, so that one fetch holds them all."""
+    """Kafka takes any bytes as a header's name, and as a record's attributes; aiokafka gives up on all it has fetched, of other
+    partitions, too. Sent by several publishers, among sound ones of others, while the service is away, so that one fetch holds
+    them all."""
     before = letters(house)
     house.processes["referral"].stop()
     async with Publisher(house.stack.kafka) as sender:
@@ -357,7 +359,7 @@ async def test_a_header_whose_name_nobody_can_read_is_a_dead_letter_and_nothing_
             ids.append(await sender.send(run, subject, part=n % 4))
             if n in (30, 31, 77):
                 topics = [submissions_topic("referral", name) for name in ("oulad", "kreis")]
-                await asyncio.to_thread(send_latin_1, house.stack.kafka, n % 4, *topics)
+                await asyncio.to_thread(send_unread, house.stack.kafka, n % 4, how, *topics)
         house.start_one("referral")
         await asyncio.to_thread(house.wait_ready, "referral")
         told = await sender.answered(*ids)
@@ -384,19 +386,23 @@ def letters(house: Fleet) -> int:
     return sum(one["letters"] for one in house.status("referral")["dead_letters"])
 
 
-LATIN_1 = """
+UNREAD = """
 import asyncio, sys
 from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 class Latin1(str):
     def encode(self, *_):
         return super().encode("latin-1")
 
-async def main(kafka, part, *topics):
+async def main(kafka, part, how, *topics):
+    name, append = Latin1("größe") if how == "name" else "size", DefaultRecordBatchBuilder.append
+    if how == "attributes":
+        with_attributes = lambda _: bytearray(b"\\x80")
+        append.__defaults__ = tuple(with_attributes if one is bytearray else one for one in append.__defaults__)
     producer = AIOKafkaProducer(bootstrap_servers=kafka, linger_ms=50)
     await producer.start()
-    sent = [await producer.send(topic, b"{}", partition=int(part), headers=[(Latin1("größe"), b"1")])
-            for topic in topics for _ in range(2)]
+    sent = [await producer.send(topic, b"{}", partition=int(part), headers=[(name, b"1")]) for topic in topics for _ in range(2)]
     await asyncio.gather(*sent)
     await producer.stop()
 
@@ -404,9 +410,10 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def send_latin_1(kafka: str, part: int, *topics: str) -> None:
-    """To each two records with a header whose name is Latin-1, in one batch, as a program in another language may write them."""
-    subprocess.run([sys.executable, "-c", LATIN_1, kafka, str(part), *topics],  # noqa: S603
+def send_unread(kafka: str, part: int, how: str, *topics: str) -> None:
+    """To each two records with a header whose name is Latin-1, or with attributes, in one batch, as a program in another language may
+    write them."""
+    subprocess.run([sys.executable, "-c", UNREAD, kafka, str(part), how, *topics],  # noqa: S603
                    check=True, env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"})  # fmt: skip
 
 
