@@ -119,8 +119,8 @@ class World:
         self.seen = set[str]()
         """What was answered, and which facts were recorded."""
         self.first = chance.choice(FIRSTS).toordinal()
-        self.versions = [recomputed.Thresholds(version, 1 if after is None else self.first + after, *days)
-                         for version, after, *days in chance.choice(VERSIONS)]  # fmt: skip
+        self.versions = [recomputed.Thresholds(version, 1 if after is None else self.first + after, by_offer_type, otherwise)
+                         for version, after, by_offer_type, otherwise in chance.choice(VERSIONS)]  # fmt: skip
         self.away = chance.random() < 0.05
         """Somebody stays away for months, and each day of it is told."""
         days, at = chance.choice((0, 7, 14, 21, 26)) + 90 * self.away, time(chance.choice((3, 12, 21, 22, 23)), 30)
