@@ -4,12 +4,14 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from deploy.fleet import Fleet
 from deploy.local.processes import Process, free_port
@@ -81,6 +83,15 @@ def prepared(stack: LocalStack) -> LocalStack:
         migrate(name, database.owner)
     asyncio.run(make_topics(stack.kafka, publishers_from(Path(PUBLISHERS)), local=True))
     return stack
+
+
+def without_topics(stack: LocalStack) -> None:
+    """Every topic but Kafka's own goes; returns when none is told of any more."""
+    admin, until = AdminClient({"bootstrap.servers": stack.kafka}), time.monotonic() + 240
+    while names := [name for name in admin.list_topics(timeout=60).topics if not name.startswith("__")]:
+        for gone in admin.delete_topics(names).values():
+            gone.exception(60)  # it may be gone already, and still be told of
+        assert time.monotonic() < until, f"still there: {names}"
 
 
 def second_worker(fleet: Fleet, name: str, **more: str) -> Process:

@@ -16,9 +16,10 @@ from contracts.referral import ParticipationEndReported, ParticipationStartRepor
 from deploy.demo.kreis import Kreis
 from deploy.demo.play import Player
 from deploy.fleet import Fleet
+from deploy.local.stack import LocalStack
 from deploy.places import ROOT, SERVICES
 from deploy.services import make_topics, publishers_from
-from tests.conftest import PUBLISHERS, new_stack
+from tests.conftest import PUBLISHERS, new_stack, without_topics
 from tests.foreign.tools import SUBSCRIBER, npm, packages
 from tests.publishing import NAME, PATIENCE, PROVIDER, Course, Publisher, until
 
@@ -36,12 +37,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def beside() -> Iterator[LocalStack]:
+    """A stack in which nobody lives."""
+    with new_stack() as started:
+        yield started
+
+
 @pytest.fixture
-def log() -> Iterator[str]:
-    """Topics without a house: what is done to them is nobody's fault."""
-    with new_stack() as stack:
-        asyncio.run(make_topics(stack.kafka, publishers_from(PUBLISHERS), local=True))
-        yield stack.kafka
+def log(beside: LocalStack) -> str:
+    """Topics without a house, and nothing on them: what is done to them is nobody's fault."""
+    without_topics(beside)
+    asyncio.run(make_topics(beside.kafka, publishers_from(PUBLISHERS), local=True))
+    return beside.kafka
 
 
 PLAYED_UNTIL = datetime(2025, 5, 2, 6, tzinfo=UTC)

@@ -2,17 +2,14 @@
 them last: they share one, and each file finds it as new."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 
 import asyncpg
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from deploy.local.stack import LocalStack
 from deploy.services import make_topics, migrate, publishers_from
-from tests.conftest import PUBLISHERS
-from tests.publishing import PATIENCE
+from tests.conftest import PUBLISHERS, without_topics
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +44,3 @@ async def emptied_databases(stack: LocalStack) -> None:
             await con.execute("drop schema if exists lotse cascade")
         finally:
             await con.close()
-
-
-def without_topics(stack: LocalStack) -> None:
-    """Every topic but Kafka's own goes; returns when none is told of any more."""
-    admin, until = AdminClient({"bootstrap.servers": stack.kafka}), time.monotonic() + PATIENCE
-    while names := [name for name in admin.list_topics(timeout=60).topics if not name.startswith("__")]:
-        for gone in admin.delete_topics(names).values():
-            gone.exception(60)  # it may be gone already, and still be told of
-        assert time.monotonic() < until, f"still there: {names}"

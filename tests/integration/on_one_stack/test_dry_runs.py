@@ -27,6 +27,7 @@ from contracts.topics import load_publishers, submissions_topic
 from deploy.cli import main
 from deploy.errors import DONE, FINDINGS, REFUSED, USAGE, Trouble
 from deploy.local.operations import PRIVATE, PUBLIC, make_operations_key
+from deploy.local.postgres import Postgres
 from deploy.local.processes import child_environment, ran
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT, SERVICES
@@ -40,7 +41,7 @@ from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.database import pack
 from services.runtime.messages import Message, Part
-from tests.conftest import ORGANISATIONS, PUBLISHERS, new_stack
+from tests.conftest import ORGANISATIONS, PUBLISHERS
 from tests.forked import run
 from tests.in_hand import AROUND, in_hand
 from tests.integration.on_one_stack.test_a_rebuild_from_nothing import fact
@@ -49,16 +50,6 @@ from tests.publishing import NAME, OWNER, PATIENCE, SOURCE, TENANT
 CAME = datetime.now(UTC)
 PART = Part(submissions_topic("intake", NAME), 0)
 Picture = dict[Any, Any]
-
-
-@pytest.fixture(scope="module")
-def prepared() -> Iterator[LocalStack]:
-    """A stack of its own: what is compared is all that is there."""
-    with new_stack() as started:
-        for name, database in started.databases.items():
-            migrate(name, database.owner)
-        asyncio.run(make_topics(started.kafka, load_publishers(PUBLISHERS), local=True))
-        yield started
 
 
 @pytest.fixture
@@ -546,8 +537,21 @@ async def test_a_rebuild_in_two_databases_is_refused(emptied: Running, prepared:
         )
 
 
-async def test_two_databases_of_one_name_on_two_servers_are_two(prepared: LocalStack, stack: LocalStack) -> None:
-    found = [await asyncpg.connect(one.databases["intake"].owner) for one in (prepared, stack, prepared)]
+@pytest.fixture
+def another(tmp_path: Path) -> Iterator[str]:
+    """The address of a database of intake's on another server."""
+    postgres = Postgres(tmp_path / "postgres")
+    postgres.start()
+    try:
+        postgres.wait()
+        yield postgres.provision(("intake",))["intake"].owner
+    finally:
+        postgres.process.stop()
+
+
+async def test_two_databases_of_one_name_on_two_servers_are_two(prepared: LocalStack, another: str) -> None:
+    ours = prepared.databases["intake"].owner
+    found = [await asyncpg.connect(dsn) for dsn in (ours, another, ours)]
     try:
         with pytest.raises(TwoDatabases, match="intake and intake of two servers"):
             await in_one_database(found[0], found[1])
