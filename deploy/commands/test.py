@@ -35,8 +35,8 @@ ASKED_FOR = ("performance",)
 """Levels that measure, some minutes with both cores to themselves: only where they are named."""
 BY_FILE = ("night", "system", "integration", "unit")
 """Levels of which each file runs by itself, on a stack of its own, since they mostly wait (for starts, sessions, faults), and each
-folder as one, on one stack for its files (a stack and four services take some 20 s of CPU to start). `unit` has two folders and no
-file: a person who waits for it has two cores."""
+folder as one, whose files share a stack or need none (a stack and four services take some 20 s of CPU to start, a pytest two). `unit`
+has two folders and no file: a person who waits for it has two cores."""
 LONGEST = (
     "test_processes",
     "test_messages",
@@ -49,6 +49,7 @@ LONGEST = (
     "on_one_stack",
     "test_beside_a_partition_without_leader",
     "test_doctor",
+    "without_a_stack",
 )
 """Files and folders that begin before the others of their level, in this order, so that no lane is left alone with one of them at
 the end."""
