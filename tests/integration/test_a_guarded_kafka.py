@@ -216,25 +216,26 @@ async def test_a_certificate_that_has_expired_and_is_renewed(house: House) -> No
     intake.start([sys.executable, "-m", "deploy.cli", "serve", "intake"], env)
     try:
         await until(lambda: ready(intake, env["LOTSE_HTTP_PORT"]))
-        house.kafka.shows(False)
-        async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:  # by the other door
-            id = await sender.send(*steps[1])
-            await until(lambda: stands(intake, env))
-            await until(lambda: "certificate has expired" in intake.last_words(1000))
-            await until(lambda: ends_in(env) < 0, 90)  # who can't be spoken to is not one who has none
-            doctor = await asyncio.to_thread(run, "doctor", "intake", env=env)
-            assert doctor.returncode == 3
-            assert doctor.stdout.startswith(
-                f"kafka: the certificate of {env['LOTSE_KAFKA']} is not taken: certificate has expired"
-            )
-        house.kafka.shows(True)
+        try:
+            house.kafka.shows(False)
+            async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:  # by the other door
+                id = await sender.send(*steps[1])
+                await until(lambda: stands(intake, env))
+                await until(lambda: "certificate has expired" in intake.last_words(1000))
+                await until(lambda: ends_in(env) < 0)  # who can't be spoken to is not one who has none
+                doctor = await asyncio.to_thread(run, "doctor", "intake", env=env)
+                assert doctor.returncode == 3
+                assert doctor.stdout.startswith(
+                    f"kafka: the certificate of {env['LOTSE_KAFKA']} is not taken: certificate has expired"
+                )
+        finally:
+            house.kafka.shows(True)
         async with Publisher(address, KafkaSecurity.model_validate(admin)) as sender:
             (told,) = await sender.answered(id)
         assert told["outcome"] == "recorded"
         await until(lambda: not stands(intake, env))
     finally:
         intake.stop()
-        house.kafka.shows(True)
 
 
 def seen_by_the_doctor(env: dict[str, str]) -> str:
