@@ -96,7 +96,12 @@ def told(step: dict[str, Any]) -> str:
         if (said := body.get(name)) is None:
             continue
         of = {"S2": "participation", "S6": "referral"}.get(body["rule"], name) if name == "about" else name
-        words += [of.removesuffix("_id"), said[:8]] if name == "about" or name.endswith("_id") else [str(said)]
+        if name == "about" or name.endswith("_id"):
+            words += [of.removesuffix("_id"), said[:8]]
+        elif name != "revision":
+            words += [str(said)]
+        elif said > 1:
+            words += [f"revision {said}"]
     return " ".join(words)
 
 

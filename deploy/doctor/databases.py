@@ -168,7 +168,7 @@ def older_than_log(place: Place) -> list[Said]:
                 not_checked("log", f"{name} does not answer; it compares its database with the log when it starts")
             )
         elif facts := answer.get("older_than_log"):
-            said.append(found("log", f"the database of {name} lacks {facts} facts that stand on its topics",
+            said.append(found("log", f"the database of {name} lacks {facts} records that stand on its topics",
                               "it was set back, for instance to a backup; it refuses to serve, else it would answer twice",
                               f"lotse rebuild {name}"))  # fmt: skip
         else:

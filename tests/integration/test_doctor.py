@@ -641,7 +641,7 @@ async def test_a_database_set_back_is_found_and_rebuilt(ward: Ward) -> None:
         assert asked.code == 1
         line, mend = asked.first
         facts = ward.fleet.status("intake")["older_than_log"]
-        assert line == f"log: the database of intake lacks {facts} facts that stand on its topics"
+        assert line == f"log: the database of intake lacks {facts} records that stand on its topics"
         assert mend == "lotse rebuild intake"
         rebuilt = await asyncio.to_thread(ward.mended, "rebuild", "intake")
         assert rebuilt.code == 0, rebuilt.said
