@@ -98,15 +98,16 @@ async def _missing(name: str, dsn: str) -> list[str]:
     from services.host.settings import BadSettings  # noqa: PLC0415
     from services.runtime.database import RETRY  # noqa: PLC0415
 
+    away: tuple[type[Exception], ...] = (*RETRY, asyncpg.PostgresError)
     try:
         con = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
     except ValueError as error:  # a ClientConfigurationError is one
         raise BadSettings(f"wrong: LOTSE_DATABASE ({type(error).__name__})") from None
-    except (*RETRY, asyncpg.PostgresError):
+    except away:
         return []
     try:
         return (await schema_against_code(name, con))[0]
-    except (*RETRY, asyncpg.PostgresError):
+    except away:
         return []
     finally:
         con.terminate()

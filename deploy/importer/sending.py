@@ -25,6 +25,7 @@ from services.process.ending import closed, ended
 
 UNANSWERED = 20_000  # at most so many on their way: a services' outage must not fill the broker's disk and our memory
 ROWS_AT_ONCE = 2_000  # each with one step on its way
+BEGINS = 60.0  # seconds until Kafka has said what is asked first: an idempotent producer, and who wants a position, ask without end
 ASK_AGAIN = "`lotse status`; then run the same import again"
 
 
@@ -162,15 +163,16 @@ class Sender(Answers):
             **self.security.aiokafka(),
         )
         try:
-            await self._producer.start()
-            await self._consumer.start()
-            topics = [answers_topic(family, self.publisher.name) for family in self.publisher.families]
-            parts = [TopicPartition(topic, part) for topic in topics
-                     for part in await self._producer.partitions_for(topic)]  # fmt: skip
-            self._consumer.assign(parts)
-            await (self._consumer.seek_to_beginning if self._before else self._consumer.seek_to_end)(*parts)
-            for part in parts:
-                await self._consumer.position(part)
+            async with asyncio.timeout(BEGINS):
+                await self._producer.start()
+                await self._consumer.start()
+                topics = [answers_topic(family, self.publisher.name) for family in self.publisher.families]
+                parts = [TopicPartition(topic, part) for topic in topics
+                         for part in await self._producer.partitions_for(topic)]  # fmt: skip
+                self._consumer.assign(parts)
+                await (self._consumer.seek_to_beginning if self._before else self._consumer.seek_to_end)(*parts)
+                for part in parts:
+                    await self._consumer.position(part)
         except (KafkaError, OSError) as error:
             await self._close()
             raise Trouble(

@@ -22,6 +22,7 @@ RETRY: tuple[type[Exception], ...] = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,  # the database is not there, as while a copy is brought back in its place
     asyncpg.PostgresSystemError,  # its disk: a file that can't be read or written
     asyncpg.InternalServerError,  # the same, as a quota or a damaged page shows itself
     asyncpg.SyntaxOrAccessError,  # a right is gone, or a rebuild swaps the schema between two statements

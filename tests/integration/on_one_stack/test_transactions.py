@@ -54,6 +54,12 @@ async def test_an_error_on_a_dead_connection_is_held_and_never_blamed_on_a_submi
         await failing(prepared, AttributeError("'NoneType' object has no attribute 'write'"), killed=True)
 
 
+async def test_a_database_that_is_not_there_is_held(prepared: LocalStack) -> None:
+    """Dropped and brought back under a service that runs: what was in hand would be set aside as soon as it is there again."""
+    with pytest.raises(RETRY):
+        await asyncpg.connect(f"{prepared.databases['referral'].runtime}_gone")
+
+
 async def test_a_driver_out_of_step_is_held(prepared: LocalStack) -> None:
     said = asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
     with pytest.raises(RETRY):

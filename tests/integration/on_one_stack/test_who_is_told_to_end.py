@@ -12,7 +12,9 @@ from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
 from contracts.topics import CLOCK, load_publishers, submissions_topic
+from deploy.errors import Trouble
 from deploy.fleet import Fleet, Setup
+from deploy.importer import sending
 from deploy.importer.files import look_through
 from deploy.importer.mapping import load_mapping
 from deploy.importer.plan import Planner
@@ -93,6 +95,20 @@ async def test_with_a_tick_that_nobody_takes(prepared: LocalStack) -> None:
         assert not sent.done()
     async with asyncio.timeout(LONGEST * 4):
         await sent
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_import_that_finds_kafka_silent_does_not_begin(
+    prepared: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Kafka fell silent between its first word and the next, it waited without end."""
+    monkeypatch.setattr(sending, "BEGINS", 1)
+    publisher = load_publishers(PUBLISHERS)["oulad"]
+    with Store(tmp_path / "import", publisher.source, publisher.name) as store:
+        sender = Sender(prepared.kafka, KafkaSecurity(), publisher, "rkn", store, patience=60)
+        with silence(prepared), pytest.raises(Trouble, match="Kafka does not answer"):
+            async with asyncio.timeout(LONGEST):
+                await sender.__aenter__()
 
 
 @pytest.mark.usefixtures("quick")
