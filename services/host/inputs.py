@@ -220,9 +220,13 @@ class Inputs:
         (`lotse go-on --past`), and at a publisher's limit."""
         messages: list[Message] = []
         used, again = None, set[Origin]()
+        silent_until = time.monotonic() + 1
         for part, records in fetched.items():
             input = self.node.inputs[part.topic]
             for record in records if part not in stopped else ():
+                if time.monotonic() >= silent_until:  # heartbeats are due, and somebody may ask whether we live
+                    await asyncio.sleep(0)
+                    silent_until = time.monotonic() + 1
                 message = decode(self.node.service, input, record)
                 if input.kind in ("fact", "own") and message.verdict is not None and message.attributes is None:
                     if await positions.left_out(self.node.pool, part, record.offset):

@@ -1,5 +1,6 @@
 """What a partner sends with its own rights kills no service: a transaction has a bounded weight, whatever it finds."""
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
@@ -23,6 +24,7 @@ from contracts.intake import (
     NeedReported,
     RegistrationSubmitted,
 )
+from contracts.messages import to_message
 from contracts.topics import dead_letters_topic, facts_topic, submissions_topic
 from deploy.local.stack import LocalStack
 from services.host.inputs import Inputs
@@ -103,6 +105,29 @@ async def test_fat_states_are_loaded_some_at_a_time(prepared: LocalStack, monkey
         assert max(loaded) <= MOST_BYTES and sum(loaded) > 1.5 * CASES * MIB and len(loaded) > 1
         recorded = "select count(*) from timeline where subject = any($1) and type like '%need_recorded%'"
         assert await node.pool.fetchval(recorded, cases) == CASES
+
+
+async def test_others_have_their_turn_while_a_fetch_is_read(prepared: LocalStack) -> None:
+    """A document of 25,000 members takes a tenth of a second, and a fetch brings 64: heartbeats, and whoever asked whether the service
+    lives, waited for all of them."""
+    async with node_of(prepared, "intake") as node:
+        about = Attributes(
+            str(uuid4()), SOURCE, RegistrationSubmitted.ce_type, str(uuid4()), datetime(2026, 9, 20, tzinfo=UTC), TENANT
+        )
+        _, headers, value = to_message(about, registration().to_json(), "structured")
+        long = value[:1] + b'"":0,' * 25_000 + value[1:]
+        turns = 0
+
+        async def beats() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        beating = asyncio.create_task(beats())
+        read = await Inputs(node)._decoded({PART: [record(n, long, headers) for n in range(40)]}, {})
+        beating.cancel()
+        assert [one.verdict for one in read] == [None] * 40 and turns > 0
 
 
 async def test_letters_of_control_characters_leave_some_at_a_time(prepared: LocalStack) -> None:
