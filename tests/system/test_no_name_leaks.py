@@ -107,7 +107,7 @@ async def test_a_name_comes_out_nowhere_whatever_becomes_of_the_message(house: F
         assert foreign["reason"] == "NOT_YOURS"
         unknown = Course(DAY)
         waits, case = unknown.steps()[3]
-        await sender.send(waits, case, body=named(waits.to_json()))
+        await sender.send(waits, case, id=f"{NAME}-waits", body=named(waits.to_json()))
         unreadable = [
             (NAME.encode(), {}), (b'{"name": "' + NAME.encode() + b'"}', {}), (b"\xff" + NAME.encode(), {}),
             (late.to_json(), {"ce_type": NAME}), (late.to_json(), {"ce_subject": NAME}),
@@ -115,13 +115,13 @@ async def test_a_name_comes_out_nowhere_whatever_becomes_of_the_message(house: F
             (late.to_json(), {"ce_time": NAME}), (late.to_json(), {"ce_source": NAME}), (late.to_json(), {NAME: NAME}),
         ]  # fmt: skip
         for n, (value, wrong) in enumerate(unreadable):
-            id = f"unreadable-{n}"
+            id = f"{NAME}-{n}"  # which comes back in its own answer, and nowhere else
             right = Attributes(id, SOURCE, late.ce_type, course.case, datetime.now(UTC), TENANT)
             headers = dict(headers_of(right)) | {key: text.encode() for key, text in wrong.items()}
             await sender.raw("attendance", value, [*headers.items(), ("x-who", NAME.encode())])
             assert (await sender.answered(id))[0]["outcome"] == ("unreadable" if NAME not in wrong else "unchanged")
         await anew(house, "referral", LOTSE_FAILPOINT="decide:raise:1", **traced)
-        await sender.send(*Course(DAY).steps()[0], body=named(Course(DAY).steps()[0][0].to_json()))
+        await sender.send(*Course(DAY).steps()[0], id=f"{NAME}-aside", body=named(Course(DAY).steps()[0][0].to_json()))
         await until(lambda: house.status("referral")["set_aside"]["count"])
         forged = Attributes(id=str(uuid4()), source="//lotse/local/intake", type="lotse.intake.case_opened.v1", subject=str(uuid4()),
                             time=datetime.now(UTC), tenant="rkn", streamversion=1, recordedtime=datetime.now(UTC))  # fmt: skip
@@ -139,6 +139,9 @@ async def test_a_name_comes_out_nowhere_whatever_becomes_of_the_message(house: F
     said["intake.events"] = (
         said["intake.events"].replace(NAME.encode() + b"\n" + named(b"{}"), b"").replace(NAME.encode(), b"", 1)
     )
+    answers, own = "attendance.answers.kreis", b'"submission_id":"' + NAME.encode()
+    assert said[answers].count(own) == len(unreadable)
+    said[answers] = said[answers].replace(own, b"")
     assert [where for where, text in said.items() if NAME.encode() in text] == []
     assert any("/kept/" in page for page in said)
     assert b"referral" in said["spans"]
