@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -46,6 +47,7 @@ class Fleet:
         self.stack, self.setup = stack, setup
         self.processes = {name: Process(stack.folder / "services", name) for name in ORDER}
         self.ports: dict[str, int] = {}
+        self._more: dict[str, dict[str, str]] = {}
         self._http = httpx.Client(timeout=patience)  # one for all questions: making one costs more than asking
 
     def environment(self, name: str, **more: str) -> dict[str, str]:
@@ -68,6 +70,7 @@ class Fleet:
     def start_one(self, name: str, **more: str) -> Process:
         """Starts one (again)."""
         self.ports.setdefault(name, free_port())
+        self._more[name] = more
         self.processes[name].start([sys.executable, "-m", "deploy.cli", "serve", name], self.environment(name, **more))
         return self.processes[name]
 
@@ -87,10 +90,15 @@ class Fleet:
             self.wait_ready(name, or_older=True)
 
     def wait_ready(self, name: str, patience: float = 180.0, *, or_older: bool = False) -> None:
-        """Waits until a service says it is ready; with `or_older` also until it says that only a rebuild can make it so.
-        Raises Trouble with its last words."""
+        """Waits until a service says it is ready; with `or_older` also until it says that only a rebuild can make it so. One that
+        ended since Kafka or its database did not answer in time is started again, as whoever runs it in earnest does (a broker that has
+        just begun takes longer than that on a busy machine): from the main thread, as it would end with any other. Raises Trouble with
+        its last words."""
         began = time.monotonic()
         while time.monotonic() < began + patience:
+            child, at_home = self.processes[name].child, threading.current_thread() is threading.main_thread()
+            if at_home and child is not None and child.poll() == UNREACHABLE:
+                self.start_one(name, **self._more[name])
             self.processes[name].alive_or_raise()
             try:
                 if self._http.get(f"{self.url(name)}/ready").status_code == 200 or (or_older and self.older(name)):

@@ -61,13 +61,18 @@ HOUSES: list[House] = []
 FAILED = pytest.StashKey[bool]()
 
 
+def shared(house: House, item: pytest.Item) -> bool:
+    """Whether a test is in this house: another may stand beside it, in which nobody else is."""
+    return any(value is house for value in getattr(item, "funcargs", {}).values())
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Beside what fails in a house stands who failed in it before: what that one left there may be all that is wrong."""
     report = yield
     if report.failed:
         item.stash[FAILED] = True
-        before = [house.failed[0] for house in HOUSES if house.failed]
+        before = [house.failed[0] for house in HOUSES if house.failed and shared(house, item)]
         report.sections += [("The house it shares", f"{first} failed in it before: begin there") for first in before]
     return report
 
@@ -83,7 +88,7 @@ def whole(request: pytest.FixtureRequest) -> Iterator[None]:
     test, failed = request.node.nodeid, request.node.stash.get(FAILED, False)
     for house in HOUSES:
         ended = house.ended()
-        if failed:
+        if failed and shared(house, request.node):
             house.failed.append(test)
         try:
             house.mended(*sorted({*ended} | (house.changed if failed else set())))

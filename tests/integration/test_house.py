@@ -17,7 +17,11 @@ from deploy.places import SERVICES
 from tests.house import HOUSES, House
 
 SERVES = """
-import http.server, sys
+import http.server, pathlib, sys
+begun = pathlib.Path("begun-" + sys.argv[1])
+if not begun.exists():  # its Kafka did not answer in time
+    begun.touch()
+    sys.exit(3)
 class Service(http.server.BaseHTTPRequestHandler):
     busy = True
     def do_GET(self):
@@ -66,6 +70,9 @@ def test_d_loses_a_service_and_says_nothing(house):
 def test_e_fails_for_what_was_left_there(house):
     assert all(house.status(name)["running"] for name in SERVICES)
     assert not "what the first one wrote"
+
+def test_f_fails_in_none(tmp_path):
+    assert not "in it"
 '''
 
 
@@ -88,6 +95,7 @@ def test_each_finds_it_whole_and_is_told_who_broke_it(tmp_path: Path) -> None:
     ended = re.findall(r"^(PASSED|FAILED|ERROR) test_shared.py::test_(\w)_", done.stdout, re.M)
     assert sorted(ended, key=lambda one: (one[1], one[0])) == [
         ("FAILED", "a"), ("PASSED", "b"), ("PASSED", "c"), ("ERROR", "d"), ("PASSED", "d"), ("FAILED", "e"),
+        ("FAILED", "f"),
     ], done.stdout  # fmt: skip
     assert "notification does not run any more" in done.stdout
     assert done.stdout.count("test_shared.py::test_a_breaks failed in it before: begin there") == 2  # beside d, and e
