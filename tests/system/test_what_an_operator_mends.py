@@ -401,38 +401,45 @@ async def test_a_forks_wrong_half_that_was_left_out_stays_left_out(house: Fleet)
     assert code == 0 and EQUAL.items() <= said.items(), said
 
 
-def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def lossy() -> Iterator[Fleet]:
+    """Another house: what it knows is more than what stands in its log, time and again."""
+    with new_stack() as stack, four_services(stack) as fleet:
+        yield fleet
+
+
+def test_what_kafka_lost_comes_back_with_the_same_ids_and_nothing_is_done_twice(lossy: Fleet, tmp_path: Path) -> None:
     """Row 28: Kafka's data is set back; owners send again, publishers too, and held partitions go on when told so."""
-    with new_stack() as stack, four_services(stack) as house:
-        data, copy = stack.folder / "kafka" / "data", tmp_path / "data"
-        asyncio.run(sent_and_answered(house, Course(DAY)))
-        asyncio.run(released(house, datetime(2026, 4, 1, 6, tzinfo=UTC)))
-        letters = asyncio.run(nobody_can_read(house))
-        before = datetime.now(UTC)
-        with stopped(stack, house):
-            shutil.copytree(data, copy)
-        lost = Course(DAY)
-        ids = asyncio.run(sent_and_answered(house, lost))
-        asyncio.run(released(house, datetime(2026, 4, 2, 6, tzinfo=UTC)))
-        facts = {name: house.status(name)["facts"] for name in SERVICES}
-        with stopped(stack, house):
-            shutil.rmtree(data)
-            shutil.copytree(copy, data)
-        asyncio.run(brought_back(house, lost, ids, before))
-        assert {name: house.status(name)["facts"] for name in SERVICES} == {**facts, "referral": facts["referral"] + 1}
-        for name in SERVICES:  # started anew it does not take its own log for another's
-            asyncio.run(again(house, name))
-        case = house.get("referral", f"/cases/{lost.case}")
-        assert len(case["participation_list"]) == 1
-        assert [house.status(name)["dead_letters"] for name in SERVICES] == letters  # read again, they are no new ones
-        _, listed = asyncio.run(typed(house, "referral", "dead-letters", "list", "referral", "--format", "json"))
-        assert len(json.loads(listed)["data"]) == 8 == len(asyncio.run(sealed(house)))
-        shown = house.get("reporting", "/reports/participation")
-        told = sorted(
-            (json.loads(record.value) for record in asyncio.run(records_of(house, REPORT))), key=itemgetter("vintage")
-        )
-        assert {one["month"]: one["body"] for one in shown} == {body["month"]: body for body in told}
-        assert ("2026-03", 2) in [(one["month"], one["vintage"]) for one in shown]
+    house, stack = lossy, lossy.stack
+    data, copy = stack.folder / "kafka" / "data", tmp_path / "data"
+    asyncio.run(sent_and_answered(house, Course(DAY)))
+    asyncio.run(released(house, datetime(2026, 4, 1, 6, tzinfo=UTC)))
+    letters = asyncio.run(nobody_can_read(house))
+    before = datetime.now(UTC)
+    with stopped(stack, house):
+        shutil.copytree(data, copy)
+    lost = Course(DAY)
+    ids = asyncio.run(sent_and_answered(house, lost))
+    asyncio.run(released(house, datetime(2026, 4, 2, 6, tzinfo=UTC)))
+    facts = {name: house.status(name)["facts"] for name in SERVICES}
+    with stopped(stack, house):
+        shutil.rmtree(data)
+        shutil.copytree(copy, data)
+    asyncio.run(brought_back(house, lost, ids, before))
+    assert {name: house.status(name)["facts"] for name in SERVICES} == {**facts, "referral": facts["referral"] + 1}
+    for name in SERVICES:  # started anew it does not take its own log for another's
+        asyncio.run(again(house, name))
+    case = house.get("referral", f"/cases/{lost.case}")
+    assert len(case["participation_list"]) == 1
+    assert [house.status(name)["dead_letters"] for name in SERVICES] == letters  # read again, they are no new ones
+    _, listed = asyncio.run(typed(house, "referral", "dead-letters", "list", "referral", "--format", "json"))
+    assert len(json.loads(listed)["data"]) == 8 == len(asyncio.run(sealed(house)))
+    shown = house.get("reporting", "/reports/participation")
+    told = sorted(
+        (json.loads(record.value) for record in asyncio.run(records_of(house, REPORT))), key=itemgetter("vintage")
+    )
+    assert {one["month"]: one["body"] for one in shown} == {body["month"]: body for body in told}
+    assert ("2026-03", 2) in [(one["month"], one["vintage"]) for one in shown]
 
 
 @contextmanager
@@ -526,14 +533,12 @@ async def brought_back(house: Fleet, lost: Course, ids: list[str], before: datet
         await until(lambda: house.status("reporting")["lag"] == {} and house.status("reporting")["early"] == 0)
 
 
-def test_a_topic_of_facts_that_was_made_anew_is_brought_back_from_its_mirror_and_nothing_is_missed() -> None:
+async def test_a_topic_of_facts_that_was_made_anew_is_brought_back_from_its_mirror_and_nothing_is_missed(
+    lossy: Fleet,
+) -> None:
     """Runbook LotseGap, step 6. What its owner sends again is a week at most; the new topic begins with a later fact of a case than
     the mirror holds, and the mirror ends before the topic did."""
-    with new_stack() as stack, four_services(stack) as house:
-        asyncio.run(deleted_and_mended(house, Course(DAY), Course(DAY)))
-
-
-async def deleted_and_mended(house: Fleet, old: Course, young: Course) -> None:
+    house, old, young = lossy, Course(DAY), Course(DAY)
     topic, readers = "intake.events", ("referral", "reporting")
     need = NeedReported(by=OWNER, need_id=str(uuid4()), need_type="WORK")
     await sent_and_answered(house, old)
