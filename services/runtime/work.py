@@ -308,9 +308,8 @@ class Work:
         """The last number of each learned family and subject; gives back what kept early facts rest on."""
         if not keys:
             return []
-        rows = await self.con.fetch(
-            "select h.* from heard h join unnest($1::text[], $2::text[]) k(f, s) on (h.family, h.subject) = (k.f, k.s)",
-            *columns(keys))  # fmt: skip
+        sql = "select h.* from heard h join unnest($1::text[], $2::text[]) k(family, subject) using (family, subject)"
+        rows = await self.con.fetch(sql, *columns(keys))
         self._heard_before = {(r["family"], r["subject"]): (Heard(r["number"], r["id"]), r["early"]) for r in rows}
         self.streams |= {key: Stream(heard) for key, (heard, _) in self._heard_before.items()}
         return [until_next(*key) for key, (_, early) in self._heard_before.items() if early]
