@@ -7,7 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
-LONGEST = 27.0
+LONGEST = 25.0
 """Seconds until whoever was told to end is told once more; Kubernetes kills after thirty. Told once, who waits for a database that has
 fallen silent is kept by asyncpg for a minute more."""
 LAST = 5.0
