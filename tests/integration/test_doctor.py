@@ -496,7 +496,7 @@ async def test_a_schema_that_lags_or_leads_is_found_and_migrated(ward: Ward) -> 
     assert asked.first[1].startswith("run the release that made it") and "an empty database" in asked.first[1]
     for change, why in (
         ("select 1", "newer than this code"),
-        ("delete from lotse.service_migrations", "0001_case_list, "),
+        ("delete from lotse.service_migrations", "0001_case_list did not run"),
     ):
         await sql(ward, "fresh", change)
         rebuilt = await asyncio.to_thread(lambda: ward.mended("rebuild", "intake", **where))

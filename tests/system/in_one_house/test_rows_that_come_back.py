@@ -74,7 +74,7 @@ async def imported(fleet: Fleet, file: str, *more: str) -> tuple[int, dict[str, 
 async def test_a_refused_row_is_mended_where_it_came_back_and_no_other_rows_are_lost(
     fleet: Fleet, tmp_path: Path, state: Path
 ) -> None:
-    bad = {"source_ref": "2", "person_ref": "-12", "ended_on": "31.08.2026"}
+    bad = {"source_ref": "2", "person_ref": "-12", "ended_on": "31.06.2026"}
     a = handed_in(tmp_path / "a.csv", {}, bad)
     code, account = await imported(fleet, a)
     assert (code, account) == (5, {"rows": 2, "recorded": 1, "unchanged": 0, "already_answered": 0, "refused": 1,
@@ -93,7 +93,7 @@ async def test_a_refused_row_is_mended_where_it_came_back_and_no_other_rows_are_
     assert (code, account["recorded"], account["reasons"]) == (5, 1, {"NO_REFERENCE": 1})
     assert {*state.glob("*.csv")} == {first, second}
 
-    first.write_text(first.read_text("utf-8-sig").replace("31.08.2026", "2026-08-31"), "utf-8")
+    first.write_text(first.read_text("utf-8-sig").replace("31.06.2026", "2026-08-31"), "utf-8")
     mended = first.read_bytes()
     code, account = await imported(fleet, str(first), "--refused", str(first))
     assert (code, account["code"]) == (2, "USAGE")
@@ -107,7 +107,7 @@ async def test_a_refused_row_is_mended_where_it_came_back_and_no_other_rows_are_
 async def test_what_a_dry_run_says_the_import_beside_it_then_says(fleet: Fleet, tmp_path: Path, state: Path) -> None:
     """Three ends were taken back, and neither said so. One row comes twice, as rows do, and one is refused here."""
     rows = [{"source_ref": str(n), "person_ref": str(n)} for n in range(4)]
-    bad = {"source_ref": "9", "person_ref": "9", "ended_on": "31.08.2026"}
+    bad = {"source_ref": "9", "person_ref": "9", "ended_on": "31.06.2026"}
     gone = [{**row, "ended_on": "", "end_kind": ""} for row in rows[1:]]
     first = handed_in(tmp_path / "first.csv", *rows, bad)
     later = handed_in(tmp_path / "later.csv", rows[0], rows[0], *gone, {"source_ref": "5", "person_ref": "5"}, bad)
