@@ -15,7 +15,7 @@ from services.process.connections import KafkaSecurity
 from services.runtime.messages import Part
 
 GIVEN_UP = (UnicodeDecodeError, CorruptRecordException)
-"""What aiokafka says of it. What is corrupt indeed, and all that follows it in its partition, librdkafka does not give either."""
+"""What aiokafka says of it. What is corrupt indeed librdkafka does not give either; nor do we what follows it in its partition."""
 MOST, WAITS, MORE = 500, 2.0, 0.1
 """Records of a fetch at most; seconds for the first of them, and for others: waiting for so many, everybody else waited."""
 
@@ -39,20 +39,24 @@ def read_otherwise(
     }
     consumer = Consumer(security.librdkafka(servers) | options)
     found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
-    corrupt = False
+    corrupt = set[TopicPartition]()
     try:
         consumer.assign([Place(*part, offset) for part, offset in stands.items()])
         for got in [*consumer.consume(1, WAITS), *consumer.consume(MOST, MORE)]:
             topic, part, offset, error = got.topic(), got.partition(), got.offset(), got.error()
-            corrupt |= error is not None and error.code() == KafkaError._BAD_MSG
-            if error is not None or topic is None or part is None or offset is None:
+            if topic is None or part is None:
+                continue
+            tp = TopicPartition(topic, part)
+            if error is not None and error.code() == KafkaError._BAD_MSG:
+                corrupt.add(tp)  # librdkafka says so, and may go on behind it
+            if error is not None or offset is None or tp in corrupt:
                 continue
             try:
                 headers = _headers_of(got) or []
             except (UnicodeDecodeError, SystemError):
                 headers = []
             kind, at = got.timestamp()
-            found[TopicPartition(topic, part)].append(
+            found[tp].append(
                 ConsumerRecord(topic, part, offset, at, kind, got.key(), got.value(), None, -1, -1, headers)
             )
     finally:
