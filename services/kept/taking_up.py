@@ -16,7 +16,7 @@ from services.runtime.database import RETRY, Connection, unpack
 from services.runtime.failures import TooMuch, name_of
 from services.runtime.messages import Message
 from services.runtime.node import Node
-from services.runtime.work import BeginAgain, Fork, Work, transact
+from services.runtime.work import NOT_THE_DATA, BeginAgain, Fork, Work, transact
 
 log = structlog.get_logger()
 
@@ -150,6 +150,8 @@ async def release(
     dies between two, or finds something that still breaks, is followed by another release. Dry, it takes up what it can
     in a few seconds, all batches waiting, in one transaction, and undoes it. `waking`: only while that is why it stands there."""
     held, until, taken, most = until_released({subject}), time.monotonic() + (DRY_LONGEST if dry else longest), 0, CHUNK
+    # nobody asked for what goes on by itself: another release's shape would leave its subject to people for good
+    passing = NOT_THE_DATA if waking else RETRY
 
     async def chunk(con: Connection, known: BeginAgain) -> tuple[int, bool]:
         # no batch is keeping back more of it now
@@ -180,7 +182,7 @@ async def release(
     while True:
         try:
             done, more = await transact(node, undone if dry else chunk)
-        except RETRY:
+        except passing:
             raise
         except TooMuch:
             most //= 2
