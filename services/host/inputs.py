@@ -225,7 +225,7 @@ class Inputs:
             input = self.node.inputs[part.topic]
             for record in records if part not in stopped else ():
                 if time.monotonic() >= silent_until:  # heartbeats are due, and somebody may ask whether we live
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.02)  # not 0: an answer takes several rounds of the loop
                     silent_until = time.monotonic() + 1
                 message = decode(self.node.service, input, record)
                 if input.kind in ("fact", "own") and message.verdict is not None and message.attributes is None:
