@@ -179,6 +179,8 @@ def _field(no: Any, step: str, name: str, entry: Any, cls: type[Submission]) -> 
             raise no(f"{where}: {word} is no {called}")
     if (last_day := entry.get("last_day", False)) and not ("column" in entry and name.endswith("_before_on")):
         raise no(f"{where}: last_day goes with a column of a field that ends in _before_on")
+    if last_day and "map" in entry:
+        raise no(f"{where}: last_day does not go with map, whose values are taken as they are")
     is_day = name.endswith("_on") or "time" in entry
     return Field(
         entry.get("column"), entry.get("constant"), entry.get("map", {}), entry.get("time", ""), is_day, last_day

@@ -933,6 +933,11 @@ def test_rows_sent_back_are_no_formulas(tmp_path: Path) -> None:
         ),
         ('{ column = "run_end" }', '{ column = "run_end", last_day = 1 }', "last_day is no true or false"),
         (
+            '{ column = "run_end" }',
+            '{ column = "run_end", last_day = true, map = { Q1 = "2026-03-31" } }',
+            "last_day does not go with map",
+        ),
+        (
             '{ column = "started_on" }',
             '{ column = "started_on", time = 18:00:00 }',
             r"\[start\] started_on: time is no text",
