@@ -33,10 +33,10 @@ async def until_told(doing: Coroutine[Any, Any, None]) -> None:
 
 
 async def ended(ending: Coroutine[Any, Any, None], within: float | None = None) -> None:
-    """Waits until a client has ended, no longer than so many seconds (LAST): it goes on ending for as long as this process is there. Where aiokafka
-    cancels a task of its own that has not begun, or that rests after a connection was lost, the client's end raises CancelledError,
-    as if whoever waits had been told to end: a service ended by it. And whoever is told to end meanwhile goes at once: the client's
-    end swallows that (a rebuild hung on it)."""
+    """Waits until a client has ended, no longer than so many seconds (LAST): it goes on ending for as long as this process is there.
+    Where aiokafka cancels a task of its own that has not begun, or that rests after a connection was lost, the client's end raises
+    CancelledError, as if whoever waits had been told to end: a service ended by it. And whoever is told to end meanwhile goes at
+    once: the client's end swallows that (a rebuild hung on it)."""
     task = asyncio.ensure_future(ending)
     await asyncio.wait([task], timeout=LAST if within is None else within)
     if task.done() and not task.cancelled():
