@@ -63,7 +63,7 @@ def late():
         time.sleep(0.01)
     tied()
 
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], preexec_fn=late)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], preexec_fn=late)
 """
 
 

@@ -69,7 +69,7 @@ def test_what_is_said_is_shown_while_it_runs(tmp_path: Path) -> None:
 
 
 def test_what_steps_said_until_they_were_interrupted_is_shown(tmp_path: Path) -> None:
-    said = "print('a failure', flush=True); open({!r}, 'w'); time.sleep(300)"
+    said = "print('a failure', flush=True); open({!r}, 'w'); time.sleep(3600)"
     steps = [python(name, f"import time; {said.format(name)}") for name in ("first", "second")]
     shown: list[bytes] = []
 
@@ -91,7 +91,7 @@ from pathlib import Path
 from deploy.cli import main
 import deploy.commands.test as command
 from deploy.lanes import Step
-child = "import pathlib, subprocess, sys, time\\ntry:\\n    pathlib.Path(sys.argv[1]).touch(); time.sleep(300)\\nfinally:\\n    time.sleep(0.5); pathlib.Path(sys.argv[1]).unlink()"
+child = "import pathlib, subprocess, sys, time\\ntry:\\n    pathlib.Path(sys.argv[1]).touch(); time.sleep(3600)\\nfinally:\\n    time.sleep(0.5); pathlib.Path(sys.argv[1]).unlink()"
 command.steps = lambda level: [Step(name, [sys.executable, "-c", child, str(Path(sys.argv[1], name))]) for name in "abcd"]
 sys.exit(main(["test"]))
 """
