@@ -1,7 +1,6 @@
 """A publisher as any other: it keeps its own journal and sees only topics."""
 
 import asyncio
-import contextlib
 import json
 import time
 from collections import Counter
@@ -113,12 +112,18 @@ class Publisher:
 
 
 async def until(what: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """Waits for a fact, with a deadline. Who does not answer meanwhile, or says that one shall come again, is asked again."""
+    """Waits for a fact, with a deadline. Who does not answer meanwhile, or says that one shall come again, is asked again; any other
+    refusal is a fault, and is raised."""
     began, found = time.monotonic(), None
     async with asyncio.timeout(patience):
         while not found:
-            with contextlib.suppress(OSError, httpx.HTTPError):
+            try:
                 found = await asyncio.to_thread(what)
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    raise
+            except (OSError, httpx.TransportError):
+                pass
             await asyncio.sleep(0 if found else pause(began))
     return found
 
