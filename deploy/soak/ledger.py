@@ -139,11 +139,12 @@ class Finding(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """From the end of a fault until nothing lagged."""
+    """From the end of a fault until nothing lagged, less what others' work took meanwhile."""
 
     fault: str
     seconds: float
     limit: float
+    others: float = 0.0
 
 
 class Progress(NamedTuple):
@@ -201,7 +202,7 @@ def held_against(
         _figures(ledger, expected, observed, ticked)
     _letters(ledger, expected, observed)
     _stuck(ledger, expected, observed)
-    for fault, seconds, limit in recoveries:
+    for fault, seconds, limit, _ in recoveries:
         if seconds > limit:
             ledger.add(8, "slow", f"{fault}: {seconds:.1f} s until nothing lagged, at most {limit:.0f}")
     for beside, part, done, least in progress:

@@ -166,13 +166,15 @@ class Night:
                 lambda: not self._under_load() or self.sender.times[-1:] > [(healed, "")], "an answer after the fault"
             )
         took, others = time.monotonic() - healed, busy.took()
-        self.recoveries.append(Recovery(fault, took - others, limit))
+        self.recoveries.append(Recovery(fault, took - others, limit, others))
         self.note(f"recovered: {fault} in {took:.1f} s, {others:.1f} of them taken by others' work")
 
     @property
     def recovered(self) -> str:
-        """How long it took after the last fault, in words."""
-        return f"recovered in {self.recoveries[-1].seconds:.1f} s"
+        """How long it took after the last fault, in words; and what was not counted of it, where that is anything to speak of."""
+        last = self.recoveries[-1]
+        more = f", {last.others:.1f} s more taken by others' work" if last.others >= 0.5 else ""
+        return f"recovered in {last.seconds:.1f} s{more}"
 
     async def applied(self, name: str) -> int:
         """How far a service's positions have moved, ticks left out: what can be seen of one that answers nobody."""
