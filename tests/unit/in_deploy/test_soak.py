@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psutil
 import pytest
 
 from deploy.errors import Trouble
@@ -213,6 +214,8 @@ def test_what_others_work_takes_from_a_house_is_told_and_what_its_own_take_from_
         house, rests = begun(sys.executable, "-c", "while True: pass"), begun("sleep", "60")
         for _ in range(2 * (os.cpu_count() or 1)):
             begun(sys.executable, "-c", "while True: pass")
+        while psutil.Process(rests).status() != psutil.STATUS_SLEEPING:  # on a busy machine it has not begun to
+            time.sleep(0.01)
         began = time.monotonic()
         beside, among, resting = Busy(house), Busy(os.getpid()), Busy(rests)
         time.sleep(0.7)
