@@ -101,7 +101,7 @@ class Fleet:
                 self.start_one(name, **self._more[name])
             self.processes[name].alive_or_raise()
             try:
-                if self._http.get(f"{self.url(name)}/ready").status_code == 200 or (or_older and self.older(name)):
+                if self._http.get(f"{self.url(name)}/ready").status_code == 200 or (or_older and self.to_rebuild(name)):
                     return
             except httpx.HTTPError:
                 pass
@@ -134,6 +134,13 @@ class Fleet:
     def older(self, name: str) -> int:
         """By how many records the log is ahead of a service's database; 0 where it is not."""
         return int(self.status(name).get("older_than_log") or 0)
+
+    def to_rebuild(self, name: str) -> str:
+        """Why only a rebuild lets a service serve; empty where none has to."""
+        if facts := self.older(name):
+            return f"the log is {facts} records ahead of its database"
+        older = any(one["why"].startswith("OlderShape") for one in self.status(name).get("held", []))
+        return "an earlier version made what stands in its database" if older else ""
 
     def has_acted(self, name: str, tick: int) -> bool:
         """Whether a service has done all that the tick at this offset (and those before it) asks of it."""

@@ -72,10 +72,8 @@ def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: 
         ]
         printed(shape, rows, people=["Lotse is up. Not for production.", plain(rows, ("part", "address"))])
         for name in SERVICES:
-            if facts := fleet.older(name):
-                say.print(
-                    f"{name} does not serve: the log is {facts} records ahead of its database; `./lotse rebuild {name}` mends it"
-                )
+            if why := fleet.to_rebuild(name):
+                say.print(f"{name} does not serve: {why}; `./lotse rebuild {name}` mends it")
         say.print("Ctrl-C stops all; `./lotse status` in another window shows what every part does")
         while not stop.wait(0.5):
             for process in (*stack.processes.values(), *fleet.processes.values()):

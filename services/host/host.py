@@ -41,11 +41,11 @@ from services.process.otherwise import GIVEN_UP, read_otherwise
 from services.process.telemetry import set_up_logs, set_up_traces
 from services.process.watchdog import Watchdog
 from services.runtime import positions
-from services.runtime.database import RETRY, connect
+from services.runtime.database import RETRY, columns, connect
 from services.runtime.failures import name_of
 from services.runtime.outbox import forget_sent
 from services.runtime.service import Service
-from services.runtime.work import NOT_THE_DATA
+from services.runtime.work import NOT_THE_DATA, OlderShape
 
 log = structlog.get_logger()
 
@@ -53,6 +53,8 @@ BATCH, BATCH_MS = 2000, 200  # records; a wait for the first of them (20 ms made
 READERS = 2  # connections of those who read what the service shows: were they the loop's own, six who ask at once would stop it
 STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the loop no longer turns
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
+_OLDER = ("select exists (select from state s join unnest($1::text[], $2::int[]) ours (kind, shape) using (kind)"
+          " where s.body is not null and s.shape < ours.shape)")  # fmt: skip
 GRACE, LEAVE = 20, 21
 """Seconds the batch in hand has to end, and with it Kafka to let us go: of one that is silent a member takes leave for forty, and
 Kubernetes kills after thirty, before anything is handed back."""
@@ -77,7 +79,8 @@ class Host:
         self.service, self.settings = service, settings
 
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT. While its database is older than the log it is up, not ready, and does not serve.
+        """Serves until SIGTERM or SIGINT. While its database is older than the log, or an earlier version made what stands there, it is
+        up, not ready, and does not serve.
         Raises BadPublishers, OlderThanLog where it is set back meanwhile, and what Kafka and Postgres raise before it serves."""
         await until_told(self._run())
         log.info("stopped")
@@ -104,6 +107,12 @@ class Host:
             self.status.older = older
             await asyncio.sleep(OLDER_REST)
         self.status.older = 0
+        # Reporting releases figures without looking at any state: of an earlier version's lists they would be for good.
+        shapes = [(kind, state.shape) for kind, state in self.service.states.items()]  # type: ignore[attr-defined]
+        while await self.node.pool.fetchval(_OLDER, *columns(shapes)):
+            say_held(self.inputs.held, "everything", OlderShape.__name__)
+            await asyncio.sleep(OLDER_REST)
+        self.inputs.held.pop("everything", None)
         await self.inputs.refresh(led=True)
         await replay(self.node)
         jobs = [Relay(self.node).run(), self._mind(), Watchdog().run()]

@@ -1,19 +1,25 @@
 """What an earlier version made of the log, and what becomes of it in an update (house 8: a new shape is a rebuild beside and a swap)."""
 
+import asyncio
 from dataclasses import replace
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack
-from deploy.services import migrations
+from deploy.services import declared, migrations
+from services.host import host
 from services.host.running import Running
+from services.host.settings import Settings
 from services.intake.domain import Case
 from services.operating.rebuild import rebuild
 from services.runtime.work import OlderShape
+from tests.conftest import PUBLISHERS
 from tests.integration.on_one_stack.test_dry_runs import applied, fetched, missing, need, registered
-from tests.publishing import TENANT
+from tests.publishing import TENANT, until
 
 
 async def test_what_an_earlier_version_made_of_the_log_is_gone_on_from_only_once_a_rebuild_has_made_it_anew(
@@ -47,3 +53,30 @@ async def test_what_an_earlier_version_made_of_the_log_is_gone_on_from_only_once
         assert (done.compared, done.differences, done.swept) == (True, [], swept)
     await applied(node, fetched(node, 2, need(), cases[0]))
     assert await node.pool.fetchval("select count(*) from timeline") == 5
+
+
+async def test_what_an_earlier_version_counted_is_released_by_nobody(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reporting releases figures by a tick alone, and looks at no state then: it begins nothing before a rebuild has made them anew."""
+    monkeypatch.setattr(host, "settle_in", lambda _: None)  # this process goes on
+    monkeypatch.setattr(host, "OLDER_REST", 0.1)
+    service, database = declared("reporting"), prepared.databases["reporting"].runtime
+    settings = Settings(kafka=prepared.kafka, database=SecretStr(database), publishers=PUBLISHERS, http_port=free_port(),
+                        operations_key=prepared.operations_key)  # fmt: skip
+    con = await asyncpg.connect(database, server_settings={"search_path": "lotse"})
+    ((kind, state),) = service.states.items()
+    made = "insert into state (kind, id, tenant, shape, body, known, last) values ($1, 'one', $2, $3, '{}', '{}', '{}')"
+    await con.execute(made, kind, TENANT, state.shape - 1)  # type: ignore[attr-defined]
+    serves = host.Host(service, settings)
+    serving = asyncio.create_task(serves._run())
+    try:
+        await until(lambda: serving.done() or (hasattr(serves, "inputs") and "everything" in serves.inputs.held))
+        assert serves.inputs.held["everything"].why == "OlderShape" and not serves.status.ready
+        await con.execute("delete from state")  # as a rebuild leaves none
+        await until(lambda: serving.done() or serves.status.ready)
+        assert serves.status.ready and serves.inputs.held == {}
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+        await con.close()
