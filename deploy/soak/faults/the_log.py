@@ -134,7 +134,7 @@ async def members(night: Night, service: str) -> set[str]:
         return set()
 
 
-async def became(night: Night, service: str, right: Callable[[set[str]], bool], patience: float = 150.0) -> bool:
+async def became(night: Night, service: str, right: Callable[[set[str]], bool], patience: float = 45.0) -> bool:
     """Waits until the members of a service's group are as they should be; whether they came to be."""
     until = time.monotonic() + patience
     while not (there := right(await members(night, service))) and time.monotonic() < until:

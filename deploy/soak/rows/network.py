@@ -30,7 +30,6 @@ async def cut_from_kafka(night: Night) -> str:
             f"{cut} connections to Kafka were cut and {proxy.refused} refused: nothing was cut off",
         )
         await hears_nothing(night, "referral", stood)
-        await window.lasts()
         proxy.heal()
     see(refused == 0, f"{refused} of {asked} questions were refused meanwhile")
     return f"{asked} reads and /live answered meanwhile; {night.recovered}"
@@ -75,7 +74,6 @@ async def cut_from_database(night: Night) -> str:
             took = time.monotonic() - began
             see(answer.status_code == 503 and took < 15, f"/counts gave {answer.status_code} after {took:.1f} s")
             await asyncio.sleep(max(0.0, lasts - took))
-            await window.lasts()
             proxy.heal()
         grown = processes.rss(night.fleet.processes["referral"]) - size
     see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
@@ -119,7 +117,6 @@ async def everybody_else(night: Night) -> str:
                     see(moved == stood, f"{mode}: {OTHERS} stood at {stood} and moved to {moved}: nothing was cut")
             for name in OTHERS:
                 see(night.fleet.processes[name].pid is not None, f"{name} ended")
-            await window.lasts()
             for proxy in proxies:
                 proxy.heal()
     return f"{night.progress[-1].done} answers of referral meanwhile; {night.recovered}"

@@ -98,7 +98,6 @@ async def exhausted(night: Night) -> str:
             see(said["running"] and time.monotonic() - began < 15, "/status does not come back")
             await night.until(partial(_says, night, TOO_MANY), f"/status with {TOO_MANY}: no connection was refused")
             reads = await asyncio.gather(*(asyncio.to_thread(_read, night) for _ in range(12)))
-            await window.lasts()
             see(not (odd := [read for read in reads if read not in ("200", "503 5")]), f"reads gave {odd}")
             one = night.fleet.processes["referral"]
             see(one.pid is not None, f"referral ended: {one.last_words()}")
@@ -133,7 +132,6 @@ async def refused(night: Night) -> str:
                 await window.bites()
                 await night.until(partial(_says, night, what), f"/status with {what}")
                 await asyncio.sleep(night.lasts(8, 60))
-                await window.lasts()
                 see(one.pid == ran, f"referral ended: {one.last_words()}")
         aside = night.status("referral")["set_aside"]["count"]
         see(aside == 0, f"{aside} submissions set aside for {what}")
@@ -250,7 +248,6 @@ async def slow_database(night: Night) -> str:
             await asyncio.sleep(night.lasts(8, 30))
             proxy.delay, proxy.rate = 0.0, 1e6
             await asyncio.sleep(4)
-            await window.lasts()
             proxy.heal()
         grown = processes.rss(night.fleet.processes["referral"]) - before
         see(grown < 64 << 20, f"referral grew by {grown >> 20} MiB")
@@ -342,7 +339,7 @@ async def database_disk_full(night: Night) -> str:
                 disk.fill()
                 await window.bites()
                 try:
-                    await night.until(lambda: full(night), "a disk that is called full")
+                    await night.until(lambda: full(night), "a disk that is called full", 40)
                     asked = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
                     await asyncio.sleep(night.lasts(10, 30))
                     said = night.status("referral")
@@ -373,9 +370,8 @@ async def idle_operator(night: Night) -> str:
         night.wave(16, 16, pace=0.01)
         async with database.idle_operator(night, "referral") as pid:
             await window.bites()
-            await night.until(lambda: blocked_by(night, pid), "a blocker that is named")
+            await night.until(lambda: blocked_by(night, pid), "a blocker that is named", 30)
             await asyncio.sleep(12)
-            await window.lasts()
             said = night.status("referral")
     see(not said["set_aside"]["count"] and not said["quarantined"], f"set aside: {said['set_aside']}")
     return f"held, the blocker named (session {pid}); {night.recovered}"

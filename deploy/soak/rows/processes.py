@@ -117,7 +117,6 @@ async def zombie(night: Night) -> str:
                 see(processes.struck(one), "the member is not frozen")
                 moved = await the_log.became(night, "referral", lambda now: bool(now) and not now & before)
                 see(moved, "the frozen member is still one of its group: no partition moved")
-                await window.lasts()
         back = await the_log.became(night, "referral", lambda now: len(now) == 2)
         see(back, "the zombie did not come back into its group")
     return f"put out of its group, the other went on, the zombie came back; {night.recovered}"
@@ -138,9 +137,8 @@ async def zombie_relay(night: Night) -> str:
             async with processes.frozen(one, 30.0):
                 await window.bites()
                 see(processes.struck(one), "the leader is not frozen")
-                taken = await database.came_to_lead(night, "referral", other, 90)
+                taken = await database.came_to_lead(night, "referral", other, 28)
                 see(taken, "nobody leads the relay in the place of who is frozen")
-                await window.lasts()
         see(await database.leads(night, "referral", other), "who awoke leads the relay again")
     return f"{night.progress[-1].done} answers left meanwhile; {night.recovered}"
 
@@ -197,7 +195,6 @@ async def lock_held(night: Night) -> str:
             await window.bites()
             await asyncio.sleep(22)
             see(night.status("referral").get("held"), "nothing is called held")
-            await window.lasts()
     return f"held, no member left, {night.recovered}"
 
 
@@ -236,10 +233,8 @@ async def rebalances(night: Night) -> str:
                 night.wave(6, 12, pace=0.01)
                 await night.tick()  # risks are raised by it: notification has something to go on with
                 await asyncio.sleep(1.5)
-                while not progressed(night, "referral", came, 25) and time.monotonic() < came + 60:
+                while not progressed(night, "referral", came, 25) and time.monotonic() < came + 15:
                     await asyncio.sleep(0.1)  # a busy machine takes longer to move partitions, and is no standstill
-                if n == 4:
-                    await window.lasts()
             await window.heals()
             see(
                 progressed(night, "referral", came, 5), f"referral gave hardly an answer while member {n} came and went"
@@ -311,17 +306,16 @@ async def hangs(night: Night) -> str:
         night.wave(8, 16, pace=0.005)
         try:
             began, code = time.monotonic(), 200
-            while code == 200 and time.monotonic() - began < 90:
+            while code == 200 and time.monotonic() - began < 30:
                 code = await live(night, "referral")
                 await asyncio.sleep(0.2)
             see(code != 200, "/live said 200 of a hanging process")
             took = time.monotonic() - began
             await window.bites()
-            while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 150:
+            while (stacks := log.read_bytes()[said:].count(b"in transact")) == 0 and time.monotonic() - began < 60:
                 await asyncio.sleep(0.5)
             see(stacks, "nothing in the log says where it hangs")
             shown = time.monotonic() - began
-            await window.lasts()
         finally:  # whatever was seen, it hangs
             kill(night, "referral")
             began = time.monotonic()

@@ -103,7 +103,6 @@ async def few_descriptors(night: Night) -> str:
                 ended = await database.terminate_backends(night, "referral")
                 await window.bites()
                 await asyncio.sleep(10)
-                await window.lasts()
             finally:
                 if one.pid is not None:
                     process.rlimit(psutil.RLIMIT_NOFILE, usual)

@@ -126,7 +126,7 @@ async def test_who_is_stopped_sends_the_mail_in_hand_and_hands_back_the_other(fl
         await until(lambda: not ready(fleet, "notification"))
         assert process.child.poll() is None  # it has a mail in hand
         fleet.stack.mail_hold.unlink()
-        assert await asyncio.to_thread(process.stop, PATIENCE) == 0
+        assert await asyncio.to_thread(process.stop) == 0
         news = {attempt: found for attempt, found in (await results_of(fleet)).items() if attempt not in before}
         assert sorted(news.values()) == [[], ["notification_sent"]]
         fleet.start_one("notification")
