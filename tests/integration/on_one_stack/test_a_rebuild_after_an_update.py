@@ -15,6 +15,8 @@ from services.host import host
 from services.host.running import Running
 from services.host.settings import Settings
 from services.intake.domain import Case
+from services.kept.taking_up import catch_up
+from services.kept.waiting import WAKING
 from services.operating.rebuild import rebuild
 from services.runtime.work import OlderShape
 from tests.conftest import PUBLISHERS
@@ -53,6 +55,23 @@ async def test_what_an_earlier_version_made_of_the_log_is_gone_on_from_only_once
         assert (done.compared, done.differences, done.swept) == (True, [], swept)
     await applied(node, fetched(node, 2, need(), cases[0]))
     assert await node.pool.fetchval("select count(*) from timeline") == 5
+
+
+async def test_a_subject_that_goes_on_by_itself_is_left_to_nobody_for_another_versions_shape(node: Running) -> None:
+    """It was called broken, and a rebuild carries that over: its case stood in quarantine for good."""
+    case, stands = str(uuid4()), "select why from quarantine"
+    at = await node.pool.fetchval("select coalesce(max(next), 0) from position")
+    await applied(node, fetched(node, at, registered(), case))
+    await node.pool.execute("insert into quarantine (subject, why) values ($1, $2)", case, WAKING)
+    await applied(node, fetched(node, at + 1, need(), case))
+    await node.pool.execute("update state set shape = shape - 1")
+    with pytest.raises(OlderShape):
+        await catch_up(node)
+    assert [row["why"] for row in await node.pool.fetch(stands)] == [WAKING]
+    await node.pool.execute("update state set shape = shape + 1")
+    await catch_up(node)
+    assert await node.pool.fetch(stands) == []
+    assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == 2
 
 
 async def test_what_an_earlier_version_counted_is_released_by_nobody(
