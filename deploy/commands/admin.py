@@ -295,7 +295,7 @@ async def _fits(service: str, owner_dsn: str) -> None:
     try:
         await _is_its(service, con)
         missing, newer = await schema_against_code(service, con)
-        shapes = {kind: state.shape for kind, state in declared(service).states.items()}  # type: ignore[attr-defined]
+        shapes = declared(service).shapes
         higher = ("select s.kind from lotse.state s join unnest($1::text[], $2::int[]) ours (kind, shape) using (kind)"
                   " where s.shape > ours.shape limit 1")  # fmt: skip
         kind = None if missing else await con.fetchval(higher, [*shapes], [*shapes.values()])

@@ -79,9 +79,9 @@ class Host:
         self.service, self.settings = service, settings
 
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT. While its database is older than the log, or an earlier version made what stands there, it is
-        up, not ready, and does not serve.
-        Raises BadPublishers, OlderThanLog where it is set back meanwhile, and what Kafka and Postgres raise before it serves."""
+        """Serves until SIGTERM or SIGINT. While its database is older than the log, or an earlier version made what stands there, it
+        is up, not ready, and does not serve. Raises BadPublishers, OlderThanLog where it is set back meanwhile, and what Kafka and
+        Postgres raise before it serves."""
         await until_told(self._run())
         log.info("stopped")
 
@@ -108,8 +108,7 @@ class Host:
             await asyncio.sleep(OLDER_REST)
         self.status.older = 0
         # Reporting releases figures without looking at any state: of an earlier version's lists they would be for good.
-        shapes = [(kind, state.shape) for kind, state in self.service.states.items()]  # type: ignore[attr-defined]
-        while await self.node.pool.fetchval(_OLDER, *columns(shapes)):
+        while await self.node.pool.fetchval(_OLDER, *columns(self.service.shapes.items())):
             say_held(self.inputs.held, "everything", OlderShape.__name__)
             await asyncio.sleep(OLDER_REST)
         self.inputs.held.pop("everything", None)

@@ -63,9 +63,7 @@ STATE = Table("state", ("kind", "id"), {"kind": "text", "id": "text", "tenant": 
               "known": "text", "last": "text", "due_at": "timestamptz"})  # fmt: skip
 HEARD = Table("heard", ("family", "subject"), {"family": "text", "subject": "text", "number": "bigint", "id": "text",
               "early": "boolean"})  # fmt: skip
-INCOMPLETE = (
-    "select subject, false as early from quarantine union all select subject, true from kept where why = 'early' and $1"
-)
+INCOMPLETE = "select subject, false from quarantine union all select subject, true from kept where why = 'early' and $1"
 """Subjects of which what is known is not all there is. Those with a fact that came before the missing one are asked for only where
 the world is to be told of them."""
 TIMELINE = ("family", "subject", "number", "fact_id", "type", "time", "recorded_at", "cause", "body")
@@ -273,7 +271,7 @@ class Work:
             raise beyond
         for row in rows:
             kind, id, body = row["kind"], row["id"], row["body"]
-            ours = self.service.states[kind].shape  # type: ignore[attr-defined]
+            ours = self.service.shapes[kind]
             if body is not None and row["shape"] != ours:
                 raise (NewerShape if row["shape"] > ours else OlderShape)(f"{kind} has shape {row['shape']}")
             self.slots[kind, id] = Slot(kind, id) if body is None else Slot(
@@ -675,7 +673,7 @@ class Work:
                         rows[name] += found
                         owners[name].append(slot.id)
         await STATE.write(self.con, [
-            (s.kind, s.id, s.tenant, self.service.states[s.kind].shape, encode(s.state).decode(),  # type: ignore[attr-defined]
+            (s.kind, s.id, s.tenant, self.service.shapes[s.kind], encode(s.state).decode(),
              encode(s.known).decode(), encode(s.last).decode(), s.due_at)
             for s in self.slots.values() if s.changed and s.state is not None
         ])  # fmt: skip

@@ -84,9 +84,9 @@ async def test_what_an_earlier_version_counted_is_released_by_nobody(
     settings = Settings(kafka=prepared.kafka, database=SecretStr(database), publishers=PUBLISHERS, http_port=free_port(),
                         operations_key=prepared.operations_key)  # fmt: skip
     con = await asyncpg.connect(database, server_settings={"search_path": "lotse"})
-    ((kind, state),) = service.states.items()
+    ((kind, ours),) = service.shapes.items()
     made = "insert into state (kind, id, tenant, shape, body, known, last) values ($1, 'one', $2, $3, '{}', '{}', '{}')"
-    await con.execute(made, kind, TENANT, state.shape - 1)  # type: ignore[attr-defined]
+    await con.execute(made, kind, TENANT, ours - 1)
     serves = host.Host(service, settings)
     serving = asyncio.create_task(serves._run())
     try:

@@ -97,22 +97,18 @@ def test_an_address_of_kafka_that_is_none_is_named(
     assert main(["serve", "clock"]) == USAGE
 
 
-def test_a_password_with_a_slash_ends_a_service_at_once_and_is_not_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("postgresql://u:12/canary@h/d", "no_postgresql_address"), (f"postgresql://u:hush@{NOWHERE}/d?sslmode=canary", "ClientConfigurationError")],
+    ids=["a password with a slash", "what only Postgres' client knows to be wrong"],
+)  # fmt: skip
+def test_a_wrong_address_of_the_database_ends_a_service_at_once_and_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None, address: str, why: str
 ) -> None:
-    monkeypatch.setenv("LOTSE_DATABASE", "postgresql://u:12/canary@h/d")
+    monkeypatch.setenv("LOTSE_DATABASE", address)
     assert main(["serve", "intake"]) == USAGE
     err = capsys.readouterr().err
-    assert "LOTSE_DATABASE (no_postgresql_address)" in err and "canary" not in err
-
-
-def test_an_address_only_postgres_client_knows_to_be_wrong_is_named_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: Out, settings: None
-) -> None:
-    monkeypatch.setenv("LOTSE_DATABASE", f"postgresql://u:hush@{NOWHERE}/d?sslmode=canary")
-    assert main(["serve", "intake"]) == USAGE
-    err = capsys.readouterr().err
-    assert "LOTSE_DATABASE (ClientConfigurationError)" in err and "canary" not in err
+    assert f"LOTSE_DATABASE ({why})" in err and "canary" not in err and "hush" not in err
 
 
 def test_a_rebuild_and_a_migration_without_the_owner_name_the_setting(
