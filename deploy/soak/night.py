@@ -45,8 +45,8 @@ PATIENCE = 240.0  # seconds until what should come to rest counts as stuck
 ANSWERING = ("intake", "referral")
 """Services whose answers we hear; of the others we see how far their positions have moved."""
 RECOVERS_WITHIN = 30.0
-"""Seconds from the end of a fault until nothing lags (issue 4), less what others' work took from the house meanwhile: beside a load of
-twenty 33 were seen, and nothing was wrong."""
+"""Seconds from the end of a fault until nothing lags (issue 4), less what others' work took from the house meanwhile, at most as much
+again: beside a load of twenty 33 were seen, and nothing was wrong."""
 
 
 class Night:
@@ -165,7 +165,7 @@ class Night:
             await self.until(
                 lambda: not self._under_load() or self.sender.times[-1:] > [(healed, "")], "an answer after the fault"
             )
-        took, others = time.monotonic() - healed, busy.took()
+        took, others = time.monotonic() - healed, min(busy.took(), limit)
         self.recoveries.append(Recovery(fault, took - others, limit, others))
         self.note(f"recovered: {fault} in {took:.1f} s, {others:.1f} of them taken by others' work")
 

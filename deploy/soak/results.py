@@ -131,7 +131,7 @@ def write_table(kept: Path = KEPT, table: Path = TABLE) -> None:
         "*Ledger*: `own` was drawn up after the row, over everything sent since its night began: nothing accepted is missing, once"
         " each, nothing without a cause, in order, referrals, participations and risks as recomputed from the journal, each mail in"
         " the mailbox of its own office and no office that believes what no longer holds, dead letters explained, nothing stuck,"
-        " recovered in time (less what others' work on the machine took), the rest went on while the fault bit, no canary leaked. `own, with figures`: it was the"
+        " recovered in time (less what others' work on the machine took, at most as much again), the rest went on while the fault bit, no canary leaked. `own, with figures`: it was the"
         " last row of its night, so that the next day came, and the months released then are those recomputed from the journal, too."
         " `the soak's` has figures, and was drawn up once, at the end of the soak in which the row ran last:"
         " a difference would stand there and name no row. `none`: the row damages the log itself, and only what it says it saw"
