@@ -33,7 +33,7 @@ def service() -> Service:
         routes=api.routes,
         errand=Errand(
             NotificationAttempted,
-            attempts=lambda office, ticked, held: domain.attempts(office, ticked, mailboxes, held),
+            attempts=lambda office, ticked, incomplete: domain.attempts(office, ticked, mailboxes, incomplete),
             perform=Post(settings, mailboxes).perform,
             uncertain=domain.uncertain,
             too_old=domain.too_old,
