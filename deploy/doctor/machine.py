@@ -21,6 +21,7 @@ import psutil
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked
 from deploy.errors import Trouble
+from deploy.local.processes import known
 from deploy.places import CACHE, ROOT, STATE
 
 MIB = 1024 * 1024
@@ -193,12 +194,10 @@ def leftovers(place: Place) -> Iterator[Said]:
 def _left() -> Iterator[Said]:
     if not (STATE / "running.json").exists():
         for note in sorted((STATE / "stack").rglob("*.pid")):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
-                one = json.loads(note.read_text())
-                process = psutil.Process(one["pid"])
-                if abs(process.create_time() - one["born"]) < 1:
-                    yield found("leftovers", f"{note.stem} of a killed `lotse up` still runs (pid {one['pid']})",
-                                "it holds its port and its data; the next `lotse up` ends it", f"kill {one['pid']}")  # fmt: skip
+            with contextlib.suppress(OSError, ValueError):
+                if process := known(json.loads(note.read_text())):
+                    yield found("leftovers", f"{note.stem} of a killed `lotse up` still runs (pid {process.pid})",
+                                "it holds its port and its data; the next `lotse up` ends it", f"kill {process.pid}")  # fmt: skip
     mine = [
         f for f in Path(tempfile.gettempdir()).glob("lotse-*") if f.lstat().st_uid == os.geteuid()
     ]  # others' are theirs

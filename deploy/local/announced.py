@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from deploy.errors import UNREACHABLE, USAGE, Trouble
+from deploy.local.processes import known, known_by
 from deploy.places import SERVICES, STATE, locked
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ def announce(fleet: "Fleet", state: Path) -> dict[str, str]:
     addresses = {"kafka": stack.kafka, "postgres": f"127.0.0.1:{stack.postgres_port}"}
     addresses["mail"] = f"{stack.mail_host}:{stack.mail_port}"
     addresses |= {name: fleet.url(name) for name in SERVICES}
-    more = {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(stack.folder), "publishers": str(setup.publishers),
-            "organisations": str(setup.organisations), "simulated": "yes" if setup.simulated else ""}  # fmt: skip
-    (state / RUNNING.name).write_text(json.dumps({**more, **addresses}))
+    more = {"folder": str(stack.folder), "publishers": str(setup.publishers), "organisations": str(setup.organisations),
+            "simulated": "yes" if setup.simulated else ""}  # fmt: skip
+    (state / RUNNING.name).write_text(json.dumps({**known_by(os.getpid()), **more, **addresses}))
     return addresses
 
 
@@ -70,10 +69,9 @@ def running(instead: str = "") -> dict[str, str]:
 
 
 def is_up() -> dict[str, str] | None:
-    """What was written down of a stack, where who wrote it still runs: after a new start of the machine its pid is another's."""
+    """What was written down of a stack, where who wrote it still runs."""
     try:
         found: dict[str, str] = json.loads(RUNNING.read_text())
-        born = psutil.Process(int(found["pid"])).create_time()
-    except (OSError, ValueError, KeyError, psutil.Error):
+    except (OSError, ValueError):
         return None
-    return found if abs(born - float(found["born"])) < 1 else None
+    return found if known(found) else None

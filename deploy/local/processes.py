@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -63,6 +64,27 @@ def tied_to_us(sign: signal.Signals) -> Callable[[], None]:
     return tied
 
 
+def known_by(pid: int) -> dict[str, Any]:
+    """What is written down of a process to know it again by `known`. Raises OSError where none runs by this pid."""
+    return {"pid": pid, "born": _born(pid)}
+
+
+def known(note: Mapping[str, Any]) -> psutil.Process | None:
+    """The process of which this was written down; None where it has ended, or its pid is another's by now."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
+        found = psutil.Process(int(note["pid"]))
+        return found if _born(found.pid) == note["born"] else None
+    return None
+
+
+def _born(pid: int) -> str:
+    """Which boot of this machine, and how many ticks after it the process began. Not at what time, as psutil's `create_time` says: that
+    moves with the clock, and where a clock was set, a stack that was up was up no more for every command."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    behind_its_name = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    return f"{boot} {behind_its_name[19]}"  # the 22nd of proc(5), `starttime`; a name may hold blanks and parentheses
+
+
 class Process:
     """One child: started, known by its pid file, stopped by SIGTERM and, past its limit, by SIGKILL."""
 
@@ -89,7 +111,7 @@ class Process:
                 preexec_fn=tied_to_us(signal.SIGKILL), process_group=0, user=user, group=user,
                 extra_groups=[] if user else None, cwd="/" if user else None,
             )  # fmt: skip
-        self._note.write_text(json.dumps({"pid": self.child.pid, "born": psutil.Process(self.child.pid).create_time()}))
+        self._note.write_text(json.dumps(known_by(self.child.pid)))
 
     def stop(self, patience: float = 20.0) -> int | None:
         """SIGTERM, and SIGKILL when patience (seconds) is over. Gives back the exit code."""
@@ -130,10 +152,8 @@ class Process:
 
     def _noted(self) -> psutil.Process | None:
         """The process with the recorded pid, if it is still the same process."""
-        with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
-            note = json.loads(self._note.read_text())
-            found = psutil.Process(note["pid"])
-            return found if abs(found.create_time() - note["born"]) < 1 else None
+        with contextlib.suppress(OSError, ValueError):
+            return known(json.loads(self._note.read_text()))
         return None
 
     def last_words(self, lines: int = 8) -> str:

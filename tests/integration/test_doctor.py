@@ -34,7 +34,7 @@ from deploy.errors import UNREACHABLE
 from deploy.fleet import Fleet, Setup
 from deploy.local.announced import announce
 from deploy.local.postgres import BIN
-from deploy.local.processes import free_port
+from deploy.local.processes import free_port, known_by
 from deploy.local.stack import LocalStack
 from deploy.places import ROOT
 from deploy.services import make_topics, settings_of
@@ -602,8 +602,7 @@ def test_what_a_killed_run_left_is_found(tmp_path: Path) -> None:
     stack.mkdir(parents=True)
     left = subprocess.Popen(["sleep", "300"])  # noqa: S607
     try:
-        note = {"pid": left.pid, "born": psutil.Process(left.pid).create_time()}
-        (stack / "kafka.pid").write_text(json.dumps(note))
+        (stack / "kafka.pid").write_text(json.dumps(known_by(left.pid)))
         asked = ask("doctor", LOTSE_STATE=str(tmp_path), TMPDIR=str(tmp_path / "tmp"))
     finally:
         left.kill()

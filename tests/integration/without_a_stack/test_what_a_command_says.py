@@ -13,7 +13,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 import deploy.local.announced
@@ -21,7 +20,7 @@ from deploy.cli import main
 from deploy.commands.letters import letters
 from deploy.commands.status import BESIDE, COLUMNS, findings_of, rows_of
 from deploy.errors import DONE, FAULT, REFUSED, UNREACHABLE, USAGE, Trouble
-from deploy.local.processes import Process
+from deploy.local.processes import Process, known_by
 from deploy.places import EXAMPLES, SERVICES
 from services.host.settings import Settings
 from services.notification.organisations import MailSettings
@@ -231,8 +230,8 @@ def answering(
 def announced(folder: Path, url: str, simulated: str = "yes") -> None:
     """Where commands find a stack, all of whose services listen there."""
     (folder / "running.json").write_text(json.dumps(
-        dict.fromkeys(("intake", "referral", "notification", "reporting"), url)
-        | {"pid": os.getpid(), "born": psutil.Process().create_time(), "folder": str(folder), "simulated": simulated, "publishers": str(EXAMPLES / "publishers.toml")}
+        dict.fromkeys(("intake", "referral", "notification", "reporting"), url) | known_by(os.getpid())
+        | {"folder": str(folder), "simulated": simulated, "publishers": str(EXAMPLES / "publishers.toml")}
     ))  # fmt: skip
 
 
