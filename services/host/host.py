@@ -164,27 +164,34 @@ class Host:
             max_partition_fetch_bytes=1024 * 1024, fetch_max_bytes=8 * 1024 * 1024, parser=parse, decoder=undecoded,
         )  # fmt: skip
 
+        async def otherwise(consumer: Any, error: Exception) -> dict[Any, list[Any]]:
+            _revive(consumer)
+            stands = await self.inputs.back(consumer)
+            read, corrupt = await asyncio.to_thread(read_otherwise, kafka, security, stands)
+            self.inputs.rest(consumer, {part: stands[part] for part in corrupt}, error)
+            # some may have left meanwhile
+            found = {tp: records for tp, records in read.items() if tp in consumer.assignment()}
+            for tp, records in found.items():
+                consumer.seek(tp, records[-1].offset + 1)
+            return found
+
         async def fetch(consumer: Any) -> tuple[Any, ...]:
             """As FastStream's own, but nothing is passed over after an error, and what aiokafka can't read is read otherwise."""
             try:
-                found = await consumer.getmany(timeout_ms=BATCH_MS, max_records=BATCH)
+                try:
+                    found = await consumer.getmany(timeout_ms=BATCH_MS, max_records=BATCH)
+                except GIVEN_UP as error:
+                    found = await otherwise(consumer, error)
                 self.inputs.held.pop("fetch", None)
             except ConsumerStoppedError:
                 raise
             except Exception as error:  # FastStream would say nothing of it, and come again
                 say_held(self.inputs.held, "fetch", name_of(error))
                 _revive(consumer)
-                stands = await self.inputs.back(consumer)
-                if not isinstance(error, GIVEN_UP):
-                    raise
-                read = await asyncio.to_thread(read_otherwise, kafka, security, stands)
-                # some may have left meanwhile
-                found = {tp: records for tp, records in read.items() if tp in consumer.assignment()}
-                for tp, records in found.items():
-                    consumer.seek(tp, records[-1].offset + 1)
+                await self.inputs.back(consumer)
+                raise
             # In the same breath: the minder must not send the consumer back below it. (No subscription: no topic is there yet.)
-            subscription = consumer._subscription.subscription
-            self.inputs.fetched(found, subscription and subscription.assignment)
+            self.inputs.fetched(found, getattr(consumer._subscription.subscription, "assignment", None))
             return tuple(chain(*found.values()))
 
         subscriber.get_msg = fetch

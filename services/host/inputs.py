@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -142,6 +142,12 @@ class Inputs:
         stands = {part: rows[part] for tp in consumer.assignment() if (part := Part(*tp)) in rows}
         self._seek(consumer, stands)
         return {part: next for part, next in stands.items() if TopicPartition(*part) not in consumer.paused()}
+
+    def rest(self, consumer: Any, at: Mapping[Part, int], error: Exception) -> None:
+        """Partitions of which nothing can be read from where they stand: each is held by its name, and others go on beside it."""
+        for part, stands in at.items():
+            self._hold(consumer, {part: stands}, error, self._held_name(part, error))
+            self.progress = time.monotonic()  # it is tried again, as any partition that is held
 
     def _held_name(self, part: Part, why: Exception) -> str:
         publisher = self.node.inputs[part.topic].publisher

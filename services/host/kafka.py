@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaTimeoutError
 
 from services.process.connections import KafkaSecurity
 from services.process.ending import closed, ended
-from services.process.otherwise import GIVEN_UP, read_otherwise
+from services.process.otherwise import GIVEN_UP, Corrupt, read_otherwise
 from services.runtime.messages import Part
 
 PROOF_MS, PROOF_BYTES = 300, 16 << 10  # some 200 markers at once; a whole fetch of each partition stood in memory
@@ -133,7 +133,9 @@ class Reader:
                     found = await consumer.getmany(*open_, timeout_ms=PROOF_MS, max_records=chunk)
                 except GIVEN_UP:
                     stands = {Part(*tp): at[tp] for tp in open_}
-                    found = await asyncio.to_thread(read_otherwise, self._servers, self._security, stands)
+                    found, corrupt = await asyncio.to_thread(read_otherwise, self._servers, self._security, stands)
+                    if corrupt and not found:  # whoever reads a log to its end would wait for ever
+                        raise Corrupt(min(corrupt)) from None
                     for tp in open_:
                         consumer.seek(tp, found[tp][-1].offset + 1 if tp in found else at[tp])
                 for tp, records in found.items():

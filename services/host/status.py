@@ -1,5 +1,6 @@
 """What an operator asks: is every submission being answered, and if not, where does it stand still?"""
 
+import contextlib
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from services.host.inputs import Inputs
 from services.host.running import Running
 from services.kept.waiting import TOLD, WAKING
 from services.process.certificates import Certificates
+from services.process.otherwise import Corrupt
 from services.runtime import positions
 from services.runtime.database import RETRY, Connection
 from services.runtime.failures import Held, name_of
@@ -77,7 +79,10 @@ class Status:
         """By the broker's time, the age of the oldest record that stood there before this process did: whoever starts again
         and again is not less late for it."""
         waits = {part: (at, at + 1) for part, at in stands.items() if at < self.ends.get(part, 0)}
-        times = [record.timestamp async for found in self.node.reader.records(waits) for record in found]
+        times = list[int]()
+        with contextlib.suppress(Corrupt):  # its age nobody can read; all else is looked after meanwhile
+            async for found in self.node.reader.records(waits):
+                times += [record.timestamp for record in found]
         return max(0.0, time.time() - min(times) / 1000) if times else 0.0
 
     @property

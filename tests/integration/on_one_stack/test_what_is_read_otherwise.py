@@ -1,38 +1,115 @@
 """What librdkafka reads where aiokafka gives up."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import CorruptRecordException
+from pydantic import SecretStr
 
 from contracts.topics import submissions_topic
+from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack
+from deploy.services import declared
+from services.host import host
+from services.host.running import Running
+from services.host.settings import Settings
 from services.process.connections import KafkaSecurity
-from services.process.otherwise import read_otherwise
+from services.process.otherwise import Corrupt, read_otherwise
+from services.runtime import positions
 from services.runtime.messages import Part
+from tests.conftest import PUBLISHERS
+from tests.publishing import until
 
 TOPIC = submissions_topic("intake", "oulad")
+REFERRALS = submissions_topic("referral", "oulad")
 
 
-async def test_what_is_corrupt_is_not_read_otherwise_and_nothing_is_read_in_its_place(prepared: LocalStack) -> None:
+async def test_what_is_corrupt_is_not_read_otherwise_and_nothing_is_read_in_its_place(
+    prepared: LocalStack, node: Running
+) -> None:
     """Of a disk that lost a bit aiokafka says the same as of a record it can't read, and librdkafka by itself checks no sum."""
-    sent = [(0, b"before"), (0, b"corrupt"), (0, b"behind"), (1, b"beside")]
-    async with AIOKafkaProducer(bootstrap_servers=prepared.kafka) as producer:
-        for part, value in sent:
-            await producer.send_and_wait(TOPIC, value, partition=part)
-    (log,) = (prepared.folder / "kafka" / "data" / f"{TOPIC}-0").glob("*.log")
-    with log.open("r+b") as file:
-        file.seek(log.read_bytes().index(b"corrupt"))
-        file.write(b"C")
+    await sent(prepared, TOPIC, (0, b"before"), (0, b"corrupt"), (0, b"behind"), (1, b"beside"))
     starts, found = {Part(TOPIC, 0): 0, Part(TOPIC, 1): 0}, set[tuple[int, bytes | None]]()
-    async with asyncio.timeout(60):
-        while len(found) < 2:
-            for part, records in (
-                await asyncio.to_thread(read_otherwise, prepared.kafka, KafkaSecurity(), starts)
-            ).items():
-                found |= {(part.partition, record.value) for record in records}
-        assert found == {(0, b"before"), (1, b"beside")}
-        with pytest.raises(CorruptRecordException):  # whoever reads a log to its end would wait for ever
-            while True:
-                await asyncio.to_thread(read_otherwise, prepared.kafka, KafkaSecurity(), {Part(TOPIC, 0): 1})
+    with a_bit_lost(prepared, TOPIC):
+        async with asyncio.timeout(60):
+            while len(found) < 2:
+                read = await asyncio.to_thread(read_otherwise, prepared.kafka, KafkaSecurity(), starts)
+                assert not read.corrupt  # something stands before it
+                for part, records in read.records.items():
+                    found |= {(part.partition, record.value) for record in records}
+            assert found == {(0, b"before"), (1, b"beside")}
+            at = {Part(TOPIC, 0): 1}
+            while not read.corrupt:
+                read = await asyncio.to_thread(read_otherwise, prepared.kafka, KafkaSecurity(), at)
+            assert read == ({}, {Part(TOPIC, 0)})
+            with pytest.raises(Corrupt) as raised:  # whoever reads a log to its end would wait for ever
+                [_ async for _ in node.reader.records({Part(TOPIC, 0): (0, 3), Part(TOPIC, 1): (0, 1)})]
+            assert raised.value.where == f"{TOPIC}/0"
+
+
+async def test_what_stands_at_a_corrupt_batch_is_held_by_its_name_and_goes_on_where_a_whole_copy_is_there(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was `fetch`, which came and went, so that nobody was woken, and no service that began there knew any more where logs end."""
+    monkeypatch.setattr(host, "settle_in", lambda _: None)  # this process goes on
+    await sent(prepared, REFERRALS, (0, b"before"), (0, b"corrupt"), (0, b"behind"), (1, b"beside"))
+    stands, named = [Part(REFERRALS, 0), Part(REFERRALS, 1)], f"{REFERRALS}/0"
+    with a_bit_lost(prepared, REFERRALS):
+        for beside in (2, 3):  # the second begins at what is corrupt
+            async with referral(prepared) as serves:
+                await until(lambda: named in serves.inputs.held)
+                assert serves.inputs.held[named].why == "CorruptRecordException"
+                await sent(prepared, REFERRALS, (1, b"beside"))
+                rows = serves.node.pool
+                while (at := [(await positions.stand(rows))[part] for part in stands]) != [1, beside]:
+                    assert named in serves.inputs.held and at[0] == 1
+                    await asyncio.sleep(0.05)
+                serves.inputs.progress = 0.0
+                await until(lambda: serves.inputs.progress and serves.status.ends)
+                assert serves.inputs.held.keys() == {named}  # neither the minder nor a fetch that others share
+    async with referral(prepared) as serves:
+        while (await positions.stand(serves.node.pool)).get(stands[0]) != 3:
+            await asyncio.sleep(0.05)
+        await until(lambda: not serves.inputs.held)
+
+
+async def sent(stack: LocalStack, topic: str, *values: tuple[int, bytes]) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka) as producer:
+        for part, value in values:
+            await producer.send_and_wait(topic, value, partition=part)
+
+
+@contextmanager
+def a_bit_lost(stack: LocalStack, topic: str) -> Iterator[None]:
+    """Of its first partition, on the disk, until somebody has put it back."""
+    (log,) = (stack.folder / "kafka" / "data" / f"{topic}-0").glob("*.log")
+    at = log.read_bytes().index(b"corrupt")
+    written(log, at, b"C")
+    yield
+    written(log, at, b"c")
+
+
+def written(log: Path, at: int, byte: bytes) -> None:
+    with log.open("r+b") as file:
+        file.seek(at)
+        file.write(byte)
+
+
+@asynccontextmanager
+async def referral(stack: LocalStack) -> AsyncIterator[host.Host]:
+    """The service, in this process."""
+    settings = Settings(kafka=stack.kafka, database=SecretStr(stack.databases["referral"].runtime), publishers=PUBLISHERS,
+                        http_port=free_port(), operations_key=stack.operations_key)  # fmt: skip
+    serves = host.Host(declared("referral"), settings)
+    serving = asyncio.create_task(serves._run())
+    try:
+        await until(lambda: serving.done() or (hasattr(serves, "status") and serves.status.ready))
+        assert not serving.done(), serving.exception()
+        async with asyncio.timeout(300):
+            yield serves
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
