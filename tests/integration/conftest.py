@@ -1,5 +1,6 @@
 """What several tests of one part stand on: a service's node without the service around it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack
 from deploy.places import CACHE
 from deploy.services import declared
+from services.host.host import Host
 from services.host.kafka import Reader
 from services.host.running import Running, running
 from services.host.settings import Settings
@@ -22,6 +24,7 @@ from services.process.connections import KafkaSecurity
 from services.runtime.database import connect
 from tests.certificates import made
 from tests.conftest import PUBLISHERS
+from tests.publishing import until
 
 
 @pytest.fixture
@@ -44,6 +47,24 @@ async def node_of(stack: LocalStack, name: str) -> AsyncIterator[Running]:
     yield running(declared(name), settings, pool, reader)
     await reader.stop()
     pool.terminate()
+
+
+@asynccontextmanager
+async def served(stack: LocalStack, name: str) -> AsyncIterator[Host]:
+    """A service that serves in this process, on a prepared stack."""
+    settings = Settings(kafka=stack.kafka, database=SecretStr(stack.databases[name].runtime), publishers=PUBLISHERS,
+                        operations_key=stack.operations_key, http_port=free_port())  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.host.host.settle_in", lambda _: None)  # this process goes on
+        serves = Host(declared(name), settings)
+        serving = asyncio.create_task(serves._run())
+        try:
+            await until(lambda: serving.done() or (hasattr(serves, "status") and serves.status.ready))
+            assert not serving.done(), serving.exception()
+            yield serves
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
 
 
 async def unhurried(session: Any) -> None:

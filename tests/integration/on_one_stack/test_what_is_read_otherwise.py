@@ -1,27 +1,22 @@
 """What librdkafka reads where aiokafka gives up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from pydantic import SecretStr
 
 from contracts.topics import submissions_topic
-from deploy.local.processes import free_port
 from deploy.local.stack import LocalStack
-from deploy.services import declared
-from services.host import host
 from services.host.running import Running
-from services.host.settings import Settings
 from services.process.connections import KafkaSecurity
 from services.process.otherwise import Corrupt, read_otherwise
 from services.runtime import positions
 from services.runtime.messages import Part
-from tests.conftest import PUBLISHERS
-from tests.publishing import until
+from tests.integration.conftest import served
+from tests.publishing import PATIENCE, until
 
 TOPIC = submissions_topic("intake", "oulad")
 REFERRALS = submissions_topic("referral", "oulad")
@@ -51,15 +46,14 @@ async def test_what_is_corrupt_is_not_read_otherwise_and_nothing_is_read_in_its_
 
 
 async def test_what_stands_at_a_corrupt_batch_is_held_by_its_name_and_goes_on_where_a_whole_copy_is_there(
-    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+    prepared: LocalStack,
 ) -> None:
     """It was `fetch`, which came and went, so that nobody was woken, and no service that began there knew any more where logs end."""
-    monkeypatch.setattr(host, "settle_in", lambda _: None)  # this process goes on
     await sent(prepared, REFERRALS, (0, b"before"), (0, b"corrupt"), (0, b"behind"), (1, b"beside"))
     stands, named = [Part(REFERRALS, 0), Part(REFERRALS, 1)], f"{REFERRALS}/0"
     with a_bit_lost(prepared, REFERRALS):
         for beside in (2, 3):  # the second begins at what is corrupt
-            async with referral(prepared) as serves:
+            async with asyncio.timeout(PATIENCE), served(prepared, "referral") as serves:
                 await until(lambda: named in serves.inputs.held)
                 assert serves.inputs.held[named].why == "CorruptRecordException"
                 await sent(prepared, REFERRALS, (1, b"beside"))
@@ -70,7 +64,7 @@ async def test_what_stands_at_a_corrupt_batch_is_held_by_its_name_and_goes_on_wh
                 serves.inputs.progress = 0.0
                 await until(lambda: serves.inputs.progress and serves.status.ends)
                 assert serves.inputs.held.keys() == {named}  # neither the minder nor a fetch that others share
-    async with referral(prepared) as serves:
+    async with asyncio.timeout(PATIENCE), served(prepared, "referral") as serves:
         while (await positions.stand(serves.node.pool)).get(stands[0]) != 3:
             await asyncio.sleep(0.05)
         await until(lambda: not serves.inputs.held)
@@ -96,20 +90,3 @@ def written(log: Path, at: int, byte: bytes) -> None:
     with log.open("r+b") as file:
         file.seek(at)
         file.write(byte)
-
-
-@asynccontextmanager
-async def referral(stack: LocalStack) -> AsyncIterator[host.Host]:
-    """The service, in this process."""
-    settings = Settings(kafka=stack.kafka, database=SecretStr(stack.databases["referral"].runtime), publishers=PUBLISHERS,
-                        http_port=free_port(), operations_key=stack.operations_key)  # fmt: skip
-    serves = host.Host(declared("referral"), settings)
-    serving = asyncio.create_task(serves._run())
-    try:
-        await until(lambda: serving.done() or (hasattr(serves, "status") and serves.status.ready))
-        assert not serving.done(), serving.exception()
-        async with asyncio.timeout(300):
-            yield serves
-    finally:
-        serving.cancel()
-        await asyncio.wait([serving])
