@@ -37,9 +37,11 @@ where held is not null and topic = any($1::text[]) order by topic, part
 """
 """Of a publisher that is gone from the file nothing is read any more, and nobody could end what is held."""
 _EARLY = """
-select topic, min(at) as since from kept where why = 'early' group by topic having min(at) < now() - interval '10 minutes' order by topic
+select topic, min(at) as since, count(distinct subject) as n, array_to_string((array_agg(distinct subject))[:3], ', ') as of
+  from kept where why = 'early' group by topic having min(at) < now() - interval '10 minutes' order by topic
 """
-"""Topics on which a fact has waited so long for the one before it that somebody looks for what is missing."""
+"""Topics on which a fact has waited so long for the one before it that somebody looks for what is missing; and of whom: offices are told
+nothing of them meanwhile."""
 _IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_activity a using (pid) where l.granted and l.relation > 0"
                " and l.mode <> 'AccessShareLock' and a.usename <> current_user and a.datname = current_database() order by pid")  # fmt: skip
 """Sessions of others that hold locks in our database: their number and role, never what they typed."""
@@ -136,7 +138,6 @@ class Status:
         lag = self.lag(stands)
         gaps, known = [h for h in stopped if positions.is_gap(h["why"])], {h["what"] for h in held}
         held += {h["what"]: h for h in stopped if h not in gaps and h["what"] not in known}.values()
-        acted = [r["acted"] for r in ticks if r["ticked"]]
         findings = await self._findings(con, held, stopped)
         figures = {
             "lag_seconds": self.lag_seconds, "oldest_unanswered_seconds": one["unanswered"],
@@ -145,7 +146,7 @@ class Status:
             "held": sum(not h["what"].startswith("publisher:") and h["what"] not in self.node.unsent for h in held), "gaps": len(gaps),
             "publishers_held": sum(h["what"].startswith("publisher:") for h in held),
             "dead_letters": sum(r["letters"] for r in letters), "progress_age_seconds": self.idle(),
-            "tick_age_seconds": self._tick_age(acted) if ticks else 0, "older_than_log_facts": self.older,
+            "tick_age_seconds": self._tick_age([r["acted"] for r in ticks if r["ticked"]]) if ticks else 0, "older_than_log_facts": self.older,
             "certificate_seconds": self.certificates.seconds,
         }  # fmt: skip
         self.node.metrics.set(**figures)
@@ -169,8 +170,8 @@ class Status:
         """What a person should look at, in words: what the service finds itself, and what can be told of any. `stopped`: those of
         what is held that the database knows."""
         found = await self.node.service.findings(con) if self.node.service.findings else []
-        found += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}; its owner's log lacks it, or its"
-                  " relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
+        found += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}, of {r['n']}: {r['of']}; its"
+                  " owner's log lacks it, or its relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
         if self.node.service.reports:
             found += [f"no report is taken: {h['what']} is held, and a month without its facts would be wrong"
                       for h in stopped if h["what"].rpartition("/")[0] in self.node.inputs]  # fmt: skip

@@ -40,7 +40,7 @@ async def test_time_is_as_old_as_for_the_alliance_for_which_it_stands_still(node
 
 
 KEEP = ("insert into kept (topic, part, \"offset\", arrived, why, publisher, tenant, subject, rests_on, claimed, error, headers,"
-        " value, at) values ($2, 0, $3, now(), 'early', '', 'rkn', 's', '', false, '', '', '', now() - $1::interval)"
+        " value, at) values ($2, 0, $3, now(), 'early', '', 'rkn', $4, '', false, '', '', '', now() - $1::interval)"
         " returning at")  # fmt: skip
 
 
@@ -48,22 +48,25 @@ async def test_a_fact_that_does_not_come_is_a_finding_after_ten_minutes(node: Ru
     """Its position has gone on and nothing is held: without a figure of its own nobody would ever hear of it."""
     for minutes, found in ((9, []), (11, ["facts wait for one that does not come"])):
         await node.pool.execute("delete from kept")
-        await node.pool.execute(KEEP, timedelta(minutes=minutes), "t", 1)
+        await node.pool.execute(KEEP, timedelta(minutes=minutes), "t", 1, "case")
         said = await Status(node, Inputs(node)).said()
         assert [text.partition(":")[0] for text in said["findings"]] == found
         assert node.metrics.registry.get_sample_value("lotse_findings") == len(found)
     await node.pool.execute("delete from kept")
 
 
-async def test_a_fact_that_does_not_come_is_told_by_its_topic_and_since_when(node: Running) -> None:
-    """Else nobody knows whom to ask to send what again; the runbook's command wants both."""
+async def test_a_fact_that_does_not_come_is_told_by_its_topic_since_when_and_of_whom(node: Running) -> None:
+    """Else nobody knows whom to ask to send what again (the runbook's command wants both), nor of which cases no office hears."""
     await node.pool.execute("delete from kept")
-    waits = [(40, "intake.events"), (30, "intake.events"), (20, "referral.events"), (5, "dropout.events")]
-    since = [await node.pool.fetchval(KEEP, timedelta(minutes=m), topic, n) for n, (m, topic) in enumerate(waits)]
+    waits = [(40, "intake.events", "d"), (30, "intake.events", "d"), (35, "intake.events", "b"), (20, "referral.events", "a"),
+             (12, "intake.events", "a"), (4, "intake.events", "c"), (5, "dropout.events", "a")]  # fmt: skip
+    since = [
+        await node.pool.fetchval(KEEP, timedelta(minutes=m), topic, n, of) for n, (m, topic, of) in enumerate(waits)
+    ]
     said = await Status(node, Inputs(node)).said()
     assert [text.partition(": ")[2].partition(";")[0] for text in said["findings"]] == [
-        f"on intake.events, since {stamp(since[0])}",
-        f"on referral.events, since {stamp(since[2])}",
+        f"on intake.events, since {stamp(since[0])}, of 4: a, b, c",
+        f"on referral.events, since {stamp(since[3])}, of 1: a",
     ]
     await node.pool.execute("delete from kept")
 
