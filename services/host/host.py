@@ -55,7 +55,7 @@ STUCK_AFTER = 60.0  # seconds without a settled batch while there is lag: the lo
 MINDER_REST, COMMIT_REST, REFRESH_REST, OLDER_REST = 1.0, 5.0, 30.0, 5.0
 _OLDER = ("select exists (select from state s join unnest($1::text[], $2::int[]) ours (kind, shape) using (kind)"
           " where s.body is not null and s.shape < ours.shape)")  # fmt: skip
-GRACE, LEAVE = 20, 21
+GRACE, LEAVE = 17, 18
 """Seconds the batch in hand has to end, and with it Kafka to let us go: of one that is silent a member takes leave for forty, and
 Kubernetes kills after thirty, before anything is handed back."""
 
