@@ -134,10 +134,12 @@ def _fields(cls: type[Model], kind: type) -> tuple[str, ...]:
 
 def judge(said: Model, time: datetime, arrived: datetime | None = None) -> Refused | None:
     """Whether nothing was said more than ten minutes after it arrived, by `ce_time` or by a moment in the body (CLOCK_AHEAD: a
-    report of the year 2126 would stand against every correction to come), where it has arrived; each day is one that somebody
-    can have meant (DAY_IMPLAUSIBLE: the year 0026 would be the first of a report's months); and each code was valid on the day
-    of its `ce_time`. Else why, where, and which code stands in its place: CODE_NOT_VALID or CODE_UNKNOWN, never a value that
-    was sent."""
+    report of the year 2126 would stand against every correction to come), where it has arrived, and nothing beyond the last day
+    there is; each day is one that somebody can have meant (DAY_IMPLAUSIBLE: the year 0026 would be the first of a report's months);
+    and each code was valid on the day of its `ce_time`. Else why, where, and which code stands in its place: CODE_NOT_VALID or
+    CODE_UNKNOWN, never a value that was sent."""
+    if time.year > LAST_YEAR:  # nothing arrives so late, and in Berlin the last hour of 9999 lies on no day
+        return refused("CLOCK_AHEAD")
     if arrived is not None:
         latest = arrived + timedelta(seconds=AHEAD_SECONDS)
         if time > latest:
