@@ -1,7 +1,5 @@
 """HTTP of intake, thin: a route runs one query. Loopback only until tokens come."""
 
-from typing import Any
-
 import asyncpg
 from fastapi import APIRouter, HTTPException, Response
 
@@ -19,11 +17,11 @@ def routes(pool: asyncpg.Pool) -> APIRouter:
         return await listed(pool, projection.CASE_LIST, projection.CASES, tenant)
 
     @router.get("/cases/{case_id}")
-    async def case(case_id: str) -> dict[str, Any]:
+    async def case(case_id: str) -> Response:
         async with pool.acquire() as con:
             found = await projection.one_case(con, case_id)
-            if found is None:
-                raise HTTPException(404, "no such case")
-            return {"case": found, "timeline": await timeline_of(con, case_id)}
+        if found is None:
+            raise HTTPException(404, "no such case")
+        return await timeline_of(pool, case_id, case=found)
 
     return router

@@ -24,8 +24,7 @@ def routes(pool: asyncpg.Pool) -> APIRouter:
             return await projection.attempts(con)
 
     @router.get("/offices/{office_id}")
-    async def office(office_id: str) -> list[dict[str, Any]]:
-        async with pool.acquire() as con:
-            return await timeline_of(con, office_id)
+    async def office(office_id: str) -> Response:
+        return await timeline_of(pool, office_id)
 
     return router

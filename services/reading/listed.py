@@ -29,16 +29,16 @@ async def listed(pool: asyncpg.Pool, table: Table, where: str, *args: Any) -> Li
     return await as_json(_pages(pool, table, where, args))
 
 
-async def as_json(pages: AsyncIterator[Sequence[Any]]) -> Listed:
-    """Pages as one list; none of them is empty. The first is asked for before anything is said, so that a database that is away is an
+async def as_json(pages: AsyncIterator[Sequence[Any]], begin: bytes = b"[", end: bytes = b"]") -> Listed:
+    """Pages as one list, or as what stands in it between `begin` and `end`; none of them is empty. The first is asked for before anything is said, so that a database that is away is an
     answer of its own; where a later one breaks off, so does the answer: nobody takes a part for the whole."""
     first = await anext(pages, None) or []
 
     async def said() -> AsyncIterator[bytes]:
-        yield b"[" + encode(first)[1:-1]
+        yield begin + encode(first)[1:-1]
         async for page in pages:
             yield b"," + encode(page)[1:-1]
-        yield b"]"
+        yield end
 
     return Listed(said(), media_type="application/json")
 

@@ -1,7 +1,5 @@
 """HTTP of referral, thin: a route runs one query. Loopback only until tokens come."""
 
-from typing import Any
-
 import asyncpg
 from fastapi import APIRouter, Response
 
@@ -15,9 +13,10 @@ def routes(pool: asyncpg.Pool) -> APIRouter:
     router = APIRouter()
 
     @router.get("/cases/{case_id}")
-    async def case(case_id: str) -> dict[str, Any]:
+    async def case(case_id: str) -> Response:
         async with pool.acquire() as con:
-            return {**await projection.of_case(con, case_id), "timeline": await timeline_of(con, case_id)}
+            found = await projection.of_case(con, case_id)
+        return await timeline_of(pool, case_id, **found)
 
     @router.get("/risks")
     async def risks(tenant: str | None = None) -> Response:

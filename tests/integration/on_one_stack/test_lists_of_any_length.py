@@ -29,7 +29,7 @@ async def pool(prepared: LocalStack) -> AsyncIterator[asyncpg.Pool]:
     pool = await connect(prepared.databases["intake"].runtime, size=1)
     await pool.execute("delete from case_list")
     yield pool
-    await pool.execute("delete from case_list")
+    await pool.execute("delete from case_list; delete from timeline where subject = 'case 1'")
     pool.terminate()
 
 
@@ -82,6 +82,41 @@ async def test_of_all_there_is_a_page_at_a_time_is_in_memory(pool: asyncpg.Pool)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert found == MORE_THAN_A_SOCKET_HOLDS and most < 8 * 2**20
+
+
+async def told_often(pool: asyncpg.Pool, facts: int) -> None:
+    """Facts of one case in two families, recorded in turn: of every three moments two are the first family's."""
+    await pool.execute(
+        "insert into timeline select case n % 3 when 0 then 'b' else 'a' end, 'case 1', case n % 3 when 0 then n / 3 else n - n / 3 end,"
+        " 'fact ' || n, 't', now(), '2026-03-02'::timestamptz + make_interval(secs => n), null, '{\"n\": ' || n || '}'"
+        " from generate_series(1, $1::int) n", facts)  # fmt: skip
+
+
+@pytest.mark.parametrize("facts", [0, 1, 3, 4, 6, 9, 10])
+async def test_a_timeline_is_one_however_many_pages_it_has(
+    facts: int, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed, "PAGE", 3)
+    await pool.execute(MADE, 1)
+    await told_often(pool, facts)
+    async with served(pool) as client:
+        answer = await client.get("/cases/case 1")
+    assert answer.headers["content-type"] == "application/json" and answer.json()["case"]["case_id"] == "case 1"
+    assert [fact["body"]["n"] for fact in answer.json()["timeline"]] == [*range(1, facts + 1)]
+
+
+async def test_of_a_case_that_was_told_of_without_end_a_page_at_a_time_is_in_memory(pool: asyncpg.Pool) -> None:
+    """A meeting may be corrected as often as its provider likes: software that does it each minute would fill the service's memory,
+    and hold up its heartbeats, whenever somebody looks at the case."""
+    await pool.execute(MADE, 1)
+    await told_often(pool, 60_000)
+    async with served(pool) as client:
+        tracemalloc.start()
+        async with client.stream("GET", "/cases/case 1") as answer:
+            found = sum([chunk.count(b"fact_id") async for chunk in answer.aiter_bytes()])
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert found >= 59_000 and most < 8 * 2**20
 
 
 async def test_a_list_that_breaks_off_is_no_list(pool: asyncpg.Pool, prepared: LocalStack) -> None:
