@@ -61,6 +61,19 @@ def test_the_documentation_says_what_is_kept_of_every_kind_of_topic_and_how_long
         assert kept[named] == ("for good" if days < 0 else f"{days // DAY_MS} days"), named
 
 
+def test_the_documentation_says_of_every_table_what_lies_there_and_how_long() -> None:
+    """What a person is told of her data is all there is: a mail's text lay in `claim`, and no page said so."""
+    files = sorted((ROOT / "services" / "runtime" / "migrations").glob("*.sql"))
+    done = " ".join(file.read_text().partition("-- migrate:down")[0] for file in files)
+    tables: set[str] = set()
+    for made, gone in re.findall(r"^create table (\w+)|^drop table ([\w, ]+);", done, re.M):
+        tables = (tables | {made}) - {"", *gone.split(", ")}
+    page = (ROOT / "docs" / "operating.md").read_text()
+    told = re.search(r"^## What is kept, where, and how long\n(.+?)^## ", page, re.M | re.S)
+    assert told is not None and len(tables) >= 15
+    assert tables - {*re.findall(r"`(\w+)`", told[1])} == set()
+
+
 def test_the_runbook_says_of_each_reason_for_which_a_mail_failed_what_to_do() -> None:
     code = "".join(file.read_text() for file in (ROOT / "services" / "notification").glob("*.py"))
     reasons = set(re.findall(r'failed\([\w.]+, "(\w+)"\)', code))
