@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from contracts import lists
 from contracts.attributes import Verdict
+from contracts.envelope import reference_of
 from contracts.families import PUBLISHED, SUBMISSIONS, TYPES, from_message
 from contracts.messages import STRUCTURED, read_body
 from contracts.topics import READS, SUBMITTED
@@ -164,6 +166,17 @@ def test_the_headers_of_a_submission_say_that_it_is_about_a_uuid() -> None:
         subject = headers_schema(ce_type)["properties"].get("ce_subject", {})
         takes = Draft202012Validator(subject).is_valid
         assert takes("6b2c3e58-0c5e-5b1c-9f55-0a3a52c2f7d4") and takes("rkn:rkn-thm") is (ce_type not in SUBMISSIONS)
+
+
+def test_a_publisher_is_told_that_an_id_made_of_somebodys_number_can_be_guessed_back() -> None:
+    """Facts are for good, and their cause is a plain digest: whoever reads one tries out ten thousand numbers in a blink."""
+    source = "https://kreis.example/lotse"
+    tried = {str(uuid5(uuid5(NAMESPACE_URL, source), f"person-{n}")): n for n in range(10_000)}
+    assert tried[reference_of(source, "person-4711")] == 4711
+    pages = [ROOT / "README.md", ROOT / "docs" / "contracts" / "README.md", ROOT / "contracts" / "asyncapi.yaml"]
+    assert [
+        page.name for page in pages if "made of somebody's name or number" not in " ".join(page.read_text().split())
+    ] == []
 
 
 def test_what_holds_a_publisher_is_said_to_publishers() -> None:
