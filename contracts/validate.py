@@ -10,7 +10,6 @@ import re
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -142,7 +141,6 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
     """One message: its first fault, else its warnings. Raises nothing."""
     cls: type[Model] | None = None
     try:
-        time: datetime | None = None
         headers = _HEADERS
         attributes: Attributes | None = None
         data: Any = None
@@ -157,7 +155,7 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
                     headers, value = record  # type: ignore[assignment]
                 is_tick = _TICK in text and claim_of(headers, value)[1] == _TICK
                 attributes, body = read_message(headers, value, about_time=is_tick)
-            name, time = attributes.type, attributes.time
+            name = attributes.type
         cls = PUBLISHED.get(name)
         if cls is None:
             raise Verdict("type", "/type" if headers is _HEADERS else "/ce_type", "unknown")
@@ -171,7 +169,8 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
         said = read_body(cls, body)
     except Verdict as verdict:
         return [_finding(line, verdict, cls)]
-    if time is not None and isinstance(said, Submission) and (no := validity.judge(said, time)) is not None:
+    if (attributes is not None and isinstance(said, Submission)
+            and (no := validity.judge(said, attributes.subject, attributes.time)) is not None):  # fmt: skip
         return [Finding(line, "error", "body", no.at, no.reason, no.hint)]
     return [
         Finding(line, "warning", "body", pointer, "unknown_field", "Nobody reads a field of this name; is it misspelt?")

@@ -14,9 +14,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, StringConstraints
 
-from .envelope import Again, Listed, Model, Refused, day_of, refused
+from .envelope import NIL, UUID_PATTERN, Again, Listed, Model, Refused, day_of, refused
 
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 """Of a day that somebody can have meant: what is reckoned with one stays within what a date can hold, and a start of 1926 was
@@ -132,12 +132,25 @@ def _fields(cls: type[Model], kind: type) -> tuple[str, ...]:
     return tuple(name for name, hint in hints.items() if hint is kind or kind in typing.get_args(hint))
 
 
-def judge(said: Model, time: datetime, arrived: datetime | None = None) -> Refused | None:
-    """Whether nothing was said more than ten minutes after it arrived, by `ce_time` or by a moment in the body (CLOCK_AHEAD: a
+@cache
+def _ids(cls: type[Model]) -> tuple[str, ...]:
+    """A model's own fields that are an id."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return tuple(name for name, hint in hints.items() for mark in _marks(hint)
+                 if isinstance(mark, StringConstraints) and mark.pattern == UUID_PATTERN)  # fmt: skip
+
+
+def judge(said: Model, subject: str, time: datetime, arrived: datetime | None = None) -> Refused | None:
+    """Whether no id was left empty (ID_NIL: whoever sends zeros for each would have one case of all its people); nothing was said more than ten minutes after it arrived, by `ce_time` or by a moment in the body (CLOCK_AHEAD: a
     report of the year 2126 would stand against every correction to come), where it has arrived, and nothing beyond the last day
     there is; each day is one that somebody can have meant (DAY_IMPLAUSIBLE: the year 0026 would be the first of a report's months);
     and each code was valid on the day of its `ce_time`. Else why, where, and which code stands in its place: CODE_NOT_VALID or
     CODE_UNKNOWN, never a value that was sent."""
+    for name in _ids(type(said)):
+        if getattr(said, name) == NIL:
+            return refused("ID_NIL", at=f"/{name}")
+    if subject == NIL:
+        return refused("ID_NIL")
     if time.year > LAST_YEAR:  # nothing arrives so late, and in Berlin the last hour of 9999 lies on no day
         return refused("CLOCK_AHEAD")
     if arrived is not None:

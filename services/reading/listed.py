@@ -30,8 +30,9 @@ async def listed(pool: asyncpg.Pool, table: Table, where: str, *args: Any) -> Li
 
 
 async def as_json(pages: AsyncIterator[Sequence[Any]], begin: bytes = b"[", end: bytes = b"]") -> Listed:
-    """Pages as one list, or as what stands in it between `begin` and `end`; none of them is empty. The first is asked for before anything is said, so that a database that is away is an
-    answer of its own; where a later one breaks off, so does the answer: nobody takes a part for the whole."""
+    """Pages as one list, or as what stands between `begin` and `end`; none of them is empty. The first is asked for before anything is
+    said, so that a database that is away is an answer of its own; where a later one breaks off, so does the answer: nobody takes a part
+    for the whole."""
     first = await anext(pages, None) or []
 
     async def said() -> AsyncIterator[bytes]:

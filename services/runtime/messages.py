@@ -143,7 +143,7 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
     elif message.body.by.kind != "person":
         message.denied = refused("NOT_YOURS", "Only rules of Lotse speak as `rule`; leave `kind` out.", "/by/kind")
     else:
-        message.denied = judge(message.body, attributes.time, message.arrived)
+        message.denied = judge(message.body, attributes.subject, attributes.time, message.arrived)
 
 
 def _place(message: Message, attribute: str) -> tuple[str, str]:

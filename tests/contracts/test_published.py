@@ -30,6 +30,7 @@ from services.kept.dead_letters import UNREADABLE_LIMIT
 from tests.conftest import ORGANISATIONS
 
 SAMPLES = sorted((ROOT / EXAMPLES).rglob("*.json"))
+SOMEBODY = "8f6f4b6a-64f5-4c3f-9d43-0d0b3a1c9a01"
 
 
 def test_what_is_committed_equals_what_is_generated() -> None:
@@ -138,7 +139,7 @@ def test_what_the_page_says_of_a_list_is_what_a_submission_may_say(name: str) ->
             value = [code] if isinstance(body.get(field), list) else code
             try:
                 statement = read_body(SUBMISSIONS[ce_type], json.dumps({**body, field: value}).encode())
-                no = lists.judge(statement, datetime.fromisoformat("2026-03-02T12:00:00+00:00"))
+                no = lists.judge(statement, SOMEBODY, datetime.fromisoformat("2026-03-02T12:00:00+00:00"))
                 outcomes[code] = "taken" if no is None or no.reason == "CODE_NOT_VALID" else no.reason
             except Verdict:
                 outcomes[code] = "unreadable"
@@ -268,7 +269,7 @@ def test_a_code_means_what_its_list_says_on_the_day_of_the_message(
     said = kind.model_validate(
         {"by": by, "municipality": municipality, "programme": "GK", "owner_organisation_id": "rkn-thm"}
     )
-    no = lists.judge(said, datetime.fromisoformat(time))
+    no = lists.judge(said, SOMEBODY, datetime.fromisoformat(time))
     if reason is None:
         assert no is None
     else:

@@ -3,7 +3,7 @@
 import json
 from datetime import date
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -22,6 +22,7 @@ from tests.publishing import Course
 
 KREIS = Publisher(name="kreis", source="urn:kreis", tenants=("rkn",), organisations=("rkn-thm",), families=("intake",))
 TOPIC = Input("intake.submissions.kreis", "submission", "intake", KREIS)
+CASE, NIL = str(uuid4()), str(UUID(int=0))
 ARRIVED = 1_772_463_600_000
 """2026-03-02, 15:00 UTC, in milliseconds."""
 BODY: dict[str, Any] = {"by": {"organisation_id": "rkn-thm"}, "municipality": "05162024", "programme": "GK",
@@ -77,16 +78,34 @@ def test_who_speaks_is_asked_first_then_whether_its_codes_are_valid(
     assert message.verdict is None and said(message.denied) == expected
 
 
+def test_an_id_that_nobody_has_set_is_refused_wherever_it_stands() -> None:
+    """Of a program that leaves it empty everybody was one case, whose days were mixed; of a meeting each was the other's correction."""
+    at, asked = moment("2026-03-02T15:00:00Z"), 0
+    for cls in SUBMISSIONS.values():
+        nothing: dict[str, Any] = dict.fromkeys(cls.model_fields)
+        assert judge(cls.model_construct(None, **nothing), CASE, at, at) is None
+        assert said(judge(cls.model_construct(None, **nothing), NIL, at, at)) == ("ID_NIL", "")
+        for name in cls.model_fields:
+            if name.endswith("_id") and not name.endswith("organisation_id"):
+                assert said(judge(cls.model_construct(None, **{**nothing, name: NIL}), CASE, at, at)) == (
+                    "ID_NIL",
+                    f"/{name}",
+                )
+                asked += 1
+    assert asked > 10
+    assert said(read(BODY, subject=NIL).denied) == ("ID_NIL", "") and read(BODY, subject=CASE).denied is None
+
+
 def test_a_day_that_nobody_can_have_meant_is_refused() -> None:
     """The year 0026 would be the first month of a report; seven days after the last day there is, no rule can look."""
     *_, (answered, _), (started, _) = Course(date(2026, 3, 2)).steps()
     for submission, name in ((started, "started_on"), (answered, "planned_start_on")):
-        assert judge(submission, moment("2026-03-02T15:00:00Z")) is None
+        assert judge(submission, CASE, moment("2026-03-02T15:00:00Z")) is None
         for day in (date(26, 3, 2), date(1999, 12, 31), date(2200, 1, 1), date.max):
-            no = judge(submission.model_copy(update={name: day}), moment("2026-03-02T15:00:00Z"))
+            no = judge(submission.model_copy(update={name: day}), CASE, moment("2026-03-02T15:00:00Z"))
             assert said(no) == ("DAY_IMPLAUSIBLE", f"/{name}") and no is not None and no.hint
         for day in (date(2000, 1, 1), date(2199, 12, 31)):
-            assert judge(submission.model_copy(update={name: day}), moment("2026-03-02T15:00:00Z")) is None
+            assert judge(submission.model_copy(update={name: day}), CASE, moment("2026-03-02T15:00:00Z")) is None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +129,7 @@ def test_what_is_said_at_the_end_of_all_years_is_ahead_of_any_clock_whenever_it_
     """In Berlin it is the year 10000 by then, which is no day; `lotse validate` knows no arrival, and called it a fault of ours."""
     for submission, _ in (Course(date(2026, 3, 2)).steps()[1], Course(date(2026, 3, 2)).steps()[4]):
         for arrived in (None, moment("2026-03-02T15:00:00Z")):
-            assert said(judge(submission, moment(time), arrived)) == ("CLOCK_AHEAD", "")
+            assert said(judge(submission, CASE, moment(time), arrived)) == ("CLOCK_AHEAD", "")
 
 
 def test_every_type_that_says_when_it_was_reported_is_held_to_its_arrival() -> None:
@@ -119,7 +138,7 @@ def test_every_type_that_says_when_it_was_reported_is_held_to_its_arrival() -> N
     assert ordered == {AttendanceReported, ParticipationStartReported, ParticipationEndReported}
     for cls in ordered:
         said_ahead: dict[str, Any] = {**dict.fromkeys(cls.model_fields), "reported_at": ahead}
-        no = judge(cls.model_construct(None, **said_ahead), arrived, arrived)
+        no = judge(cls.model_construct(None, **said_ahead), CASE, arrived, arrived)
         assert (
             said(no) == ("CLOCK_AHEAD", "/reported_at")
             and no is not None
