@@ -100,6 +100,7 @@ async def replay(node: Node, seqs: Sequence[int] | None = None, *, give_up: bool
     for (seq,) in await node.pool.fetch(sql, seqs):
 
         async def one(con: Connection, known: BeginAgain, seq: int = seq) -> int:
+            await con.execute(clock.BEFORE)
             rows = await con.fetch("select * from kept where seq = $1 and why = 'aside' for update", seq)
             if give_up and rows and rows[0]["topic"] not in node.inputs:
                 return await _forget(con, rows[0])

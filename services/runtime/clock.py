@@ -25,6 +25,9 @@ WAIT_DAYS = 7
 TURN = f"select pg_advisory_xact_lock({TIME})"
 """A tick's lock, which whoever shares an alliance's row holds shared (`Work._share`): who comes after us waits for us, and does not
 pass by."""
+BEFORE = f"select pg_advisory_xact_lock_shared({TIME}); lock table alliance in row share mode"
+"""First of all for whoever looks at other tables before it shares an alliance's row (`Work._share`): a rebuild that compares has that one,
+takes these at its end, and each would wait for the other."""
 FREE = "not exists (select from quarantine q where q.subject = s.id)"
 DUE = ("select s.kind, s.id, s.tenant from state s join alliance a using (tenant) where s.due_at <= $1"
        f" and s.due_at <= a.ticked and {FREE} order by s.due_at")  # fmt: skip
@@ -81,11 +84,9 @@ async def _begin(node: Node, con: Connection, ticks: list[Any]) -> bool:
     def passed(ends: str) -> bool:
         return all(stands.get(Part(topic, part), end) >= end for topic, part, end in msgspec.json.decode(ends))
 
-    ready = next((tick for tick in ticks if passed(tick["ends"])), None)
-    if ready is not None:
+    if (ready := next((tick for tick in ticks if passed(tick["ends"])), None)) is not None:
         async with con.transaction():
-            await con.execute(TURN)
-            await con.execute("select from alliance order by tenant for update")
+            await con.execute(f"{TURN}; select from alliance order by tenant for update")
             move = "update alliance set ticked = $1, tick_id = $2 where ticked is null or ticked < $1"
             await con.execute(move, ready["at"], ready["id"])
             gone = "at <= $1 or held is not null and kept_at < now() - make_interval(days => $2)"
@@ -100,6 +101,7 @@ async def ask(node: Node, sql: str, count: Count, *args: Any, by_time: bool = Fa
     names: list[Name] = []
 
     async def chunk(con: Connection, _: BeginAgain) -> None:
+        await con.execute(BEFORE)
         rows = await con.fetch(f"{sql} limit {most}", *args)
         names[:] = [(row["kind"], row["id"]) for row in rows]
         if rows:
@@ -133,7 +135,7 @@ async def _expired(node: Node, count: Count, most: int = CHUNK) -> bool:
 
     async def chunk(con: Connection, known: BeginAgain) -> bool:
         await con.execute(
-            "update kept k set since = a.ticked from alliance a where a.tenant = k.tenant and k.seq in"
+            f"{BEFORE}; update kept k set since = a.ticked from alliance a where a.tenant = k.tenant and k.seq in"
             " (select seq from kept where why = 'waiting' and since is null order by seq for update skip locked)"
         )
         rows = await con.fetch(
