@@ -154,6 +154,9 @@ async def _compared_and_swapped(owner: Any, node: Running, learner: "Learner", *
         done.unsent = {} if done.compared else await unsent(node.service, node.pool, learner.node.pool)
         if dry or done.differences:
             return
+        if done.compared:  # answers that Kafka lost are no difference: the marks, as they stand by now, go on to say it
+            await owner.execute(f"lock table {LIVE}.acked in exclusive mode; insert into {BESIDE}.acked select * from {LIVE}.acked on conflict"
+                                " (topic, part) do update set next = greatest(acked.next, excluded.next), held = excluded.held, held_since = excluded.held_since")  # fmt: skip
         # what operators did is never forgotten
         for table in ("audit", "rebuilt", "left_out", *(KEPT if done.compared else ())):
             await owner.execute(f"drop table {BESIDE}.{table}; alter table {LIVE}.{table} set schema {BESIDE}")
@@ -296,9 +299,6 @@ class Learner:
             if tick := await self._tick():
                 await owner.execute(f"update {BESIDE}.alliance set ticked = $1, tick_id = $2, acted = $1", *tick)
         await mark(self.node.pool, {p: n for p, n in self.read_to.items() if p.topic in self.node.own_topics})
-        if self.done.compared:  # answers that Kafka lost are no difference: the marks go on to say it
-            await owner.execute(f"insert into {BESIDE}.acked select * from {LIVE}.acked on conflict (topic, part) do update"
-                                " set next = greatest(acked.next, excluded.next), held = excluded.held, held_since = excluded.held_since")  # fmt: skip
 
     async def _tick(self) -> tuple[datetime, str] | None:
         """The newest tick not later than the newest recorded time of own facts; without own facts the newest of all."""

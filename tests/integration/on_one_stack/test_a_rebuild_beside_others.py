@@ -12,12 +12,14 @@ from pydantic import SecretStr
 import services.operating.rebuild
 from deploy.local.stack import LocalStack
 from deploy.services import migrations
+from services.host.own_logs import hold_lost, mark
 from services.host.running import Running
 from services.kept.answered import claim
 from services.kept.taking_up import replay
 from services.kept.waiting import KEPT, Kept
 from services.operating.rebuild import Rebuilt, rebuild
 from services.runtime import clock
+from services.runtime.messages import Part
 from tests.integration.on_one_stack.test_dry_runs import applied, fetched, need, registered
 from tests.publishing import TENANT
 
@@ -73,3 +75,21 @@ async def test_who_is_held_while_a_rebuild_compares_does_not_end_it(
     assert (done.compared, done.differences, done.swept) == (True, [], 0)
     assert await node.pool.fetchval("select count(*) from timeline where subject = $1", case) == facts
     assert await node.pool.fetchval("select count(*) from kept") == left
+
+
+async def test_a_loss_that_is_noticed_while_a_rebuild_compares_is_told_afterwards(
+    node: Running, prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The marks were copied before it compared. By the time it ended the log had grown past them, and nobody else would tell."""
+    topic = node.own_topics[0]
+    part, told = Part(topic, 0), "select next, held like 'Gap%' from acked where (topic, part) = ($1, $2)"
+    await applied(node, fetched(node, await node.pool.fetchval("select coalesce(max(next), 0) from position"), registered(), str(uuid4())))  # fmt: skip
+    await mark(node.pool, {part: 7})
+
+    async def noticed() -> None:
+        await hold_lost(node.pool, part, 7, 3)
+        await mark(node.pool, {part: 9})
+
+    done = await rebuilt_beside(node, prepared, monkeypatch, noticed)
+    assert (done.compared, done.differences) == (True, [])
+    assert tuple(await node.pool.fetchrow(told, *part)) == (9, True)
