@@ -20,6 +20,7 @@ from services.host import own_logs, relay
 from services.host.inputs import Inputs
 from services.host.running import Running
 from services.host.status import Status
+from services.operating import operate
 from services.operating.operate import TooLate, republish
 from services.operating.rebuild import rebuild
 from services.runtime.database import pack
@@ -220,6 +221,39 @@ async def test_no_gap_ends_while_its_topic_is_gone(
         await republish(node, datetime.now(UTC) - timedelta(days=KEPT_DAYS))
 
 
+@pytest.mark.parametrize(("noticed", "dry"), [("never", True), ("never", False), ("meanwhile", False)])
+async def test_a_loss_that_nobody_had_noticed_is_not_forgiven_with_another(
+    node: Running, end: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch, dry: bool, noticed: str
+) -> None:
+    """Its mark was drawn back with all others, from too late a moment, and no look found it any more."""
+    ends, other = await end(), Part(PART.topic, PART.part + 1)
+    theirs = (await node.reader.ends_for_writers([other]))[other]
+    await own_logs.mark(node.pool, {PART: ends + 1})
+    await own_logs.look_for_lost(node)
+    await sent_once(node, 1)
+    await sent_once(node, 3, 9)
+    since, told = datetime.now(UTC) - timedelta(days=2), await said(node)
+    lost = (f"{PART.topic}/{other.part}", f"Gap:acknowledged up to {theirs + 5}, the log ends at {theirs}")
+    if noticed == "never":
+        await own_logs.mark(node.pool, {other: theirs + 5})
+        with pytest.raises(TooLate, match=f"{other.topic}/{other.part} has lost 5 records"):
+            await republish(node, since, dry=dry)
+    else:
+        measure = operate._falls_short
+
+        async def measured(*given: Any) -> str:
+            found = await measure(*given)
+            await own_logs.mark(node.pool, {other: theirs + 5})
+            await own_logs.hold_lost(node.pool, other, theirs + 5, theirs)
+            return found
+
+        monkeypatch.setattr(operate, "_falls_short", measured)
+        await republish(node, since)
+        told = []
+    await own_logs.look_for_lost(node)
+    assert await said(node) == [*told, lost]
+
+
 async def sent_once(node: Running, days: float, records: int = 1, *, there: bool = True) -> None:
     """A transaction's records, sent so many days ago to the partition, or to others."""
     partitions = len(await node.reader.parts([PART.topic]))
@@ -293,6 +327,7 @@ async def test_a_look_that_began_before_republish_says_nothing_of_what_was_sent_
 
     async def asked(parts: Iterable[Part]) -> dict[Part, int]:
         found = await ask(parts)
+        monkeypatch.setattr(node.reader, "ends_for_writers", ask)  # it looks, too
         await republish(node, datetime.now(UTC))
         await own_logs.mark(node.pool, {PART: ends + sent})
         return found
