@@ -177,8 +177,10 @@ async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) 
             async with asyncio.timeout(5), aclosing(node.reader.records({part: (next, offset + 1)})) as found:
                 async for records in found:
                     for message in (decode(node.service, node.inputs[part.topic], record) for record in records):
-                        if message.offset < offset or message.attributes is not None:
+                        if message.attributes is not None:
                             return f"the record at {message.offset} is a fact"
+                        if message.offset < offset:
+                            return f"the record at {message.offset} stands before it"
         except TimeoutError:
             return "Kafka does not show it now"
         if not dry:

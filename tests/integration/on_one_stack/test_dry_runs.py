@@ -293,19 +293,22 @@ async def test_a_record_that_would_be_passed_is_not_left_out_and_a_fact_is_refus
     topic, whole = "referral.events", fact(str(uuid4()))
     async with AIOKafkaProducer(bootstrap_servers=node.settings.kafka) as producer:
         good = await producer.send_and_wait(topic, whole.value, headers=whole.headers, partition=3)
-        bad = await producer.send_and_wait(topic, b"x", partition=3)
+        bad, later = [await producer.send_and_wait(topic, b"x", partition=3) for _ in range(2)]
     node = replace(node, service=replace(node.service, learns=(OfferRunPublished,)))
     part = Part(topic, 3)
     await positions.make(node.pool, {part: bad.offset})
     await node.pool.execute(
         "update position set next = $1, held = 'NoFact' where topic = $2 and part = 3", bad.offset, topic
     )
-    for offset, status in ((good.offset, 409), (bad.offset + 1, 409), (bad.offset, 200)):
+    first = f"the record at {bad.offset} stands before it"
+    for offset, status, why in ((good.offset, 409, "already"), (later.offset, 409, first), (later.offset + 1, 409, "log"),
+                                (bad.offset, 200, "")):  # fmt: skip
         before = await everything(node)
         would = await asked(node, "/dry-run/go-on", past=f"{topic}/3/{offset}")
         assert await everything(node) == before
         does = await asked(node, "/operate/go-on", past=f"{topic}/3/{offset}")
         assert (does.status_code, does.json()) == (would.status_code, would.json()) and would.status_code == status
+        assert why in would.text
     assert would.json() == [operate.leap(part, bad.offset, bad.offset + 1)]
     assert await positions.left_out(node.pool, part, bad.offset)
 
