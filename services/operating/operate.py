@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -110,17 +111,21 @@ async def republish(node: Running, since: Any, *, dry: bool = False) -> dict[str
     """Marks what was sent since a moment as unsent: the relay brings it back with the same ids, after Kafka has lost its
     tail. Acknowledged ends beyond the log are drawn back to it, and no gap is said of them any more. Gives back topic to number
     of records. Raises TooLate, and has done nothing, where more of a partition was lost and is kept, or its topic is not there."""
-    await look_for_lost(node)  # what nobody has noticed yet would be drawn back unmeasured, and told of by nobody
     ends = await node.reader.ends(await node.reader.parts(node.own_topics))
     async with node.pool.acquire() as con, con.transaction():
+        await con.execute("savepoint untouched")
+        # what nobody has noticed yet would be drawn back unmeasured, and told of by nobody
+        await look_for_lost(replace(node, pool=con))  # type: ignore[arg-type]  # asks and writes as a pool does
         if why_not := await _falls_short(con, node.own_topics, ends, since):
             raise TooLate(why_not)
         await con.execute(
             "update acked a set next = least(a.next, (select e.next from unnest($1::text[], $2::int[], $3::bigint[]) e(topic, part, next)"
-            " where (a.topic, a.part) = (e.topic, e.part))), held = null, held_since = null where not $4"
-            " and held_since < now() is not false",  # what was noticed since we began is not measured
-            *columns((*part, end) for part, end in sorted(ends.items())) or ([], [], []), dry)  # fmt: skip
+            " where (a.topic, a.part) = (e.topic, e.part))), held = null, held_since = null"
+            " where held_since > now() is not true",  # what others noticed since we began is not measured
+            *columns((*part, end) for part, end in sorted(ends.items())) or ([], [], []))  # fmt: skip
         records = await sent_since(con, since, again=not dry)
+        if dry:
+            await con.execute("rollback to untouched")
     node.sending.set()
     return records
 

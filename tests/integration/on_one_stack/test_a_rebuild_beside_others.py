@@ -17,6 +17,7 @@ from services.host.running import Running
 from services.kept.answered import claim
 from services.kept.taking_up import replay
 from services.kept.waiting import KEPT, Kept
+from services.operating.beside import differences
 from services.operating.rebuild import Rebuilt, rebuild
 from services.runtime import clock
 from services.runtime.messages import Part
@@ -28,11 +29,10 @@ async def rebuilt_beside(
     node: Running, prepared: LocalStack, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[Any]]
 ) -> Rebuilt:
     """A rebuild, and what somebody else does while it compares, everybody held."""
-    compare = services.operating.rebuild.differences
 
     async def compared(*given: Any) -> list[str]:
         await act()
-        return await compare(*given)
+        return await differences(*given)
 
     monkeypatch.setattr(services.operating.rebuild, "differences", compared)
     settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["intake"].owner)})
@@ -92,4 +92,4 @@ async def test_a_loss_that_is_noticed_while_a_rebuild_compares_is_told_afterward
 
     done = await rebuilt_beside(node, prepared, monkeypatch, noticed)
     assert (done.compared, done.differences) == (True, [])
-    assert tuple(await node.pool.fetchrow(told, *part)) == (9, True)
+    assert [tuple(row) for row in await node.pool.fetch(told, *part)] == [(9, True)]
