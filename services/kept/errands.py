@@ -117,10 +117,13 @@ async def _made(node: Node, attempt: Recorded) -> Fact:
 
 async def expire(node: Node, claimed: "asyncio.Queue[Recorded]") -> None:
     """Of what was claimed and never heard of again: what was begun is uncertain, what was not is ours to make now. What waits
-    here for its turn, behind a mail server that takes its time, is neither: its lease is renewed."""
+    here for its turn, behind a mail server that takes its time, is neither: its lease is renewed. So is one longer than any: since
+    it was taken, the database's clock was set back, and an office would hear nothing for as long."""
     if errand := node.service.errand:
         renew = "update claim set lease_until = now() + make_interval(secs => $2) where not done and id ="
-        await node.pool.execute(f"{renew} any($1::text[])", sorted(node.making), node.lease_seconds)
+        ours = ("select unnest($1::text[]) union all"
+                " select id from claim where not done and lease_until > now() + 2 * make_interval(secs => $2)")  # fmt: skip
+        await node.pool.execute(f"{renew} any(array({ours}))", sorted(node.making), node.lease_seconds)
         over = "select id from claim where not done and lease_until < now() order by id limit $1 for update skip locked"
         for row in await node.pool.fetch(f"{renew} any(array({over})) returning *", MOST, node.lease_seconds):
             attempt = Recorded(_read_attributes(row["attributes"]), errand.fact.from_json(row["body"]))

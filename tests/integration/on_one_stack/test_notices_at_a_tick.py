@@ -212,6 +212,20 @@ async def test_a_mail_that_waited_for_hours_is_not_sent_and_its_office_hears_at_
     assert [(line["kind"], line["case_id"]) for line in json.loads(body["lines"])] == [("RAISED", still)]
 
 
+async def test_a_lease_taken_before_the_databases_clock_was_set_back_ends_as_any(world: World) -> None:
+    """Who had claimed it died; its office heard nothing for as long as the clock had been ahead, a year where the year was wrong."""
+    await world.hears(world.says(str(uuid4()), 1, DropoutRiskRaised, **RAISED))
+    attempt, pool = await claimed_of_a_tick(world, datetime.now(UTC)), world.node.pool
+    (now,) = await pool.fetchrow("update claim set lease_until = now() + interval '1 day' returning now()")
+    claimed: asyncio.Queue[Recorded] = asyncio.Queue()
+    await errands.expire(world.node, claimed)
+    left = await pool.fetchval("select lease_until from claim") - now
+    assert claimed.empty() and timedelta() < left < timedelta(seconds=world.node.lease_seconds + PATIENCE)
+    await pool.execute("update claim set lease_until = lease_until - $1::interval", left + timedelta(seconds=1))
+    await errands.expire(world.node, claimed)
+    assert claimed.get_nowait().attributes.id == attempt.attributes.id
+
+
 async def test_a_mail_on_its_way_is_not_called_uncertain_by_another_process(world: World) -> None:
     """Kafka was away and no minder renewed a lease, while this attempt waited behind others; it is back, the other's minder is
     the first to look, and what came of the mail was dropped."""
