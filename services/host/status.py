@@ -42,6 +42,8 @@ select topic, min(at) as since, count(distinct subject) as n, array_to_string((a
 """
 """Topics on which a fact has waited so long for the one before it that somebody looks for what is missing; and of whom: offices are told
 nothing of them meanwhile."""
+_AHEAD = "select tenant, ticked from alliance where ticked > now() + interval '10 minutes' order by tenant"
+"""Alliances for which time stands still until then: no age tells it, for that of their last tick is below nothing."""
 _IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_activity a using (pid) where l.granted and l.relation > 0"
                " and l.mode <> 'AccessShareLock' and a.usename <> current_user and a.datname = current_database() order by pid")  # fmt: skip
 """Sessions of others that hold locks in our database: their number and role, never what they typed."""
@@ -172,6 +174,8 @@ class Status:
         found = await self.node.service.findings(con) if self.node.service.findings else []
         found += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}, of {r['n']}: {r['of']}; its"
                   " owner's log lacks it, or its relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
+        found += [f"time stands still for {r['tenant']} until {stamp(r['ticked'])}: the clocks of Kafka and of `lotse serve clock` were"
+                  " ahead, or the database's is behind" for r in await con.fetch(_AHEAD)]  # fmt: skip
         if self.node.service.reports:
             found += [f"no report is taken: {h['what']} is held, and a month without its facts would be wrong"
                       for h in stopped if h["what"].rpartition("/")[0] in self.node.inputs]  # fmt: skip

@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from contracts.envelope import stamp
@@ -37,6 +38,22 @@ async def test_time_is_as_old_as_for_the_alliance_for_which_it_stands_still(node
     await Status(node, Inputs(node)).said()
     age = node.metrics.registry.get_sample_value("lotse_tick_age_seconds")
     assert age is not None and LATE <= age < LATE + 60
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=3650)])
+async def test_time_that_stands_still_since_it_was_ahead_is_a_finding(node: Running, ahead: timedelta) -> None:
+    """Every clock of one machine was set forward and back: no tick is later than the last, whose age is below nothing, and no alert
+    would fire until it is over."""
+    now = (datetime.now(UTC) + timedelta(minutes=5)).replace(microsecond=0)  # which a sound tick may be ahead
+    await node.pool.execute("delete from alliance")
+    rows = [("ahead", now + ahead), ("sound", now), ("begun", None)]
+    await node.pool.executemany("insert into alliance (tenant, ticked, tick_id, acted) values ($1, $2, $1, $2)", rows)
+    said = await Status(node, Inputs(node)).said()
+    await node.pool.execute("delete from alliance")
+    assert [text.partition(": ")[0] for text in said["findings"]] == [
+        f"time stands still for ahead until {stamp(now + ahead)}"
+    ]
+    assert node.metrics.registry.get_sample_value("lotse_findings") == 1
 
 
 KEEP = ("insert into kept (topic, part, \"offset\", arrived, why, publisher, tenant, subject, rests_on, claimed, error, headers,"
