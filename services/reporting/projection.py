@@ -125,7 +125,7 @@ async def take(con: Connection, tenant: str, ticked: datetime) -> Sequence[Parti
             month = cells[0]["month"].strftime("%Y-%m")
             known = latest.get(month)
             completed = known and known["left_out"] and not left_out
-            if known and not completed and day_of(known["as_of"]) >= today:
+            if known and not completed and day_of(known["as_of"]) == today:
                 continue
             report = ParticipationReport(
                 month=month, vintage=known["vintage"] + 1 if known else 1, as_of=ticked,

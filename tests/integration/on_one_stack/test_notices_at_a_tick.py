@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ from contracts.envelope import Attributes, Fact, Recorded
 from contracts.notification import NotificationAttempted
 from contracts.topics import facts_topic
 from deploy.local.stack import LocalStack
+from deploy.places import ROOT
 from services.host.running import Running
 from services.kept import errands
 from services.kept.taking_up import release
@@ -114,6 +116,20 @@ async def test_a_message_between_a_tick_and_its_office_does_not_make_it_miss_the
     await world.ticks(tick)
     assert await world.said() == ["notification_attempted"]
     assert await world.node.pool.fetchval("select due_at from state where id = $1", OFFICE) is None  # of both
+
+
+async def test_an_office_hears_again_once_the_runbooks_way_out_has_set_back_a_time_years_ahead(world: World) -> None:
+    """No later tick comes for ten years, and what was news then is none in ten."""
+    pool, back = world.node.pool, ACTED + timedelta(minutes=15)
+    (way_out,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/runbooks/LotseTickOld.md").read_text(), re.S)
+    await world.hears(world.says(str(uuid4()), 1, DropoutRiskRaised, **RAISED))
+    await world.ticks(ACTED.replace(year=2036))
+    await world.ticks(back)
+    assert await world.said() == []
+    await pool.execute(way_out.replace("now()", f"'{back}'"))
+    assert await pool.fetchval("select ticked from alliance") == back
+    await world.ticks(ACTED + timedelta(minutes=30))
+    assert await world.said() == ["notification_attempted"]
 
 
 async def claimed_of_a_tick(world: World, recorded: datetime) -> Recorded:

@@ -121,6 +121,24 @@ async def test_a_month_is_released_once_a_day_whatever_is_corrected_on_it(prepar
     assert ("2026-04", 1) in first and same_day == [[], []] and ("2026-04", 2) in next_day
 
 
+async def test_a_month_released_by_a_clock_years_ahead_is_released_anew_once_time_is_set_back(
+    prepared: LocalStack,
+) -> None:
+    """Until that year no correction would have been counted. What has not changed since has no other vintage."""
+    tenant, typed = "year-2036", date(2026, 4, 10)
+    periods: list[Period] = [("05162024", "F4", typed, date(2026, 4, 20))]
+    async with told(prepared, tenant, periods) as con:
+        await take(con, tenant, TICKED.replace(year=2036))
+        assert list(await take(con, tenant, TICKED)) == []
+        await con.execute("update participation_period set ended_before_on = '2026-05-20' where tenant = $1", tenant)
+        may, april = await take(con, tenant, TICKED)  # never released comes first
+    assert [(one.month, one.vintage, one.as_of) for one in (april, may)] == [
+        ("2026-04", 2, TICKED),
+        ("2026-05", 1, TICKED),
+    ]
+    assert [(cell.exits, cell.stock) for one in (april, may) for cell in one.cells] == [(0, 1), (1, 0)]
+
+
 async def test_what_is_more_than_one_tick_may_release_is_released_by_the_next(
     prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
