@@ -10,7 +10,7 @@ from contracts.envelope import stamp
 from contracts.topics import CLOCK
 from services.host.inputs import Inputs
 from services.host.running import Running
-from services.kept.waiting import TOLD, WAKING
+from services.kept.waiting import TOLD, WAKING, missing
 from services.process.certificates import Certificates
 from services.process.otherwise import Corrupt
 from services.runtime import positions
@@ -36,12 +36,6 @@ from (select topic, part, held, held_since from position union all select topic,
 where held is not null and topic = any($1::text[]) order by topic, part
 """
 """Of a publisher that is gone from the file nothing is read any more, and nobody could end what is held."""
-_EARLY = """
-select topic, min(at) as since, count(distinct subject) as n, array_to_string((array_agg(distinct subject))[:3], ', ') as of
-  from kept where why = 'early' group by topic having min(at) < now() - interval '10 minutes' order by topic
-"""
-"""Topics on which a fact has waited so long for the one before it that somebody looks for what is missing; and of whom: offices are told
-nothing of them meanwhile."""
 _AHEAD = "select tenant, ticked from alliance where ticked > now() + interval '10 minutes' order by tenant"
 """Alliances for which time stands still until then: no age tells it, for that of their last tick is below nothing."""
 _IN_THE_WAY = ("select distinct pid, a.usename from pg_locks l join pg_stat_activity a using (pid) where l.granted and l.relation > 0"
@@ -172,8 +166,7 @@ class Status:
         """What a person should look at, in words: what the service finds itself, and what can be told of any. `stopped`: those of
         what is held that the database knows."""
         found = await self.node.service.findings(con) if self.node.service.findings else []
-        found += [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}, of {r['n']}: {r['of']}; its"
-                  " owner's log lacks it, or its relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip
+        found += await missing(con)
         found += [f"time stands still for {r['tenant']} until {stamp(r['ticked'])}: the clocks of Kafka and of `lotse serve clock` were"
                   " ahead, or the database's is behind" for r in await con.fetch(_AHEAD)]  # fmt: skip
         if self.node.service.reports:

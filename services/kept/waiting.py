@@ -5,6 +5,7 @@ from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 from contracts.attributes import known_headers
+from contracts.envelope import stamp
 from contracts.topics import MIB
 from services.runtime.database import Connection, Table, columns, pack
 from services.runtime.messages import Message
@@ -122,3 +123,17 @@ def _publisher(message: Message) -> str:
 def _headers(message: Message) -> bytes:
     """Those we know: a sender's others may name people, and have no end."""
     return pack(list(known_headers(message.headers).items()))
+
+
+_EARLY = """
+select topic, min(at) as since, count(distinct subject) as n, array_to_string((array_agg(distinct subject))[:3], ', ') as of
+  from kept where why = 'early' group by topic having min(at) < now() - interval '10 minutes' order by topic
+"""
+"""Topics on which a fact has waited so long for the one before it that somebody looks for what is missing; and of whom: offices are told
+nothing of them meanwhile."""
+
+
+async def missing(con: Connection) -> list[str]:
+    """These topics as findings, in words: since when, and of whom."""
+    return [f"facts wait for one that does not come: on {r['topic']}, since {stamp(r['since'])}, of {r['n']}: {r['of']}; its"
+            " owner's log lacks it, or its relay rests" for r in await con.fetch(_EARLY)]  # fmt: skip

@@ -232,7 +232,7 @@ async def test_a_lease_taken_before_the_databases_clock_was_set_back_ends_as_any
     """Who had claimed it died; its office heard nothing for as long as the clock had been ahead, a year where the year was wrong."""
     await world.hears(world.says(str(uuid4()), 1, DropoutRiskRaised, **RAISED))
     attempt, pool = await claimed_of_a_tick(world, datetime.now(UTC)), world.node.pool
-    (now,) = await pool.fetchrow("update claim set lease_until = now() + interval '1 day' returning now()")
+    now = await pool.fetchval("update claim set lease_until = now() + interval '1 day' returning now()")
     claimed: asyncio.Queue[Recorded] = asyncio.Queue()
     await errands.expire(world.node, claimed)
     left = await pool.fetchval("select lease_until from claim") - now
