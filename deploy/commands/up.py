@@ -36,7 +36,8 @@ from deploy.saying import say
 @click.option("--simulated-time", is_flag=True, help="Accept ticks of the past, and start no clock.")
 @formats
 def app(ephemeral: bool, publishers: Path, organisations: Path, simulated_time: bool, shape: str) -> int:
-    """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all, a second one at once. State lives in .lotse/."""
+    """Start Kafka, Postgres, the mail sink, the four services and the clock; Ctrl-C stops all, a second one at once. State
+    lives in LOTSE_STATE; unset in .lotse/."""
     if is_up():
         raise Trouble("a stack is up already", "`lotse status` shows it; Ctrl-C in its window stops it", REFUSED)
     if not claimed():
