@@ -2,6 +2,7 @@
 
 import re
 from importlib import import_module
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,23 @@ from deploy.cli import COMMANDS
 from deploy.places import ROOT, SERVICES
 from deploy.services import declared
 from services.host.settings import Settings
+from services.notification.organisations import MailSettings
+from tests.architecture import test_alerts
+from tests.architecture.test_formats import ALL, WITHIN
 
 DOCS = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{page}.md" for page in ("decisions", "developing", "importing", "operating")),
     *sorted((ROOT / "docs" / "runbooks").glob("*.md")),
+    ROOT / "docs" / "contracts" / "README.md",
+    *sorted((ROOT / "deploy" / "examples").glob("*/README.md")),
+    ROOT / "contracts" / "expectations" / "README.md",
+    ROOT / "tests" / "samples" / "README.md",
 ]
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def anchors(page: Path) -> set[str]:
@@ -26,7 +38,7 @@ def anchors(page: Path) -> set[str]:
             for title in re.findall(r"^#+ (.+)$", page.read_text(), re.M)}  # fmt: skip
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", DOCS, ids=named)
 def test_each_link_leads_somewhere(page: Path) -> None:
     for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
         there = (page.parent / file) if file else page
@@ -34,7 +46,7 @@ def test_each_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(there), f"{file}#{anchor}"
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", DOCS, ids=named)
 def test_nobody_is_sent_back_a_release_without_a_word_of_what_the_last_one_can_not_read(page: Path) -> None:
     assert not re.search(r"(?<!\[)go back to the last", page.read_text(), re.I)
 
@@ -87,7 +99,7 @@ def test_the_help_of_the_group_names_the_group_a_service_joins() -> None:
     assert 'or f"lotse-{self.service.name}"' in (ROOT / "services" / "host" / "host.py").read_text()
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", DOCS, ids=named)
 def test_each_path_and_command_a_page_names_is_there(page: Path) -> None:
     """Paths from the project's root; `FAMILY`, `*` and the like stand for several."""
     text = page.read_text()
@@ -95,6 +107,45 @@ def test_each_path_and_command_a_page_names_is_there(page: Path) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
     commands = re.findall(r"(?:`|^)(?:\./)?lotse ([a-z][\w-]*)", text, re.M)
     assert sorted(set(commands) - set(COMMANDS)) == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=named)
+def test_each_option_a_page_gives_a_command_is_one_of_it(page: Path) -> None:
+    """Of commands in code marks, and at the beginning of a line of a block."""
+    said = re.findall(
+        r"`(?:\./)?lotse ([a-z][^`]*)`|^(?:LOTSE_\w+=\S+ )*(?:\./)?lotse ([a-z][^#\n]*)", page.read_text(), re.M
+    )
+    for words in (re.sub(r"\s+", " ", one or other) for one, other in said):
+        name = max((name for name in ALL if f"{words} ".startswith(f"{name} ")), key=len, default="")
+        if name and name not in WITHIN:
+            there = {option for one in ALL[name].params for option in one.opts} | {"--help"}
+            assert set(re.findall(r"(?<!\S)--[\w-]+", words)) <= there, words
+
+
+@pytest.mark.parametrize("page", DOCS, ids=named)
+def test_each_setting_a_page_names_is_read_somewhere(page: Path) -> None:
+    read = {f"LOTSE_{name.upper()}" for name in (*Settings.model_fields, *MailSettings.model_fields)}
+    others = [ROOT / "lotse", ROOT / "deploy" / "places.py", *(ROOT / "tests" / "contracts").glob("*.py"),
+              *(ROOT / "tests" / "system").glob("*_by_chance.py")]  # fmt: skip
+    read |= {name for file in others for name in re.findall(r"LOTSE_\w+", file.read_text())}
+    asked = set(re.findall(r"\bLOTSE_\w+", page.read_text())) - {"LOTSE_SMTP_"}  # `LOTSE_SMTP_...`: several
+    assert sorted(asked - read) == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=named)
+def test_each_figure_a_page_names_is_exported(page: Path) -> None:
+    asked = set(re.findall(r"\blotse_\w+", page.read_text())) - {"lotse_contracts"}
+    marks = ("", "_bucket", "_count", "_sum")
+    assert asked - {f"{one}{mark}" for one in test_alerts.exported() for mark in marks} == set()
+
+
+def test_readme_says_how_many_tests_of_alerts_want_promtool() -> None:
+    """A parametrised test is as many as its values multiply to."""
+    marks = [getattr(one, "pytestmark", []) for one in vars(test_alerts).values()]
+    wanting = [all_ for all_ in marks if test_alerts.needs_promtool.mark in all_]
+    many = sum(prod(len(one.args[1]) for one in all_ if one.name == "parametrize") for all_ in wanting)
+    readme = (ROOT / "README.md").read_text()
+    assert f"ok, {many} not run" in readme and f"those {many} tests of alerts" in readme
 
 
 @pytest.mark.parametrize("service", SERVICES)
