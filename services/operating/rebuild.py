@@ -129,8 +129,8 @@ async def rebuild(service: Service, settings: Settings, sql: list[Path], told: C
                 failpoint("after_swap")
                 await owner.execute(f"drop schema {OLD} cascade")
                 await sweep(node, done)
-                how = "equal" if done.compared else "nothing to compare with"
-                await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds, how)
+                await live.execute("insert into rebuilt values (now(), $1, $2, $3)", done.records, done.seconds,
+                                   "equal" if done.compared else "nothing to compare with")  # fmt: skip
             except Broken:
                 raise
             except Exception as error:  # whatever it is, the new is in place
@@ -180,9 +180,12 @@ class Learner:
 
     async def learn(self, live: asyncpg.Pool) -> None:
         """Learns on from where it stands, but for what operators left out: others' facts as far as the live database has read
-        and applied them, where there is something to compare with, everything else up to the log's end."""
+        and applied them, where there is something to compare with, everything else up to the log's end. What was released since goes
+        in, and what follows it once more: its numbers are known. (Live had it, this had not, and the rebuild called it a difference.)"""
         stands = await positions.stand(live) if self.done.compared else None
-        self.passed_over = {tuple(row) for row in await live.fetch(PASSED_OVER, self.done.compared)}
+        released = self.passed_over - (now := {tuple(row) for row in await live.fetch(PASSED_OVER, self.done.compared)})
+        self.read_to |= {Part(topic, part): at for topic, part, at in sorted(released, reverse=True)}
+        self.passed_over = now
         parts = await self.node.reader.parts({*self.facts, *self.node.own_topics})
         starts, ranges = await self.node.reader.starts(parts), {}
         for part, end in (await self.node.reader.ends(parts)).items():
@@ -254,9 +257,8 @@ class Learner:
         await work.save()
         await answered.learn(con, claimed)
         if errand := self.node.service.errand:  # an attempt without a result becomes uncertain; nothing is made again
-            made = [m for m in messages if isinstance(m.body, errand.fact)]
             await con.executemany("insert into claim values ($1, $2, $3, now(), false, gen_random_uuid()) on conflict do nothing",
-                                  [(m.attributes.id, encode(m.attributes).decode(), m.value) for m in made])  # fmt: skip
+                                  [(m.attributes.id, encode(m.attributes).decode(), m.value) for m in messages if isinstance(m.body, errand.fact)])  # fmt: skip
             results = [id.removesuffix(".result") for m in messages if (id := m.attributes.id).endswith(".result")]
             await con.execute("update claim set done = true where id = any($1)", results)
 
@@ -321,8 +323,7 @@ async def sweep(node: Running, done: Rebuilt) -> None:
         done.swept += work.counts["facts"]
 
     sql = "select subject, why from quarantine where subject <> all($1::text[]) and why <> $2 order by subject"
-    last = ("", "")
-    known = [row["subject"] for row in await node.pool.fetch(sql, [], WAKING)]
+    last, known = ("", ""), [row["subject"] for row in await node.pool.fetch(sql, [], WAKING)]
     every = ("select s.kind, s.id, s.tenant from state s where (s.kind, s.id) > ($1, $2) and s.tenant is not null"
              f" and {clock.FREE} order by s.kind, s.id")  # fmt: skip
     while found := await clock.ask(node, every, count, *last):

@@ -7,22 +7,29 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
 import services.operating.rebuild
+from contracts.envelope import Attributes, headers_of
+from contracts.intake import NeedRecorded
+from contracts.topics import facts_topic
 from deploy.local.stack import LocalStack
 from deploy.services import migrations
 from services.host.own_logs import hold_lost, mark
 from services.host.running import Running
 from services.kept.answered import claim
-from services.kept.taking_up import replay
+from services.kept.taking_up import release, replay
 from services.kept.waiting import KEPT, Kept
 from services.operating.beside import differences
 from services.operating.rebuild import Rebuilt, rebuild
-from services.runtime import clock
+from services.runtime import clock, positions
+from services.runtime.batch import apply
 from services.runtime.messages import Part
+from tests.in_hand import AROUND, in_hand
+from tests.integration.conftest import node_of
 from tests.integration.on_one_stack.test_dry_runs import applied, fetched, need, registered
-from tests.publishing import TENANT
+from tests.publishing import OWNER, PATIENCE, TENANT
 
 
 async def rebuilt_beside(
@@ -65,7 +72,7 @@ async def test_who_is_held_while_a_rebuild_compares_does_not_end_it(
 
     async def begun() -> None:
         held.append(asyncio.ensure_future(acts[what]()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not await node.pool.fetchval("select exists (select from pg_locks where not granted)"):
                 await asyncio.sleep(0.05)
         await asyncio.sleep(1.5)  # who waits looks for a deadlock once, after a second
@@ -93,3 +100,37 @@ async def test_a_loss_that_is_noticed_while_a_rebuild_compares_is_told_afterward
     done = await rebuilt_beside(node, prepared, monkeypatch, noticed)
     assert (done.compared, done.differences) == (True, [])
     assert [tuple(row) for row in await node.pool.fetch(told, *part)] == [(9, True)]
+
+
+async def test_what_is_released_from_quarantine_while_a_rebuild_learns_is_no_difference(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had been passed over, as live had, and then live took it up: the operator heard of a hand, or of another release."""
+    case, topic, now = str(uuid4()), facts_topic("intake"), datetime.now(UTC)
+    numbered = [(need_recorded(), case, n) for n in (1, 2)] + [(need_recorded(), str(uuid4()), 1)]
+    async with node_of(prepared, "referral") as node, AIOKafkaProducer(bootstrap_servers=prepared.kafka) as producer:
+        messages = []
+        for fact, subject, number in numbered:
+            about = Attributes(str(uuid4()), "//lotse/x", fact.ce_type, subject, now, TENANT, number, str(uuid4()), now)
+            sent = await producer.send_and_wait(topic, fact.to_json(), subject.encode(), 0, headers=headers_of(about))
+            messages.append(in_hand(node, topic, sent.offset, now, about, fact.to_json()))
+        await positions.make(node.pool, {Part(topic, 0): messages[0].offset})
+        await node.pool.execute("insert into quarantine (subject, why) values ($1, 'Broken')", case)
+        await apply(node, messages, {}, {}, AROUND)
+        compared, released = services.operating.rebuild._compared_and_swapped, list[tuple[Any, ...]]()
+
+        async def after_a_release(*given: Any, **more: Any) -> None:
+            released.append(await release(node, case))
+            await compared(*given, **more)
+
+        monkeypatch.setattr(services.operating.rebuild, "_compared_and_swapped", after_a_release)
+        settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["referral"].owner)})
+        files = [file for _, folder in migrations("referral") for file in sorted(folder.glob("*.sql"))]
+        done = await rebuild(node.service, settings, files)
+        assert released == [(2, "", False)] and (done.compared, done.differences) == (True, [])
+        heard = await node.pool.fetch("select number from heard where subject = $1", case)
+        assert [row["number"] for row in heard] == [2]
+
+
+def need_recorded() -> NeedRecorded:
+    return NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
