@@ -393,7 +393,7 @@ RUNTIME_REASONS: dict[str, str] = {
     "CODE_NOT_VALID": "This code was not valid on the day of ce_time; the hint names its successor, where there is one.",
     "CODE_UNKNOWN": "The list has no such code.",
     "DAY_IMPLAUSIBLE": "The day lies before 2000 or after 2199.",
-    "ID_NIL": "An id is all zeros, as of a program that leaves it empty: everybody it speaks of would be one person.",
+    "ID_NIL": "An id is all zeros: a program left it empty, and all its people would be one.",
     "ID_REUSED": "This id was used before with other content; send the mended message under a new id.",
     "CLOCK_AHEAD": "ce_time, or reported_at (then `mended`), lies more than ten minutes after arrival; set the clock it comes from.",
     "GIVEN_UP": "This could not be processed; the operator knows why. Ask, and send it again under a new id.",

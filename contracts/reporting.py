@@ -51,8 +51,8 @@ class ParticipationReport(Model):
     month: Month
     """A calendar month in the alliance's zone, `2026-03`."""
     vintage: Annotated[int, Field(ge=1, le=1_000_000), JsonNumber(), Privacy.PUBLIC]
-    """Of an alliance's month (`ce_tenant`, `month`) 1 for the first release, then higher, where figures have changed or the grid
-    only got a row of zeros more. The highest stands, in whatever order they come, and its grid replaces the whole of the one before."""
+    """Of an alliance's month (`ce_tenant`, `month`) 1 at first, then higher, where figures changed or the grid only got a row of zeros
+    more. The highest stands, in whatever order they come, and its grid replaces all of the one before."""
     as_of: Moment
     """The tick at which the figures were taken."""
     cells: Annotated[tuple[Cell, ...], Privacy.INTERNAL]

@@ -97,7 +97,7 @@ def attributes_schema() -> Schema:
         "properties": {
             "specversion": {"description": "Always 1.0.", "type": "string", "const": "1.0"},
             "id": text("Of a submission its publisher's own, given once; the same again with the same content is silent, with other content refused. "
-                       "None is made of somebody's name or number: its digest stands in the fact as `cause`, for good, and numbers can be tried out. "
+                       "Never made of somebody's name or number: the fact's `cause`, which stays, is its digest, and numbers can be tried out. "
                        "Of all else given once by its source; what comes again under it is a copy.", MESSAGE_ID_PATTERN),
             "source": text("A URI reference: of a submission the one publishers.toml gives to its publisher, of a fact, answer or report "
                            "//lotse/<installation>/<service>, of a tick //lotse/clock.", SOURCE_PATTERN, format="uri-reference"),
