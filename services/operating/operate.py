@@ -113,7 +113,8 @@ async def republish(node: Running, since: Any, *, dry: bool = False) -> dict[str
     of records. Raises TooLate, and has done nothing, where more of a partition was lost and is kept, or its topic is not there."""
     ends = await node.reader.ends(await node.reader.parts(node.own_topics))
     async with node.pool.acquire() as con, con.transaction():
-        await con.execute("savepoint untouched")
+        # the marks before the outbox, as a rebuild takes them at its end: each would wait for the other
+        await con.execute("lock table acked, outbox in row exclusive mode; savepoint untouched")
         # what nobody has noticed yet would be drawn back unmeasured, and told of by nobody
         await look_for_lost(replace(node, pool=con))  # type: ignore[arg-type]  # asks and writes as a pool does
         if why_not := await _falls_short(con, node.own_topics, ends, since):

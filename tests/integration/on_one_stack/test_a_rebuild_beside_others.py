@@ -21,11 +21,13 @@ from services.host.running import Running
 from services.kept.answered import claim
 from services.kept.taking_up import release, replay
 from services.kept.waiting import KEPT, Kept
+from services.operating import operate
 from services.operating.beside import differences
 from services.operating.rebuild import Rebuilt, rebuild
 from services.runtime import clock, positions
 from services.runtime.batch import apply
 from services.runtime.messages import Part
+from services.runtime.outbox import KEPT_DAYS
 from tests.in_hand import AROUND, in_hand
 from tests.integration.conftest import node_of
 from tests.integration.on_one_stack.test_dry_runs import applied, fetched, need, registered
@@ -100,6 +102,36 @@ async def test_a_loss_that_is_noticed_while_a_rebuild_compares_is_told_afterward
     done = await rebuilt_beside(node, prepared, monkeypatch, noticed)
     assert (done.compared, done.differences) == (True, [])
     assert [tuple(row) for row in await node.pool.fetch(told, *part)] == [(9, True)]
+
+
+async def test_who_brings_back_what_kafka_lost_does_not_end_a_rebuild(
+    node: Running, prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had looked at the outbox and went on to the marks, which the rebuild had by then and waited for the outbox."""
+    part, measure, measured = Part(node.own_topics[0], 0), operate._falls_short, asyncio.Event()
+    await applied(node, fetched(node, await node.pool.fetchval("select coalesce(max(next), 0) from position"), registered(), str(uuid4())))  # fmt: skip
+    await mark(node.pool, await node.reader.ends([part]))  # its log has grown past what it had lost
+    await node.pool.execute("update acked set held = 'Gap:acknowledged up to 7, the log ends at 3', held_since = now()")
+
+    async def slowly(*given: Any) -> str:
+        found = await measure(*given)
+        measured.set()
+        while not await node.pool.fetchval("select exists (select from pg_locks where not granted)"):
+            await asyncio.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(operate, "_falls_short", slowly)
+    brought: list[asyncio.Future[Any]] = []
+
+    async def begun() -> None:
+        brought.append(asyncio.ensure_future(operate.republish(node, datetime.now(UTC) - timedelta(days=KEPT_DAYS))))
+        async with asyncio.timeout(PATIENCE):
+            await measured.wait()
+
+    done = await rebuilt_beside(node, prepared, monkeypatch, begun)
+    await brought[0]
+    assert (done.compared, done.differences) == (True, [])
+    assert await node.pool.fetchval("select held from acked where (topic, part) = ($1, $2)", *part) is None
 
 
 async def test_what_is_released_from_quarantine_while_a_rebuild_learns_is_no_difference(
