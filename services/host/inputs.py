@@ -321,6 +321,8 @@ class Inputs:
                 # A log that was set back grows again: what stands between is not what was read there. Only `lotse go-on` ends it.
                 if starts[part] <= stands <= ends[part] and not positions.is_gap(why):
                     self.gaps.pop(part, None)
+                    if stands == ends[part]:  # what held it is gone with nothing behind it, and no batch will say so
+                        self.held.pop(f"{part.topic}/{part.part}", None)
                     continue
                 if not positions.is_gap(why):
                     why = f"Gap:read up to {stands}, the log goes from {starts[part]} to {ends[part]}"

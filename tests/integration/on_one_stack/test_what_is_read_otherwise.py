@@ -11,15 +11,18 @@ from aiokafka import AIOKafkaProducer
 from contracts.topics import submissions_topic
 from deploy.local.stack import LocalStack
 from services.host.running import Running
+from services.operating.operate import go_on
 from services.process.connections import KafkaSecurity
 from services.process.otherwise import Corrupt, read_otherwise
 from services.runtime import positions
 from services.runtime.messages import Part
 from tests.integration.conftest import served
+from tests.integration.on_one_stack.test_dry_runs import gone_before
 from tests.publishing import PATIENCE, until
 
 TOPIC = submissions_topic("intake", "oulad")
 REFERRALS = submissions_topic("referral", "oulad")
+ATTENDANCE = submissions_topic("attendance", "oulad")
 
 
 async def test_what_is_corrupt_is_not_read_otherwise_and_nothing_is_read_in_its_place(
@@ -68,6 +71,23 @@ async def test_what_stands_at_a_corrupt_batch_is_held_by_its_name_and_goes_on_wh
         while (await positions.stand(serves.node.pool)).get(stands[0]) != 3:
             await asyncio.sleep(0.05)
         await until(lambda: not serves.inputs.held)
+
+
+async def test_what_was_held_at_a_corrupt_end_is_held_no_more_once_that_is_deleted_and_somebody_goes_on(
+    prepared: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No batch comes behind it, and by nothing else a partition was seen to go on: it was said to be held for as long."""
+    monkeypatch.setattr("services.host.host.REFRESH_REST", 1.0)
+    part, named = Part(ATTENDANCE, 0), f"{ATTENDANCE}/0"
+    await sent(prepared, ATTENDANCE, (0, b"before"), (0, b"corrupt"))
+    with a_bit_lost(prepared, ATTENDANCE):
+        async with asyncio.timeout(PATIENCE), served(prepared, "referral") as serves:
+            await until(lambda: named in serves.inputs.held)
+            await gone_before(serves.node, part, 2)
+            await until(lambda: part in serves.inputs.gaps)
+            assert [one["goes_on_at"] for one in await go_on(serves.node, [named])] == [2]
+            await until(lambda: not serves.inputs.gaps)
+            assert not serves.inputs.held
 
 
 async def sent(stack: LocalStack, topic: str, *values: tuple[int, bytes]) -> None:
