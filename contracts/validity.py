@@ -141,11 +141,12 @@ def _ids(cls: type[Model]) -> tuple[str, ...]:
 
 
 def judge(said: Model, subject: str, time: datetime, arrived: datetime | None = None) -> Refused | None:
-    """Whether no id was left empty (ID_NIL: whoever sends zeros for each would have one case of all its people); nothing was said more than ten minutes after it arrived, by `ce_time` or by a moment in the body (CLOCK_AHEAD: a
-    report of the year 2126 would stand against every correction to come), where it has arrived, and nothing beyond the last day
-    there is; each day is one that somebody can have meant (DAY_IMPLAUSIBLE: the year 0026 would be the first of a report's months);
-    and each code was valid on the day of its `ce_time`. Else why, where, and which code stands in its place: CODE_NOT_VALID or
-    CODE_UNKNOWN, never a value that was sent."""
+    """Whether no id was left empty (ID_NIL: whoever sends zeros for each would have one case of all its people); nothing was said
+    more than ten minutes after it arrived, by `ce_time` or by a moment in the body (CLOCK_AHEAD: a report of the year 2126 would
+    stand against every correction to come), where it has arrived, and nothing beyond the last day there is; each day is one that
+    somebody can have meant (DAY_IMPLAUSIBLE: the year 0026 would be the first of a report's months); and each code was valid on the
+    day of its `ce_time`. Else why, where, and which code stands in its place: CODE_NOT_VALID or CODE_UNKNOWN, never a value that
+    was sent."""
     for name in _ids(type(said)):
         if getattr(said, name) == NIL:
             return refused("ID_NIL", at=f"/{name}")

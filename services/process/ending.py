@@ -8,8 +8,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 
 LONGEST = 22.0
-"""Seconds until whoever was told to end is told once more, and has LAST to go: Kubernetes kills after thirty. Told once, who waits for a database that has
-fallen silent is kept by asyncpg for a minute more."""
+"""Seconds until whoever was told to end is told once more, and has LAST to go: Kubernetes kills after thirty. Told once, who waits
+for a database that has fallen silent is kept by asyncpg for a minute more."""
 LAST = 5.0
 """Seconds a client has to end. Of a broker that has fallen silent a member of a group takes leave for forty, and an idempotent
 producer waits for ever until it has taken what was sent."""
