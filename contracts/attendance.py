@@ -62,20 +62,26 @@ class AttendanceReported(Submission):
 
 
 class AttendanceRecorded(Fact):
-    """Attendance as reported. Of several of one participation and meeting the highest (reported_at, revision) stands."""
+    """Attendance as reported. Of several of one participation and meeting the highest (reported_at, revision) stands.
+
+    The course is the `run_id` of the participation's start. What was recorded stays where its day turns out later to be one on
+    which nobody takes part: before the start that stands, not before the end that stands, after the last day of the case, or from
+    the day on from which the consent was withdrawn. No rule counts an absence of such a day, and no rate should. Lotse makes no rate.
+    """
 
     family: ClassVar[str] = FAMILY
     subject_kind: ClassVar[str] = "case"
 
     participation_id: Id
     meeting_id: Id
-    """The course meeting."""
+    """The course meeting. Of one participation several on one day are one course day: attended (PRESENT, LATE) if one was, else
+    unexcused if one was."""
     meeting_on: Day
     """The day of the meeting."""
     units_planned: PlannedUnits
     """How long the meeting was to be."""
     units_attended: TeachingUnits
-    """How much of it the person was there."""
+    """How much of it the person was there; of NOT_RECORDED 0, which says nothing."""
     presence: Annotated[Code, Listed("presence")]
     excuse_reason: Annotated[Code, Listed("excuse_reason")] | None = None
     """What excuses; with EXCUSED only."""

@@ -118,7 +118,8 @@ class CaseClosureRequested(IntakeSubmission):
 
 
 class CaseOpened(IntakeFact):
-    """A case was opened, once; the subject is its id."""
+    """A case was opened, once; the subject is its id. `ce_time` is when the person was registered, as her registration said; no other day
+    is said from which on the case is open. One that is told later, or imported, may have a last day or a start before that."""
 
     gives: ClassVar[tuple[str, ...]] = ("subject",)
 
@@ -142,7 +143,8 @@ class NeedRecorded(IntakeFact):
 
 
 class ConsentGranted(IntakeFact):
-    """These data may go to these bodies for this purpose, from a day until a day, both included."""
+    """These data may go to these bodies for this purpose, from a day until a day, both included. Lotse acts on REFERRAL alone: whoever
+    evaluates asks for EVALUATION herself, and no figure of Lotse leaves out who did not give it."""
 
     gives: ClassVar[tuple[str, ...]] = ("consent_id",)
 
@@ -159,7 +161,8 @@ class ConsentGranted(IntakeFact):
 
 
 class ConsentRevoked(IntakeFact):
-    """A consent was withdrawn. A second one of the same consent has an earlier day, and that counts."""
+    """A consent was withdrawn. A second one of the same consent has an earlier day, and that counts. It ends no participation that has
+    begun: its end is told, or none is."""
 
     consent_id: Id
     withdrawn_on: Day
@@ -167,10 +170,11 @@ class ConsentRevoked(IntakeFact):
 
 
 class CaseClosed(IntakeFact):
-    """A case was closed, once."""
+    """A case was closed, once. It ends no participation that has begun: its end is told, or none is. As ENTERED_IN_ERROR there was no
+    such case on any day; its other facts stay, and reports go on counting its participations."""
 
     last_day_on: Day
-    """The last day of the case."""
+    """The last day of the case, which still belongs to it."""
     reason: Annotated[Code, Listed("closure_reason")]
 
 

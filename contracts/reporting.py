@@ -33,16 +33,16 @@ class Cell(Model):
 class ParticipationReport(Model):
     """One month's grid. Participation-based counts; audience internal (no disclosure control).
 
-    A cell for every municipality and block in which anybody of the alliance has started, in whatever month: zeros included.
+    A cell for every municipality and block in which anybody of the alliance has ever started, zeros included.
     A grid for every month that is over, from the first start on; once everybody has ended, up to the last end.
     A month once released keeps its grid, zeros if need be.
-    Entry: a participation's `started_on` lies in the month. Exit: its `ended_before_on` lies in the month. Stock: running on
-    the month's last day (`started_on` not after it, `ended_before_on` after it or none); stock = stock before + entries - exits,
-    across months once all that a change touches are released: that may take several ticks, and a month is released once a day at
-    most, so after a second correction on one day it holds again with the next day's. What was released with cases left out is
-    released anew, on the same day, too, once none is.
-    A participation without a reported end is stock for ever. A case closed as ENTERED_IN_ERROR stays counted. Who never came, reported
-    to end on the day of the start, is one entry and one exit.
+    Entry: a participation's `started_on` lies in the month; exit: its `ended_before_on` does. Stock: running on the month's last day
+    (`started_on` not after it, `ended_before_on` after it or none); stock = stock before + entries - exits, across months once all
+    that a change touches are released, which may take several ticks: a month is released once a day at most, so after a second
+    correction on one day it holds again with the next day's. What was released with cases left out is released anew once none is, on
+    that day, too.
+    A participation without a reported end is stock for ever. No closure or withdrawn consent ends one. A case closed as
+    ENTERED_IN_ERROR stays counted. Who never came, reported to end on the day of the start, is one entry and one exit.
     """
 
     ce_type: ClassVar[str] = type_name(FAMILY, "ParticipationReport")

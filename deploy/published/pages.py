@@ -19,7 +19,8 @@ from deploy.published.schemas import Schema, attributes_schema, carried, resolve
 ORDER = {
     "fact": "Within (family, subject) by `ce_streamversion`: apply the next, drop the old, keep the early, alarm on the missing. Two "
     "facts under one number are a fork: apply neither the second nor what follows, until who writes this topic says which of the two "
-    "is left out; then go on with all that was kept.",
+    "is left out; then go on with all that was kept. Between subjects and between families there is none: a course day may be read before "
+    "the start it belongs to.",
     "submission": "What is sent to one topic under one key is judged in the order in which it stands there; nothing else has an order, "
     "neither keys nor topics. What rests on something unknown waits for it, for seven days, and what came after it does not wait. So what "
     "depends on a correction is sent once that is answered.",
