@@ -39,11 +39,13 @@ async def records_on(kafka: str, wanted: Callable[[str], bool]) -> list[Any]:
 async def fact(
     producer: AIOKafkaProducer, subject: str, number: int, id: str, type: str = NeedRecorded.ce_type
 ) -> None:
-    """A fact as intake would write it; a number has its own id unless another is given."""
-    now = datetime.now(UTC)
+    """A fact as the type's owner would write it; a number has its own id unless another is given."""
+    now, family = datetime.now(UTC), type.split(".")[1]
     attributes = Attributes(
-        id=f"{id}{subject}-{number}", source="//lotse/local/intake", type=type, subject=subject, time=now,
+        id=f"{id}{subject}-{number}", source=f"//lotse/local/{family}", type=type, subject=subject, time=now,
         tenant="rkn", streamversion=number, cause=subject, recordedtime=now,
     )  # fmt: skip
     need = NeedRecorded(by=OWNER, need_id=str(uuid4()), need_type="WORK")
-    await producer.send_and_wait("intake.events", need.to_json(), key=subject.encode(), headers=headers_of(attributes))
+    await producer.send_and_wait(
+        f"{family}.events", need.to_json(), key=subject.encode(), headers=headers_of(attributes)
+    )

@@ -92,20 +92,28 @@ def test_the_subscriber_in_python_reads_each_fact_once_in_order(
     assert next(kind for kind, subject in lines if subject == lines[0][1]) == "CaseOpened"
 
 
+@pytest.mark.parametrize(
+    ("family", "type", "read", "later"),
+    [
+        ("intake", "need_recorded.v1", "NeedRecorded", "need_recorded.v2"),
+        ("referral", "not_known_yet.v1", "NoneType", "referral_sent.v2"),
+    ],
+)
 async def test_the_subscriber_in_python_goes_on_as_an_operator_says_and_stops_at_a_later_version(
-    log: str, stranger: Path, driver: Path, tmp_path: Path
+    family: str, type: str, read: str, later: str, log: str, stranger: Path, driver: Path, tmp_path: Path
 ) -> None:
     program, subject = tmp_path / "subscribe.py", str(uuid4())
     program.write_text(printed("python", "subscribe.py"))
     async with AIOKafkaProducer(bootstrap_servers=log) as producer:
         for number, id in ((1, ""), (2, ""), (2, "b"), (3, "")):
-            await fact(producer, subject, number, id)
-        bad = await producer.send_and_wait("intake.events", b"[", key=subject.encode())
-        await fact(producer, subject, 4, "", "lotse.intake.need_recorded.v2")
-    left_out = {"WITHOUT": f"{subject}/b{subject}-2", "PAST": f"intake.events/{bad.partition}/{bad.offset}"}
+            await fact(producer, subject, number, id, f"lotse.{family}.{type}")
+        bad = await producer.send_and_wait(f"{family}.events", b"[", key=subject.encode())
+        await fact(producer, subject, 4, "", f"lotse.{family}.{later}")
+    past, topics = f"{family}.events/{bad.partition}/{bad.offset}", f"{family}.events"
+    left_out = {"TOPICS": topics, "WITHOUT": f"{family}/{subject}/b{subject}-2", "PAST": past}
     call: list[str | Path] = ["timeout", str(SOON), stranger / "python", program]
     done = await asyncio.to_thread(said_by, call, tmp_path, KAFKA=log, PYTHONPATH=str(driver), **left_out)
-    assert done.stdout.splitlines() == [f"NeedRecorded {subject}"] * 3
+    assert done.stdout.splitlines() == [f"{read} {subject}"] * 3
     assert done.returncode == 1 and done.stderr.endswith("take the newer lotse-contracts\n"), done.stderr
 
 
