@@ -165,10 +165,10 @@ class Host:
         )  # fmt: skip
 
         async def otherwise(consumer: Any, error: Exception) -> dict[Any, list[Any]]:
-            _revive(consumer)
-            stands = await self.inputs.back(consumer)
-            read, corrupt = await asyncio.to_thread(read_otherwise, kafka, security, stands)
-            self.inputs.rest(consumer, {part: stands[part] for part in corrupt}, error)
+            read, corrupt = await asyncio.to_thread(read_otherwise, kafka, security, await self.inputs.back(consumer))
+            self.inputs.rest(consumer, corrupt, error)
+            if not (read or corrupt):  # whatever it is, somebody hears of it
+                raise error
             # some may have left meanwhile
             found = {tp: records for tp, records in read.items() if tp in consumer.assignment()}
             for tp, records in found.items():

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -143,10 +143,10 @@ class Inputs:
         self._seek(consumer, stands)
         return {part: next for part, next in stands.items() if TopicPartition(*part) not in consumer.paused()}
 
-    def rest(self, consumer: Any, at: Mapping[Part, int], error: Exception) -> None:
-        """Partitions of which nothing can be read from where they stand: each is held by its name, and others go on beside it."""
-        for part, stands in at.items():
-            self._hold(consumer, {part: stands}, error, self._held_name(part, error))
+    def rest(self, consumer: Any, parts: Set[Part], error: Exception) -> None:
+        """Partitions of which nothing can be read from where they were sent: each is held by its name, and others go on beside it."""
+        for part in parts & self._contiguous.keys():
+            self._hold(consumer, {part: self._contiguous[part]}, error, self._held_name(part, error))
             self.progress = time.monotonic()  # it is tried again, as any partition that is held
 
     def _held_name(self, part: Part, why: Exception) -> str:
