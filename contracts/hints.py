@@ -7,14 +7,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from .attributes import Attributes, Verdict
-from .envelope import Refused
+from .codes import LANGUAGE_PATTERN, MUNICIPALITY_PATTERN
+from .envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN, Refused
 
 HINTS = {
-    "json_invalid": "This is no JSON; look for a missing bracket, quote or comma.",
+    "json_invalid": "This is no JSON in UTF-8 without a byte order mark; look for a missing bracket, quote or comma.",
     "pattern": "The text has characters, capitals or a length this place does not take.",
     "rfc3339": "Write it as 2026-03-02T16:00:00+01:00: date, T, time with seconds, offset or Z.",
     "media_type": "The content type is JSON, or application/cloudevents+json.",
     "version": "Lotse speaks CloudEvents 1.0.",
+    "missing:ce_specversion": "Add `ce_specversion`: names of headers begin with ce_, in lower case; where the body holds the attributes, too, "
+    "add the header content-type: application/cloudevents+json instead.",
     "null": "This may not be null.",
     "twice": "This member stands twice in the document.",
     "unknown": "No type of this name is sent on this topic; look for its topic, version and spelling in docs/contracts.",
@@ -29,7 +32,7 @@ HINTS = {
     "too_long": "The list or text is too long.",
     "greater_than_equal": "The number is too small.",
     "less_than_equal": "The number is too large.",
-    "string_pattern_mismatch": "The text is not of the form the schema says (a UUID in lower case, a day, a moment, a code).",
+    "string_pattern_mismatch": "The text is not of the form the schema says.",
     "moment_out_of_range": "A moment lies between the years 1 and 9999.",
     "publisher": "The source is not the one publishers.toml gives to the publisher of this topic.",
     "uuid": "What this is about is a UUID in lower case.",
@@ -40,17 +43,43 @@ UNSAID = " Health, pregnancy, faith and whatever else is only the person's own a
 """The same whatever was sent: a hint for the old word alone would say in clear, for as long as answers are kept, what it was."""
 
 
+FORMS = {
+    "date": "A day of the calendar, written 2026-03-02.",
+    "date-time": "A moment with its offset or Z, written 2026-03-02T16:00:00+01:00.",
+    UUID_PATTERN: "A UUID in lower case, 36 characters with hyphens and no braces.",
+    CODE_PATTERN: "A code in capitals: a letter, then at most 63 of A-Z 0-9 _.",
+    ORGANISATION_PATTERN: "An organisation as publishers.toml names it: at most 64 of a-z 0-9 -, in lower case.",
+    MUNICIPALITY_PATTERN: "A text of eight digits with the leading zero (AGS, no postcode), or UNKNOWN.",
+    LANGUAGE_PATTERN: "Three letters in lower case (ISO 639-3), or UNKNOWN.",
+}
+"""How a text of a format or pattern is written."""
+
+ATTRIBUTES = {
+    "id": "At most 64 of A-Z a-z 0-9 . _ : -, and at least one.",
+    "source": "As publishers.toml gives it to the publisher: ASCII without blanks, at most 256.",
+    "type": "Written lotse.<family>.<type>.v<n>, in lower case.",
+    "subject": "In lower case; of a submission a UUID, 36 characters with hyphens and no braces.",
+    "tenant": "The alliance's code: at most 32 of a-z 0-9 -, in lower case.",
+}
+"""How an attribute is written."""
+
+
 def hint_of(verdict: Verdict, cls: type[BaseModel] | None = None) -> str:
     """One sentence that says the way out; names codes of our lists, never a value that was sent."""
-    if verdict.rule.startswith("missing:"):
-        return f"Add `{verdict.rule.removeprefix('missing:')}`."
-    if verdict.rule in ("enum", "literal_error") and cls is not None:
-        allowed = _codes_at(cls, verdict.pointer)
-        if allowed:
-            return f"One of {', '.join(allowed)}.{UNSAID if 'PERSONAL' in allowed else ''}"
-    if verdict.rule.startswith("date"):
-        return "A day of the calendar, written 2026-03-02; a moment, written 2026-03-02T16:00:00+01:00."
-    return HINTS.get(verdict.rule, f"It is against the rule {verdict.rule} of its schema.")
+    rule, schema = verdict.rule, _schema_at(cls, verdict.pointer) if cls is not None else {}
+    if rule == "pattern":
+        return ATTRIBUTES.get(verdict.pointer.removeprefix("/").removeprefix("ce_"), HINTS[rule])
+    if rule in ("enum", "literal_error") and (allowed := schema.get("enum")):
+        return f"One of {', '.join(allowed)}.{UNSAID if 'PERSONAL' in allowed else ''}"
+    if (rule == "string_pattern_mismatch" or rule.startswith("date")) and (
+        form := FORMS.get(schema.get("format", schema.get("pattern", "")))
+    ):
+        return form
+    if rule.startswith("missing:"):
+        return HINTS.get(rule, f"Add `{rule.removeprefix('missing:')}`.")
+    if rule.startswith("date"):
+        return f"{FORMS['date']} {FORMS['date-time']}"
+    return HINTS.get(rule, f"It is against the rule {rule} of its schema.")
 
 
 def unread(verdict: Verdict, attributes: Attributes | None, types: Mapping[str, type[BaseModel]]) -> Refused:
@@ -60,13 +89,15 @@ def unread(verdict: Verdict, attributes: Attributes | None, types: Mapping[str, 
 
 
 @lru_cache(maxsize=2048)
-def _codes_at(cls: type[BaseModel], pointer: str) -> tuple[str, ...]:
+def _schema_at(cls: type[BaseModel], pointer: str) -> Mapping[str, Any]:
+    """What the schema of a class says of the place; nothing where there is none."""
     root = cls.model_json_schema()
     node: Any = root
     for step in pointer.split("/")[1:]:
         node = _target(node, root)
         node = node.get("items", {}) if step.isdigit() else node.get("properties", {}).get(step, {})
-    return tuple(_target(node, root).get("enum", ()))
+    found: Mapping[str, Any] = _target(node, root)
+    return found
 
 
 def _target(node: Any, root: Any) -> Any:

@@ -2,7 +2,8 @@
 
 Takes, in UTF-8 with or without a byte order mark, a line each, as documents over several lines or as one list: CloudEvents in
 structured mode, Kafka records as `kcat -J` prints them, and with a type given bodies alone. Says line, JSON Pointer, rule and a
-sentence; never a value.
+sentence; never a value. It knows form and codes, and of a record whether its topic takes it; whom a publisher may speak for, and
+what a service knows already (starts, ends, consents, reports), only the answer tells.
 """
 
 import json
@@ -17,7 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from . import validity
-from .attributes import Attributes, Verdict, attributes_from
+from .attributes import Attributes, Headers, Verdict, attributes_from, first_header
 from .envelope import UUID_PATTERN, Model, Submission, Tick
 from .families import PUBLISHED
 from .hints import hint_of
@@ -141,7 +142,8 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
     """One message: its first fault, else its warnings. Raises nothing."""
     cls: type[Model] | None = None
     try:
-        headers = _HEADERS
+        headers: Headers = _HEADERS
+        sent_on = ""
         attributes: Attributes | None = None
         data: Any = None
         if ce_type is not None:
@@ -152,18 +154,17 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
                 attributes, body, data = usual
             else:
                 if b'"payload"' in text and (record := _record(text)) is not None:
-                    headers, value = record  # type: ignore[assignment]
+                    headers, value, sent_on = record  # type: ignore[assignment]
                 is_tick = _TICK in text and claim_of(headers, value)[1] == _TICK
                 attributes, body = read_message(headers, value, about_time=is_tick)
             name = attributes.type
-        cls = PUBLISHED.get(name)
-        if cls is None:
-            raise Verdict("type", "/type" if headers is _HEADERS else "/ce_type", "unknown")
+        known = PUBLISHED.get(name)
+        if known is None or not _goes_on(sent_on, known):
+            raise Verdict("type", _place(headers, "type")[1], "unknown")
+        cls = known
         if issubclass(cls, Submission):
             if attributes is not None and not _UUID.fullmatch(attributes.subject):
-                raise Verdict(
-                    *(("attribute", "/subject") if headers is _HEADERS else ("header", "/ce_subject")), "uuid"
-                )
+                raise Verdict(*_place(headers, "subject"), "uuid")
             if len(body) > MAX_BODY:
                 raise Verdict("body", "", "too_large")
         said = read_body(cls, body)
@@ -176,6 +177,18 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
         Finding(line, "warning", "body", pointer, "unknown_field", "Nobody reads a field of this name; is it misspelt?")
         for pointer in _unknown(from_json(body) if data is None else data, cls)
     ]
+
+
+def _goes_on(topic: str, cls: type[Model]) -> bool:
+    """Whether a topic takes messages of a class: one of submissions takes its family's alone. Of any other we say nothing."""
+    family, submissions, _ = topic.partition(".submissions.")
+    return not submissions or (issubclass(cls, Submission) and cls.family == family)
+
+
+def _place(headers: Headers, attribute: str) -> tuple[str, str]:
+    """How an answer names an attribute: a Kafka header, or in structured mode a member of the document."""
+    binary = first_header(headers, f"ce_{attribute}") is not None
+    return ("header", f"/ce_{attribute}") if binary else ("attribute", f"/{attribute}")
 
 
 _SPACE, _JSON = b" \t\n\r", b"application/json"
@@ -205,9 +218,9 @@ def _at_once(text: bytes) -> tuple[Attributes, bytes, Any] | None:
         return None
 
 
-def _record(text: bytes) -> tuple[list[tuple[str, bytes]], bytes | None] | None:
-    """A Kafka record as `kcat -J` prints it: headers as a flat list, the payload as a text; None of what is none. Raises
-    Verdict."""
+def _record(text: bytes) -> tuple[list[tuple[str, bytes]], bytes | None, str] | None:
+    """A Kafka record as `kcat -J` prints it: headers as a flat list, the payload as a text, the topic; None of what is none.
+    Raises Verdict."""
     try:
         record = from_json(text)
     except ValueError:
@@ -224,7 +237,7 @@ def _record(text: bytes) -> tuple[list[tuple[str, bytes]], bytes | None] | None:
         payload = record["payload"]
         if payload is not None and not isinstance(payload, str):
             payload = json.dumps(payload)
-        return headers, None if payload is None else payload.encode()  # type: ignore[return-value]
+        return headers, None if payload is None else payload.encode(), str(record.get("topic", ""))  # type: ignore[return-value]
     except (ValueError, LookupError, TypeError):
         raise Verdict("record", "", "kcat") from None
 

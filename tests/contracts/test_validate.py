@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from contracts.envelope import Tick
 from contracts.families import TYPES
-from contracts.messages import MAX_BODY
+from contracts.messages import MAX_BODY, STRUCTURED
 from contracts.validate import judge, main, validate
 from deploy.places import ROOT
 from deploy.published.released import EXAMPLES
@@ -31,7 +31,7 @@ def changed(**data: Any) -> bytes:
     return json.dumps({**GOOD, "data": body}).encode() + b"\n"
 
 
-def as_kcat(message: dict[str, Any]) -> bytes:
+def as_kcat(message: dict[str, Any], topic: str = "attendance.submissions.kreis") -> bytes:
     """As `kcat -J` prints a record in binary mode."""
     flat = [
         part
@@ -39,7 +39,7 @@ def as_kcat(message: dict[str, Any]) -> bytes:
         if name not in ("data", "datacontenttype")
         for part in (f"ce_{name}", value)
     ]
-    return json.dumps({"topic": "attendance.submissions.kreis", "partition": 0, "offset": 7, "tstype": "create", "ts": 1, "broker": 1,
+    return json.dumps({"topic": topic, "partition": 0, "offset": 7, "tstype": "create", "ts": 1, "broker": 1,
                        "headers": flat, "key": "k", "payload": json.dumps(message["data"])}).encode() + b"\n"  # fmt: skip
 
 
@@ -95,6 +95,55 @@ def test_who_says_why_in_clear_is_told_of_personal_and_the_hint_does_not_tell_wh
     ((_, (other,)),) = validate([json.dumps({**message, "data": {**message["data"], field: "X"}}).encode()])
     assert (one.rule, one.pointer) == ("enum", f"/{field}") and instead in one.hint and one == other
     assert len(one.hint) <= 300, "an answer takes no longer one"
+
+
+MOMENT, DAY = (
+    "A moment with its offset or Z, written 2026-03-02T16:00:00+01:00.",
+    "A day of the calendar, written 2026-03-02.",
+)
+LOWER = "A UUID in lower case, 36 characters with hyphens and no braces."
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (changed(reported_at="2026-03-02T16:00:00"), MOMENT),
+        (changed(reported_at="2026-02-30T16:00:00Z"), MOMENT),
+        (changed(meeting_on="02.03.2026"), DAY),
+        (changed(meeting_on="2026-02-30"), DAY),
+        (changed(participation_id=GOOD["data"]["participation_id"].upper()), LOWER),
+        (changed(participation_id=""), LOWER),
+        (changed(by={"organisation_id": "x", "staff_id": "17"}), LOWER),
+        (as_kcat({**GOOD, "subject": GOOD["subject"].upper()}), "In lower case; of a submission a UUID, 36 characters"),
+        (as_kcat({**GOOD, "id": "{17}"}), "At most 64 of A-Z a-z 0-9 . _ : -"),
+        (
+            json.dumps({**GOOD, "tenant": "RKN"}).encode(),
+            "The alliance's code: at most 32 of a-z 0-9 -, in lower case.",
+        ),
+        (as_kcat(GOOD).replace(b"ce_", b"ce-"), "names of headers begin with ce_, in lower case"),
+        (as_kcat(GOOD).replace(b"ce_", b""), "content-type: application/cloudevents+json"),
+        (changed().replace(b"full", b"f\xfcll").replace(b'"by"', b'"M\xfcller": 1, "by"'), "no JSON in UTF-8"),
+    ],
+)
+def test_a_hint_says_how_the_text_at_that_place_is_written(line: bytes, hint: str) -> None:
+    ((_, (one,)),) = validate([line])
+    assert hint in one.hint
+
+
+@pytest.mark.parametrize("written", ["binary", "structured"])
+def test_a_record_on_a_topic_of_submissions_is_of_that_topics_family_and_no_fact(written: str) -> None:
+    fact = next(iter(samples_of("lotse.intake.case_opened.v1").values()))
+    for message, topic, right in [
+        (GOOD, "attendance.submissions.kreis", True),
+        (GOOD, "intake.submissions.kreis", False),
+        (fact, "intake.submissions.kreis", False),
+        (fact, "intake.events", True),
+    ]:
+        whole = {"topic": topic, "headers": ["content-type", STRUCTURED], "payload": json.dumps(message)}
+        line = as_kcat(message, topic) if written == "binary" else json.dumps(whole).encode()
+        ((_, found),) = validate([line])
+        at = "/ce_type" if written == "binary" else "/type"
+        assert [one[2:5] for one in found] == ([] if right else [("type", at, "unknown")])
 
 
 def twisted(chance: Random) -> bytes:
@@ -273,7 +322,7 @@ def test_a_tick_is_about_nothing_and_belongs_to_nobody(
     written: str, change: dict[str, Any], expected: tuple[str, str] | None
 ) -> None:
     message = {**samples_of(Tick.ce_type)["full"], **change}
-    found = judge(1, json.dumps(message).encode() if written == "structured" else as_kcat(message))
+    found = judge(1, json.dumps(message).encode() if written == "structured" else as_kcat(message, "clock.ticks"))
     rules = [(one.pointer.removeprefix("/").removeprefix("ce_"), one.rule.replace("ce_", "")) for one in found]
     assert rules == ([] if expected is None else [expected])
 
