@@ -151,7 +151,9 @@ def judge(said: Model, subject: str, time: datetime, arrived: datetime | None = 
         if getattr(said, name) == NIL:
             return refused("ID_NIL", at=f"/{name}")
     if subject == NIL:
-        return refused("ID_NIL")
+        return refused(
+            "ID_NIL", "The subject is all zeros, as of a program that leaves it empty; each case or run has its own."
+        )
     if time.year > LAST_YEAR:  # nothing arrives so late, and in Berlin the last hour of 9999 lies on no day
         return refused("CLOCK_AHEAD")
     if arrived is not None:
@@ -183,4 +185,6 @@ def _refused(code: str, listed: CodeList, on: date, at: str) -> Refused | None:
         instead = f"use {entry.successor}" if entry.successor else "see the list"
         hint = f"In the list {listed.name} this code is valid {when}; {instead}."
         return Refused("CODE_NOT_VALID", at, hint)
-    return Refused("CODE_UNKNOWN", at, f"The list {listed.name} has no such code.") if listed.misses(code) else None
+    if listed.misses(code):
+        return Refused("CODE_UNKNOWN", at, f"The list {listed.name} has no such code; see docs/contracts/codes.md.")
+    return None

@@ -137,9 +137,9 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
         raise Verdict("body", "", "too_large")
     message.body = read_body(cls, body)
     if attributes.tenant not in publisher.tenants:
-        message.denied = refused("NOT_YOURS")
+        message.denied = refused("NOT_YOURS", "The tenant is not listed for the publisher in publishers.toml.")
     elif message.body.by.organisation_id not in publisher.organisations:
-        message.denied = refused("NOT_YOURS", at="/by/organisation_id")
+        message.denied = refused("NOT_YOURS", "Not listed for the publisher in publishers.toml.", "/by/organisation_id")
     elif message.body.by.kind != "person":
         message.denied = refused("NOT_YOURS", "Only rules of Lotse speak as `rule`; leave `kind` out.", "/by/kind")
     else:

@@ -256,7 +256,7 @@ def test_what_is_no_code_list_is_refused(text: str) -> None:
         ("05313000", "2026-03-02T12:00:00+00:00", "CODE_NOT_VALID", "valid until 2009-10-20; use 05334002."),
         ("05334002", "2009-10-20T21:59:59+00:00", "CODE_NOT_VALID", "valid from 2009-10-21 on; see the list."),
         ("05334002", "2009-10-20T22:00:00+00:00", None, None),
-        ("05162025", "2026-03-02T12:00:00+00:00", "CODE_UNKNOWN", "The list ags has no such code."),  # of the sample Kreis: all are there
+        ("05162025", "2026-03-02T12:00:00+00:00", "CODE_UNKNOWN", "The list ags has no such code; see docs/contracts/codes.md."),  # of the sample Kreis: all are there
         ("05999999", "2026-03-02T12:00:00+00:00", None, None),  # elsewhere: what it does not know is not wrong
         ("UNKNOWN", "2026-03-02T12:00:00+00:00", None, None),
     ],

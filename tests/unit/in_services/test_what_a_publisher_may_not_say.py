@@ -78,6 +78,19 @@ def test_who_speaks_is_asked_first_then_whether_its_codes_are_valid(
     assert message.verdict is None and said(message.denied) == expected
 
 
+def test_a_hint_says_which_of_tenant_and_organisation_is_not_the_publishers_and_that_the_subject_was_left_empty() -> (
+    None
+):
+    elsewhere, other = read(BODY, tenant="duisburg"), read({**BODY, "by": {"organisation_id": "vhs-neuss"}})
+    nobody = read(BODY, subject=NIL)
+    hints = [message.denied.hint for message in (elsewhere, other, nobody) if message.denied is not None]
+    assert [said(message.denied) for message in (elsewhere, other, nobody)] == [
+        ("NOT_YOURS", ""), ("NOT_YOURS", "/by/organisation_id"), ("ID_NIL", "")]  # fmt: skip
+    assert ["tenant" in hint for hint in hints] == [True, False, False]
+    assert ["listed for the publisher" in hint for hint in hints] == [True, True, False]
+    assert ["subject" in hint for hint in hints] == [False, False, True]
+
+
 def test_an_id_that_nobody_has_set_is_refused_wherever_it_stands() -> None:
     """Of a program that leaves it empty everybody was one case, whose days were mixed; of a meeting each was the other's correction."""
     at, asked = moment("2026-03-02T15:00:00Z"), 0
