@@ -33,7 +33,8 @@ REASONS: dict[str, str] = {
 
 
 class AttendanceReported(Submission):
-    """What the provider knows of one person and one course meeting. Corrected by a higher revision."""
+    """What the provider knows of one person and one course meeting. Corrected by a report with a later
+    `reported_at`, or with the same and a higher revision."""
 
     family: ClassVar[str] = FAMILY
     subject_kind: ClassVar[str] = "case"

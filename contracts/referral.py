@@ -133,7 +133,8 @@ class ReferralAnswered(ReferralSubmission):
 
 
 class ParticipationStartReported(ReferralSubmission):
-    """The provider reports that somebody takes part, and since when. Corrected by a higher revision.
+    """The provider reports that somebody takes part, and since when. Corrected by a report with a later `reported_at`, or
+    with the same and a higher revision.
 
     One referral may have several participations: who comes back after an end starts another one.
     """
@@ -153,8 +154,8 @@ class ParticipationStartReported(ReferralSubmission):
 
 
 class ParticipationEndReported(ReferralSubmission):
-    """The provider reports that a participation has ended, how and why. Corrected by a higher revision; the kind
-    ENTERED_IN_ERROR takes the end back, and the person takes part as before."""
+    """The provider reports that a participation has ended, how and why. Corrected by a report with a later `reported_at`,
+    or with the same and a higher revision; the kind ENTERED_IN_ERROR takes the end back, and the person takes part as before."""
 
     participation_id: Id
     ended_before_on: Day

@@ -150,8 +150,10 @@ def _channel(topic: Topic) -> dict[str, Any]:
 SAID = {
     "fact": "What happened, in the past tense, numbered 1, 2, 3 within a subject. Kept for good.",
     "submission": "What one publisher reports or asks for. Each id with its content gets exactly one answer. After 1,000 unreadable ones of a"
-    " publisher in an hour the next one holds its partition until the next full hour, with all that lies behind it.",
-    "answer": "Exactly one answer to each submission id and content: recorded, unchanged, refused or unreadable. Other content under an id that"
+    " publisher in an hour the next one holds its partition until the next full hour, with all that lies behind it. `max.message.bytes` bounds a whole batch"
+    " before it is compressed: give a client that makes larger ones a limit of 65,536.",
+    "answer": "Exactly one answer to each submission id and content: recorded, unchanged, refused or unreadable. What has no id that can be"
+    " read (headers without `ce_`, a structured document without its content type, an id against its rule) has none; `lotse sources` counts it as `no id`. Other content under an id that"
     " was used is refused `ID_REUSED`, in an answer of its own that says nothing of the first content. Of every answer to what can't be read,"
     " of a bad body under good headers too, subject and tenant are the word `unreadable` and the key is the submission's reference: of every"
     " `unreadable`, and of an `ID_REUSED` where the second content can't be read.",

@@ -96,7 +96,7 @@ def attributes_schema() -> Schema:
         "type": "object",
         "properties": {
             "specversion": {"description": "Always 1.0.", "type": "string", "const": "1.0"},
-            "id": text("Of a submission its publisher's own, given once; the same again with the same content is silent, with other content refused. "
+            "id": text("At most 64 of `A-Za-z0-9._:-`. Of a submission its publisher's own, given once; the same again with the same content is silent, with other content refused. "
                        "Never made of somebody's name or number: the fact's `cause`, which stays, is its digest, and numbers can be tried out. "
                        "Of all else given once by its source; what comes again under it is a copy.", MESSAGE_ID_PATTERN),
             "source": text("A URI reference: of a submission the one publishers.toml gives to its publisher, of a fact, answer or report "
