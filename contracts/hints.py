@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from .attributes import Attributes, Verdict
-from .codes import LANGUAGE_PATTERN, MUNICIPALITY_PATTERN
 from .envelope import CODE_PATTERN, ORGANISATION_PATTERN, UUID_PATTERN, Refused
 
 HINTS = {
@@ -49,10 +48,8 @@ FORMS = {
     UUID_PATTERN: "A UUID in lower case, 36 characters with hyphens and no braces.",
     CODE_PATTERN: "A code in capitals: a letter, then at most 63 of A-Z 0-9 _.",
     ORGANISATION_PATTERN: "An organisation as publishers.toml names it: at most 64 of a-z 0-9 -, in lower case.",
-    MUNICIPALITY_PATTERN: "A text of eight digits with the leading zero (AGS, no postcode), or UNKNOWN.",
-    LANGUAGE_PATTERN: "Three letters in lower case (ISO 639-3), or UNKNOWN.",
 }
-"""How a text of a format or pattern is written."""
+"""How a text of a format or pattern is written; of any other its field's own description says so."""
 
 ATTRIBUTES = {
     "id": "At most 64 of A-Z a-z 0-9 . _ : -, and at least one.",
@@ -72,7 +69,7 @@ def hint_of(verdict: Verdict, cls: type[BaseModel] | None = None) -> str:
     if rule in ("enum", "literal_error") and (allowed := schema.get("enum")):
         return f"One of {', '.join(allowed)}.{UNSAID if 'PERSONAL' in allowed else ''}"
     if (rule == "string_pattern_mismatch" or rule.startswith("date")) and (
-        form := FORMS.get(schema.get("format", schema.get("pattern", "")))
+        form := FORMS.get(schema.get("format", schema.get("pattern", "")), schema.get("description"))
     ):
         return form
     if rule.startswith("missing:"):
@@ -96,8 +93,7 @@ def _schema_at(cls: type[BaseModel], pointer: str) -> Mapping[str, Any]:
     for step in pointer.split("/")[1:]:
         node = _target(node, root)
         node = node.get("items", {}) if step.isdigit() else node.get("properties", {}).get(step, {})
-    found: Mapping[str, Any] = _target(node, root)
-    return found
+    return {**node, **_target(node, root)}  # what is optional is described beside its alternatives
 
 
 def _target(node: Any, root: Any) -> Any:

@@ -97,6 +97,12 @@ def test_who_says_why_in_clear_is_told_of_personal_and_the_hint_does_not_tell_wh
     assert len(one.hint) <= 300, "an answer takes no longer one"
 
 
+def registered(**data: Any) -> bytes:
+    """A registration with other members in its body."""
+    message = samples_of("lotse.intake.registration_submitted.v1")["full"]
+    return json.dumps({**message, "data": {**message["data"], **data}}).encode()
+
+
 MOMENT, DAY = (
     "A moment with its offset or Z, written 2026-03-02T16:00:00+01:00.",
     "A day of the calendar, written 2026-03-02.",
@@ -112,6 +118,8 @@ LOWER = "A UUID in lower case, 36 characters with hyphens and no braces."
         (changed(meeting_on="02.03.2026"), DAY),
         (changed(meeting_on="2026-02-30"), DAY),
         (changed(participation_id=GOOD["data"]["participation_id"].upper()), LOWER),
+        (registered(municipality="5162024"), "eight digits with the leading zero"),
+        (registered(language="Dari"), "ISO 639-3 in lower case"),
         (changed(participation_id=""), LOWER),
         (changed(by={"organisation_id": "x", "staff_id": "17"}), LOWER),
         (as_kcat({**GOOD, "subject": GOOD["subject"].upper()}), "In lower case; of a submission a UUID, 36 characters"),
@@ -127,7 +135,7 @@ LOWER = "A UUID in lower case, 36 characters with hyphens and no braces."
 )
 def test_a_hint_says_how_the_text_at_that_place_is_written(line: bytes, hint: str) -> None:
     ((_, (one,)),) = validate([line])
-    assert hint in one.hint
+    assert hint in one.hint and len(one.hint) <= 300, "an answer takes no longer one"
 
 
 @pytest.mark.parametrize("written", ["binary", "structured"])
