@@ -33,8 +33,8 @@ REASONS: dict[str, str] = {
 
 
 class AttendanceReported(Submission):
-    """What the provider knows of one person and one course meeting. Corrected by a report with a later
-    `reported_at`, or with the same and a higher revision."""
+    """What the provider knows of one person and one course meeting. Corrected by a later `reported_at`, or by the
+    same and a higher `revision`."""
 
     family: ClassVar[str] = FAMILY
     subject_kind: ClassVar[str] = "case"
@@ -54,8 +54,8 @@ class AttendanceReported(Submission):
     """What excuses: with EXCUSED always, otherwise never."""
     revision: Revision
     reported_at: Moment
-    """When the provider said so; orders corrections together with `revision`. What is older than the report that stands is
-    recorded and changes nothing, whatever was said in the same order before."""
+    """When the provider said so. What is older than the report that stands is recorded and changes nothing, whatever was said in the
+    same order before."""
 
     @classmethod
     def rests_on(cls) -> tuple[str, ...]:
