@@ -120,6 +120,12 @@ def first_header(headers: Headers, name: str) -> bytes | None:
     return None
 
 
+def place_of(headers: Headers, attribute: str) -> tuple[str, str]:
+    """How a verdict names an attribute: a Kafka header, or in structured mode a member of the document."""
+    binary = first_header(headers, f"ce_{attribute}") is not None
+    return ("header", f"/ce_{attribute}") if binary else ("attribute", f"/{attribute}")
+
+
 def read_id(headers: Headers) -> str | None:
     """The id by itself, so that a message whose other headers are broken can still be answered; None if it has none.
 

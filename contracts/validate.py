@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from . import validity
-from .attributes import Attributes, Headers, Verdict, attributes_from, first_header
+from .attributes import Attributes, Headers, Verdict, attributes_from, place_of
 from .envelope import UUID_PATTERN, Model, Submission, Tick
 from .families import PUBLISHED
 from .hints import hint_of
@@ -160,11 +160,11 @@ def judge(line: int, text: bytes, ce_type: str | None = None) -> list[Finding]:
             name = attributes.type
         known = PUBLISHED.get(name)
         if known is None or not _goes_on(sent_on, known):
-            raise Verdict("type", _place(headers, "type")[1], "unknown")
+            raise Verdict("type", place_of(headers, "type")[1], "unknown")
         cls = known
         if issubclass(cls, Submission):
             if attributes is not None and not _UUID.fullmatch(attributes.subject):
-                raise Verdict(*_place(headers, "subject"), "uuid")
+                raise Verdict(*place_of(headers, "subject"), "uuid")
             if len(body) > MAX_BODY:
                 raise Verdict("body", "", "too_large")
         said = read_body(cls, body)
@@ -183,12 +183,6 @@ def _goes_on(topic: str, cls: type[Model]) -> bool:
     """Whether a topic takes messages of a class: one of submissions takes its family's alone. Of any other we say nothing."""
     family, submissions, _ = topic.partition(".submissions.")
     return not submissions or (issubclass(cls, Submission) and cls.family == family)
-
-
-def _place(headers: Headers, attribute: str) -> tuple[str, str]:
-    """How an answer names an attribute: a Kafka header, or in structured mode a member of the document."""
-    binary = first_header(headers, f"ce_{attribute}") is not None
-    return ("header", f"/ce_{attribute}") if binary else ("attribute", f"/{attribute}")
 
 
 _SPACE, _JSON = b" \t\n\r", b"application/json"

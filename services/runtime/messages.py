@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from contracts.attributes import Attributes, Verdict, first_header, read_id
+from contracts.attributes import Attributes, Verdict, place_of, read_id
 from contracts.envelope import UUID_PATTERN, Refused, Tick, content_of, reference_of, refused
 from contracts.messages import MAX_BODY, claim_of, read_body, read_message
 from contracts.topics import CLOCK, Publisher, facts_topic, submissions_topic
@@ -128,11 +128,11 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
         message.content = content_of(message.reference, type, sent)
     message.attributes, body = attributes, _ = read_message(message.headers, message.value)
     if attributes.source != publisher.source:
-        raise Verdict(*_place(message, "source"), "publisher")
+        raise Verdict(*place_of(message.headers, "source"), "publisher")
     if (cls := service.types.get(attributes.type)) is None or cls.is_fact or cls.family != message.family:
-        raise Verdict("type", _place(message, "type")[1], "unknown")
+        raise Verdict("type", place_of(message.headers, "type")[1], "unknown")
     if not UUID.fullmatch(attributes.subject):
-        raise Verdict(*_place(message, "subject"), "uuid")
+        raise Verdict(*place_of(message.headers, "subject"), "uuid")
     if len(body) > MAX_BODY:
         raise Verdict("body", "", "too_large")
     message.body = read_body(cls, body)
@@ -144,9 +144,3 @@ def _read_submission(service: Service, message: Message, publisher: Publisher) -
         message.denied = refused("NOT_YOURS", "Only rules of Lotse speak as `rule`; leave `kind` out.", "/by/kind")
     else:
         message.denied = judge(message.body, attributes.subject, attributes.time, message.arrived)
-
-
-def _place(message: Message, attribute: str) -> tuple[str, str]:
-    """How a verdict names an attribute: a Kafka header, or in structured mode a member of the document."""
-    binary = first_header(message.headers, f"ce_{attribute}") is not None
-    return ("header", f"/ce_{attribute}") if binary else ("attribute", f"/{attribute}")
