@@ -8,18 +8,15 @@ import asyncpg
 import msgspec
 
 from services.reading import listed
-from services.runtime.database import Connection, columns, encode
+from services.runtime.database import Connection, encode
 
-_FAMILIES = """
+_NEXT = """
 with recursive each(one) as (
     select min(family) from timeline
     union all select (select min(family) from timeline where family > one) from each where one is not null)
-select one from each where one is not null
-"""
-_NEXT = """
-select t.* from unnest($2::text[], $3::bigint[]) each(one, after) cross join lateral (
+select t.* from each left join unnest($2::text[], $3::bigint[]) heard(of, until) on of = one cross join lateral (
     select family, number, fact_id, type, time, recorded_at, cause, body from timeline
-    where family = one and subject = $1 and number > after order by number limit $4) t
+    where family = one and subject = $1 and number > coalesce(until, -1) order by number limit $4) t
 order by max(recorded_at) over (partition by family order by number), family, number limit $4
 """
 """Family by family, as the key goes: by the subject alone a Postgres before 18 reads all there is, and an index of its own would
@@ -35,8 +32,8 @@ async def timeline_of(pool: asyncpg.Pool, subject: str, **beside: Any) -> listed
 
 async def pages_of(con: Connection | asyncpg.Pool, subject: str) -> AsyncIterator[list[dict[str, Any]]]:
     """Its pages, none of them empty; a body as it was recorded."""
-    heard = {row["one"]: -1 for row in await con.fetch(_FAMILIES)}
-    while rows := await con.fetch(_NEXT, subject, *(columns(heard.items()) or ([], [])), listed.PAGE):
+    heard: dict[str, int] = {}
+    while rows := await con.fetch(_NEXT, subject, [*heard], [*heard.values()], listed.PAGE):
         heard |= {row["family"]: row["number"] for row in rows}
         # asyncpg reads year 1's first moment, the zero of many a sender's clock, without a zone
         yield [
