@@ -198,11 +198,11 @@ class Inputs:
         async with self.node.pool.acquire() as con:
             for part in lasts.keys() - {message.part for message in messages}:  # nothing but what was left out
                 await positions.step(con, part, contiguous.get(part, fetched[part][0].offset), lasts[part])
-            for part, (why, _) in stopped.items():
+            for part, (why, at) in stopped.items():
                 # a gap stands in its row, or does not any more: somebody said that it goes on
                 if not isinstance(why, Gap):
                     name = self._held_name(part, why) if isinstance(why, Flood) else name_of(why)
-                    await positions.hold(con, part, name)
+                    await positions.hold(con, part, name, at)
         return stopped
 
     async def _applied(

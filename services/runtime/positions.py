@@ -69,11 +69,12 @@ async def make(con: Any, starts: Mapping[Part, int]) -> None:
             " on conflict do nothing", *columns((*part, next) for part, next in starts.items()))  # fmt: skip
 
 
-async def hold(con: Any, part: Part, why: str) -> None:
-    """Marks a partition as held; it is said in status, and no tick waits for it, until it moves. A gap stays what it was."""
+async def hold(con: Any, part: Part, why: str, at: int | None = None) -> None:
+    """Marks a partition as held; it is said in status, and no tick waits for it, until it moves. A gap stays what it was. `at`: what
+    holds it; a row beyond is not held by it, and would not move for it either: what a consumer begins with was often applied before."""
     sql = ("update position set held = $3, held_since = coalesce(held_since, now()) where (topic, part) = ($1, $2)"
-           f" and held is distinct from $3 and {NO_GAP}")  # fmt: skip
-    await con.execute(sql, *part, why)
+           f" and held is distinct from $3 and {NO_GAP} and next <= coalesce($4, next)")  # fmt: skip
+    await con.execute(sql, *part, why, at)
 
 
 async def left_out(con: Any, part: Part, offset: int) -> bool:

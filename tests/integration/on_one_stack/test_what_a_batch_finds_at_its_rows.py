@@ -8,10 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import KafkaTimeoutError
 
 from contracts.envelope import answer_type, stamp
-from contracts.topics import answers_topic
+from contracts.topics import CLOCK, answers_topic
 from services.host import own_logs
 from services.host.inputs import Inputs
 from services.host.own_logs import OlderThanLog
@@ -134,6 +135,22 @@ async def test_what_was_dropped_takes_no_mark_off_its_row(loop: Loop) -> None:
     loop.given_out()
     await loop.given(0, 1)
     assert (await loop.row(), await loop.applied()) == ((loop.start + 2, None), 1)
+
+
+async def test_what_was_applied_before_marks_no_row(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer begins with what was committed some seconds before it. A tick among that, beside a partition without a leader, marked a
+    row that had passed it: time stood on file as held until the next tick came."""
+
+    async def none(_: Any) -> Any:
+        raise KafkaTimeoutError
+
+    monkeypatch.setattr(loop.node.reader, "ends", none)
+    tick = ConsumerRecord(CLOCK, 0, 0, 1, 1, None, b"{}", None, -1, -1, ())
+    for next, held in ((1, None), (0, KafkaTimeoutError.__name__)):
+        await loop.node.pool.execute("update position set next = $1 where topic = $2", next, CLOCK)
+        await loop.inputs.handle(loop.consumer, [tick])
+        assert await loop.node.pool.fetchval("select held from position where topic = $1", CLOCK) == held
+        assert f"{CLOCK}/0" in loop.inputs.held
 
 
 async def test_a_partition_that_goes_on_is_not_held_again_by_the_batch_that_was_under_way(
