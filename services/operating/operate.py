@@ -20,6 +20,7 @@ from contracts.messages import claim_of
 from services.host.own_logs import look_for_lost
 from services.host.running import Running
 from services.kept.dead_letters import expect_again
+from services.kept.left_out import is_left_out, leave_out
 from services.kept.taking_up import release, replay
 from services.kept.waiting import TOLD
 from services.operating.audit import LONGEST_WHO, LONGEST_WHY, write_down
@@ -176,9 +177,10 @@ async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) 
         if next is None or part.topic not in node.inputs or node.inputs[part.topic].kind not in ("fact", "own"):
             return "no topic of facts that is read here, or held at a gap"
         if next > offset:
-            return "" if await positions.left_out(con, part, offset) else "it was read already"
+            return "" if await is_left_out(con, part, offset) else "it was read already"
         if offset >= (await node.reader.ends([part]))[part]:
             return "its log does not reach there"
+        arrived = None  # of what lies between records nobody knows
         try:  # five seconds: the row is locked meanwhile
             async with asyncio.timeout(5), aclosing(node.reader.records({part: (next, offset + 1)})) as found:
                 async for records in found:
@@ -187,10 +189,11 @@ async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) 
                             return f"the record at {message.offset} is a fact"
                         if message.offset < offset:
                             return f"the record at {message.offset} stands before it"
+                        arrived = message.arrived
         except TimeoutError:
             return "Kafka does not show it now"
         if not dry:
-            await con.execute("insert into left_out values ($1, $2, $3) on conflict do nothing", *part, offset)
+            await leave_out(con, part, offset, arrived)
             await positions.move(con, {part: offset + 1})
     return ""
 

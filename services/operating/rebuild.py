@@ -32,7 +32,7 @@ from services.process.failpoints import failpoint
 from services.runtime import clock, positions
 from services.runtime.database import Connection, connect, encode, unpack
 from services.runtime.failures import name_of
-from services.runtime.messages import UUID, Message, Part, decode, inputs_of
+from services.runtime.messages import UUID, Message, Part, decode, inputs_of, moment_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work
 
@@ -46,9 +46,10 @@ BROKEN_AT_MOST = 20
 KEPT = ("kept", "quarantine", "dead_letter", "buried", "claim", "tick", "outbox")
 """What no topic tells, or what live knows better: taken over from a database that is up to date."""
 
-PASSED_OVER = """select topic, part, "offset" from kept where $1 and why = 'quarantined'
- union select topic, part, "offset" from left_out"""
-"""Records that live has read and not applied: they wait for their subject's release, or somebody said that they are none."""
+PASSED_OVER = """select topic, part, "offset", arrived from kept where $1 and why = 'quarantined'
+ union select topic, part, "offset", arrived from left_out"""
+"""Records that live has read and not applied: they wait for their subject's release, or somebody said that they are none. Known by the
+broker's time, too, where it was kept: a log that was set back gives the same offset to something else."""
 
 
 class Missing(Exception):
@@ -172,7 +173,7 @@ class Learner:
         self.read_to: dict[Part, int] = {}
         self.total = 0
         """How many records there are to learn, as far as is known."""
-        self.passed_over: set[tuple[str, int, int]] = set()
+        self.passed_over: set[tuple[str, int, int, datetime | None]] = set()
         self.early: dict[tuple[str, str, int], Message] = {}
         """Own facts met before the one before them: a tail that was lost and sent again, or records that timed out one by one."""
         self.newest: datetime | None = None
@@ -184,7 +185,7 @@ class Learner:
         in, and what follows it once more: its numbers are known. (Live had it, this had not, and the rebuild called it a difference.)"""
         stands = await positions.stand(live) if self.done.compared else None
         released = self.passed_over - (now := {tuple(row) for row in await live.fetch(PASSED_OVER, self.done.compared)})
-        self.read_to |= {Part(topic, part): at for topic, part, at in sorted(released, reverse=True)}
+        self.read_to |= {Part(*at[:2]): at[2] for at in sorted(released, key=lambda at: at[:3], reverse=True)}
         self.passed_over = now
         parts = await self.node.reader.parts({*self.facts, *self.node.own_topics})
         starts, ranges = await self.node.reader.starts(parts), {}
@@ -236,7 +237,7 @@ class Learner:
     def _read(self, topic: str, records: list[Any]) -> list[Message]:
         """The facts among them that live has applied."""
         found = [decode(self.node.service, self.facts[topic], record) for record in records
-                 if (topic, record.partition, record.offset) not in self.passed_over]  # fmt: skip
+                 if self.passed_over.isdisjoint((topic, record.partition, record.offset, at) for at in (None, moment_of(record.timestamp)))]  # fmt: skip
         for bad in [message for message in found if message.attributes is None]:
             log.error("a record is no fact", topic=topic, partition=bad.part.part, offset=bad.offset)
         return [message for message in found if message.attributes is not None]

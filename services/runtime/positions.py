@@ -75,9 +75,3 @@ async def hold(con: Any, part: Part, why: str, at: int | None = None) -> None:
     sql = ("update position set held = $3, held_since = coalesce(held_since, now()) where (topic, part) = ($1, $2)"
            f" and held is distinct from $3 and {NO_GAP} and next <= coalesce($4, next)")  # fmt: skip
     await con.execute(sql, *part, why, at)
-
-
-async def left_out(con: Any, part: Part, offset: int) -> bool:
-    """Whether somebody said that this record is none of ours."""
-    sql = 'select exists (select from left_out where (topic, part, "offset") = ($1, $2, $3))'
-    return bool(await con.fetchval(sql, *part, offset))

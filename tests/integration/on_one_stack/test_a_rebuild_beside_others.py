@@ -26,7 +26,7 @@ from services.operating.beside import differences
 from services.operating.rebuild import Rebuilt, rebuild
 from services.runtime import clock, positions
 from services.runtime.batch import apply
-from services.runtime.messages import Part
+from services.runtime.messages import Part, moment_of
 from services.runtime.outbox import KEPT_DAYS
 from tests.in_hand import AROUND, in_hand
 from tests.integration.conftest import node_of
@@ -145,7 +145,7 @@ async def test_what_is_released_from_quarantine_while_a_rebuild_learns_is_no_dif
         for fact, subject, number in numbered:
             about = Attributes(str(uuid4()), "//lotse/x", fact.ce_type, subject, now, TENANT, number, str(uuid4()), now)
             sent = await producer.send_and_wait(topic, fact.to_json(), subject.encode(), 0, headers=headers_of(about))
-            messages.append(in_hand(node, topic, sent.offset, now, about, fact.to_json()))
+            messages.append(in_hand(node, topic, sent.offset, moment_of(sent.timestamp), about, fact.to_json()))
         await positions.make(node.pool, {Part(topic, 0): messages[0].offset})
         await node.pool.execute("insert into quarantine (subject, why) values ($1, 'Broken')", case)
         await apply(node, messages, {}, {}, AROUND)

@@ -1,13 +1,26 @@
-"""`lotse go-on --past`: what somebody said is none of ours is passed over, also where a fetch brings nothing else."""
+"""`lotse go-on --past`: what somebody said is none of ours is passed over, also where a fetch brings nothing else; and nothing but that."""
 
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
+from pydantic import SecretStr
 
+from contracts.envelope import Attributes, headers_of
 from contracts.topics import facts_topic
 from deploy.local.stack import LocalStack
+from deploy.services import migrations
 from services.host.inputs import Inputs
+from services.kept.left_out import leave_out
+from services.operating.rebuild import rebuild
 from services.runtime import positions
-from services.runtime.messages import Part
+from services.runtime.batch import apply
+from services.runtime.messages import Part, moment_of
+from tests.in_hand import AROUND, in_hand
 from tests.integration.conftest import node_of
+from tests.integration.on_one_stack.test_a_rebuild_beside_others import need_recorded
+from tests.publishing import TENANT
 
 PART = Part(facts_topic("intake"), 3)
 
@@ -31,3 +44,32 @@ async def test_a_fetch_of_nothing_else_moves_the_row(prepared: LocalStack) -> No
         await node.pool.execute("update position set next = $3 where (topic, part) = ($1, $2)", *PART, put.offset - 1)
         # what lies before it was not read
         assert not await inputs.apply({PART: [record]}, {}) and await row() == put.offset - 1
+
+
+@pytest.mark.parametrize("came", ["then", "nobody knows when", "after the log was set back"])
+async def test_a_rebuild_leaves_out_what_was_left_out_and_no_fact_that_has_its_place_since(
+    prepared: LocalStack, came: str
+) -> None:
+    """A broker whose data were set back gives the place to something else. Known by its place alone, a fact that live had applied was
+    missing from what a rebuild learnt, and it was refused for as long as the log had that fact."""
+    case, fact, part = str(uuid4()), need_recorded(), Part(PART.topic, 0)
+    async with node_of(prepared, "referral") as node, AIOKafkaProducer(bootstrap_servers=prepared.kafka) as producer:
+        now = moment_of(0)
+        about = Attributes(str(uuid4()), "//lotse/x", fact.ce_type, case, now, TENANT, 1, str(uuid4()), now)
+        put = await producer.send_and_wait(
+            part.topic, fact.to_json(), case.encode(), part.part, headers=headers_of(about)
+        )
+        arrived, next = moment_of(put.timestamp), put.offset + 1
+        await positions.make(node.pool, {part: put.offset})
+        if came == "after the log was set back":
+            await leave_out(node.pool, part, put.offset, arrived - timedelta(days=1))
+            await apply(node, [in_hand(node, part.topic, put.offset, arrived, about, fact.to_json())], {}, {}, AROUND)
+        else:
+            await leave_out(node.pool, part, put.offset, arrived if came == "then" else None)
+            await positions.step(node.pool, part, put.offset, next)
+        settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["referral"].owner)})
+        files = [file for _, folder in migrations("referral") for file in sorted(folder.glob("*.sql"))]
+        done = await rebuild(node.service, settings, files)
+        assert (done.compared, done.differences) == (True, [])
+        heard = await node.pool.fetchval("select count(*) from heard where subject = $1", case)
+        assert heard == (came == "after the log was set back")

@@ -33,6 +33,7 @@ from deploy.local.stack import LocalStack
 from deploy.places import ROOT, SERVICES
 from deploy.services import make_topics, mend_topics, migrate, migrations
 from services.host.running import Running
+from services.kept.left_out import is_left_out
 from services.operating import operate
 from services.operating.beside import TwoDatabases, in_one_database
 from services.operating.rebuild import BROKEN_AT_MOST, Broken, rebuild
@@ -310,7 +311,7 @@ async def test_a_record_that_would_be_passed_is_not_left_out_and_a_fact_is_refus
         assert (does.status_code, does.json()) == (would.status_code, would.json()) and would.status_code == status
         assert why in would.text
     assert would.json() == [operate.leap(part, bad.offset, bad.offset + 1)]
-    assert await positions.left_out(node.pool, part, bad.offset)
+    assert await is_left_out(node.pool, part, bad.offset)
 
 
 async def gone_before(node: Running, part: Part, offset: int) -> None:
