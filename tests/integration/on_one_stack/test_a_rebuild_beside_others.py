@@ -1,11 +1,12 @@
 """A rebuild swaps the tables in a house that goes on: who was in the middle of something ends it, and what was noticed stays noticed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
@@ -48,10 +49,22 @@ async def rebuilt_beside(
     return await rebuild(node.service, settings, [f for _, s in migrations("intake") for f in sorted(s.glob("*.sql"))])
 
 
+@pytest.fixture
+async def long_waits(prepared: LocalStack) -> AsyncIterator[Callable[[], int]]:
+    """How often somebody who waited for a lock looked for a deadlock, found none, and goes on to wait: each looks once, so that who joins a
+    circle after that is the one whom Postgres ends. Of whoever connects from now on."""
+    con = await asyncpg.connect(prepared.admin_dsn)
+    await con.execute("alter role all set log_lock_waits = on")
+    yield lambda: prepared.processes["postgres"].log.read_text("utf-8", "replace").count("still waiting for")
+    await con.execute("alter role all reset log_lock_waits")
+    await con.close()
+
+
 @pytest.mark.parametrize(("what", "facts", "left"), [("tick", 1, 2), ("replay", 2, 1), ("what has waited", 2, 1)])
 async def test_who_is_held_while_a_rebuild_compares_does_not_end_it(
-    node: Running, prepared: LocalStack, monkeypatch: pytest.MonkeyPatch, what: str, facts: int, left: int
-) -> None:
+    long_waits: Callable[[], int], node: Running, prepared: LocalStack, monkeypatch: pytest.MonkeyPatch,
+    what: str, facts: int, left: int,
+) -> None:  # fmt: skip
     """It held what the swap was to take and waited for what the rebuild had, which Postgres ended as a deadlock: hours, for nothing."""
     case, ticked = str(uuid4()), datetime.now(UTC)
     at = await node.pool.fetchval("select coalesce(max(next), 0) from position")
@@ -73,11 +86,11 @@ async def test_who_is_held_while_a_rebuild_compares_does_not_end_it(
     held: list[asyncio.Future[Any]] = []
 
     async def begun() -> None:
+        before = long_waits()
         held.append(asyncio.ensure_future(acts[what]()))
         async with asyncio.timeout(PATIENCE):
-            while not await node.pool.fetchval("select exists (select from pg_locks where not granted)"):
+            while long_waits() == before:
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(1.5)  # who waits looks for a deadlock once, after a second
 
     done = await rebuilt_beside(node, prepared, monkeypatch, begun)
     await held[0]
