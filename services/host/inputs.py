@@ -31,7 +31,7 @@ FIRST_REST, LONGEST_REST = 0.2, 10.0  # seconds a held partition rests before it
 OUR_OWN = ("fetch", "minder")  # what may be held of this process, whatever it is to read
 ENDS_LIMIT = 5  # seconds: for so long a tick beside a partition without a leader holds up what came with it
 
-NO_LEADER, FACTS = "NoLeader", ("fact", "own")
+NO_LEADER = "NoLeader"
 
 Fetched = dict[Part, list[Any]]
 
@@ -235,7 +235,7 @@ class Inputs:
                     await asyncio.sleep(0.02)  # not 0: an answer takes several rounds of the loop
                     silent_until = time.monotonic() + 1
                 message = decode(self.node.service, input, record)
-                if input.kind in FACTS and message.verdict is not None and message.attributes is None:
+                if input.of_facts and message.verdict is not None and message.attributes is None:
                     if await is_left_out(self.node.pool, part, record.offset, message.arrived):
                         continue
                     stopped[part] = Stopped(NoFact(record.offset), record.offset)
@@ -312,7 +312,7 @@ class Inputs:
             return
         starts, ends = await self.node.reader.starts(parts), await self.node.reader.ends(parts)
         async with self.node.pool.acquire() as con:
-            await positions.make(con, {p: 0 if self.node.inputs[p.topic].kind in FACTS else starts[p] for p in parts})
+            await positions.make(con, {p: 0 if self.node.inputs[p.topic].of_facts else starts[p] for p in parts})
             rows = {Part(r["topic"], r["part"]): r for r in await con.fetch("select * from position")}
             for part in parts:
                 stands, why = rows[part]["next"], rows[part]["held"]

@@ -9,7 +9,7 @@ from services.runtime.messages import Part
 async def leave_out(con: Any, part: Part, offset: int, arrived: datetime | None) -> None:
     """Somebody says so of this one. `arrived`: the broker's time of it, None where no record stands there."""
     sql = ('insert into left_out (topic, part, "offset", arrived) values ($1, $2, $3, $4)'
-           ' on conflict (topic, part, "offset") do update set arrived = excluded.arrived')  # fmt: skip
+           " on conflict do nothing")  # fmt: skip
     await con.execute(sql, *part, offset, arrived)
 
 

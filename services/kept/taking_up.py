@@ -37,7 +37,7 @@ select k.* from kept k join next using (seq) where upto <= $3 or seq = (select m
 _NAMED = f"{_ITS} and publisher = '' and seq = any($2::bigint[])"
 _LEAVE_OUT = f"""
 with gone as (delete {_NAMED} and error = 'Fork' returning topic, part, "offset", seq, arrived)
-insert into left_out select * from gone on conflict (topic, part, "offset") do update set seq = excluded.seq, arrived = excluded.arrived
+insert into left_out select * from gone on conflict (topic, part, "offset", arrived) do update set seq = excluded.seq
 """  # noqa: S608
 
 

@@ -174,13 +174,13 @@ async def go_past(node: Running, part: Part, offset: int, *, dry: bool = False) 
     out. Gives back why not: empty where it goes on. Twice is harmless."""
     async with node.pool.acquire() as con, con.transaction():
         next = (await positions.lock(con, [part])).get(part)
-        if next is None or part.topic not in node.inputs or node.inputs[part.topic].kind not in ("fact", "own"):
+        if next is None or part.topic not in node.inputs or not node.inputs[part.topic].of_facts:
             return "no topic of facts that is read here, or held at a gap"
         if next > offset:
             return "" if await is_left_out(con, part, offset) else "it was read already"
         if offset >= (await node.reader.ends([part]))[part]:
             return "its log does not reach there"
-        arrived = None  # of what lies between records nobody knows
+        arrived = None  # where no record stands
         try:  # five seconds: the row is locked meanwhile
             async with asyncio.timeout(5), aclosing(node.reader.records({part: (next, offset + 1)})) as found:
                 async for records in found:

@@ -32,7 +32,7 @@ from services.process.failpoints import failpoint
 from services.runtime import clock, positions
 from services.runtime.database import Connection, connect, encode, unpack
 from services.runtime.failures import name_of
-from services.runtime.messages import UUID, Message, Part, decode, inputs_of, moment_of
+from services.runtime.messages import UUID, Message, Part, decode, inputs_of
 from services.runtime.service import Service
 from services.runtime.work import NOT_THE_DATA, Work
 
@@ -236,8 +236,8 @@ class Learner:
 
     def _read(self, topic: str, records: list[Any]) -> list[Message]:
         """The facts among them that live has applied."""
-        found = [decode(self.node.service, self.facts[topic], record) for record in records
-                 if self.passed_over.isdisjoint((topic, record.partition, record.offset, at) for at in (None, moment_of(record.timestamp)))]  # fmt: skip
+        read = [decode(self.node.service, self.facts[topic], record) for record in records]
+        found = [m for m in read if self.passed_over.isdisjoint((*m.part, m.offset, at) for at in (m.arrived, None))]
         for bad in [message for message in found if message.attributes is None]:
             log.error("a record is no fact", topic=topic, partition=bad.part.part, offset=bad.offset)
         return [message for message in found if message.attributes is not None]

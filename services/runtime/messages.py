@@ -32,6 +32,11 @@ class Input:
     family: str = ""
     publisher: Publisher | None = None
 
+    @property
+    def of_facts(self) -> bool:
+        """Whether facts stand on it, others' or our own."""
+        return self.kind in ("fact", "own")
+
 
 @dataclass(slots=True)
 class Message:

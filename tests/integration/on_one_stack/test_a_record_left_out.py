@@ -13,6 +13,7 @@ from deploy.local.stack import LocalStack
 from deploy.services import migrations
 from services.host.inputs import Inputs
 from services.kept.left_out import leave_out
+from services.kept.waiting import KEPT, Kept
 from services.operating.rebuild import rebuild
 from services.runtime import positions
 from services.runtime.batch import apply
@@ -46,7 +47,9 @@ async def test_a_fetch_of_nothing_else_moves_the_row(prepared: LocalStack) -> No
         assert not await inputs.apply({PART: [record]}, {}) and await row() == put.offset - 1
 
 
-@pytest.mark.parametrize("came", ["then", "nobody knows when", "after the log was set back"])
+@pytest.mark.parametrize(
+    "came", ["then", "nobody knows when", "since it was set back", "since, with another in quarantine"]
+)
 async def test_a_rebuild_leaves_out_what_was_left_out_and_no_fact_that_has_its_place_since(
     prepared: LocalStack, came: str
 ) -> None:
@@ -59,17 +62,23 @@ async def test_a_rebuild_leaves_out_what_was_left_out_and_no_fact_that_has_its_p
         put = await producer.send_and_wait(
             part.topic, fact.to_json(), case.encode(), part.part, headers=headers_of(about)
         )
-        arrived, next = moment_of(put.timestamp), put.offset + 1
+        arrived = moment_of(put.timestamp)
+        here, before = (in_hand(node, part.topic, put.offset, at, about, fact.to_json())
+                        for at in (arrived, arrived - timedelta(days=1)))  # fmt: skip
         await positions.make(node.pool, {part: put.offset})
-        if came == "after the log was set back":
-            await leave_out(node.pool, part, put.offset, arrived - timedelta(days=1))
-            await apply(node, [in_hand(node, part.topic, put.offset, arrived, about, fact.to_json())], {}, {}, AROUND)
+        if "since" in came:
+            if "quarantine" in came:
+                async with node.pool.acquire() as con:
+                    await KEPT.write(con, [Kept(before, "quarantined", [f"!{case}"], error="Fork").row()])
+            else:
+                await leave_out(node.pool, part, put.offset, before.arrived)
+            await apply(node, [here], {}, {}, AROUND)
         else:
             await leave_out(node.pool, part, put.offset, arrived if came == "then" else None)
-            await positions.step(node.pool, part, put.offset, next)
+            await positions.step(node.pool, part, put.offset, put.offset + 1)
         settings = node.settings.model_copy(update={"database_owner": SecretStr(prepared.databases["referral"].owner)})
         files = [file for _, folder in migrations("referral") for file in sorted(folder.glob("*.sql"))]
         done = await rebuild(node.service, settings, files)
         assert (done.compared, done.differences) == (True, [])
         heard = await node.pool.fetchval("select count(*) from heard where subject = $1", case)
-        assert heard == (came == "after the log was set back")
+        assert heard == ("since" in came)
