@@ -148,7 +148,8 @@ def _timeline(seen: dict[str, Any]) -> Table:
             attended += 1
             continue
         table.add_row(when[:10], what, told(step))
-    table.caption, table.caption_justify = f"and {attended} days attended, not shown", "left"
+    if attended:
+        table.caption, table.caption_justify = f"not shown: days attended, {attended}", "left"
     return table
 
 
