@@ -82,11 +82,13 @@ async def mended(night: Night) -> None:
 
 @asynccontextmanager
 async def frozen(one: Process, seconds: float) -> AsyncIterator[None]:
-    """SIGSTOP for so long; SIGCONT whatever happens. The body runs at once, and the rest of the time is waited."""
+    """SIGSTOP for so long; SIGCONT whatever happens. The body runs as soon as it stands still, and the rest of the time is waited."""
     assert one.child is not None
     until, pid = time.monotonic() + seconds, one.child.pid
     os.kill(pid, signal.SIGSTOP)
     try:
+        while not struck(one) and time.monotonic() < until:  # on its way into the disk it still runs
+            await asyncio.sleep(0.01)
         yield
         await asyncio.sleep(max(0.0, until - time.monotonic()))
     finally:
