@@ -247,7 +247,7 @@ class Planner:
 
     def _content(self, name: str, named: dict[str, str], values: dict[str, Any]) -> str:
         about = [self._subject(name, named), self._ids(name, named), values]
-        return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(_as_text(about).encode()).hexdigest()
 
     def _moment(self, name: str, row: Row) -> datetime | None:
         """Noon of the day on which it was said; a file knows no hour."""
@@ -410,6 +410,7 @@ def _stands(before: Sequence[Sent]) -> Sent | None:
 
 
 TAKEN_BACK = "taken back"
+_as_text = json.JSONEncoder(sort_keys=True, default=str).encode  # json.dumps makes one a call
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 _THE_REST_IS_IN = "What was recorded first stands; the rest of this row is in."
 _SAY_THE_SAME = "Say of it what the rows before said; or, where it is another one, give it a reference of its own."

@@ -204,7 +204,7 @@ class Sender(Answers):
             found = self._asked[step.sent.id] = asyncio.get_running_loop().create_future()
             self._new.append(step)
             self._wake.set()
-        return await asyncio.shield(found)
+        return await found
 
     def stop(self) -> None:
         """Somebody wants us to stop: nothing more is sent; what is on its way is waited for."""

@@ -4,7 +4,6 @@ It holds the partner's own references and the secret that turns them into ids. K
 and keep it: with another secret the same people become other cases.
 """
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -158,7 +157,7 @@ class Store:
         """HMAC-SHA-256 of source and reference, as a UUID of version 8 (RFC 9562): nobody without the secret can tell
         whose it is, which a plain hash of somebody's number would."""
         said = "\x1f".join((self.source, kind, *reference)).encode()
-        found = bytearray(hmac.new(self._secret, said, hashlib.sha256).digest()[:16])
+        found = bytearray(hmac.digest(self._secret, said, "sha256")[:16])
         found[6], found[8] = found[6] & 0x0F | 0x80, found[8] & 0x3F | 0x80
         text = found.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
