@@ -114,6 +114,10 @@ class Fleet:
         """Where a service listens."""
         return f"http://127.0.0.1:{self.ports[name]}"
 
+    def ask(self, name: str, path: str, patience: float) -> httpx.Response:
+        """What a service answers at a path, within so many seconds. Raises HTTPError where it is silent."""
+        return self._http.get(f"{self.url(name)}{path}", timeout=patience)
+
     def get(self, name: str, path: str) -> Any:
         """What a service says at a path. Raises HTTPError, also where it is told to come again, and ValueError where no JSON answers."""
         return self._http.get(f"{self.url(name)}{path}").raise_for_status().json()

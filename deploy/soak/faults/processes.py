@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -204,7 +203,7 @@ def connections(one: Process, port: int) -> set[int]:
 
 def metric(night: Night, service: str, name: str, **labels: str) -> float:
     """What a service counts under a name since it was started, over all that have these labels."""
-    said = httpx.get(f"{night.fleet.url(service)}/metrics", timeout=20).text
+    said = night.fleet.ask(service, "/metrics", 20).text
     samples = [one for family in text_string_to_metric_families(said) for one in family.samples if one.name == name]
     return sum(one.value for one in samples if labels.items() <= one.labels.items())
 

@@ -32,9 +32,7 @@ async def alive_meanwhile(night: Night, seconds: float) -> tuple[int, int]:
         for name, path in (("intake", "/cases"), ("referral", "/counts"), *((name, "/live") for name in SERVICES)):
             asked += 1
             try:
-                refused += (
-                    await asyncio.to_thread(httpx.get, f"{night.fleet.url(name)}{path}", timeout=5)
-                ).status_code != 200
+                refused += (await asyncio.to_thread(night.fleet.ask, name, path, 5)).status_code != 200
             except httpx.HTTPError:
                 refused += 1
         await asyncio.sleep(0.5)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import httpx
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
@@ -203,7 +202,7 @@ async def replayed_twice(night: Night) -> str:
 
 async def aside(night: Night) -> list[str]:
     """IDs of what referral has set aside."""
-    kept = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/kept", timeout=20)
+    kept = await asyncio.to_thread(night.fleet.ask, "referral", "/kept", 20)
     return [str(row["seq"]) for row in kept.json() if row["why"] == "aside"]
 
 

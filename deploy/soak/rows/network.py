@@ -3,8 +3,6 @@
 import asyncio
 import time
 
-import httpx
-
 from deploy.soak.faults import database, network, processes
 from deploy.soak.night import Night
 from deploy.soak.rows.kafka import alive_meanwhile
@@ -70,7 +68,7 @@ async def cut_from_database(night: Night) -> str:
             proxy.cut()
             began = time.monotonic()
             await window.bites()
-            answer = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
+            answer = await asyncio.to_thread(night.fleet.ask, "referral", "/counts", 20)
             took = time.monotonic() - began
             see(answer.status_code == 503 and took < 15, f"/counts gave {answer.status_code} after {took:.1f} s")
             await asyncio.sleep(max(0.0, lasts - took))
@@ -126,7 +124,7 @@ async def everybody_else(night: Night) -> str:
 async def unavailable(night: Night) -> str:
     async with network.through(night, "referral", database=True) as proxy:
         proxy.cut()
-        answer = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
+        answer = await asyncio.to_thread(night.fleet.ask, "referral", "/counts", 20)
         proxy.heal()
     see(answer.status_code == 503 and "retry-after" in answer.headers, f"/counts gave {answer.status_code}")
     return "503 with Retry-After"

@@ -6,8 +6,6 @@ import time
 from functools import partial
 from typing import Any
 
-import httpx
-
 from deploy.places import ROOT, SERVICES
 from deploy.soak.faults import database, disks, network, processes
 from deploy.soak.faults.processes import kill, start
@@ -110,7 +108,7 @@ TOO_MANY = "TooManyConnectionsError:53300"
 
 def _read(night: Night) -> str:
     """What somebody who reads hears within ten seconds: the code, and when to ask again."""
-    said = httpx.get(f"{night.fleet.url('referral')}/counts", timeout=10)
+    said = night.fleet.ask("referral", "/counts", 10)
     return f"{said.status_code} {said.headers.get('retry-after', '')}".strip()
 
 
@@ -340,7 +338,7 @@ async def database_disk_full(night: Night) -> str:
                 await window.bites()
                 try:
                     await night.until(lambda: full(night), "a disk that is called full", 40)
-                    asked = await asyncio.to_thread(httpx.get, f"{night.fleet.url('referral')}/counts", timeout=20)
+                    asked = await asyncio.to_thread(night.fleet.ask, "referral", "/counts", 20)
                     await asyncio.sleep(night.lasts(10, 30))
                     said = night.status("referral")
                 finally:

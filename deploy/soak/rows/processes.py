@@ -328,7 +328,7 @@ async def hangs(night: Night) -> str:
 async def live(night: Night, name: str) -> int:
     """What a probe hears of a service; 0 where it hears nothing within three seconds."""
     try:
-        return (await asyncio.to_thread(httpx.get, f"{night.fleet.url(name)}/live", timeout=3)).status_code
+        return (await asyncio.to_thread(night.fleet.ask, name, "/live", 3)).status_code
     except httpx.HTTPError:
         return 0
 
