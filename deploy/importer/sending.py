@@ -144,7 +144,7 @@ class Sender(Answers):
         self.kafka, self.security, self.publisher, self.tenant = kafka, security, publisher, tenant
         self.patience = patience
         self._asked: dict[str, asyncio.Future[Said]] = {}
-        self._found: dict[str, Said] = {}
+        """Sent and not answered, by id: of what is answered the store knows."""
         self._new: list[Step] = []
         self._wake = asyncio.Event()
 
@@ -193,8 +193,6 @@ class Sender(Answers):
 
     async def ask(self, step: Step) -> Said:
         """The answer. A submission several rows share is sent once. Raises Unanswered, Stopped."""
-        if step.sent.id in self._found:
-            return self._found[step.sent.id]
         if (known := step.sent.said) is not None:
             return known
         found = self._asked.get(step.sent.id)
@@ -264,9 +262,8 @@ class Sender(Answers):
             if answers:
                 self.store.flush()
                 self.store.answered(answers.items())
-                self._found |= answers
                 for id, found in answers.items():
-                    future = self._asked.get(id)
+                    future = self._asked.pop(id, None)
                     if future is not None and not future.done():
                         future.set_result(found)
             if answers or all(future.done() for future in self._asked.values()):
