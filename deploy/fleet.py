@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from deploy.asking import client
 from deploy.errors import UNREACHABLE, Trouble
 from deploy.local.processes import Process, child_environment, free_port
 from deploy.local.stack import LocalStack
@@ -48,7 +49,7 @@ class Fleet:
         self.processes = {name: Process(stack.folder / "services", name) for name in ORDER}
         self.ports: dict[str, int] = {}
         self._more: dict[str, dict[str, str]] = {}
-        self._http = httpx.Client(timeout=patience)  # one for all questions: making one costs more than asking
+        self._patience = patience
 
     def environment(self, name: str, **more: str) -> dict[str, str]:
         """A service's settings."""
@@ -101,7 +102,7 @@ class Fleet:
                 self.start_one(name, **self._more[name])
             self.processes[name].alive_or_raise()
             try:
-                if self._http.get(f"{self.url(name)}/ready").status_code == 200 or (or_older and self.to_rebuild(name)):
+                if self.ask(name, "/ready").status_code == 200 or (or_older and self.to_rebuild(name)):
                     return
             except httpx.HTTPError:
                 pass
@@ -114,13 +115,13 @@ class Fleet:
         """Where a service listens."""
         return f"http://127.0.0.1:{self.ports[name]}"
 
-    def ask(self, name: str, path: str, patience: float) -> httpx.Response:
+    def ask(self, name: str, path: str, patience: float | None = None) -> httpx.Response:
         """What a service answers at a path, within so many seconds. Raises HTTPError where it is silent."""
-        return self._http.get(f"{self.url(name)}{path}", timeout=patience)
+        return client().get(f"{self.url(name)}{path}", timeout=patience or self._patience)
 
     def get(self, name: str, path: str) -> Any:
         """What a service says at a path. Raises HTTPError, also where it is told to come again, and ValueError where no JSON answers."""
-        return self._http.get(f"{self.url(name)}{path}").raise_for_status().json()
+        return self.ask(name, path).raise_for_status().json()
 
     def status(self, name: str, patience: float = 0.0) -> dict[str, Any]:
         """A service's /status; `{"running": False}` where it does not answer. With patience (seconds) one that runs is asked until it

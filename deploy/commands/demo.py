@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -72,7 +71,7 @@ def _look(fleet: Fleet, kreis: Kreis, played: Played) -> dict[str, Any]:
     """What the services know now, asked as any reader would; and what their facts say, read as any subscriber does."""
 
     def get(service: str, path: str) -> Any:
-        return httpx.get(f"{fleet.url(service)}{path}", params={"tenant": TENANT}, timeout=30).raise_for_status().json()
+        return fleet.ask(service, f"{path}?tenant={TENANT}", 30).raise_for_status().json()
 
     risks = get("referral", "/risks")
     facts = asyncio.run(facts_of(fleet.stack.kafka))

@@ -27,6 +27,7 @@ from contracts import attendance, intake, referral
 from contracts.families import FACTS, SUBMISSIONS
 from contracts.messages import claim_of
 from contracts.topics import dead_letters_topic
+from deploy.asking import client
 from deploy.errors import DONE, FINDINGS, REFUSED, UNREACHABLE, USAGE, Trouble
 from deploy.feeds.log import length, opened
 from deploy.installation import kafka_settings
@@ -158,10 +159,8 @@ class Asked:
 
     def _said(self, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         try:
-            with httpx.Client(timeout=120) as client:
-                return (
-                    client.get(f"{self._url}{path}") if body is None else client.post(f"{self._url}{path}", json=body)
-                )
+            way = "GET" if body is None else "POST"
+            return client().request(way, f"{self._url}{path}", json=body, timeout=120)
         except httpx.HTTPError as error:
             raise Trouble(
                 f"{self.name} is silent ({type(error).__name__})", "`lotse status`, `lotse doctor`", UNREACHABLE

@@ -8,6 +8,7 @@ import click
 import httpx
 
 from contracts.envelope import ALLIANCE_ZONE, moment, stamp
+from deploy.asking import client
 from deploy.errors import FINDINGS, UNREACHABLE, Trouble
 from deploy.importer.store import Store
 from deploy.local.announced import running
@@ -48,7 +49,8 @@ def get(service: str, path: str, **query: str | None) -> Any:
     """Asks a service of the stack that is up. Raises Trouble where it is silent or does not answer the question, as while its
     database is away (503); None where it does not know."""
     try:
-        answer = httpx.get(f"{running()[service]}{path}", params={k: v for k, v in query.items() if v}, timeout=10)
+        said = {name: value for name, value in query.items() if value}
+        answer = client().get(f"{running()[service]}{path}", params=said, timeout=10)
         return None if answer.status_code == 404 else answer.raise_for_status().json()
     except httpx.HTTPStatusError as error:
         what = f"{service} answers {error.response.status_code}"

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
+from deploy.asking import client
 from deploy.errors import FINDINGS, USAGE, Trouble
 from deploy.local.announced import running
 from deploy.local.processes import Process
@@ -65,7 +66,7 @@ def parts(where: dict[str, str]) -> dict[str, dict[str, Any]]:
 def ask(url: str) -> dict[str, Any]:
     """A service's /status, or that it is silent."""
     try:
-        said: dict[str, Any] = httpx.get(f"{url}/status", timeout=5).json()
+        said: dict[str, Any] = client().get(f"{url}/status", timeout=5).json()
         return {"running": True, **said}
     except (httpx.HTTPError, ValueError) as error:  # a ValueError: what it says is no JSON
         return {"running": False, "why": type(error).__name__}

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import httpx
 import psutil
 
+from deploy.asking import client
 from deploy.doctor.place import Place
 from deploy.doctor.said import Said, found, good, not_checked
 from deploy.errors import Trouble
@@ -144,7 +145,7 @@ def ports(place: Place) -> Iterator[Said]:
 def status(host: str, port: int) -> dict[str, object]:
     """What answers there to /status; nothing where it is no service of ours."""
     try:
-        said = httpx.get(f"http://{host}:{port}/status", timeout=5).json()
+        said = client().get(f"http://{host}:{port}/status", timeout=5).json()
     except (httpx.HTTPError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from deploy.asking import client
 from deploy.fleet import Fleet
 from deploy.local.processes import Process, free_port
 from deploy.places import ROOT
@@ -134,7 +134,7 @@ async def test_a_fork_reaches_a_webhook_with_its_runbook(own: Fleet, tmp_path: P
     with webhook() as (hook, told), watched(own, tmp_path, hook) as prometheus:
 
         def up() -> bool:
-            said = httpx.get(f"{prometheus}/api/v1/query", params={"query": "sum(up)"}).json()["data"]["result"]
+            said = client().get(f"{prometheus}/api/v1/query", params={"query": "sum(up)"}).json()["data"]["result"]
             return bool(said and said[0]["value"][1] == "4")
 
         await until(up)
@@ -157,7 +157,7 @@ async def test_while_postgres_is_away_the_figures_say_that_everything_is_held(ow
     """Last: it stops the database."""
 
     def held() -> float:
-        lines = httpx.get(f"{own.url('intake')}/metrics", timeout=20).text.splitlines()
+        lines = own.ask("intake", "/metrics", 20).text.splitlines()
         return max(float(line.split()[1]) for line in lines if line.startswith("lotse_held "))
 
     assert await asyncio.to_thread(held) == 0

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
 import psutil
 import pytest
 
+from deploy.asking import client
 from deploy.local.operations import PRIVATE
 from deploy.local.processes import tied_to_us
 from deploy.local.stack import LocalStack
@@ -141,5 +141,5 @@ def database(state: Path) -> str:
 
 def known(intake: str, case: str) -> dict[str, Any]:
     """What intake knows of a case."""
-    found: dict[str, Any] = httpx.get(f"{intake}/cases/{case}").raise_for_status().json()
+    found: dict[str, Any] = client().get(f"{intake}/cases/{case}").raise_for_status().json()
     return found

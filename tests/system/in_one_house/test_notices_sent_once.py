@@ -144,7 +144,7 @@ async def test_who_is_stopped_sends_the_mail_in_hand_and_hands_back_the_other(fl
 def ready(fleet: Fleet, name: str) -> bool:
     """Whether a service says that it serves."""
     try:
-        return httpx.get(f"{fleet.url(name)}/ready", timeout=PATIENCE).status_code == 200
+        return fleet.ask(name, "/ready").status_code == 200
     except httpx.HTTPError:
         return False
 
